@@ -1,0 +1,1 @@
+"""The HTTP balancer in front of a datacenter's collectors."""

@@ -1,0 +1,1 @@
+"""The `hitmesh` command: everything a user types."""

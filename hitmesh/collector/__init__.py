@@ -1,0 +1,1 @@
+"""The collector: takes hits over HTTP, spools them, pushes them to the partitions' owners."""

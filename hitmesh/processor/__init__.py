@@ -1,0 +1,1 @@
+"""The processor: owns page partitions, commits their rows and lanes, answers with acks."""

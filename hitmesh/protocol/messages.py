@@ -1,0 +1,305 @@
+"""Every message, spool job and partition head as bytes, and back. Pure.
+
+All are msgpack arrays that start with a version and a kind. Every field has a type and a
+bound; `decode` raises DecodeError and nothing else, whatever bytes it is given, and never
+allocates more than the input is long. Field by field in docs/protocol.md.
+
+Bounds hold for what one message carries; how large a whole frame may be is MAX_FRAME_BYTES,
+which sockets set as MAXMSGSIZE.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, TypeVar
+
+from msgspec import Meta, Struct, msgpack
+
+from hitmesh.errors import DecodeError
+from hitmesh.protocol.pages import MAX_PAGE_BYTES
+
+VERSION: Final = 1
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024  # a batch request of 1 MiB, packed anew, with room to spare
+MAX_PARTITIONS: Final = 4096
+MAX_COUNT: Final = 2**31 - 1  # of one page in one part; rows are 64-bit sums
+MAX_TOTAL: Final = 2**63 - 1
+MAX_PARTS: Final = 16_384  # a batch of 10,000 pages can touch as many partitions
+MAX_PART_PAGES: Final = 500  # a part is committed whole, and a head's redo must stay small
+MAX_PART_BYTES: Final = 128 * 1024  # of page names in one part: three fit into a redo
+MAX_LANE_RANGES: Final = 4096  # holes in one lane; a worker has far fewer batches on the way
+MAX_HEAD_LANES: Final = 65_536
+MAX_REDO_ROWS: Final = 4096
+MAX_INSTANCES: Final = 10_000
+
+Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
+Partition = Annotated[int, Meta(ge=0, lt=MAX_PARTITIONS)]
+Epoch = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Commit = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Sequence = Annotated[int, Meta(ge=1, le=MAX_TOTAL)]
+Mark = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Endpoint = Annotated[str, Meta(max_length=256)]
+PageName = Annotated[str, Meta(min_length=1, max_length=MAX_PAGE_BYTES)]
+Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+Total = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Counts = Annotated[dict[PageName, Count], Meta(max_length=MAX_PART_PAGES)]
+Range = tuple[Sequence, Sequence]  # first and last, both applied
+Ranges = Annotated[tuple[Range, ...], Meta(max_length=MAX_LANE_RANGES)]
+Text = Annotated[str, Meta(max_length=1024)]
+Millis = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Number = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+
+
+class _Array(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A positional msgpack array: fields in order, none missing, none more."""
+
+
+class Message(_Array, frozen=True):
+    """The start of every message: version, kind."""
+
+    KIND: ClassVar[int]
+    version: Version
+    kind: int
+
+
+# --- the way of a hit ---------------------------------------------------------------------
+
+
+class Part(_Array, frozen=True):
+    """One lane's next step: the counts of one partition under one sequence number.
+
+    Every sequence number of this lane below `low` is either committed or given up for good.
+    """
+
+    partition: Partition
+    seq: Sequence
+    low: Sequence
+    counts: Counts
+
+
+class Job(Message, frozen=True):
+    """A batch as it stands in the spool: what a claim resends unchanged."""
+
+    KIND = 20
+    worker: Name
+    created_ms: Millis  # wall clock, milliseconds since 1970
+    parts: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=MAX_PARTS)]
+
+
+class Addressed(_Array, frozen=True):
+    """A part, and the epoch of the owner it is meant for: owners drop what was meant for another."""
+
+    epoch: Epoch
+    part: Part
+
+
+class Batch(Message, frozen=True):
+    """Collector to processor: parts of one worker's job for partitions of that processor."""
+
+    KIND = 1
+    worker: Name
+    reply_to: Endpoint
+    parts: Annotated[tuple[Addressed, ...], Meta(max_length=MAX_PARTS)]
+
+
+class Applied(_Array, frozen=True):
+    """What a lane has applied as of a commit: all up to `mark`, and the `above` ranges."""
+
+    partition: Partition
+    epoch: Epoch
+    commit: Commit
+    mark: Mark
+    above: Ranges
+    totals: dict[PageName, dict[Name, Total]]  # page -> datacenter -> subtotal, as of that commit
+
+
+class Ack(Message, frozen=True):
+    """Processor to collector: these lanes of `worker` are committed this far."""
+
+    KIND = 2
+    worker: Name
+    applied: Annotated[tuple[Applied, ...], Meta(max_length=MAX_PARTS)]
+
+
+class Redirect(Message, frozen=True):
+    """Processor to collector: the epoch under which `owner` holds a partition; 0: it doesn't."""
+
+    KIND = 3
+    owner: Name  # the sending processor's instance
+    epochs: Annotated[dict[Partition, Epoch], Meta(max_length=MAX_PARTITIONS)]
+
+
+class LaneEnd(_Array, frozen=True):
+    """A lane that ends: nothing after `last` will come, and everything up to it is committed."""
+
+    partition: Partition
+    epoch: Epoch
+    last: Mark
+
+
+class Close(Message, frozen=True):
+    """Collector to processor: this worker stops with clean books; drop its lanes."""
+
+    KIND = 4
+    worker: Name
+    lanes: Annotated[tuple[LaneEnd, ...], Meta(max_length=MAX_PARTITIONS)]
+
+
+# --- who is where -------------------------------------------------------------------------
+
+
+class Instance(_Array, frozen=True):
+    """One running process of a role, as its heartbeats describe it."""
+
+    dc: Name
+    role: Name
+    name: Name  # the operator's, such as collector-1; stable over restarts
+    id: Name  # this process's own, new at every start
+    state: Name  # "up" or "draining"
+    pid: Number
+    started_ms: Millis  # wall clock
+    endpoints: Annotated[dict[Name, Endpoint], Meta(max_length=16)]
+    load: Annotated[dict[Name, float], Meta(max_length=64)]
+    owns: Annotated[dict[Partition, Epoch], Meta(max_length=MAX_PARTITIONS)]
+
+
+class Heartbeat(Message, frozen=True):
+    """Any role to every Nexus, each interval, and at once when something changes."""
+
+    KIND = 5
+    number: Number  # rises by one with every heartbeat of this instance
+    interval_ms: Millis
+    instance: Instance
+
+
+class Leave(Message, frozen=True):
+    """An instance's last words: it stops on purpose."""
+
+    KIND = 6
+    id: Name
+
+
+class Seen(_Array, frozen=True):
+    """An instance as a Nexus knows it."""
+
+    instance: Instance
+    number: Number  # of the last heartbeat heard
+    age_ms: Millis  # since then
+    alive: bool
+
+
+class Change(Message, frozen=True):
+    """Nexus to everybody: what is new. An empty one is the Nexus's own heartbeat.
+
+    `number` rises by one with every Change; a gap, or a new `nexus` id, asks for a snapshot.
+    """
+
+    KIND = 7
+    nexus: Name  # the Nexus process's id
+    number: Number
+    warm: bool  # it has listened for long enough to know everybody
+    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]
+    forgotten: Annotated[tuple[Name, ...], Meta(max_length=MAX_INSTANCES)]  # instance ids
+
+
+class Lookup(Message, frozen=True):
+    """Anybody to a Nexus: `what` is "snapshot", "service" (a role) or "owner" (a partition)."""
+
+    KIND = 8
+    request: Number  # comes back in the answer
+    what: Name
+    key: Text
+
+
+class Control(Message, frozen=True):
+    """An operator to a Nexus: `verb` is "forget" (a dead instance, by name)."""
+
+    KIND = 9
+    request: Number
+    verb: Name
+    key: Text
+
+
+class Answer(Message, frozen=True):
+    """A Nexus's answer to a Lookup or a Control; `error` is empty when it went well."""
+
+    KIND = 10
+    request: Number
+    error: Text
+    nexus: Name
+    number: Number  # of the last Change this answer includes
+    warm: bool
+    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]
+
+
+# --- what the totals store holds ----------------------------------------------------------
+
+
+class LaneState(_Array, frozen=True):
+    """A lane in a head: applied marks, the hits it brought, when it was last used."""
+
+    mark: Mark
+    above: Ranges
+    hits: Total
+    seen_s: Number  # wall clock, seconds since 1970
+
+
+class RedoRow(_Array, frozen=True):
+    """A row that a commit decided and that may not be written yet: absolute, so repeatable."""
+
+    page: PageName
+    dc: Name
+    count: Total
+
+
+class Head(Message, frozen=True):
+    """A partition's head: who owns it, how far it is, what each lane has had applied."""
+
+    KIND = 30
+    ledger: Name  # made when the partition's first head was written
+    epoch: Epoch
+    owner: Name  # the owner's instance id
+    commit: Commit
+    hits: Total  # applied in all, by hits alone (no starting values)
+    lanes: Annotated[dict[Name, LaneState], Meta(max_length=MAX_HEAD_LANES)]
+    redo: Annotated[tuple[RedoRow, ...], Meta(max_length=MAX_REDO_ROWS)]
+
+
+MESSAGES: Final[tuple[type[Message], ...]] = (
+    Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Job, Head,
+)  # fmt: skip
+M = TypeVar("M", bound=Message)
+
+_encoder = msgpack.Encoder()
+_decoders: dict[type[Message], msgpack.Decoder[Message]] = {kind: msgpack.Decoder(kind) for kind in MESSAGES}
+_by_kind: dict[int, type[Message]] = {kind.KIND: kind for kind in MESSAGES}
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of one message."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, *kinds: type[M]) -> M:
+    """The message in `data`, which must be one of `kinds`; raises DecodeError on anything else."""
+    found = _by_kind.get(_kind_of(data))
+    for kind in kinds:
+        if kind is found:
+            try:
+                return _decoders[kind].decode(data)  # type: ignore[return-value]
+            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, as is bad UTF-8
+                raise DecodeError(str(error), op=f"decode {kind.__name__}") from error
+    expected = " or ".join(kind.__name__ for kind in kinds)
+    raise DecodeError(f"not a {expected} message of version {VERSION}", op="decode")
+
+
+def _kind_of(data: bytes) -> int:
+    # [version, kind, ...]: the array's header is one byte (up to 15 fields), version and kind
+    # are positive fixints, so the second and third bytes are theirs.
+    if len(data) < 3 or not 0x92 <= data[0] <= 0x9F or data[1] != VERSION:
+        return -1
+    return data[2]
+
+
+def make(kind: type[M], *fields: object) -> M:
+    """A message of `kind` with its version and kind filled in."""
+    return kind(VERSION, kind.KIND, *fields)

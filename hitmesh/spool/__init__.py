@@ -1,0 +1,71 @@
+"""The spool: where a batch is on disk before its hits are answered. The interface, and the way in.
+
+Invariants, whatever the implementation:
+- `put` returns only when the job is on stable storage (synced). SpoolRefused means that it is
+  not there and won't be; SpoolUnknown that nobody can tell.
+- A job is given out by `claim` once its delay has passed and nobody said `done`; one that was
+  claimed and not done is given out again after the claim's time.
+- A job's bytes come back unchanged. The spool doesn't know what is in them.
+
+All methods block the calling greenlet, never the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+JobId = object
+"""Opaque, hashable; only the spool that made it can read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that this caller may resend and must end with `done`, or leave to its claim's time."""
+
+    id: JobId
+    body: bytes
+    claims: int  # how often it has been given out, this time included; 0 where the spool can't say
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStats:
+    """One server or file of a spool."""
+
+    url: str
+    usable: bool
+    reason: str  # why it isn't usable; empty when it is
+    waiting: int  # jobs put and not yet claimable
+    ready: int  # claimable now
+    claimed: int
+    buried: int  # set aside for the operator
+
+
+class Spool(Protocol):
+    """What a collector asks of a spool."""
+
+    def put(self, body: bytes, delay_s: float) -> JobId:
+        """Store a job; it becomes claimable after `delay_s`. Raises SpoolRefused or SpoolUnknown."""
+
+    def done(self, ids: Sequence[JobId]) -> list[bool]:
+        """Delete jobs, each from every copy. Never raises for a job that is gone already.
+
+        True for a job that this call deleted from every copy it was put on, before anybody could
+        have claimed it there; False whenever that isn't certain.
+        """
+
+    def claim(self, limit: int) -> list[Claimed]:
+        """Up to `limit` jobs whose time has come, without waiting for any."""
+
+    def bury(self, id: JobId) -> None:
+        """Set a claimed job aside: kept, never given out again, counted in the stats."""
+
+    def check(self) -> None:
+        """Raise SpoolRefused with the reason when a put can't succeed now; cheap enough for /health."""
+
+    def stats(self) -> list[CopyStats]:
+        """One entry per copy; a copy that can't be asked is reported as not usable."""
+
+    def close(self) -> None:
+        """Give up connections and files. Claimed jobs go back by themselves."""
