@@ -1,0 +1,115 @@
+"""Real servers for the tests: started on free loopback ports, in folders of their own, and stopped.
+
+`require` decides what a missing program means: a skip with the reason at home, a failure
+under CI=true.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+def require(program: str) -> str:
+    """The path of `program`; without it the test is skipped, or fails under CI=true."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/local/sbin")
+    if found:
+        return found
+    reason = f"{program} is not installed; scripts/install-services does it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A TCP port that the kernel calls free on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], T], *, within_s: float = 10.0, what: str = "the condition") -> T:
+    """The first true answer of `condition`; an AssertionError with `what` when none came in time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within_s} s for {what}; last answer: {answer!r}")
+        time.sleep(0.02)
+
+
+class Server:
+    """One server process with its folder and its log."""
+
+    name = "server"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """The command line, the program first."""
+        raise NotImplementedError
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it (again, with the same folder and port) and wait until it answers."""
+        assert self.process is None, f"{self.name} runs already"
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(self._up_or_dead, within_s=20, what=f"{self.name} to answer")
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{error}; its log: {self.log()[-2000:]}") from error
+
+    def _up_or_dead(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}")
+        return self.is_up()
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return (self.folder / f"{self.name}.log").read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL; nothing is left behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
