@@ -7,18 +7,17 @@ names the file, the key, and the nearest right one.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from hitmesh.errors import ConfigError
+from hitmesh.mistakes import mistakes, nearest
 from hitmesh.protocol.messages import MAX_PARTITIONS
 
 Role = Literal["nexus", "processor", "collector"]
@@ -76,7 +75,7 @@ class Timing(_Section, frozen=True):
         float, Meta(ge=1, le=3600, description="before any collector may claim an unacked job from the spool")
     ] = 5.0
     claim_s: Annotated[float, Meta(ge=2, le=3600, description="for which a claimed job belongs to its claimer")] = 10.0
-    fresh_s: Annotated[float, Meta(ge=0, le=60, description="for which a known total is answered unread")] = 0.4
+    fresh_s: Annotated[float, Meta(ge=0, le=60, description="for which a known total is answered unread")] = 0.5
     read_s: Annotated[float, Meta(ge=0.05, le=60, description="that an answer waits for a total to be read")] = 1.0
     drain_s: Annotated[float, Meta(ge=0, le=600, description="that a stopping role has to finish its work")] = 8.0
 
@@ -114,7 +113,7 @@ class Config(_Section, frozen=True):
 
     def instances(self, role: Role) -> list[Placement]:
         """Where each configured instance of `role` runs; numbered over the nodes in file order."""
-        placements = []
+        placements: list[Placement] = []
         for node_name, node in self.nodes.items():
             for index in range(getattr(node, role)):
                 number = len(placements) + 1
@@ -176,7 +175,8 @@ def parse(data: dict[str, Any], *, source: str) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error, data)}") from error
+        problem = next(mistakes(data, Config), str(error))
+        raise ConfigError(f"{source}: {problem}") from error
     for problem in _contradictions(config):
         raise ConfigError(f"{source}: {problem}")
     return config
@@ -223,15 +223,14 @@ def _contradictions(config: Config) -> list[str]:
         )
     if len(set(config.stores.spools)) < len(config.stores.spools):
         problems.append("stores.spools names the same spool twice")
-    problems += _url_problem("stores.totals", config.stores.totals, ("sqlite", "consul"))
-    for url in config.stores.spools:
-        problems += _url_problem("stores.spools", url, ("sqlite", "beanstalk"))
+    problems += _url_problems("stores.totals", [config.stores.totals], ("sqlite", "consul"), "hitmesh.stores")
+    problems += _url_problems("stores.spools", config.stores.spools, ("sqlite", "beanstalk"), "hitmesh.spools")
     for role in ROLES:
         if not config.instances(role):
             problems.append(f"no node runs a {role}; set nodes.<node>.{role}")
     if not config.insecure:
         for name, node in config.nodes.items():
-            if not _is_loopback(node.address):
+            if not is_loopback(node.address):
                 problems.append(
                     f"nodes.{name}.address ({node.address}) is beyond loopback, where sockets need encryption; "
                     "say insecure = true on a network that you trust"
@@ -254,48 +253,26 @@ def _clashes(config: Config) -> list[str]:
     return []
 
 
-def _url_problem(key: str, url: str, schemes: tuple[str, ...]) -> list[str]:
-    scheme = urlsplit(url).scheme
-    if scheme in schemes:
+def _url_problems(key: str, urls: Sequence[str], own: tuple[str, ...], group: str) -> list[str]:
+    foreign = {url: url.partition("://")[0] for url in urls if not url.startswith(tuple(f"{name}://" for name in own))}
+    if not foreign:
         return []
-    near = difflib.get_close_matches(scheme, schemes, n=1)
-    hint = f"; did you mean {near[0]}://?" if near else f"; known are {', '.join(s + '://' for s in schemes)}"
-    return [f"{key}: {url!r} has an unknown scheme{hint}"]
+    # Slow to import, and seldom needed: only a store of somebody else's is registered there.
+    from importlib.metadata import entry_points
+
+    known = [*own, *(point.name for point in entry_points(group=group))]
+    return [
+        f"{key}: {url!r} is not a URL of a known kind; {nearest(scheme, known)}"
+        for url, scheme in foreign.items()
+        if "://" not in url or scheme not in known
+    ]
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `address`."""
     if address == "localhost":
         return True
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-_UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
-_MISSING = re.compile(r"missing required field `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
-_AT = re.compile(r"^(.*) - at `(?:key in )?`?\$\.?([^`]*)`$")
-
-
-def _explain(error: msgspec.ValidationError, data: dict[str, Any]) -> str:
-    text = str(error)
-    if found := _UNKNOWN.search(text):
-        key, path = found[1], found[2] or ""
-        table = _table_at(path)
-        near = difflib.get_close_matches(key, table, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(table)}"
-        where = f"{path}.{key}" if path else key
-        return f"{where} is not a setting; {hint}"
-    if found := _MISSING.search(text):
-        key, path = found[1], found[2] or ""
-        return f"{path + '.' if path else ''}{key} is missing"
-    if found := _AT.match(text):
-        return f"{found[2]}: {found[1][0].lower()}{found[1][1:]}"
-    return text
-
-
-def _table_at(path: str) -> list[str]:
-    first = path.split(".")[0].split("[")[0]
-    tables: dict[str, type[Struct]] = {"nodes": Node, "ports": Ports, "stores": Stores, "timing": Timing}
-    tables["limits"] = Limits
-    return list(tables.get(first, Config).__struct_fields__)

@@ -1,1 +1,5 @@
-"""A role's link to the Nexuses: heartbeats out, changes in, lookups. The only I/O about who is where."""
+"""The link of every role to the Nexuses, over ZeroMQ: thin I/O around state.view.
+
+`client` sends a role's heartbeats and follows the Changes; `lookup` asks one question. Under
+gevent one greenlet reads each socket; nothing here uses the green Poller (zeromq/pyzmq#2167).
+"""

@@ -10,7 +10,7 @@ which sockets set as MAXMSGSIZE.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, TypeVar
+from typing import Annotated, ClassVar, Final, TypeVar, overload
 
 from msgspec import Meta, Struct, msgpack
 
@@ -20,7 +20,7 @@ from hitmesh.protocol.pages import MAX_PAGE_BYTES
 VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024  # a batch request of 1 MiB, packed anew, with room to spare
 MAX_PARTITIONS: Final = 4096
-MAX_COUNT: Final = 2**31 - 1  # of one page in one part; rows are 64-bit sums
+MAX_COUNT: Final = 2**53 - 1  # of one page in one part: far above what one batch of requests can add up to
 MAX_TOTAL: Final = 2**63 - 1
 MAX_PARTS: Final = 16_384  # a batch of 10,000 pages can touch as many partitions
 MAX_PART_PAGES: Final = 500  # a part is committed whole, and a head's redo must stay small
@@ -29,6 +29,9 @@ MAX_LANE_RANGES: Final = 4096  # holes in one lane; a worker has far fewer batch
 MAX_HEAD_LANES: Final = 65_536
 MAX_REDO_ROWS: Final = 4096
 MAX_INSTANCES: Final = 10_000
+MAX_ENDPOINTS: Final = 16
+MAX_LOADS: Final = 64
+MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
 
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
 Partition = Annotated[int, Meta(ge=0, lt=MAX_PARTITIONS)]
@@ -47,6 +50,7 @@ Ranges = Annotated[tuple[Range, ...], Meta(max_length=MAX_LANE_RANGES)]
 Text = Annotated[str, Meta(max_length=1024)]
 Millis = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Number = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Load = Annotated[float, Meta(ge=-MAX_LOAD, le=MAX_LOAD)]
 
 
 class _Array(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +63,15 @@ class Message(_Array, frozen=True):
     KIND: ClassVar[int]
     version: Version
     kind: int
+
+
+def _check_ranges(mark: int, above: tuple[Range, ...]) -> None:
+    # What state.lanes relies on. A head that breaks it would count hits twice or not at all.
+    end = mark
+    for first, last in above:
+        if not end + 1 < first <= last:
+            raise ValueError(f"range {first} to {last} isn't above {end} with a hole between")
+        end = last
 
 
 # --- the way of a hit ---------------------------------------------------------------------
@@ -74,6 +87,10 @@ class Part(_Array, frozen=True):
     seq: Sequence
     low: Sequence
     counts: Counts
+
+    def __post_init__(self) -> None:
+        if self.low > self.seq:  # its owner would raise the mark over a part that isn't applied
+            raise ValueError(f"part {self.seq} is below its own low, {self.low}")
 
 
 class Job(Message, frozen=True):
@@ -110,6 +127,9 @@ class Applied(_Array, frozen=True):
     mark: Mark
     above: Ranges
     totals: dict[PageName, dict[Name, Total]]  # page -> datacenter -> subtotal, as of that commit
+
+    def __post_init__(self) -> None:
+        _check_ranges(self.mark, self.above)
 
 
 class Ack(Message, frozen=True):
@@ -157,8 +177,8 @@ class Instance(_Array, frozen=True):
     state: Name  # "up" or "draining"
     pid: Number
     started_ms: Millis  # wall clock
-    endpoints: Annotated[dict[Name, Endpoint], Meta(max_length=16)]
-    load: Annotated[dict[Name, float], Meta(max_length=64)]
+    endpoints: Annotated[dict[Name, Endpoint], Meta(max_length=MAX_ENDPOINTS)]
+    load: Annotated[dict[Name, Load], Meta(max_length=MAX_LOADS)]
     owns: Annotated[dict[Partition, Epoch], Meta(max_length=MAX_PARTITIONS)]
 
 
@@ -242,6 +262,9 @@ class LaneState(_Array, frozen=True):
     hits: Total
     seen_s: Number  # wall clock, seconds since 1970
 
+    def __post_init__(self) -> None:
+        _check_ranges(self.mark, self.above)
+
 
 class RedoRow(_Array, frozen=True):
     """A row that a commit decided and that may not be written yet: absolute, so repeatable."""
@@ -268,6 +291,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Job, Head,
 )  # fmt: skip
 M = TypeVar("M", bound=Message)
+N = TypeVar("N", bound=Message)
 
 _encoder = msgpack.Encoder()
 _decoders: dict[type[Message], msgpack.Decoder[Message]] = {kind: msgpack.Decoder(kind) for kind in MESSAGES}
@@ -279,6 +303,12 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
+@overload
+def decode(data: bytes, kind: type[M], /) -> M: ...
+@overload
+def decode(data: bytes, kind: type[M], other: type[N], /) -> M | N: ...
+@overload
+def decode(data: bytes, *kinds: type[M]) -> M: ...
 def decode(data: bytes, *kinds: type[M]) -> M:
     """The message in `data`, which must be one of `kinds`; raises DecodeError on anything else."""
     found = _by_kind.get(_kind_of(data))

@@ -52,14 +52,14 @@ def page_from_path(raw: str, *, drop_trailing_slash: bool = True) -> str:
     """
     try:
         page = unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # of its bytes, or of half a surrogate pair in `raw`
         raise PageError("a page is not valid UTF-8; percent-encode UTF-8 bytes") from error
     return check_page(trim(page) if drop_trailing_slash else page)
 
 
 def trim(page: str) -> str:
     """Drop one trailing slash: `a/b/` and `a/b` are the same page."""
-    return page[:-1] if page.endswith("/") else page
+    return page.removesuffix("/")
 
 
 def page_to_path(page: str) -> str:

@@ -1,0 +1,43 @@
+# Two of these do all the set-up that a fresh machine needs: `make run` and `make test`.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: venv run test services check fmt bench clean
+
+venv: $(INSTALLED)
+
+# Again only when what is to be installed has changed; the package itself is installed in place.
+$(INSTALLED): setup.cfg pyproject.toml
+	@python=$$(scripts/find-python) && { test -x $(BIN)/python || $$python -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+# The hits are counted from the background, so that Ctrl-C reaches the mesh itself, which stops all of it.
+run: venv
+	@$(BIN)/python scripts/count-a-few & exec $(BIN)/hitmesh up $(UP_ARGS)
+
+test: check services
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What the tests start besides hitmesh; says what is missing where it may not install.
+services:
+	@scripts/install-services
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: venv
+	bench/run
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find hitmesh nexus balancer tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""Where the `hitmesh` command begins: patches for gevent before anything else is imported.
+
+Nothing but the standard library's sys may be imported above: a module that has taken
+the blocking socket or lock would keep it.
+"""
+
+import sys
+
+# The commands that run on gevent. A collector is a gunicorn master, which must not: its worker
+# patches itself after the fork. The others work without, and start faster.
+PATCHED = ("processor", "replay")
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    if sys.argv[1:2] and sys.argv[1] in PATCHED and "--help" not in sys.argv:
+        from gevent import monkey
+
+        monkey.patch_all(ssl=False)  # nothing here speaks TLS, and the ssl module is slow to import
+    from hitmesh.cli.main import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

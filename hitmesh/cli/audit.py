@@ -1,0 +1,171 @@
+"""The arithmetic of the books: do the hits that were accepted, applied and spooled fit together? Pure.
+
+What is compared was read one after the other, while hits go on: live workers' counters before
+(1), then the spool's jobs, then the heads and rows (2), then the workers' counters again, sent
+after that (3). So each comparison is of an earlier number with a later one that it can't exceed:
+
+- a worker's acked hits (1) are applied (2): the store has lost nothing that it acknowledged
+- applied (2) were accepted, or put with an unknown outcome (3): nothing is counted twice
+- accepted (1) are applied (2), or in a job that was in the spool in between: nothing is lost
+- the rows of a partition sum to the hits of its head: both ways of counting agree
+
+A worker is a lane id: one collector process. A job's part that its lane has applied is committed,
+not spooled. When nothing is on the way all the numbers are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from hitmesh.protocol.messages import Head, Job, LaneState
+from hitmesh.state.lanes import Marks
+
+
+class Worker(Struct, frozen=True):
+    """A live collector's counters, from one of its heartbeats; in hits."""
+
+    name: str  # for people
+    accepted: int  # put for certain
+    acked: int  # known to be committed
+    unknown: int  # put with an unknown outcome: counted at most once
+    jobs: int  # put and not yet acked
+
+
+class Book(Struct, frozen=True):
+    """One partition as the store has it at one moment."""
+
+    hits: int  # as the head counts them
+    rows_sum: int  # own rows
+    lanes: Mapping[str, LaneState]
+
+
+class Spooled(Struct, frozen=True):
+    """What is in the spool: the jobs themselves where it can list them, else how many."""
+
+    jobs: Sequence[Job] | None
+    count: int
+
+
+class Observed(Struct, frozen=True):
+    """One datacenter, looked at in this order."""
+
+    before: Mapping[str, Worker]  # by worker id
+    spool: Spooled
+    books: Mapping[int, Book]  # by partition
+    after: Mapping[str, Worker]
+
+
+class Verdict(Struct, frozen=True):
+    """One datacenter's books; accepted = committed + spooled + in_flight."""
+
+    accepted: int  # as live workers say, and as heads and spool show for the others
+    committed: int
+    spooled: int  # in jobs of workers that don't live any more
+    in_flight: int  # accepted by live workers and not yet committed
+    unknown: int  # put by live workers with an unknown outcome: counted at most once
+    unknown_committed: int  # of those, what is counted at least; part of accepted
+    orphan_jobs: int  # jobs whose hits can't be known, because the spool can't list them
+    problems: Sequence[str]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing contradicts anything."""
+        return not self.problems
+
+
+def check(observed: Observed) -> Verdict:
+    """The books of one datacenter."""
+    live = observed.after
+    applied = applied_by_worker(observed.books.values())
+    committed = sum(book.hits for book in observed.books.values())
+    waiting = _waiting_by_worker(observed.spool.jobs, observed.books) if observed.spool.jobs is not None else None
+    spooled = sum(hits for worker, hits in (waiting or {}).items() if worker not in live)
+    in_flight = unknown_committed = 0
+    for worker, counters in live.items():
+        on_the_way = counters.accepted - applied.get(worker, 0)
+        in_flight += max(0, on_the_way)
+        unknown_committed += max(0, -on_the_way)
+    orphans = 0
+    if waiting is None:
+        # Jobs of live workers that are acked a moment later may be counted here while hits go on.
+        orphans = max(0, observed.spool.count - sum(worker.jobs for worker in live.values()))
+    return Verdict(
+        accepted=committed + spooled + in_flight,
+        committed=committed,
+        spooled=spooled,
+        in_flight=in_flight,
+        unknown=sum(worker.unknown for worker in live.values()),
+        unknown_committed=unknown_committed,
+        orphan_jobs=orphans,
+        problems=[*_partition_problems(observed.books), *_worker_problems(observed, applied, waiting)],
+    )
+
+
+def applied_by_worker(books: Iterable[Book]) -> dict[str, int]:
+    """The hits that each lane's worker has had applied, over all partitions."""
+    applied: dict[str, int] = {}
+    for book in books:
+        for worker, lane in book.lanes.items():
+            applied[worker] = applied.get(worker, 0) + lane.hits
+    return applied
+
+
+def book(head: Head | None, rows_sum: int) -> Book:
+    """A partition's book from its head; without one, nothing was ever applied."""
+    return Book(head.hits, rows_sum, head.lanes) if head else Book(0, rows_sum, {})
+
+
+def _waiting_by_worker(jobs: Iterable[Job], books: Mapping[int, Book]) -> dict[str, int]:
+    """The hits of each worker's jobs that its lanes haven't applied; two copies of a job are one."""
+    waiting: dict[str, int] = {}
+    seen: set[tuple[str, int, int]] = set()
+    for job in jobs:
+        for part in job.parts:
+            step = (job.worker, part.partition, part.seq)
+            if step in seen:
+                continue
+            seen.add(step)
+            found = books.get(part.partition)
+            lane = found.lanes.get(job.worker) if found else None
+            if lane is None or not Marks(lane.mark, lane.above).covers(part.seq):
+                waiting[job.worker] = waiting.get(job.worker, 0) + sum(part.counts.values())
+    return waiting
+
+
+def _partition_problems(books: Mapping[int, Book]) -> list[str]:
+    problems = []
+    for partition, each in sorted(books.items()):
+        if each.rows_sum != each.hits:
+            problems.append(f"partition {partition}: its rows sum to {each.rows_sum}, its head says {each.hits} hits")
+        # Lanes that ended are gone from the head, so theirs can only be fewer.
+        lanes = sum(lane.hits for lane in each.lanes.values())
+        if lanes > each.hits:
+            problems.append(f"partition {partition}: its lanes brought {lanes} hits, its head says {each.hits}")
+    return problems
+
+
+def _worker_problems(observed: Observed, applied: Mapping[str, int], waiting: Mapping[str, int] | None) -> list[str]:
+    problems = []
+    for worker, after in observed.after.items():
+        got = applied.get(worker, 0)
+        if got > after.accepted + after.unknown:
+            problems.append(
+                f"{after.name}: {got} of its hits are committed, it accepted {after.accepted}"
+                f" and {after.unknown} are unknown: {got - after.accepted - after.unknown} are counted twice"
+            )
+        before = observed.before.get(worker)
+        if before is None:
+            continue
+        if before.acked > got:
+            problems.append(
+                f"{after.name}: {before.acked} of its hits were acknowledged, {got} are in the store:"
+                f" {before.acked - got} are lost"
+            )
+        elif waiting is not None and before.accepted > got + waiting.get(worker, 0):
+            problems.append(
+                f"{after.name}: it accepted {before.accepted} hits, {got} are in the store"
+                f" and {waiting.get(worker, 0)} in the spool: {before.accepted - got - waiting.get(worker, 0)} are lost"
+            )
+    return problems

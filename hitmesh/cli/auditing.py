@@ -1,0 +1,201 @@
+"""`hitmesh audit`: reads a mesh's counters, spools and stores in the order that `audit` needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from hitmesh.cli import folder, picture
+from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check
+from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.supervision import Supervisor
+from hitmesh.config import Config
+from hitmesh.errors import CommandError, DecodeError, SpoolRefused, StoreUnknown
+from hitmesh.protocol.messages import Job, Seen, decode
+
+# A heartbeat that a Nexus hadn't heard at the time may have been sent before; the one after wasn't.
+NEWER = 2
+FRESH_S = 15.0  # for two heartbeats of each collector: five times as long as for one to be dead
+POLL_S = 0.2
+TRIES = 3  # collectors that start or end meanwhile make the numbers less exact, so look again
+
+
+@click.command(short_help="Compare the books: accepted, committed, spooled, in flight.")
+@state_dir_option
+@json_option
+def audit(state_dir: Path, as_json: bool) -> int:
+    r"""Compare what was accepted with what is committed, spooled and in flight; status 1 on any difference.
+
+    Live collectors say what they accepted; the store's heads and rows say what is committed, each
+    in its own way; the spool holds what collectors left that are gone. While hits go on, numbers
+    are read one after the other, and `in_flight` covers the time between; when none do, they are
+    exact. It takes two heartbeats. A mesh that is stopped is audited from its files.
+
+    \b
+    Example:
+      hitmesh audit --json | jq .balanced
+    """
+    supervised = {each.dc for each in Supervisor(state_dir).programs() or [] if each.pid}
+    configs = {config.name: config for config in folder.datacenters(state_dir)}
+    looks = {dc: _Look(config, state_dir / dc, may_be_stopped=dc not in supervised) for dc, config in configs.items()}
+    verdicts = {dc: check(look.observed()) for dc, look in looks.items()}
+    balanced = all(verdict.balanced for verdict in verdicts.values())
+    if as_json:
+        print(json.dumps(report(verdicts), indent=2))
+    else:
+        print(text(verdicts))
+    if not balanced:
+        print("hitmesh: the books don't balance", file=sys.stderr)
+    return 0 if balanced else 1
+
+
+def report(verdicts: Mapping[str, Verdict]) -> dict[str, object]:
+    """What `--json` prints: the sums over all datacenters, and each of them."""
+    names = ("accepted", "committed", "spooled", "in_flight", "unknown", "unknown_committed", "orphan_jobs")
+    return {
+        "balanced": all(verdict.balanced for verdict in verdicts.values()),
+        **{name: sum(getattr(verdict, name) for verdict in verdicts.values()) for name in names},
+        "problems": [f"{dc}: {problem}" for dc, verdict in verdicts.items() for problem in verdict.problems],
+        "dcs": {dc: {"balanced": verdict.balanced, **msgspec.to_builtins(verdict)} for dc, verdict in verdicts.items()},
+    }
+
+
+def text(verdicts: Mapping[str, Verdict]) -> str:
+    """A line per datacenter, and one per problem."""
+    lines = []
+    width = max(len(dc) for dc in verdicts)
+    for dc, verdict in verdicts.items():
+        more = f", {verdict.unknown} unknown" if verdict.unknown else ""
+        more += f", {verdict.orphan_jobs} jobs in the spool whose hits can't be listed" if verdict.orphan_jobs else ""
+        lines.append(
+            f"{dc:{width}}  {'balanced' if verdict.balanced else 'NOT BALANCED'}: accepted {verdict.accepted} = "
+            f"committed {verdict.committed} + spooled {verdict.spooled} + in flight {verdict.in_flight}{more}"
+        )
+        lines += [f"{'':{width}}  {problem}" for problem in verdict.problems]
+    return "\n".join(lines)
+
+
+def workers(collectors: Mapping[str, Seen]) -> dict[str, Worker]:
+    """The counters of live collectors, by worker id."""
+    found = {}
+    for worker, seen in collectors.items():
+        load = seen.instance.load
+        try:
+            numbers = [int(load[key]) for key in ("accepted", "acked", "unknown", "jobs")]
+        except KeyError as error:
+            raise CommandError(f"{seen.instance.name} doesn't say how many hits it has {error}") from error
+        found[worker] = Worker(seen.instance.name, *numbers)
+    return found
+
+
+class _Look:
+    """One datacenter being looked at. Made: everything is read once, but for what needs newer heartbeats."""
+
+    def __init__(self, config: Config, base: Path, *, may_be_stopped: bool) -> None:
+        self._config = config
+        self._base = base
+        self._may_be_stopped = may_be_stopped
+        self._read()
+
+    def observed(self) -> Observed:
+        """What was seen, with the collectors' counters as of after the rest was read."""
+        for _ in range(TRIES):
+            after = self._newer_collectors()
+            if after.keys() == self._before.keys():
+                break
+            self._read()
+            after = self._newer_collectors()
+        return Observed(before=workers(self._before), spool=self._spool, books=self._books, after=workers(after))
+
+    def _read(self) -> None:
+        self._before = self._collectors()
+        self._spool = _spooled(self._config, self._base)
+        self._books = _books(self._config, self._base)
+        self._heard = self._collectors()
+
+    def _collectors(self) -> dict[str, Seen]:
+        """The live collectors, by worker id."""
+        answer = picture.ask(self._config)
+        if answer is None and not self._may_be_stopped:
+            raise CommandError(
+                f"no Nexus of {self._config.name} answers, so nobody says what its collectors have accepted"
+            )
+        return {seen.instance.id: seen for seen in picture.alive(answer, "collector")}
+
+    def _newer_collectors(self) -> dict[str, Seen]:
+        """The live collectors, each by a heartbeat that was sent after everything was read."""
+        deadline = time.monotonic() + FRESH_S
+        while True:
+            now = self._collectors()
+            # One that has appeared since then has sent all of its heartbeats since then.
+            stale = [
+                seen.instance.name
+                for worker, seen in now.items()
+                if worker in self._heard and seen.number < self._heard[worker].number + NEWER
+            ]
+            if not stale:
+                return now
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"{', '.join(stale)} of {self._config.name} sent no two heartbeats within {FRESH_S:g} s"
+                )
+            time.sleep(POLL_S)
+
+
+def _books(config: Config, base: Path) -> dict[int, Book]:
+    from hitmesh.store.open import open_store
+    from hitmesh.store.totals import decode_head, overlay
+
+    store = open_store(config, base)
+    try:
+        found = {}
+        for partition, stored, rows in store.scan():
+            head = decode_head(partition, stored) if stored else None
+            own = sum(count for (_, dc), count in overlay(rows, head).items() if dc == config.name)
+            found[partition] = book(head, own)
+        return found
+    except StoreUnknown as error:
+        raise CommandError(f"the store of {config.name} can't be read: {error}") from error
+    finally:
+        store.close()
+
+
+class _Copy(Struct, frozen=True):
+    jobs: list[Job] | None
+    count: int
+
+
+def _spooled(config: Config, base: Path) -> Spooled:
+    """The jobs of all copies together, if each can list them; else of the fullest copy how many."""
+    copies = []
+    for url in config.stores.spools:
+        stores = msgspec.structs.replace(config.stores, spools=(url,), spool_copies=0)
+        copies.append(_copy(msgspec.structs.replace(config, stores=stores), base))
+    listed = [job for copy in copies for job in copy.jobs or ()]
+    complete = all(copy.jobs is not None for copy in copies)
+    return Spooled(listed if complete else None, max(copy.count for copy in copies))
+
+
+def _copy(config: Config, base: Path) -> _Copy:
+    from hitmesh.spool.open import open_spool
+
+    spool = open_spool(config, base)
+    try:
+        if hasattr(spool, "jobs"):
+            listed = [decode(body, Job) for _, _, body in spool.jobs()]
+            return _Copy(listed, len(listed))
+        counts = [each.waiting + each.ready + each.claimed + each.buried for each in spool.stats() if each.usable]
+        return _Copy(None, max(counts, default=0))
+    except SpoolRefused as error:
+        raise CommandError(f"the spool of {config.name} can't be read: {error}") from error
+    except DecodeError as error:
+        raise CommandError(f"the spool of {config.name} holds a job that can't be read: {error}") from error
+    finally:
+        spool.close()

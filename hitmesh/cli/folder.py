@@ -1,0 +1,69 @@
+"""The state folder as commands find it: which datacenters it holds, and where things are in it.
+
+`hitmesh up` writes it, everything else reads. A datacenter is a folder with a hitmesh.toml; one
+that an earlier `up` left behind still has its totals, so it counts.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from hitmesh import config as settings
+from hitmesh.config import Config
+from hitmesh.errors import CommandError
+
+CONFIG_NAME = "hitmesh.toml"
+# A Unix socket's path has at most 107 bytes, and supervisord first binds one with ".PID" behind it.
+MAX_SOCKET_PATH_BYTES = 96
+
+
+def datacenters(state_dir: Path) -> list[Config]:
+    """The configuration of each datacenter, in the order of their ports. Raises CommandError."""
+    configs = [settings.load(path) for path in sorted(state_dir.glob(f"*/{CONFIG_NAME}"))]
+    if not configs:
+        raise CommandError(f"no mesh in {state_dir}", hint="`hitmesh up` makes one; --state-dir names another folder")
+    return sorted(configs, key=lambda config: (config.ports.collector, config.name))
+
+
+def conf_path(state_dir: Path) -> Path:
+    """Where supervisord's configuration is."""
+    return state_dir / "supervisord.conf"
+
+
+def pid_path(state_dir: Path) -> Path:
+    """Where supervisord writes its process id."""
+    return state_dir / "supervisord.pid"
+
+
+def new_socket_path(state_dir: Path) -> Path:
+    """Where supervisord is to listen: in the state folder, or where its path is short enough."""
+    path = state_dir / "supervisor.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"hitmesh-{os.getuid()}-{digest}.sock"
+
+
+def socket_path(state_dir: Path) -> Path | None:
+    """Where the supervisord of this folder listens, when it was ever started."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    try:
+        parser.read_string(conf_path(state_dir).read_text(encoding="utf-8"))
+        return Path(parser["unix_http_server"]["file"].replace("%%", "%"))
+    except (OSError, KeyError, configparser.Error, UnicodeDecodeError):
+        return None
+
+
+def shipped(path: str) -> Path:
+    """A file that comes with hitmesh: beside the package in a checkout, else where pip put it."""
+    checkout = Path(__file__).parents[2] / path
+    installed = Path(sysconfig.get_path("data")) / "share" / "hitmesh" / path
+    for found in (checkout, installed):
+        if found.exists():
+            return found
+    raise CommandError(f"{path} is neither at {checkout} nor at {installed}", hint="reinstall hitmesh")

@@ -1,0 +1,207 @@
+"""What a mesh on this machine consists of: its datacenters, ports and programs. Pure.
+
+`lay_out` decides everything that `hitmesh up` writes and starts, from a template configuration
+and the command's options; nothing here touches a file, a socket or a process. Each datacenter
+gets a block of BLOCK_PORTS ports, so that a second one never collides with the first.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+import msgspec
+from msgspec import Struct
+
+from hitmesh import config as settings
+from hitmesh.config import ROLES, Config, Placement, Ports, Stores
+from hitmesh.errors import CommandError
+from hitmesh.protocol.messages import MAX_FRAME_BYTES
+from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
+
+BLOCK_PORTS = 100  # of one datacenter
+# Where each kind of server starts in its datacenter's block; 0 to 9 are the balancers'.
+COLLECTOR_AT, NEXUS_AT, BEANSTALKD_AT, CONSUL_AT = 10, 20, 40, 50
+MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
+MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
+BEANSTALKDS = 2  # a pair: one may lose its disk
+JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
+STOP_GRACE_S = 5  # that supervisor waits beyond a role's own deadline before it kills
+LOOPBACK = "127.0.0.1"
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What `hitmesh up` was told, and what it found on the machine."""
+
+    dcs: Sequence[str]
+    state_dir: Path  # absolute
+    socket: Path  # of supervisord
+    base_port: int
+    python: str
+    consul: str | None  # the program, when it is to be run
+    beanstalkd: str | None
+    open_files: int  # as many as supervisord may ask for
+
+
+class Program(Struct, frozen=True):
+    """One program under supervisord."""
+
+    dc: str
+    role: str  # also the name of its template
+    name: str
+    values: Mapping[str, str]  # of the template, beside those that every program has
+
+    @property
+    def full_name(self) -> str:
+        """As supervisorctl knows it."""
+        return f"{self.dc}-{self.name}"
+
+
+class Wanted(Struct, frozen=True):
+    """A port that something of the mesh will bind."""
+
+    address: str
+    port: int
+    who: str
+
+
+class Layout(Struct, frozen=True):
+    """A whole mesh on this machine."""
+
+    datacenters: Sequence[Config]
+    programs: Sequence[Program]
+    ports: Sequence[Wanted]
+    files: Mapping[Path, str]  # to write, besides supervisord.conf
+    folders: Sequence[Path]  # to make
+
+
+def lay_out(template: Config, options: Options, *, source: str) -> Layout:
+    """The mesh of `options.dcs`, each like `template`; `source` is the template's name for errors."""
+    _check(template, options, source)
+    configs, programs, ports = [], [], []
+    files: dict[Path, str] = {}
+    folders = [options.state_dir / "log"]
+    for index, dc in enumerate(options.dcs):
+        first = options.base_port + BLOCK_PORTS * index
+        config = _configured(template, dc, first, options)
+        path = options.state_dir / dc / "hitmesh.toml"
+        files[path] = f"# Written by `hitmesh up` from {source}, and again by the next one.\n\n{settings.dump(config)}"
+        folders.append(options.state_dir / dc)
+        configs.append(config)
+        for role in ROLES:
+            for placement in config.instances(role):
+                programs.append(_role_program(config, placement, path, options))
+                ports += _role_ports(dc, placement)
+        if options.beanstalkd:
+            for number in range(1, BEANSTALKDS + 1):
+                folder = options.state_dir / dc / f"beanstalkd-{number}"
+                folders.append(folder)
+                port = first + BEANSTALKD_AT + number - 1
+                programs.append(_beanstalkd(dc, number, port, folder, options.beanstalkd))
+                ports.append(Wanted(LOOPBACK, port, f"{dc}-beanstalkd-{number}"))
+        if options.consul:
+            agent = options.state_dir / dc / "consul.json"
+            data = options.state_dir / dc / "consul"
+            own = _consul_ports(first)
+            others = [_consul_ports(options.base_port + BLOCK_PORTS * i) for i in range(len(options.dcs)) if i != index]
+            details = agent_config(dc, own, data, join_wan=[other.serf_wan for other in others])
+            files[agent] = msgspec.json.format(msgspec.json.encode(details), indent=2).decode() + "\n"
+            folders.append(data)
+            command = shlex.join(agent_command(agent, program=options.consul))
+            programs.append(Program(dc, "consul", "consul-1", {"command": command, "stop_wait_s": "10"}))
+            ports += [Wanted(LOOPBACK, port, f"{dc}-consul-1") for port in msgspec.structs.astuple(own)]
+    return Layout(configs, programs, ports, files, folders)
+
+
+def supervisor_text(layout: Layout, options: Options, templates: Mapping[str, str]) -> str:
+    """supervisord.conf: the text of `templates` ("supervisord" and one per role), filled in."""
+    logs = options.state_dir / "log"
+    shared = {"state": options.state_dir, "socket": options.socket, "logs": logs, "minfds": options.open_files}
+    parts = [_fill(templates["supervisord"], {key: str(value) for key, value in shared.items()})]
+    for program in layout.programs:
+        log = logs / f"{program.full_name}.log"
+        values = {"dc": program.dc, "name": program.name, "log": str(log), **program.values}
+        parts.append(_fill(templates[program.role], values))
+    return "\n".join(parts)
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    # supervisord expands %(name)s in every value.
+    return Template(template).substitute({key: value.replace("%", "%%") for key, value in values.items()})
+
+
+def _check(template: Config, options: Options, source: str) -> None:
+    for dc in options.dcs:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", dc):
+            raise CommandError(
+                f"--dcs: {dc!r} can't name a datacenter: small letters, digits, hyphens, such as eu-west"
+            )
+        if dc == "log":
+            raise CommandError("--dcs: log can't name a datacenter: the state folder keeps logs under that name")
+    if len(set(options.dcs)) < len(options.dcs) or not options.dcs:
+        raise CommandError(f"--dcs: {','.join(options.dcs)!r} must name each datacenter once")
+    last = options.base_port + BLOCK_PORTS * len(options.dcs) - 1
+    if last > 65_535:
+        raise CommandError(f"--base-port {options.base_port}: {len(options.dcs)} datacenters need ports up to {last}")
+    for role, limit in (("collector", MAX_COLLECTORS), ("nexus", MAX_NEXUSES)):
+        count = len(template.instances(role))  # type: ignore[arg-type]
+        if count > limit:
+            raise CommandError(f"{source}: {count} {role} instances; `hitmesh up` has ports for {limit}")
+    for name, node in template.nodes.items():
+        if not settings.is_loopback(node.address):
+            raise CommandError(
+                f"{source}: nodes.{name}.address is {node.address}; `hitmesh up` runs all on this machine, on loopback"
+            )
+
+
+def _configured(template: Config, dc: str, first: int, options: Options) -> Config:
+    totals, spools = template.stores.totals, template.stores.spools
+    if options.consul:
+        totals = f"consul://{LOOPBACK}:{_consul_ports(first).http}/hitmesh"
+    if options.beanstalkd:
+        spools = tuple(f"beanstalk://{LOOPBACK}:{first + BEANSTALKD_AT + n}/hitmesh" for n in range(BEANSTALKDS))
+    return msgspec.structs.replace(
+        template,
+        name=dc,
+        ports=Ports(collector=first + COLLECTOR_AT, nexus=first + NEXUS_AT),
+        stores=Stores(totals=totals, spools=spools, spool_copies=template.stores.spool_copies),
+    )
+
+
+def _role_program(config: Config, placement: Placement, path: Path, options: Options) -> Program:
+    values = {
+        "python": shlex.quote(options.python),
+        "config": shlex.quote(str(path)),
+        "state": shlex.quote(str(options.state_dir)),
+        "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
+    }
+    return Program(config.name, placement.role, placement.name, values)
+
+
+def _role_ports(dc: str, placement: Placement) -> list[Wanted]:
+    assert placement.port is not None or placement.role == "processor"
+    if placement.port is None:
+        return []
+    width = 3 if placement.role == "nexus" else 1
+    who = f"{dc}-{placement.name}"
+    return [Wanted(placement.address, port, who) for port in range(placement.port, placement.port + width)]
+
+
+def _beanstalkd(dc: str, number: int, port: int, folder: Path, program: str) -> Program:
+    values = {
+        "beanstalkd": shlex.quote(program),
+        "port": str(port),
+        "folder": shlex.quote(str(folder)),
+        "job_bytes": str(JOB_BYTES),
+        "stop_wait_s": "10",
+    }
+    return Program(dc, "beanstalkd", f"beanstalkd-{number}", values)
+
+
+def _consul_ports(first: int) -> AgentPorts:
+    port = first + CONSUL_AT
+    return AgentPorts(http=port, serf_lan=port + 1, serf_wan=port + 2, server=port + 3)

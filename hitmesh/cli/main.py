@@ -1,0 +1,100 @@
+"""The `hitmesh` command: which subcommands there are, and how a failure is told.
+
+A command's module is imported only when it is run, so that `--help` is quick and a role's
+process holds nothing of the others. Exit status: 0 done, 1 failed, 2 used wrongly; an error is
+one line on stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hitmesh import __version__
+from hitmesh.errors import HitmeshError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # 130: what a shell says of a command ended by Ctrl-C
+
+# The module that holds each command, under its name with "-" as "_", and what it does.
+COMMANDS = {
+    "up": ("up", "Run a whole mesh on this machine under supervisord."),
+    "down": ("down", "Drain and stop it."),
+    "endpoints": ("endpoints", "Show where the roles of a mesh listen."),
+    "status": ("status", "Show every instance: state, pid, uptime, heartbeat, load."),
+    "total": ("totals", "Show the total of a page."),
+    "top": ("totals", "Show the pages with the highest totals."),
+    "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),
+    "replay": ("replay", "Send an access log's requests as hits."),
+    "check-config": ("check_config", "Check a datacenter's configuration file."),
+    "collector": ("roles", "Run one collector in the foreground."),
+    "processor": ("roles", "Run one processor in the foreground."),
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hitmesh.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hitmesh")
+def hitmesh() -> None:
+    r"""Count page hits of web sites served from several datacenters, each exactly once.
+
+    \b
+    Example:
+      hitmesh up -d                             # a mesh of two datacenters on this machine
+      curl -X POST http://127.0.0.1:8010/hit/example.com/front
+      hitmesh total example.com/front
+      hitmesh down
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status. A failure that was foreseen is told in one line."""
+    try:
+        status = hitmesh.main(args=arguments, prog_name="hitmesh", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return MISUSED
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "hitmesh"
+        return _told(f"{_one_line(error.format_message())} (see {path} --help)", MISUSED)
+    except click.ClickException as error:
+        return _told(_one_line(error.format_message()), FAILED)
+    except HitmeshError as error:
+        return _told(_one_line(str(error)), FAILED)
+    except (click.Abort, KeyboardInterrupt):
+        return _told("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output went away, as `head` does; nothing more may be written to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status if isinstance(status, int) else 0
+
+
+def _told(message: str, status: int) -> int:
+    print(f"hitmesh: {message}", file=sys.stderr)
+    return status
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

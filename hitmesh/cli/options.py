@@ -1,0 +1,25 @@
+"""Options that several commands share. Imported by the roles too: nothing else may be imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+STATE_DIR = Path("var")
+
+
+def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path) -> Path:
+    # Wherever the command, or what it starts, may go.
+    return value.resolve()
+
+
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=STATE_DIR,
+    show_default=True,
+    callback=_absolute,
+    help="The folder that holds everything a mesh writes.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

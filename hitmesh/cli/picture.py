@@ -1,0 +1,144 @@
+"""A mesh as its Nexuses and its supervisord see it, put together. Pure, but for `ask`.
+
+An instance is one by its datacenter and name. Both sources are partial: a Nexus also knows
+instances that somebody started by hand, supervisord also knows processes that don't heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from hitmesh.cli.supervision import Supervised
+from hitmesh.config import ROLES, Config, nexus_endpoints
+from hitmesh.errors import MeshError
+from hitmesh.protocol.messages import Answer, Seen
+
+
+class Shown(Struct, frozen=True):
+    """One line of `hitmesh status`."""
+
+    dc: str
+    role: str
+    name: str
+    pid: int | None
+    state: str  # up, draining, dead; without a heartbeat what supervisord says, in small letters
+    uptime_s: float | None
+    heartbeat_age_s: float | None
+    load: Mapping[str, float]
+    supervisor_pid: int | None  # of the process that supervisord started; a collector's is gunicorn's master
+    supervisor_state: str | None
+
+
+def ask(config: Config) -> Answer | None:
+    """A snapshot of one datacenter, or None when no Nexus of it answers."""
+    from hitmesh.mesh.lookup import Lookups  # ZeroMQ is slow to import, and not every command asks
+
+    endpoints = [nexus_endpoints(each).lookups for each in config.instances("nexus")]
+    try:
+        with Lookups(endpoints) as lookups:
+            return lookups.snapshot()
+    except MeshError:
+        return None
+
+
+def alive(answer: Answer | None, role: str) -> list[Seen]:
+    """The living instances of a role."""
+    return [seen for seen in answer.seen if seen.alive and seen.instance.role == role] if answer else []
+
+
+def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms: int) -> list[Shown]:
+    """Every instance of one datacenter, living ones first among those of the same name."""
+    supervised = {each.name: each for each in programs if each.dc == dc}
+    shown = []
+    living = set()
+    last_heard: dict[str, float] = {}
+    for seen in sorted(answer.seen if answer else (), key=lambda seen: (not seen.alive, seen.age_ms)):
+        instance = seen.instance
+        if seen.alive:
+            living.add(instance.name)
+        elif instance.name in living or instance.name in supervised:
+            last_heard.setdefault(instance.name, seen.age_ms / 1000)
+            continue  # its successor, or its supervisor, says more
+        shown.append(_heard(dc, seen, supervised.get(instance.name), now_ms))
+    shown += [_silent(dc, each, last_heard.get(name)) for name, each in supervised.items() if name not in living]
+    return sorted(shown, key=_order)
+
+
+def missing(config: Config, answer: Answer | None) -> list[str]:
+    """What a datacenter lacks until it is ready: instances by name, then partitions."""
+    lacking = [
+        placement.name
+        for role in ROLES
+        for placement in config.instances(role)
+        if placement.name not in {seen.instance.name for seen in alive(answer, role)}
+    ]
+    owned = {partition for seen in alive(answer, "processor") for partition in seen.instance.owns}
+    count = len(set(range(config.partitions)) - owned)
+    return [*lacking, f"owners of {count} partitions"] if count else lacking
+
+
+def table(shown: Sequence[Shown]) -> str:
+    """Columns for people."""
+    rows = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD")]
+    for each in shown:
+        heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
+        uptime = "-" if each.uptime_s is None else _duration(each.uptime_s)
+        load = " ".join(f"{key}={value:g}" for key, value in sorted(each.load.items()) if value)
+        rows.append((each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, load))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    return "\n".join("  ".join([*map(str.ljust, row, widths), row[6]]).rstrip() for row in rows)
+
+
+def as_json(shown: Shown) -> dict[str, Any]:
+    """The object that `hitmesh status --json` prints."""
+    return {field: getattr(shown, field) for field in shown.__struct_fields__}
+
+
+def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
+    instance = seen.instance
+    uptime_s = round(max(0, now_ms - instance.started_ms) / 1000, 3)
+    return Shown(
+        dc=dc,
+        role=instance.role,
+        name=instance.name,
+        pid=instance.pid if seen.alive else None,
+        state=instance.state if seen.alive else "dead",
+        uptime_s=uptime_s if seen.alive else None,
+        heartbeat_age_s=seen.age_ms / 1000,
+        load=instance.load if seen.alive else {},
+        supervisor_pid=supervised.pid or None if supervised else None,
+        supervisor_state=supervised.state if supervised else None,
+    )
+
+
+def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> Shown:
+    return Shown(
+        dc=dc,
+        role=supervised.role,
+        name=supervised.name,
+        pid=supervised.pid or None,
+        state=supervised.state.lower(),
+        uptime_s=supervised.uptime_s if supervised.pid else None,
+        heartbeat_age_s=heartbeat_age_s,
+        load={},
+        supervisor_pid=supervised.pid or None,
+        supervisor_state=supervised.state,
+    )
+
+
+def _order(shown: Shown) -> tuple[int, str, int, str]:
+    roles: dict[str, int] = {role: index for index, role in enumerate(ROLES)}
+    number = shown.name.rpartition("-")[2]
+    return roles.get(shown.role, len(roles)), shown.role, int(number) if number.isdecimal() else 0, shown.name
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 60 * 72 else f"{minutes // 60 // 24} d"

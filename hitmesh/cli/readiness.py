@@ -1,0 +1,132 @@
+"""Waiting for a mesh that starts: what isn't ready yet, told while it lasts.
+
+Ready is: every configured instance has a live heartbeat, every partition an owner, and every
+collector says on /health that it can take a hit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hitmesh.cli import endpoints, picture
+from hitmesh.cli.supervision import Supervised, Supervisor
+from hitmesh.config import Config
+from hitmesh.errors import CommandError
+
+READY_S = 60.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s
+POLL_S = 0.1
+SOCKET_POLL_S = 0.02
+HEALTH_TIMEOUT_S = 1.0
+PROGRESS_S = 1.0  # between two lines of progress, where it can't be shown in place
+TAIL_LINES = 12  # of a log, when a role doesn't become ready
+
+
+def wait_until_ready(
+    configs: Sequence[Config], supervisor: Supervisor, process: subprocess.Popen[bytes], state_dir: Path
+) -> None:
+    """Wait until nothing is lacking. Raises CommandError, with the logs of what isn't ready on stderr."""
+    deadline = time.monotonic() + READY_S
+    programs: list[Supervised] | None = []
+    progress = _Progress()
+    try:
+        while True:
+            if process.poll() is not None or (programs is None and time.monotonic() > deadline):
+                tail = _tail(state_dir / "log" / "supervisord.out") or _tail(state_dir / "log" / "supervisord.log")
+                raise CommandError(f"supervisord doesn't run (status {process.returncode}): {' / '.join(tail[-3:])}")
+            programs = supervisor.programs()
+            if programs is None:
+                # Until it has answered once, it starts nothing: the first question wakes it.
+                time.sleep(SOCKET_POLL_S)
+                continue
+            lacking = _lacking(configs)
+            if not lacking:
+                return
+            broken = [each for each in programs if each.state == "FATAL"]
+            if broken or time.monotonic() > deadline:
+                _show_logs(lacking, programs, state_dir)
+                reason = f"not ready after {READY_S:g} s" if not broken else "a program can't be started"
+                raise CommandError(f"{reason}: {_text(lacking)}", hint="logs above; all of it is stopped again")
+            progress.show(f"waiting for {_text(lacking)}")
+            time.sleep(POLL_S)
+    finally:
+        progress.end()
+
+
+def _lacking(configs: Sequence[Config]) -> dict[str, list[str]]:
+    """What isn't ready yet, by datacenter."""
+    found = {}
+    for config in configs:
+        lacking = picture.missing(config, picture.ask(config))
+        if not lacking:
+            urls = endpoints.by_role(config)["collector"]
+            lacking = [f"{url}/health" for url in urls if not _is_healthy(url)]
+        if lacking:
+            found[config.name] = lacking
+    return found
+
+
+def _is_healthy(url: str) -> bool:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=HEALTH_TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _text(lacking: dict[str, list[str]]) -> str:
+    return "; ".join(f"{dc}: {', '.join(names)}" for dc, names in lacking.items())
+
+
+def _show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:
+    """The last lines of the logs of what isn't ready, on stderr."""
+    ready = {"RUNNING"}
+    for each in programs:
+        if each.name in lacking.get(each.dc, ()) or each.state not in ready:
+            why = f" ({each.why})" if each.why else ""
+            print(f"--- {each.full_name}: {each.state.lower()}{why}", file=sys.stderr)
+            for line in _tail(state_dir / "log" / f"{each.full_name}.log"):
+                print(f"    {line}", file=sys.stderr)
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        return []
+
+
+class _Progress:
+    """What is being waited for: one line in place on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._in_place = sys.stderr.isatty()
+        self._last = ""
+        self._due = time.monotonic() + PROGRESS_S
+
+    def show(self, text: str) -> None:
+        """Say it, unless it was said just now."""
+        if text == self._last:
+            return
+        if self._in_place:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() >= self._due:
+            print(text, file=sys.stderr, flush=True)
+            self._due = time.monotonic() + PROGRESS_S
+        else:
+            return
+        self._last = text
+
+    def end(self) -> None:
+        """Leave nothing of it on a terminal."""
+        if self._in_place and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

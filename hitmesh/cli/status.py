@@ -1,0 +1,45 @@
+"""`hitmesh status`: every instance of a mesh, from its Nexuses and its supervisord."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from hitmesh.cli import folder, picture
+from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.supervision import Supervisor
+from hitmesh.errors import CommandError
+
+
+@click.command(short_help="Show every instance: state, pid, uptime, heartbeat, load.")
+@state_dir_option
+@json_option
+def status(state_dir: Path, as_json: bool) -> None:
+    r"""Show every instance of a mesh: its state, process, heartbeat and load.
+
+    The state is up, draining or dead as the Nexuses know it. A process without a heartbeat is
+    shown with supervisord's word, such as starting, stopped or backoff; instances started by hand
+    appear as well. `load` is what the instance itself says with its heartbeats.
+
+    \b
+    Example:
+      hitmesh status --json | jq '.[] | select(.state != "up")'
+    """
+    programs = Supervisor(state_dir).programs()
+    shown = []
+    for config in folder.datacenters(state_dir):
+        answer = picture.ask(config)
+        found = picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
+        if answer is None and found:
+            print(f"hitmesh: no Nexus of {config.name} answers; its lines are supervisord's", file=sys.stderr)
+        shown += found
+    if not shown:
+        raise CommandError(f"no mesh runs in {state_dir}", hint="`hitmesh up -d` starts one")
+    if as_json:
+        print(json.dumps([picture.as_json(each) for each in shown], indent=2))
+    else:
+        print(picture.table(shown))

@@ -1,0 +1,196 @@
+"""The supervisord of a mesh: asked, started and stopped, over XML-RPC on its Unix socket.
+
+Owns no decision about what runs: that is its configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import time
+import xmlrpc.client
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from hitmesh.cli import folder
+from hitmesh.cli.processes import KILL_WAIT_S, Process, end, process, started, strays
+from hitmesh.errors import CommandError
+
+RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
+POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
+# Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
+STOP_ORDER = (("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
+ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
+_NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
+
+
+class Supervised(Struct, frozen=True):
+    """One program as supervisord sees it."""
+
+    full_name: str  # datacenter-role-number
+    state: str  # supervisord's word, such as RUNNING
+    pid: int  # 0 when there is none
+    uptime_s: float
+    why: str  # it isn't running
+
+    @property
+    def name(self) -> str:
+        """The instance's name, without its datacenter."""
+        return "-".join(self.full_name.rsplit("-", 2)[1:])
+
+    @property
+    def dc(self) -> str:
+        """Its datacenter."""
+        return self.full_name.rsplit("-", 2)[0]
+
+    @property
+    def role(self) -> str:
+        """Its role, or the program it is."""
+        return self.name.rsplit("-", 1)[0]
+
+
+class Supervisor:
+    """The supervisord of one state folder."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._socket: Path | None = None  # once known
+
+    def pid(self) -> int | None:
+        """Its process id, or None when it doesn't run."""
+        with contextlib.suppress(*_NO_ANSWER):
+            return int(self._call("getPID"))
+        # Its socket may be gone, or it too busy to answer: is the process of its pid file alive?
+        try:
+            pid = int(folder.pid_path(self._state_dir).read_text(encoding="ascii"))
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if os.fsencode(folder.conf_path(self._state_dir)) in command and started(pid) else None
+
+    def programs(self) -> list[Supervised] | None:
+        """Every program, or None when supervisord doesn't answer."""
+        try:
+            infos: list[dict[str, Any]] = self._call("getAllProcessInfo")
+        except _NO_ANSWER:
+            return None
+        return [
+            Supervised(
+                full_name=info["name"],
+                state=info["statename"],
+                pid=info["pid"],
+                uptime_s=max(0.0, float(info["now"] - info["start"])) if info["pid"] else 0.0,
+                why=info["spawnerr"] or (f"ended with {info['exitstatus']}" if info["statename"] == "EXITED" else ""),
+            )
+            for info in infos
+        ]
+
+    def start(self, program: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start supervisord in a session of its own; it starts its programs at once."""
+        command = [program, "-m", "supervisor.supervisord", "-c", str(folder.conf_path(self._state_dir))]
+        self._socket = None
+        with (self._state_dir / "log" / "supervisord.out").open("wb") as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C at the terminal is ours, not its
+                env=dict(environment),
+                cwd="/",
+            )
+
+    def stop(self, within_s: float, told: Callable[[str], None]) -> list[str]:
+        """Stop the roles in order, then supervisord, and wait until all are gone.
+
+        `told` hears what is being stopped. Returns the names of those that had to be killed, or
+        that a dead supervisord had left behind.
+        """
+        deadline = time.monotonic() + within_s
+        ended: list[Process] = []
+        pid = self.pid()
+        if pid is not None:
+            supervisord = process(pid, "supervisord")
+            for batch in _batches(self.programs() or []):
+                told(", ".join(sorted(each.full_name for each in batch)))
+                self._stop_programs([each.full_name for each in batch], deadline)
+            with contextlib.suppress(*_NO_ANSWER):
+                self._call("shutdown")
+            while supervisord.is_alive() and time.monotonic() < deadline:
+                self.programs()  # its answer doesn't matter: the question wakes it
+                time.sleep(POLL_S)
+            # Before its children: it would start again what it sees die.
+            ended += end([supervisord], 0.0)
+        left = self.strays()
+        end(left, max(KILL_WAIT_S, deadline - time.monotonic()))
+        for path in (folder.socket_path(self._state_dir), folder.pid_path(self._state_dir)):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        return sorted({each.name for each in [*ended, *left]})
+
+    def strays(self) -> list[Process]:
+        """Processes of its programs that run, whoever their parent is."""
+        return strays(folder.conf_path(self._state_dir))
+
+    def _stop_programs(self, names: Sequence[str], deadline: float) -> None:
+        for name in names:
+            # Not running, or supervisord is going down already: both are what we want.
+            with contextlib.suppress(*_NO_ANSWER):
+                self._call("stopProcess", name, False)
+        while time.monotonic() < deadline:
+            programs = self.programs()
+            if programs is None or all(each.state in ENDED for each in programs if each.full_name in names):
+                return
+            time.sleep(POLL_S)
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        self._socket = self._socket or folder.socket_path(self._state_dir)
+        if self._socket is None:
+            raise FileNotFoundError(str(folder.conf_path(self._state_dir)))
+        with xmlrpc.client.ServerProxy("http://supervisor", transport=_UnixTransport(self._socket)) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+
+def require_running(supervisor: Supervisor, state_dir: Path) -> list[Supervised]:
+    """The programs of a mesh that runs. Raises CommandError when none does."""
+    programs = supervisor.programs()
+    if programs is not None:
+        return programs
+    if supervisor.pid() is not None:
+        raise CommandError(f"supervisord of {state_dir} doesn't answer", hint=f"see {state_dir}/log/supervisord.log")
+    raise CommandError(f"no mesh runs in {state_dir}", hint="`hitmesh up -d` starts one")
+
+
+def _batches(programs: Sequence[Supervised]) -> list[list[Supervised]]:
+    """Programs in the order they stop, those that stop together in one list."""
+    ranks = {role: rank for rank, roles in enumerate(STOP_ORDER, start=1) for role in roles}
+    by_rank: dict[int, list[Supervised]] = {}
+    for program in programs:
+        by_rank.setdefault(ranks.get(program.role, 0), []).append(program)
+    return [by_rank[rank] for rank in sorted(by_rank)]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("supervisor", timeout=RPC_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(RPC_TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path)

@@ -1,0 +1,212 @@
+"""`hitmesh up`: a whole mesh on this machine, under a supervisord of its own.
+
+What it consists of is decided in `layout`; here it is checked that it can run, written, started
+and waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from hitmesh import config as settings
+from hitmesh.cli import endpoints, folder
+from hitmesh.cli.down import stop
+from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
+from hitmesh.cli.options import STATE_DIR, state_dir_option
+from hitmesh.cli.readiness import wait_until_ready
+from hitmesh.cli.supervision import Supervisor
+from hitmesh.errors import CommandError, ConfigError
+
+TEMPLATE = "config/dev.toml"
+TEMPLATES = ("supervisord", "collector", "processor", "nexus", "beanstalkd", "consul")
+OPEN_FILES = 65_536  # for a collector's 10,000 connections, and what the rest needs
+
+
+@click.command(short_help="Run a whole mesh on this machine under supervisord.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"What each datacenter is like, but for its name and ports.  [default: {TEMPLATE}]",
+)
+@click.option("--dcs", default="eu-west,us-west", show_default=True, metavar="NAMES", help="The datacenters.")
+@state_dir_option
+@click.option(
+    "--base-port",
+    type=click.IntRange(1, 65_000),
+    default=8000,
+    show_default=True,
+    metavar="N",
+    help="The first port; each datacenter takes a hundred.",
+)
+@click.option("--consul", is_flag=True, help="Totals in a Consul server per datacenter, joined over WAN.")
+@click.option("--beanstalkd", is_flag=True, help="Spools in a pair of beanstalkd per datacenter.")
+@click.option("-d", "--detach", is_flag=True, help="Return when every role is ready.")
+def up(
+    config_path: Path | None,
+    dcs: str,
+    state_dir: Path,
+    base_port: int,
+    consul: bool,
+    beanstalkd: bool,
+    detach: bool,
+) -> None:
+    r"""Run a whole mesh on this machine under supervisord.
+
+    Each datacenter gets the instances that FILE says, on loopback. Everything it writes is in the
+    state folder; what an earlier mesh counted there stays. Without -d it runs until Ctrl-C or
+    SIGTERM, and then stops all of it.
+
+    \b
+    Example:
+      hitmesh up --dcs eu-west,us-west --state-dir /tmp/mesh -d
+      supervisorctl -c /tmp/mesh/supervisord.conf status
+    """
+    source = config_path or folder.shipped(TEMPLATE)
+    options = Options(
+        dcs=[name.strip() for name in dcs.split(",")],
+        state_dir=state_dir,
+        socket=folder.new_socket_path(state_dir),
+        base_port=base_port,
+        python=sys.executable,
+        consul=_program("consul") if consul else None,
+        beanstalkd=_program("beanstalkd") if beanstalkd else None,
+        open_files=_open_files(),
+    )
+    layout = lay_out(settings.load(source), options, source=str(source))
+    supervisor = Supervisor(state_dir)
+    _refuse_a_second(supervisor, state_dir)
+    _check_partitions(layout, state_dir)
+    _check_ports(layout.ports)
+    _write(layout, options)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    began = time.monotonic()
+    process = supervisor.start(sys.executable, _environment())
+    try:
+        wait_until_ready(layout.datacenters, supervisor, process, state_dir)
+        _announce(layout, state_dir, time.monotonic() - began, detach=detach)
+        if detach:
+            return
+        process.wait()
+    except KeyboardInterrupt:
+        _stop(supervisor, state_dir)
+        process.wait()
+        return
+    except BaseException:
+        _stop(supervisor, state_dir)
+        raise
+    # Stopped by somebody else, such as `hitmesh down`.
+    print(f"the mesh in {state_dir} was stopped", file=sys.stderr)
+
+
+def _program(name: str) -> str:
+    # Debian puts servers where a user's PATH doesn't look.
+    found = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        raise CommandError(f"--{name}: {name} is not installed", hint="scripts/install-services installs it")
+    return found
+
+
+def _open_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+
+
+def _refuse_a_second(supervisor: Supervisor, state_dir: Path) -> None:
+    pid = supervisor.pid()
+    if pid is not None:
+        raise CommandError(
+            f"a mesh runs in {state_dir} already (supervisord has pid {pid})",
+            hint="`hitmesh down` stops it; --state-dir names another folder",
+        )
+    if strays := supervisor.strays():
+        names = ", ".join(f"{each.name} (pid {each.pid})" for each in strays)
+        raise CommandError(f"left by an earlier mesh in {state_dir}: {names}", hint="`hitmesh down` stops them")
+
+
+def _check_partitions(layout: Layout, state_dir: Path) -> None:
+    for config in layout.datacenters:
+        try:
+            earlier = settings.load(state_dir / config.name / folder.CONFIG_NAME)
+        except ConfigError:
+            continue  # there was none, or it is of no use; a store has the last word
+        if earlier.partitions != config.partitions:
+            raise CommandError(
+                f"{config.name} has {earlier.partitions} partitions in {state_dir}, and now {config.partitions}",
+                hint="their number can't change; another --state-dir starts anew",
+            )
+
+
+def _check_ports(ports: Sequence[Wanted]) -> None:
+    for wanted in ports:
+        with socket.socket(socket.AF_INET6 if ":" in wanted.address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only closing isn't in the way
+            try:
+                probe.bind((wanted.address, wanted.port))
+            except OSError as error:
+                raise CommandError(
+                    f"port {wanted.port} of {wanted.address}, for {wanted.who}, can't be had: {error.strerror}",
+                    hint="--base-port moves all of them",
+                ) from error
+
+
+def _write(layout: Layout, options: Options) -> None:
+    templates = {
+        name: folder.shipped(f"supervisor/{name}.conf").read_text(encoding="utf-8")
+        for name in ("supervisord", *{program.role for program in layout.programs})
+    }
+    try:
+        for path in layout.folders:
+            path.mkdir(parents=True, exist_ok=True)
+        for path, text in layout.files.items():
+            path.write_text(text, encoding="utf-8")
+        conf = supervisor_text(layout, options, templates)
+        folder.conf_path(options.state_dir).write_text(conf, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{error.filename or options.state_dir}: can't be written: {error.strerror}") from error
+
+
+def _environment() -> dict[str, str]:
+    """Ours, so that the roles run this very code: they don't start in this folder."""
+    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    root = str(Path(__file__).parents[2])
+    if root != sysconfig.get_path("purelib"):
+        paths.append(root)
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _stop(supervisor: Supervisor, state_dir: Path) -> None:
+    try:
+        stop(supervisor, state_dir)
+    except KeyboardInterrupt:
+        print("hitmesh: not waiting any longer", file=sys.stderr)
+        supervisor.stop(0.0, lambda _: None)
+
+
+def _announce(layout: Layout, state_dir: Path, seconds: float, *, detach: bool) -> None:
+    names = ", ".join(config.name for config in layout.datacenters)
+    print(f"ready in {seconds:.1f} s: {names}, {len(layout.programs)} processes in {state_dir}")
+    print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
+    first = endpoints.by_role(layout.datacenters[0])["collector"][0]
+    print(f"count a hit:  curl -X POST {first}/hit/example.com/front")
+    where = "" if state_dir == STATE_DIR.resolve() else f" --state-dir {state_dir}"
+    print(f"stop it:      hitmesh down{where}" if detach else "stop it:      Ctrl-C")
+    sys.stdout.flush()

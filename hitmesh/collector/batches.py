@@ -1,0 +1,253 @@
+"""A worker's batches: lanes, sequence numbers, what is not acked yet. Pure.
+
+Owns the numbering and the memory of what was spooled and not yet committed. Decides what to
+send, resend and delete; the shell does it.
+
+Invariants:
+- A sequence number is given to one part only and never again, whatever became of its job.
+- A part leaves this memory when an ack covers it, or when its job is left to the spool.
+- A job is done when every part of it is covered.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, Applied, Job, LaneEnd, Part, make
+from hitmesh.protocol.pages import partition_of
+from hitmesh.spool import JobId
+from hitmesh.state.lanes import Marks
+
+RESEND_GROWTH: Final = 2.0  # each resend waits twice as long, so that resending can't amplify an overload
+RESEND_MAX_S: Final = 15.0
+PART_OVERHEAD_BYTES: Final = 200  # of a part in memory, beside its pages
+PAGE_OVERHEAD_BYTES: Final = 60
+
+Lane = tuple[str, int]  # (worker, partition)
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A job that is in the spool and not yet known to be committed."""
+
+    id: JobId
+    worker: str
+    parts: dict[tuple[int, int], Part | None]  # (partition, seq) -> the part; None: left to the spool
+    hits: int
+    claimed: bool  # given out by the spool, not put by this worker
+    since_s: float  # when it was put or claimed
+    sent_s: float = 0.0
+    wait_s: float = 0.0
+    size_bytes: int = 0
+
+    def open_parts(self) -> Iterator[Part]:
+        """The parts that can still be sent from memory."""
+        return (part for part in self.parts.values() if part is not None)
+
+
+@dataclass(slots=True)
+class Settled:
+    """What an ack settled."""
+
+    parts: list[Part]  # of this worker's own lanes, without those that were left to the spool
+    done: list[JobId]  # jobs with nothing left to commit: delete them from the spool
+    claims: int = 0  # how many of those were claimed ones
+
+
+@dataclass(slots=True)
+class _LaneOut:
+    """The outgoing side of one of this worker's lanes, or of a claimed job's."""
+
+    next_seq: int = 1
+    flights: dict[int, Flight | None] = field(default_factory=dict)  # seq -> flight; None while being put
+
+
+class Batches:
+    """All batches of one worker, and the jobs that it has claimed."""
+
+    def __init__(self, worker: str, *, partitions: int, resend_s: float, unacked_bytes: int) -> None:
+        self.worker = worker
+        self._partitions = partitions
+        self._resend_s = resend_s
+        self._limit_bytes = unacked_bytes
+        self._lanes: dict[Lane, _LaneOut] = defaultdict(_LaneOut)
+        self._flights: dict[JobId, Flight] = {}  # this worker's own
+        self._claims: dict[JobId, Flight] = {}
+        self._size_bytes = 0
+        self.accepted = 0  # hits whose job was put
+        self.acked = 0  # of those, hits known to be committed
+        self.unknown = 0  # hits whose put gave no answer: counted at most once
+        self._clean = True  # every own job so far was deleted before anybody could claim it
+
+    # --- a batch's life ----------------------------------------------------------------------
+
+    def form(self, counts: Mapping[str, int], now_ms: int) -> Job:
+        """The job of a closed batch: its counts by partition, each part under a new sequence number."""
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for page in counts:
+            by_partition[partition_of(page, self._partitions)].append(page)
+        parts = []
+        for partition, pages in by_partition.items():
+            lane = self._lanes[self.worker, partition]
+            for chunk in _chunks(pages):
+                seq = lane.next_seq
+                lane.next_seq += 1
+                lane.flights[seq] = None
+                parts.append(Part(partition, seq, next(iter(lane.flights)), {page: counts[page] for page in chunk}))
+        return make(Job, self.worker, now_ms, tuple(parts))
+
+    def spooled(self, job: Job, id: JobId, now_s: float) -> Flight:
+        """The spool has the job: its hits may be answered and its parts sent.
+
+        Past the memory's limit the flight has no open parts: somebody with room claims the job.
+        """
+        flight = self._flight(job, id, now_s, claimed=False)
+        self._flights[id] = flight
+        self.accepted += flight.hits
+        for part in job.parts:
+            self._lanes[job.worker, part.partition].flights[part.seq] = flight
+        if self._size_bytes > self._limit_bytes:
+            self._release(flight)
+            flight.parts = dict.fromkeys(flight.parts)
+            self._clean = False
+        return flight
+
+    def refused(self, job: Job, *, unknown: bool) -> None:
+        """The put failed: its sequence numbers are given up, and never used again."""
+        for part in job.parts:
+            self._lanes[self.worker, part.partition].flights.pop(part.seq, None)
+        if unknown:
+            self.unknown += _hits(job)
+            self._clean = False
+
+    def claimed(self, job: Job, id: JobId, now_s: float) -> Flight:
+        """A job that the spool gave out: resend it unchanged."""
+        flight = self._flight(job, id, now_s, claimed=True)
+        self._claims[id] = flight
+        if job.worker == self.worker:
+            self._clean = False
+        return flight
+
+    def expire_claims(self, older_than_s: float) -> None:
+        """Forget the claims made before `older_than_s`: the spool gives those jobs out again."""
+        for id in [id for id, flight in self._claims.items() if flight.since_s < older_than_s]:
+            self._release(self._claims.pop(id))
+
+    def _flight(self, job: Job, id: JobId, now_s: float, *, claimed: bool) -> Flight:
+        parts: dict[tuple[int, int], Part | None] = {(part.partition, part.seq): part for part in job.parts}
+        flight = Flight(id, job.worker, parts, _hits(job), claimed, now_s)
+        flight.size_bytes = sum(_size(part) for part in job.parts)
+        self._size_bytes += flight.size_bytes
+        return flight
+
+    def _release(self, flight: Flight) -> None:
+        self._size_bytes -= flight.size_bytes
+        flight.size_bytes = 0
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def sent(self, flight: Flight, now_s: float) -> None:
+        """The flight's open parts were just sent, or tried."""
+        flight.sent_s = now_s
+        flight.wait_s = min(flight.wait_s * RESEND_GROWTH, RESEND_MAX_S) if flight.wait_s else self._resend_s
+
+    def overdue(self, now_s: float) -> list[Flight]:
+        """Flights whose acks have been missing for long enough to send them again."""
+        return [flight for flight in self._all() if now_s - flight.sent_s >= flight.wait_s]
+
+    def touching(self, partitions: set[int]) -> list[Flight]:
+        """Flights with parts in `partitions`, whose owner has just changed."""
+        return [flight for flight in self._all() if any(partition in partitions for partition, _ in flight.parts)]
+
+    def _all(self) -> Iterator[Flight]:
+        return chain(self._flights.values(), self._claims.values())
+
+    # --- acks --------------------------------------------------------------------------------
+
+    def settle(self, worker: str, applied: Applied) -> Settled:
+        """Take in what a lane has applied."""
+        marks = Marks(applied.mark, applied.above)
+        settled = Settled([], [])
+        if worker == self.worker:
+            lane = self._lanes[worker, applied.partition]
+            for seq in [seq for seq in lane.flights if marks.covers(seq)]:
+                flight = lane.flights.pop(seq)
+                if flight is not None:  # None: being put this moment and applied all the same, by a claim
+                    self._cover(flight, applied.partition, seq, settled)
+        for flight in [flight for flight in self._claims.values() if flight.worker == worker]:
+            for partition, seq in list(flight.parts):
+                if partition == applied.partition and marks.covers(seq):
+                    self._cover(flight, partition, seq, settled)
+        return settled
+
+    def _cover(self, flight: Flight, partition: int, seq: int, settled: Settled) -> None:
+        part = flight.parts.pop((partition, seq), None)
+        if part is not None and not flight.claimed:
+            settled.parts.append(part)
+        if flight.parts:
+            return
+        settled.done.append(flight.id)
+        self._release(flight)
+        if flight.claimed:
+            settled.claims += 1
+            self._claims.pop(flight.id, None)
+        else:
+            self._flights.pop(flight.id, None)
+            self.acked += flight.hits
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def deleted(self, unclaimed: Iterable[bool]) -> None:
+        """What the spool said of jobs that were done: whether each was deleted everywhere unclaimed."""
+        if not all(unclaimed):
+            self._clean = False
+
+    def ends(self, epochs: Mapping[int, int]) -> list[LaneEnd]:
+        """This worker's lanes, to be closed; none unless every job was acked and deleted unclaimed."""
+        if not self._clean or self.unacked:
+            return []
+        return [
+            LaneEnd(partition, epochs[partition], lane.next_seq - 1)
+            for (worker, partition), lane in self._lanes.items()
+            if worker == self.worker and lane.next_seq > 1 and partition in epochs
+        ]
+
+    @property
+    def unacked(self) -> int:
+        """Own jobs that are in the spool and not known to be committed."""
+        return len(self._flights)
+
+    @property
+    def claims(self) -> int:
+        """Claimed jobs under way."""
+        return len(self._claims)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by unacked parts, roughly."""
+        return self._size_bytes
+
+
+def _hits(job: Job) -> int:
+    return sum(sum(part.counts.values()) for part in job.parts)
+
+
+def _size(part: Part) -> int:
+    return PART_OVERHEAD_BYTES + sum(len(page) + PAGE_OVERHEAD_BYTES for page in part.counts)
+
+
+def _chunks(pages: list[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for page in pages:
+        length = len(page.encode())
+        if chunk and (len(chunk) >= MAX_PART_PAGES or size + length > MAX_PART_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(page)
+        size += length
+    yield chunk

@@ -1,0 +1,402 @@
+"""The collector's shell: group commit into the spool, pushes to owners, acks, claims, reads.
+
+Owns the forming batch, the PUSH sockets to processors and the PULL socket for acks. Decisions
+are `Batches`' (what to send again, what is done) and `Known`'s (what to answer). Knows nothing of
+HTTP, of commits, nor of how a store lays its rows out.
+
+A hit is added to the forming batch and waits for it. The committer puts one batch at a time: while
+a put is under way the next batch forms, so a batch is as large as the spool is slow, and nobody
+waits for a timer.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import gevent
+import zmq.green
+from gevent.event import Event
+
+from hitmesh.collector.batches import Batches, Flight
+from hitmesh.collector.known import Known, Total
+from hitmesh.collector.reader import Reader
+from hitmesh.config import Config
+from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
+from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.pipes import Pushes, bind_pull
+from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Job, Redirect, decode, encode, make
+from hitmesh.spool import Claimed, JobId, Spool
+from hitmesh.state.view import MeshView
+from hitmesh.store import TotalsStore
+
+log = logging.getLogger(__name__)
+
+MAX_FORMING: Final = 64  # closed batches that wait for their put; past it the spool is too slow to accept more
+SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's limit
+TICK_S: Final = 0.1  # how often overdue flights are looked for
+MAX_RESENT: Final = 500  # flights sent again in one tick
+CLAIM_POLL_S: Final = 0.5  # between two looks for claimable jobs
+CLAIMS_START: Final = 8  # claims under way at first; doubles while they come to their end
+CLAIMS_MAX: Final = 256
+CLAIM_AGE_LIMIT_S: Final = 7 * 24 * 3600 - 3600  # lanes are kept for 7 days; an hour for clocks that differ
+DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
+
+
+class Forming:
+    """A batch that hits are being added to, and what became of it."""
+
+    __slots__ = ("_error", "_event", "counts", "size_bytes")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.size_bytes = 0
+        self._event = Event()
+        self._error: SpoolRefused | SpoolUnknown | None = None
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add hits."""
+        for page, count in counts.items():
+            before = self.counts.get(page)
+            if before is None:
+                self.size_bytes += len(page)
+                self.counts[page] = count
+            else:
+                self.counts[page] = before + count
+
+    def wait(self) -> None:
+        """Return once the batch is on stable storage; raise SpoolRefused or SpoolUnknown otherwise."""
+        self._event.wait()
+        if self._error is not None:
+            raise self._error
+
+    def release(self, error: SpoolRefused | SpoolUnknown | None = None) -> None:
+        """Let everybody who waits go on."""
+        self._error = error
+        self._event.set()
+
+
+class Collector:
+    """One collector worker process: a lane per partition, under an id of its own."""
+
+    def __init__(
+        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, context: zmq.green.Context
+    ) -> None:
+        self._config = config
+        self._name = name
+        self._spool = spool
+        self._store = store
+        self._context = context
+        self.id = f"{name}.{secrets.token_hex(6)}"
+        self._batches = Batches(
+            self.id,
+            partitions=config.partitions,
+            resend_s=config.timing.resend_s,
+            unacked_bytes=config.limits.unacked_bytes,
+        )
+        self._known = Known(dc=config.name, fresh_s=config.timing.fresh_s, max_pages=config.limits.known_pages)
+        self._reader = Reader(store, partitions=config.partitions, worker=self.id, told=self._told)
+        self._queue: deque[Forming] = deque()
+        self._has_hits = Event()
+        self._putting = False
+        self._done: list[JobId] = []
+        self._has_done = Event()
+        self._pull, self._ack_endpoint = bind_pull(context, config.placement("collector", name).address)
+        self._pushes = Pushes(context, queue_unconnected=False)
+        self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
+        self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
+        self._claim_window = CLAIMS_START
+        self._claim_now = Event()
+        self._draining = False
+        self._bad_frames = 0
+        self._resent = 0
+        self.mesh: MeshClient | None = None
+
+    def start(self, http: str) -> None:
+        """Begin to work; `http` is the URL that hits reach this worker at."""
+        self.mesh = MeshClient(
+            self._config,
+            role="collector",
+            name=self._name,
+            instance_id=self.id,
+            endpoints={"http": http, "acks": self._ack_endpoint},
+            context=self._context,
+            load=self._load,
+            on_change=self._on_change,
+        )
+        self.mesh.start()
+        self._reader.start()
+        for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claim):
+            spawn(f"collector's {duty.__name__.strip('_')}", duty)
+
+    def drain(self) -> None:
+        """Tell everybody that this collector takes no more than it has."""
+        self._draining = True
+        if self.mesh is not None:
+            self.mesh.drain()
+
+    def stop(self) -> None:
+        """Wait until everything accepted is committed and deleted, bounded by `drain_s`; close the lanes."""
+        deadline = time.monotonic() + self._config.timing.drain_s
+        while time.monotonic() < deadline and (
+            self._queue or self._putting or self._batches.unacked or self._done or self._batches.claims
+        ):
+            gevent.sleep(0.01)
+        if self._batches.unacked:
+            log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
+        self._close_lanes()
+        if self.mesh is not None:
+            self.mesh.stop()
+        self._pushes.close()
+        self._spool.close()
+        self._store.close()
+
+    # --- what the HTTP side asks ---------------------------------------------------------------
+
+    def submit(self, counts: Mapping[str, int]) -> Forming:
+        """Add hits to the forming batch; `wait` on what is returned before answering them."""
+        if self._draining:
+            raise SpoolRefused("this collector is stopping", hint="ask another one")
+        limits = self._config.limits
+        forming = self._queue[-1] if self._queue else None
+        if (
+            forming is None
+            or len(forming.counts) + len(counts) > limits.forming_pages
+            or forming.size_bytes > limits.forming_bytes
+        ):
+            if len(self._queue) >= MAX_FORMING:
+                raise SpoolRefused("the spool is slower than the hits that come in", hint="try again in a second")
+            forming = Forming()
+            self._queue.append(forming)
+        forming.add(counts)
+        self._has_hits.set()
+        return forming
+
+    def prefetch(self, page: str) -> None:
+        """Begin to read a page's total, if it isn't known well enough to be answered."""
+        if not self._known.is_fresh(page, time.monotonic()):
+            self._reader.want(page)
+
+    def total(self, page: str) -> Total:
+        """The page's total; reads it when it isn't fresh, for at most `read_s`."""
+        now_s = time.monotonic()
+        if not self._known.is_fresh(page, now_s):
+            self._reader.wait(page, self._config.timing.read_s)
+            now_s = time.monotonic()
+        return self._known.answer(page, now_s)
+
+    def check(self) -> None:
+        """Raise SpoolRefused with the reason when this collector can't accept a hit now."""
+        if self._draining:
+            raise SpoolRefused("this collector is stopping")
+        self._spool.check()
+
+    @property
+    def store(self) -> TotalsStore:
+        """Where lists of totals are read."""
+        return self._store
+
+    def _load(self) -> dict[str, float]:
+        batches = self._batches
+        return {
+            "accepted": batches.accepted,
+            "acked": batches.acked,
+            "unknown": batches.unknown,
+            "jobs": batches.unacked,
+            "claims": batches.claims,
+            "resent": self._resent,
+            "unacked_bytes": batches.size_bytes,
+            "bad_frames": self._bad_frames,
+        }
+
+    # --- group commit --------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        while True:
+            self._has_hits.wait()
+            self._putting = True
+            while self._queue:
+                self._put(self._queue.popleft())
+            self._putting = False
+            self._has_hits.clear()
+
+    def _put(self, forming: Forming) -> None:
+        batches = self._batches
+        job = batches.form(forming.counts, int(time.time() * 1000))
+        try:
+            id = self._spool.put(encode(job), self._config.timing.retry_delay_s)
+        except (SpoolRefused, SpoolUnknown) as error:
+            batches.refused(job, unknown=isinstance(error, SpoolUnknown))
+            forming.release(error)
+            return
+        now_s = time.monotonic()
+        flight = batches.spooled(job, id, now_s)
+        for part in flight.open_parts():
+            self._known.added(part)
+        forming.release()
+        self._send([flight], now_s)
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _send(self, flights: Iterable[Flight], now_s: float) -> None:
+        loads: dict[tuple[str, str], list[Addressed]] = defaultdict(list)
+        sizes: dict[tuple[str, str], int] = defaultdict(int)
+        for flight in flights:
+            self._batches.sent(flight, now_s)
+            for part in flight.open_parts():
+                owner = self._owners.get(part.partition)
+                if owner is None:
+                    continue  # nobody: sent at once when somebody takes the partition
+                to = (owner[0], flight.worker)
+                loads[to].append(Addressed(owner[1], part))
+                sizes[to] += sum(map(len, part.counts)) + 16 * len(part.counts)
+                if sizes[to] >= SEND_BYTES:
+                    self._push(to, loads.pop(to))
+                    del sizes[to]
+        for to, parts in loads.items():
+            self._push(to, parts)
+
+    def _push(self, to: tuple[str, str], parts: list[Addressed]) -> None:
+        # No room or no connection: the spool has it, and it is sent again when its wait ends.
+        self._pushes.send(to[0], encode(make(Batch, to[1], self._ack_endpoint, tuple(parts))))
+
+    def _on_change(self, view: MeshView) -> None:
+        processors = {one.id: one.endpoints["batches"] for one in view.live("processor") if "batches" in one.endpoints}
+        for endpoint in processors.values():
+            self._pushes.open(endpoint)
+        self._pushes.keep_only(set(processors.values()))
+        owners = {
+            partition: (processors[owner.instance.id], owner.epoch)
+            for partition, owner in view.owners().items()
+            if owner.instance.id in processors
+        }
+        for partition, (id, epoch) in list(self._redirects.items()):
+            if id not in processors or owners.get(partition, ("", 0))[1] >= epoch:
+                del self._redirects[partition]
+            else:
+                owners[partition] = (processors[id], epoch)
+        changed = {partition for partition, owner in owners.items() if self._owners.get(partition) != owner}
+        self._owners = owners
+        if changed:
+            self._send(self._batches.touching(changed), time.monotonic())
+
+    def _redirected(self, redirect: Redirect) -> None:
+        assert self.mesh is not None
+        for partition, epoch in redirect.epochs.items():
+            if epoch > self._owners.get(partition, ("", 0))[1]:
+                self._redirects[partition] = (redirect.owner, epoch)
+        self._on_change(self.mesh.view)
+
+    def _resend(self) -> None:
+        while True:
+            gevent.sleep(TICK_S)
+            now_s = time.monotonic()
+            self._batches.expire_claims(now_s - self._config.timing.claim_s)
+            overdue = self._batches.overdue(now_s)[:MAX_RESENT]
+            self._resent += len(overdue)
+            self._send(overdue, now_s)
+
+    # --- acks ----------------------------------------------------------------------------------
+
+    def _receive_acks(self) -> None:
+        while True:
+            frame = self._pull.recv()
+            try:
+                message = decode(frame, Ack, Redirect)
+            except DecodeError as error:
+                self._bad_frames += 1
+                if self._bad_frames.bit_count() == 1:  # the 1st, 2nd, 4th, 8th...
+                    log.warning("bad frame on the ack socket (%d so far): %s", self._bad_frames, error)
+                continue
+            if isinstance(message, Redirect):
+                self._redirected(message)
+                continue
+            for applied in message.applied:
+                self._settle(message.worker, applied)
+            gevent.sleep(0)
+
+    def _settle(self, worker: str, applied: Applied) -> None:
+        settled = self._batches.settle(worker, applied)
+        for part in settled.parts:
+            self._known.settled(part, applied.totals)
+        if worker == self.id:
+            self._known.told(applied, time.monotonic())
+        if settled.done:
+            self._done += settled.done
+            self._has_done.set()
+        if settled.claims:
+            self._claim_now.set()
+
+    def _told(self, applied: Applied) -> None:
+        """What the store says of this worker's lane and some pages: the same as an ack."""
+        self._settle(self.id, applied)
+
+    def _delete(self) -> None:
+        while True:
+            self._has_done.wait()
+            gevent.sleep(DELETE_PAUSE_S)
+            self._has_done.clear()
+            done = list(self._done)
+            self._batches.deleted(self._spool.done(done))
+            del self._done[: len(done)]
+
+    # --- claims --------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        while True:
+            progress = self._claim_now.wait(CLAIM_POLL_S)
+            self._claim_now.clear()
+            if self._draining:
+                return
+            under_way = self._batches.claims
+            if progress:
+                self._claim_window = min(self._claim_window * 2, CLAIMS_MAX)
+            elif under_way:
+                self._claim_window = CLAIMS_START  # acks aren't coming: more claims would not help
+                continue
+            if under_way >= self._claim_window:
+                continue
+            try:
+                jobs = self._spool.claim(self._claim_window - under_way)
+            except (SpoolRefused, SpoolUnknown) as error:
+                log.warning("can't claim: %s", error)
+                continue
+            flights = [flight for flight in map(self._take_claim, jobs) if flight is not None]
+            if flights:
+                log.info("claimed %d jobs that nobody acked in time", len(flights))
+                self._send(flights, time.monotonic())
+
+    def _take_claim(self, claimed: Claimed) -> Flight | None:
+        try:
+            job = decode(claimed.body, Job)
+        except DecodeError as error:
+            log.error("set job %r aside: it isn't a job of ours: %s", claimed.id, error)
+            self._spool.bury(claimed.id)
+            return None
+        age_s = time.time() - job.created_ms / 1000
+        if age_s > CLAIM_AGE_LIMIT_S:
+            log.error(
+                "set job %r of worker %s aside: it is %.1f days old, and its lanes are kept for 7 days only; "
+                "whether its %d hits were counted can't be told any more",
+                claimed.id, job.worker, age_s / 86_400, sum(sum(part.counts.values()) for part in job.parts),
+            )  # fmt: skip
+            self._spool.bury(claimed.id)
+            return None
+        return self._batches.claimed(job, claimed.id, time.monotonic())
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _close_lanes(self) -> None:
+        ends = self._batches.ends({partition: epoch for partition, (_, epoch) in self._owners.items()})
+        by_owner: dict[str, list[object]] = defaultdict(list)
+        for end in ends:
+            by_owner[self._owners[end.partition][0]].append(end)
+        for endpoint, lanes in by_owner.items():
+            self._pushes.send(endpoint, encode(make(Close, self.id, tuple(lanes))))
+        if by_owner:
+            gevent.sleep(0.05)  # for ZeroMQ to send them: closing drops what is queued

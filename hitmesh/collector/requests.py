@@ -1,0 +1,157 @@
+"""What a request asks for: pages, counts and lists, out of bytes that anybody may have sent. Pure.
+
+Every mistake is a RequestError with the HTTP status that fits and a sentence that says what was
+wrong and what would be right. A batch is all or nothing: one bad line refuses it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hitmesh.errors import HitmeshError, PageError
+from hitmesh.protocol.pages import check_page, trim
+
+MAX_HITS: Final = 1_000_000  # of one page in one line: an import goes through `hitmesh import`
+MAX_LIMIT: Final = 1000  # totals in one answer
+DEFAULT_LIMIT: Final = 100
+
+NDJSON: Final = "application/x-ndjson"
+MSGPACK: Final = "application/msgpack"
+
+
+class RequestError(HitmeshError):
+    """A request that can't be carried out as it stands; changes nothing."""
+
+    def __init__(self, status: int, title: str, description: str) -> None:
+        super().__init__(description)
+        self.status = status
+        self.title = title
+        self.description = description
+
+
+class _Line(Struct, frozen=True, forbid_unknown_fields=True):
+    page: str
+    count: Annotated[int, Meta(ge=1, le=MAX_HITS)] = 1
+
+
+_line = msgspec.json.Decoder(_Line)
+_map = msgspec.msgpack.Decoder(dict[str, Annotated[int, Meta(ge=1, le=MAX_HITS)]])
+
+
+def page_of(raw: str) -> str:
+    """The page in the rest of a URL's path as WSGI gives it: bytes, percent-decoded, as Latin-1."""
+    try:
+        page = raw.encode("latin-1").decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(400, "Bad page", "a page is not valid UTF-8; percent-encode UTF-8 bytes") from error
+    return _checked(page, "")
+
+
+def _checked(page: str, where: str) -> str:
+    try:
+        return check_page(trim(page))
+    except PageError as error:
+        raise RequestError(400, "Bad page", where + error.message) from error
+
+
+def batch_of(content_type: str | None, body: bytes, *, max_pages: int) -> dict[str, int]:
+    """The pages and counts of a POST /hits; the same page on several lines is summed."""
+    kind = (content_type or "").split(";")[0].strip().lower()
+    if kind == NDJSON:
+        return _ndjson(body, max_pages)
+    if kind == MSGPACK:
+        return _msgpack(body, max_pages)
+    raise RequestError(
+        415, "Unsupported content type", f"a batch is {NDJSON} or {MSGPACK}, not {content_type or 'nothing'!r}"
+    )
+
+
+def _ndjson(body: bytes, max_pages: int) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    lines = 0
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        lines += 1
+        if lines > max_pages:
+            raise _too_many(max_pages)
+        try:
+            hit = _line.decode(line)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(400, "Bad batch", f"line {number}: {error}") from error
+        page = _checked(hit.page, f"line {number}: ")
+        counts[page] = counts.get(page, 0) + hit.count
+    return _not_empty(counts)
+
+
+def _msgpack(body: bytes, max_pages: int) -> dict[str, int]:
+    size = _map_size(body)
+    if size > max_pages:
+        raise _too_many(max_pages)
+    try:
+        given = _map.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, "Bad batch", f"not one msgpack map of page to count: {error}") from error
+    if len(given) != size:
+        raise RequestError(400, "Bad batch", "a page stands twice in the map")
+    counts: dict[str, int] = {}
+    for name, count in given.items():
+        page = _checked(name, f"page {name[:100]!r}: ")
+        counts[page] = counts.get(page, 0) + count
+    return _not_empty(counts)
+
+
+def _map_size(body: bytes) -> int:
+    """The number of pairs that a msgpack map's header announces; of several equal keys all count."""
+    first = body[0] if body else 0
+    if 0x80 <= first <= 0x8F:
+        return first - 0x80
+    width = {0xDE: 2, 0xDF: 4}.get(first)
+    if width is None or len(body) < 1 + width:
+        raise RequestError(400, "Bad batch", "not one msgpack map of page to count")
+    return int.from_bytes(body[1 : 1 + width], "big")
+
+
+def _too_many(max_pages: int) -> RequestError:
+    return RequestError(413, "Batch too large", f"a batch has at most {max_pages} pages; send several")
+
+
+def _not_empty(counts: dict[str, int]) -> dict[str, int]:
+    if not counts:
+        raise RequestError(400, "Bad batch", "the batch is empty")
+    return counts
+
+
+class ListQuery(Struct, frozen=True):
+    """What GET /totals asks for."""
+
+    prefix: str
+    limit: int
+    after: str
+    by_total: bool
+
+
+_DIGITS = re.compile(r"[0-9]{1,6}")
+
+
+def list_query(params: dict[str, Any]) -> ListQuery:
+    """The query of GET /totals: prefix, limit, after, sort."""
+    known = ("prefix", "limit", "after", "sort")
+    for name, value in params.items():
+        if name not in known:
+            raise RequestError(400, "Bad query", f"{name!r} is not a parameter; known are {', '.join(known)}")
+        if not isinstance(value, str):
+            raise RequestError(400, "Bad query", f"{name!r} is given twice")
+    limit = params.get("limit", str(DEFAULT_LIMIT))
+    if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise RequestError(400, "Bad query", f"limit is a number from 1 to {MAX_LIMIT}, not {limit!r}")
+    sort = params.get("sort", "page")
+    if sort not in ("page", "top"):
+        raise RequestError(400, "Bad query", f"sort is 'page' or 'top', not {sort!r}")
+    if sort == "top" and "after" in params:
+        raise RequestError(400, "Bad query", "after goes with sort=page only: the order by total moves")
+    return ListQuery(params.get("prefix", ""), int(limit), params.get("after", ""), sort == "top")

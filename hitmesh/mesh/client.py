@@ -1,0 +1,218 @@
+"""A role's link to the mesh: it tells every Nexus of itself, and follows what they tell.
+
+It owns its sockets, one greenlet each, and the MeshView that they feed. It must not know what
+the role does with the view.
+
+Invariants:
+- Heartbeats go out at every interval, at once after `announce`, and quickly until every Nexus
+  that is heard shows this instance as alive.
+- After a gap in a Nexus's Changes, or a new Nexus, a snapshot is asked for until it has come.
+- None of its greenlets ends unnoticed: the process ends with it (mesh.duty).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import gevent
+import zmq
+from gevent.event import Event
+
+from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
+from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.duty import LagMeter, spawn
+from hitmesh.mesh.lookup import TIMEOUT_S, ask
+from hitmesh.mesh.pulse import Pulse, sendable
+from hitmesh.mesh.sockets import Context, FrameReader, Socket, open_socket
+from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance, decode
+from hitmesh.state.view import MeshView
+
+ANNOUNCE_GAP_S: Final = 0.02  # two announcements within it become one heartbeat
+EAGER_INTERVALS: Final = 0.1  # between heartbeats while a Nexus doesn't show us yet: a PUB's first ones get lost
+EAGER_TRIES: Final = 20  # then at the usual pace again: a Nexus that is full will not show us
+TICKS: Final = 5  # per interval: how closely silence is noticed
+ASK_GAP_S: Final = 0.02  # between two questions to one Nexus
+ASK_AGAIN_MAX_S: Final = 5.0  # to a Nexus that isn't heard; one that is heard is asked at once
+LEAVE_S: Final = 0.3  # that a leaving instance waits to be forgotten by all
+STOP_S: Final = 1.0  # that the greenlets have to end: more than one question takes
+
+
+class MeshClient:
+    """One instance's membership. `context` is a green one, made after any fork.
+
+    `load` and `owns` are asked with every heartbeat and must not block; `on_change` is called,
+    in a greenlet of its own, with the view after its version has risen.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        role: Role,
+        name: str,
+        instance_id: str,
+        endpoints: Mapping[str, str],
+        context: Context,
+        load: Callable[[], Mapping[str, float]],
+        on_change: Callable[[MeshView], None],
+        owns: Callable[[], Mapping[int, int]] = dict,
+    ) -> None:
+        assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
+        self._heartbeat_s = config.timing.heartbeat_s
+        self._nexuses = [nexus_endpoints(placement) for placement in config.instances("nexus")]
+        timeout_s = self._heartbeat_s * config.timing.missed_heartbeats
+        self.view = MeshView((nexus.changes for nexus in self._nexuses), timeout_s=timeout_s)
+        self.instance_id = instance_id
+        self._dc, self._role, self._name = config.name, role, name
+        self._endpoints = dict(endpoints)
+        self._started_ms = int(time.time() * 1000)
+        self._context = context
+        self._load, self._owns, self._on_change = load, owns, on_change
+        self._lag = LagMeter()
+        self._state = "up"
+        self._leaving = self._stopped = False
+        self._eager = EAGER_TRIES
+        self._beat_due, self._news = Event(), Event()
+        self._wanted = {nexus.lookups: Event() for nexus in self._nexuses}
+        self._pulse: Pulse | None = None
+        self._readers: list[Socket] = []
+        self._greenlets: list[gevent.Greenlet[[], None]] = []
+
+    def start(self) -> None:
+        """Begin to send and to listen; returns at once."""
+        assert self._pulse is None, "started already"
+        heartbeats = [nexus.heartbeats for nexus in self._nexuses]
+        self._pulse = Pulse(self._context, heartbeats, heartbeat_s=self._heartbeat_s, describe=self._describe)
+        self._spawn("heartbeats", partial(self._beat, self._pulse))
+        self._spawn("clock", self._tick)
+        self._spawn("news", self._tell)
+        self._lag.start()
+        for nexus in self._nexuses:
+            self._spawn(f"changes of {nexus.changes}", partial(self._follow, nexus, self._subscribe(nexus)))
+            self._spawn(f"snapshots of {nexus.lookups}", partial(self._fetch, nexus))
+
+    def announce(self) -> None:
+        """Send a heartbeat now: something changed. Many calls in a row make one heartbeat."""
+        self._beat_due.set()
+
+    def drain(self) -> None:
+        """Tell everybody that this instance finishes its work and wants no more."""
+        self._state = "draining"
+        self.announce()
+
+    def stop(self) -> None:
+        """Leave the mesh: say so, wait a moment until every Nexus has heard it, close."""
+        if self._pulse is None or self._stopped:
+            return
+        self._leaving = True
+        self.announce()
+        deadline = time.monotonic() + LEAVE_S
+        while self.view.connected and self.view.shows(self.instance_id) and time.monotonic() < deadline:
+            self._pulse.leave(self.instance_id)
+            gevent.sleep(ANNOUNCE_GAP_S)
+        self._stopped = True
+        self._lag.stop()
+        for event in (self._beat_due, self._news, *self._wanted.values()):
+            event.set()
+        for socket in self._readers:
+            socket.close(linger=0)
+        gevent.joinall(self._greenlets, timeout=STOP_S)
+        self._pulse.close()
+
+    # --- one greenlet each ----------------------------------------------------------------
+
+    def _beat(self, pulse: Pulse) -> None:
+        while not self._leaving:
+            self._beat_due.clear()
+            pulse.beat()
+            gevent.sleep(ANNOUNCE_GAP_S)
+            self._beat_due.wait(max(0.0, self._pause_s() - ANNOUNCE_GAP_S))
+        while not self._stopped:  # the last words are being said; the socket is still needed
+            gevent.sleep(ANNOUNCE_GAP_S)
+
+    def _pause_s(self) -> float:
+        if self._eager > 0 and self.view.lacks(self.instance_id):
+            self._eager -= 1
+            return self._heartbeat_s * EAGER_INTERVALS
+        return self._heartbeat_s
+
+    def _follow(self, nexus: NexusEndpoints, socket: Socket) -> None:
+        reader = FrameReader(socket, nexus.changes, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        while (frames := reader.read()) is not None:
+            try:
+                change = decode(frames[-1], Change)
+            except DecodeError as error:
+                reader.refuse(error)
+                continue
+            if self.view.change(nexus.changes, change, time.monotonic()):
+                self._wanted[nexus.lookups].set()
+            self._notice()
+
+    def _fetch(self, nexus: NexusEndpoints) -> None:
+        wanted = self._wanted[nexus.lookups]
+        pause_s = TIMEOUT_S
+        while not self._stopped:
+            wanted.clear()
+            if self._snapshot(nexus):
+                pause_s = TIMEOUT_S
+                wanted.wait()
+                self._eager = EAGER_TRIES  # a Nexus that is new to us may not know us
+                self.announce()
+            else:
+                wanted.wait(pause_s)
+                pause_s = min(pause_s * 2, ASK_AGAIN_MAX_S)
+            gevent.sleep(ASK_GAP_S)
+
+    def _snapshot(self, nexus: NexusEndpoints) -> bool:
+        try:
+            answer = ask(self._context, nexus.lookups, "snapshot", "", TIMEOUT_S)
+        except MeshError:
+            return False
+        again = self.view.answer(nexus.changes, answer, time.monotonic())
+        self._notice()
+        return not again
+
+    def _tick(self) -> None:
+        while not self._stopped:
+            gevent.sleep(self._heartbeat_s / TICKS)
+            self.view.tick(time.monotonic())
+            self._notice()
+
+    def _tell(self) -> None:
+        told = 0
+        while not self._stopped:
+            self._news.wait()
+            self._news.clear()
+            if self.view.version != told:
+                told = self.view.version
+                self._on_change(self.view)
+
+    # --- within ---------------------------------------------------------------------------
+
+    def _notice(self) -> None:
+        self._news.set()
+
+    def _spawn(self, what: str, run: Callable[[], None]) -> None:
+        self._greenlets.append(spawn(f"the mesh client's {what}", self._lasting, run))
+
+    def _lasting(self, run: Callable[[], None]) -> None:
+        run()
+        assert self._stopped, "it ended by itself"
+
+    def _subscribe(self, nexus: NexusEndpoints) -> Socket:
+        socket = open_socket(self._context, zmq.SUB, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.connect(nexus.changes)
+        self._readers.append(socket)
+        return socket
+
+    def _describe(self) -> Instance:
+        load = sendable({"hub_lag_s": self._lag.read(), **self._load()})
+        return Instance(
+            self._dc, self._role, self._name, self.instance_id, self._state, os.getpid(), self._started_ms,
+            self._endpoints, load, dict(self._owns()),
+        )  # fmt: skip

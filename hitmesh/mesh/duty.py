@@ -1,0 +1,70 @@
+"""Greenlets that a role can't do without: when one of them dies, so does the process.
+
+A process that has lost its committer or its heartbeats but still answers is worse than a dead
+one; supervisor restarts the dead one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import gevent
+
+EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h
+LAG_PROBE_S = 0.1  # how often the hub's lag is measured
+
+log = logging.getLogger(__name__)
+
+
+def spawn(name: str, work: Callable[..., None], *args: object) -> gevent.Greenlet:
+    """Run `work` in a greenlet. It may return; an exception ends the process with EXIT_BROKEN."""
+    return gevent.spawn(_guard, name, work, args)
+
+
+def _guard(name: str, work: Callable[..., None], args: tuple[object, ...]) -> None:
+    try:
+        work(*args)
+    except gevent.GreenletExit:
+        raise
+    except BaseException:
+        log.critical("%s died; ending the process", name, exc_info=True)
+        sys.stderr.flush()
+        os._exit(EXIT_BROKEN)
+
+
+class LagMeter:
+    """How long the hub keeps callbacks waiting: the longest in the last few seconds, in seconds.
+
+    A handler that blocks the hub makes a living process look dead; this shows it. In whole
+    milliseconds, so that an idle hub's reading doesn't flicker (each change of a load is told to
+    the whole mesh).
+    """
+
+    def __init__(self) -> None:
+        self._worst = 0.0
+        self._previous = 0.0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to measure."""
+        spawn("lag meter", self._run)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        self._stopped = True
+
+    def read(self) -> float:
+        """The worst lag since the reading before the last one."""
+        worst = max(self._worst, self._previous)
+        self._previous, self._worst = self._worst, 0.0
+        return int(worst * 1000) / 1000
+
+    def _run(self) -> None:
+        while not self._stopped:
+            before = time.monotonic()
+            gevent.sleep(LAG_PROBE_S)
+            self._worst = max(self._worst, time.monotonic() - before - LAG_PROBE_S)

@@ -1,0 +1,84 @@
+"""Sockets and frames: the options that every socket gets, and reading them fairly.
+
+Invariants: a socket is bounded (marks, message size), lets go of the process at close (linger
+0), notices a peer that is gone without a word, and comes back to one that returns within half a
+heartbeat interval or so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import zmq
+
+LINGER_MS: Final = 0  # anything else has frozen a whole hub in Context.term
+MAX_HEARTBEAT_BYTES: Final = 256 * 1024  # one that claims all 4,096 partitions has 60 KiB
+MAX_REQUEST_BYTES: Final = 16 * 1024  # a lookup's key has 1,024 characters at most
+MAX_QUEUED: Final = 1000  # messages per peer; what is beyond is dropped, and made good by a snapshot
+CONNECT_TIMEOUT_MS: Final = 1000  # a SYN that got lost is tried again sooner than the kernel would
+RECONNECT_MS: Final = 50  # the first wait; it doubles up to half a heartbeat
+SILENT_INTERVALS: Final = 3  # ZeroMQ's own pings unanswered before it gives up a connection
+FAIR_MESSAGES: Final = 64  # read in a row before others on the hub get their turn
+COMPLAINT_S: Final = 10.0  # between two lines in the log about bad frames
+
+Socket = zmq.Socket[Any]
+Context = zmq.Context[Any]
+
+_log = logging.getLogger("hitmesh.mesh")
+
+
+def open_socket(context: Context, kind: int, *, heartbeat_s: float, receive_bytes: int) -> Socket:
+    """A socket of `kind` with every option set; `receive_bytes` bounds a frame that it takes in."""
+    interval_ms = max(1, int(heartbeat_s * 1000))
+    # A short heartbeat (tests) is no reason to ping that often, nor to give up a peer that stumbles.
+    ping_ms = max(500, interval_ms)
+    socket: Socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, receive_bytes)
+    socket.setsockopt(zmq.SNDHWM, MAX_QUEUED)
+    socket.setsockopt(zmq.RCVHWM, MAX_QUEUED)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, ping_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ping_ms * SILENT_INTERVALS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, max(RECONNECT_MS * 2, interval_ms // 2))
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    return socket
+
+
+class FrameReader:
+    """Reads one green socket for the greenlet that owns it, and counts what isn't a message."""
+
+    def __init__(self, socket: Socket, endpoint: str, *, clock: Callable[[], float], rest: Callable[[], None]) -> None:
+        self._socket = socket
+        self._endpoint = endpoint
+        self._clock = clock
+        self._rest = rest  # lets the hub run once
+        self._in_a_row = 0
+        self._complained: float | None = None
+        self.bad = 0
+        """Frames refused so far."""
+
+    def read(self) -> list[bytes] | None:
+        """The next message's frames, waited for; None when the socket was closed."""
+        # zmq.green doesn't switch while messages are at hand: a flood would stop everybody else.
+        self._in_a_row += 1
+        if self._in_a_row >= FAIR_MESSAGES:
+            self._in_a_row = 0
+            self._rest()
+        try:
+            return self._socket.recv_multipart()
+        except zmq.ZMQError:
+            if self._socket.closed:
+                return None
+            raise
+
+    def refuse(self, reason: object) -> None:
+        """Count a bad message, and say so in the log now and then."""
+        self.bad += 1
+        now = self._clock()
+        if self._complained is None or now - self._complained >= COMPLAINT_S:
+            self._complained = now
+            _log.warning("%s: bad message (%d so far): %s", self._endpoint, self.bad, reason)

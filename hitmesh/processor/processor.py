@@ -1,0 +1,330 @@
+"""The processor's shell: sockets, store and clock around its partitions.
+
+Owns one PULL socket (batches in), the PUSH sockets to collectors (acks out), and who works on a
+partition when. Decisions are `Partition`'s (what to write, what to ack) and `Tenure`'s (what to
+take over, what to hand over). Knows nothing of HTTP.
+
+Three kinds of greenlets: the receiver offers parts; the committer writes all dirty partitions
+together, at once after a pause and then every `commit_s`; drivers, a bounded number at a time,
+take partitions over and settle unknown writes, one greenlet per partition.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+import gevent
+import zmq
+import zmq.green
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from hitmesh.config import Config
+from hitmesh.errors import DecodeError, StoreUnknown
+from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.pipes import Pushes, bind_pull
+from hitmesh.processor.partition import Acks, Counters, LoadRows, Offered, Partition, Phase, ReadHead, Recipient
+from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.state.ownership import Tenure
+from hitmesh.state.view import MeshView
+from hitmesh.store import TotalsStore, Unknown, Write
+
+log = logging.getLogger(__name__)
+
+BURST: Final = 64  # batches received before the other greenlets get a turn
+DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queue up at the store
+BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
+ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
+TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh is quiet
+
+
+class Processor:
+    """One processor process."""
+
+    def __init__(self, config: Config, *, name: str, store: TotalsStore, context: zmq.green.Context) -> None:
+        self._config = config
+        self._store = store
+        self._id = f"{name}.{secrets.token_hex(6)}"
+        self._pull, endpoint = bind_pull(context, config.placement("processor", name).address)
+        self._pushes = Pushes(context, queue_unconnected=True)
+        self._counters = Counters()
+        self._partitions = [
+            Partition(
+                number,
+                dc=config.name,
+                me=self._id,
+                ledger=secrets.token_hex(8),
+                max_rows=store.max_rows,
+                max_write_bytes=store.max_write_bytes,
+                counters=self._counters,
+            )
+            for number in range(config.partitions)
+        ]
+        self._driven: set[int] = set()  # partitions that a driver works on
+        self._slots = BoundedSemaphore(DRIVERS)
+        self._dirty = Event()
+        self._mesh_changed = Event()
+        self._stopping = False
+        self._faults_told = 0
+        self._bad_frames = 0
+        self._tenure = Tenure(name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s)
+        self.mesh = MeshClient(
+            config,
+            role="processor",
+            name=name,
+            instance_id=self._id,
+            endpoints={"batches": endpoint},
+            context=context,
+            load=self._load,
+            owns=self._owns,
+            on_change=self._on_change,
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.mesh.start()
+        spawn("batch receiver", self._receive)
+        spawn("committer", self._commit)
+        spawn("tenure", self._keep_tenure)
+
+    def stop(self) -> None:
+        """Hand every partition over, committing what is staged; bounded by `drain_s`."""
+        self._stopping = True
+        self.mesh.drain()
+        deadline = time.monotonic() + self._config.timing.drain_s
+        for partition in self._partitions:
+            partition.leave()
+        self._dirty.set()
+        while time.monotonic() < deadline and any(p.phase is not Phase.AWAY for p in self._partitions):
+            gevent.sleep(0.01)
+        left = [p.number for p in self._partitions if p.phase is not Phase.AWAY]
+        if left:
+            log.warning("stopped before partitions %s were handed over; the spool keeps their hits", left)
+        self.mesh.stop()
+        self._pushes.close()
+        self._store.close()
+
+    # --- what others ask ---------------------------------------------------------------------
+
+    def _owns(self) -> Mapping[int, int]:
+        return {p.number: p.epoch for p in self._partitions if p.epoch and not p.leaving}
+
+    def _load(self) -> dict[str, float]:
+        counters = self._counters
+        return {
+            "hits": counters.applied_hits,
+            "commits": counters.commits,
+            "duplicates": counters.duplicates,
+            "dropped": counters.dropped,
+            "step_downs": counters.step_downs,
+            "faults": len(counters.faults),
+            "bad_frames": self._bad_frames,
+            "partitions": sum(1 for p in self._partitions if p.epoch),
+            "pages": sum(p.pages for p in self._partitions),
+        }
+
+    # --- batches -----------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        since_pause = 0
+        while True:
+            frame = self._pull.recv()
+            try:
+                message = decode(frame, Batch, Close)
+            except DecodeError as error:
+                self._bad_frames += 1
+                if self._bad_frames.bit_count() == 1:  # the 1st, 2nd, 4th, 8th...
+                    log.warning("bad frame on the batch socket (%d so far): %s", self._bad_frames, error)
+                continue
+            if isinstance(message, Close):
+                self._close_lanes(message)
+            else:
+                self._offer(message)
+            since_pause += 1
+            if since_pause >= BURST:
+                since_pause = 0
+                gevent.sleep(0)
+
+    def _offer(self, batch: Batch) -> None:
+        at_once: list[Applied] = []
+        misdirected: dict[int, int] = {}
+        staged = False
+        for addressed in batch.parts:
+            number = addressed.part.partition
+            if number >= len(self._partitions):
+                continue
+            partition = self._partitions[number]
+            offered, applied = partition.offer(batch.worker, batch.reply_to, addressed.epoch, addressed.part)
+            if offered is Offered.MISDIRECTED:
+                misdirected[number] = partition.epoch
+            elif offered is Offered.STAGED:
+                staged = True
+            elif applied is not None:
+                at_once.append(applied)
+        if staged:
+            self._pushes.open(batch.reply_to)  # so that the ack finds a connection
+            self._dirty.set()
+        if misdirected:
+            self._pushes.send(batch.reply_to, encode(make(Redirect, self._id, misdirected)))
+        if at_once:
+            self._acknowledge({(batch.reply_to, batch.worker): at_once})
+
+    def _close_lanes(self, message: Close) -> None:
+        for end in message.lanes:
+            if end.partition < len(self._partitions):
+                self._partitions[end.partition].close_lane(message.worker, end)
+
+    def _acknowledge(self, acks: Mapping[Recipient, list[Applied]]) -> None:
+        for (reply_to, worker), applied in acks.items():
+            for chunk in _chunks(applied):
+                self._pushes.send(reply_to, encode(make(Ack, worker, tuple(chunk))))
+
+    # --- commits -----------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        not_before = 0.0
+        while True:
+            self._dirty.wait()
+            pause = not_before - time.monotonic()
+            if pause > 0 and not self._stopping:
+                gevent.sleep(pause)
+            self._dirty.clear()
+            not_before = time.monotonic() + self._config.timing.commit_s
+            self._commit_round()
+
+    def _commit_round(self) -> None:
+        now_s = time.time()
+        due: list[Partition] = []
+        writes: list[Write] = []
+        for partition in self._partitions:
+            if partition.phase is Phase.OWNED and partition.is_dirty and partition.number not in self._driven:
+                step = partition.step(now_s)
+                assert isinstance(step, Write)
+                due.append(partition)
+                writes.append(step)
+        if not due:
+            return
+        acks: dict[Recipient, list[Applied]] = defaultdict(list)
+        for partition, outcome in zip(due, self._store.write(writes), strict=True):
+            if isinstance(outcome, Unknown):
+                log.warning("commit of partition %d is unknown: %s", partition.number, outcome.reason)
+            _gather(partition.wrote(outcome), acks)
+        self._acknowledge(acks)
+        self._after_steps(due)
+
+    def _after_steps(self, partitions: list[Partition]) -> None:
+        for partition in partitions:
+            if partition.phase not in (Phase.OWNED, Phase.AWAY):
+                self._drive(partition)
+            elif partition.phase is Phase.AWAY:
+                self._tenure.refused(partition.number, time.monotonic())
+                self.mesh.announce()
+            elif partition.is_dirty:
+                self._dirty.set()
+        self._tell_faults()
+
+    # --- taking over, settling ---------------------------------------------------------------
+
+    def _drive(self, partition: Partition) -> None:
+        if partition.number not in self._driven:
+            self._driven.add(partition.number)
+            spawn(f"driver of partition {partition.number}", self._carry_on, partition)
+
+    def _carry_on(self, partition: Partition) -> None:
+        """Carry out a partition's steps until it is owned or away."""
+        with self._slots:
+            self._carry_out_steps(partition)
+
+    def _carry_out_steps(self, partition: Partition) -> None:
+        unknowns = 0
+        was_owned = partition.epoch > 0
+        while partition.phase not in (Phase.OWNED, Phase.AWAY):
+            try:
+                settled = self._carry_out(partition)
+            except StoreUnknown as error:
+                log.warning("partition %d, %s: %s", partition.number, partition.phase.value, error)
+                partition.failed()
+                settled = False
+            if settled:
+                unknowns = 0
+            else:
+                gevent.sleep(BACKOFF_S[min(unknowns, len(BACKOFF_S) - 1)])
+                unknowns += 1
+        self._driven.discard(partition.number)
+        if partition.phase is Phase.AWAY and not partition.leaving:
+            self._tenure.refused(partition.number, time.monotonic())
+        if partition.phase is Phase.AWAY or not was_owned:
+            self.mesh.announce()
+        if partition.is_dirty:
+            self._dirty.set()
+        self._tell_faults()
+
+    def _carry_out(self, partition: Partition) -> bool:
+        """One step; False when the store's answer was unknown."""
+        step = partition.step(time.time())
+        acks: Acks = {}
+        known = True
+        if isinstance(step, ReadHead):
+            acks = partition.head_read(self._store.read_head(partition.number))
+        elif isinstance(step, LoadRows):
+            partition.rows_loaded(self._store.load(partition.number))
+        elif isinstance(step, Write):
+            (outcome,) = self._store.write([step])
+            if isinstance(outcome, Unknown):
+                known = False
+                log.warning("write of partition %d is unknown: %s", partition.number, outcome.reason)
+            acks = partition.wrote(outcome)
+        self._acknowledge({to: [applied] for to, applied in acks.items()})
+        return known
+
+    def _keep_tenure(self) -> None:
+        while not self._stopping:
+            self._mesh_changed.wait(TENURE_S)
+            self._mesh_changed.clear()
+            if self._stopping:
+                return
+            owned = {p.number: p.epoch for p in self._partitions if p.phase is not Phase.AWAY}
+            steps = self._tenure.steps(self.mesh.view, owned, time.monotonic())
+            for number in steps.hand_over:
+                partition = self._partitions[number]
+                if not partition.leaving:
+                    log.info("handing partition %d over", number)
+                    partition.leave()
+                    self._dirty.set()
+            for number in steps.take:
+                self._partitions[number].take()
+                self._drive(self._partitions[number])
+            if steps.hand_over:
+                self.mesh.announce()
+
+    def _on_change(self, view: MeshView) -> None:
+        self._mesh_changed.set()
+
+    def _tell_faults(self) -> None:
+        for fault in self._counters.faults[self._faults_told :]:
+            log.error("%s", fault)
+        self._faults_told = len(self._counters.faults)
+
+
+def _gather(acks: Acks, into: dict[Recipient, list[Applied]]) -> None:
+    for to, applied in acks.items():
+        into[to].append(applied)
+
+
+def _chunks(applied: list[Applied]) -> list[list[Applied]]:
+    chunks: list[list[Applied]] = [[]]
+    size = 0
+    for one in applied:
+        one_size = sum(len(page) for page in one.totals) * 4
+        if chunks[-1] and size + one_size > ACK_PAGE_BYTES:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(one)
+        size += one_size
+    return chunks

@@ -1,0 +1,319 @@
+"""The embedded spool: one SQLite file that all collectors of a datacenter on this machine share.
+
+Owns the file and its one table. Knows nothing of batches, nor of other spools.
+
+Invariants:
+- WAL with synchronous=FULL: a transaction's frames are synced before COMMIT returns. Deletes are
+  as durable as puts, because a worker closes its lanes on the word of `done`.
+- The connection is used by one call at a time, in gevent's thread pool where the process is
+  monkey-patched and in the calling thread elsewhere; the hub never waits for the disk.
+- A job's id carries the file's tag, so that the id of a file that was replaced deletes nothing in
+  the new one.
+
+Opened at the first call: make it before a fork if you like, but don't use it before.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import gevent
+from gevent import monkey
+
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool import Claimed, CopyStats, JobId
+
+T = TypeVar("T")
+
+BUSY_S: Final = 2.0  # for another process's transaction; theirs take milliseconds
+RECENT_S: Final = 1.0  # for which a refused put makes the spool unhealthy; a balancer looks more often
+DELETES_A_TRANSACTION: Final = 500  # the file is locked meanwhile, and the other processes' puts wait
+LISTED_AT_ONCE: Final = 100  # jobs of up to 4 MiB held by `jobs`
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given out twice
+    ready_at REAL NOT NULL,                -- claimable from then on; wall clock, seconds since 1970
+    claims INTEGER NOT NULL DEFAULT 0,
+    buried INTEGER NOT NULL DEFAULT 0,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (ready_at) WHERE buried = 0;
+"""
+# A ready_at beyond what any delay or claim could set comes from a clock that was put back since.
+_CLAIM: Final = """
+UPDATE jobs SET ready_at = :now + :claim_s, claims = claims + 1 WHERE id IN (
+    SELECT id FROM jobs WHERE buried = 0 AND (ready_at <= :now OR ready_at > :now + :longest_s)
+    ORDER BY ready_at LIMIT :limit
+) RETURNING id, body, claims
+"""
+_STATS: Final = """
+SELECT count(*) FILTER (WHERE buried = 0 AND claims = 0 AND ready_at > :now),
+       count(*) FILTER (WHERE buried = 0 AND ready_at <= :now),
+       count(*) FILTER (WHERE buried = 0 AND claims > 0 AND ready_at > :now),
+       count(*) FILTER (WHERE buried = 1)
+FROM jobs
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    file: int  # the tag that its file got when it was made
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The open file: its connection, its tag, and what tells it from one put in its place."""
+
+    connection: sqlite3.Connection
+    tag: int
+    inode: tuple[int, int]
+
+
+class SqliteSpool:
+    """A Spool in one SQLite file.
+
+    A claimed job belongs to its claimer for `claim_s`; no put's delay is above `longest_delay_s`.
+    """
+
+    def __init__(self, path: Path, *, claim_s: float, longest_delay_s: float) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+        self._claim_s = claim_s
+        self._longest_s = max(claim_s, longest_delay_s) + 1.0  # a second for clocks that are being slewed
+        self._file: _File | None = None
+        self._refused: tuple[float, str] | None = None  # when (monotonic) the last put was refused, and why
+        self._turn = threading.Lock()  # a greenlet's where patched: waiting for it stops nobody else
+        # A greenlet that is killed while its call runs in the pool gives up its turn, but the call
+        # goes on: only a lock of real threads keeps the next call from the connection till then.
+        self._native = monkey.get_original("_thread", "allocate_lock")()
+
+    # --- the interface --------------------------------------------------------------------
+
+    def put(self, body: bytes, delay_s: float) -> JobId:
+        """Store a job, synced; see Spool.put. Refused when it was rolled back for certain."""
+        try:
+            job = self._call(lambda: self._put(body, delay_s))
+        except SpoolRefused as error:
+            self._refused = (time.monotonic(), error.message)
+            raise
+        self._refused = None
+        return job
+
+    def done(self, ids: Sequence[JobId]) -> list[bool]:
+        """Delete jobs, many in a transaction; see Spool.done. All False where the file can't be written."""
+        deleted: list[bool] = []
+        for start in range(0, len(ids), DELETES_A_TRANSACTION):
+            some = ids[start : start + DELETES_A_TRANSACTION]
+            try:
+                deleted += self._call(lambda some=some: self._done(some))  # type: ignore[misc]
+            except (SpoolRefused, SpoolUnknown):
+                deleted += [False] * len(some)  # they come back by `claim`, and are known by their lanes
+        return deleted
+
+    def claim(self, limit: int) -> list[Claimed]:
+        """Jobs whose time has come, the oldest first; none where the file can't be written."""
+        try:
+            return self._call(lambda: self._claim(limit))
+        except (SpoolRefused, SpoolUnknown):
+            return []
+
+    def bury(self, id: JobId) -> None:
+        """Set a claimed job aside; see Spool.bury. Raises SpoolRefused or SpoolUnknown when it can't be written."""
+        self._call(lambda: self._bury(id))
+
+    def check(self) -> None:
+        """Raise SpoolRefused when the last put was refused a moment ago, or the file can't be opened."""
+        refused = self._refused
+        if refused and time.monotonic() - refused[0] < RECENT_S:
+            raise SpoolRefused(refused[1], op="check", endpoint=self.url)
+        self._call(lambda: self._opened().connection.execute("SELECT 1").fetchone())
+
+    def stats(self) -> list[CopyStats]:
+        """The file's jobs by state; see Spool.stats."""
+        try:
+            self.check()
+            counts = self._call(lambda: self._opened().connection.execute(_STATS, {"now": time.time()}).fetchone())
+        except (SpoolRefused, SpoolUnknown) as error:
+            return [CopyStats(self.url, False, error.message, 0, 0, 0, 0)]
+        return [CopyStats(self.url, True, "", *counts)]
+
+    def jobs(self) -> Iterator[tuple[bool, int, bytes]]:
+        """Every job in the file, as (buried, claims, body), in the order of their puts; changes nothing.
+
+        For the audit. Jobs put or deleted meanwhile may be in it or not. Raises SpoolRefused.
+        """
+        after = 0
+        while True:
+            rows = self._call(lambda after=after: self._list(after))  # type: ignore[misc]
+            if not rows:
+                return
+            for row, buried, claims, body in rows:
+                yield bool(buried), claims, body
+                after = row
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        self._run(self._close)
+
+    # --- in the thread that may block -----------------------------------------------------
+
+    def _put(self, body: bytes, delay_s: float) -> JobId:
+        file = self._opened()
+        with _Transaction(file.connection, "put", self.url):
+            row = file.connection.execute(
+                "INSERT INTO jobs (ready_at, body) VALUES (?, ?)", (time.time() + delay_s, body)
+            ).lastrowid
+        assert row is not None
+        return _Id(file.tag, row)
+
+    def _done(self, ids: Sequence[JobId]) -> list[bool]:
+        file = self._opened()
+        deleted = []
+        with _Transaction(file.connection, "done", self.url):
+            for job in ids:
+                assert isinstance(job, _Id)
+                found = None
+                if job.file == file.tag:
+                    found = file.connection.execute(
+                        "DELETE FROM jobs WHERE id = ? RETURNING claims", (job.row,)
+                    ).fetchone()
+                deleted.append(found is not None and found[0] == 0)
+        return deleted
+
+    def _claim(self, limit: int) -> list[Claimed]:
+        file = self._opened()
+        now = time.time()
+        values = {"now": now, "claim_s": self._claim_s, "longest_s": self._longest_s, "limit": limit}
+        # Most looks find nothing: see that without a write lock, which would hold up the puts.
+        ready = "SELECT 1 FROM jobs WHERE buried = 0 AND (ready_at <= :now OR ready_at > :now + :longest_s) LIMIT 1"
+        if file.connection.execute(ready, values).fetchone() is None:
+            return []
+        with _Transaction(file.connection, "claim", self.url):
+            rows = file.connection.execute(_CLAIM, values).fetchall()
+        return [Claimed(_Id(file.tag, row), body, claims) for row, body, claims in sorted(rows)]
+
+    def _bury(self, id: JobId) -> None:
+        assert isinstance(id, _Id)
+        file = self._opened()
+        if id.file == file.tag:
+            with _Transaction(file.connection, "bury", self.url):
+                file.connection.execute("UPDATE jobs SET buried = 1 WHERE id = ?", (id.row,))
+
+    def _list(self, after: int) -> list[tuple[int, int, int, bytes]]:
+        query = "SELECT id, buried, claims, body FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
+        return self._opened().connection.execute(query, (after, LISTED_AT_ONCE)).fetchall()
+
+    def _opened(self) -> _File:
+        """The file, opened when it isn't, and anew when another one has taken its place."""
+        file = self._file
+        if file is not None:
+            # A file that was removed goes on taking writes that nobody will ever read.
+            try:
+                found = self._path.stat()
+                if (found.st_dev, found.st_ino) == file.inode:
+                    return file
+            except FileNotFoundError:
+                pass
+            self._close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            tag = connection.execute("PRAGMA user_version").fetchone()[0]
+            if not tag:
+                tag = int.from_bytes(os.urandom(4)) >> 1 or 1
+                connection.execute(f"PRAGMA user_version = {tag}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        found = self._path.stat()
+        self._file = _File(connection, tag, (found.st_dev, found.st_ino))
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.connection.close()
+            self._file = None
+
+    # --- how a call gets there ------------------------------------------------------------
+
+    def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return self._run(call)
+        except sqlite3.Error as error:  # outside of a transaction, or before its commit: nothing is written
+            raise SpoolRefused(str(error), op="spool", endpoint=self.url, hint=_hint(error)) from error
+        except OSError as error:
+            raise SpoolRefused(str(error), op="open", endpoint=self.url) from error
+
+    def _run(self, call: Callable[[], T]) -> T:
+        with self._turn:
+            if monkey.is_module_patched("threading"):
+                answer: T = gevent.get_hub().threadpool.apply(self._alone, (call,))
+                return answer
+            return self._alone(call)
+
+    def _alone(self, call: Callable[[], T]) -> T:
+        with self._native:
+            return call()
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE to COMMIT; says of a failure whether it left something behind."""
+
+    def __init__(self, connection: sqlite3.Connection, op: str, url: str) -> None:
+        self._connection = connection
+        self._op = op
+        self._url = url
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._roll_back()  # only the connection's memory held it
+            return
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as failure:
+            rolled_back = self._roll_back()
+            # A full disk stops before the commit's own frame is whole, so recovery drops the rest.
+            # After any other error, such as a failed sync, that frame may be in the log, and a
+            # recovery after a crash would find it.
+            certain = rolled_back and failure.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
+            raised = SpoolRefused if certain else SpoolUnknown
+            raise raised(str(failure), op=self._op, endpoint=self._url, hint=_hint(failure)) from failure
+
+    def _roll_back(self) -> bool:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+
+def _hint(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return "make room on its disk"
+    if code == sqlite3.SQLITE_BUSY:
+        return f"another process has held the file's lock for {BUSY_S:g} s"
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return "its folder must be writable for this user"
+    return ""

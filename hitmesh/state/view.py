@@ -1,0 +1,227 @@
+"""Who is alive and who owns what, merged from what several Nexuses say. Pure: `now` comes in.
+
+It owns one numbered picture per Nexus and the picture that readers see. It must not know how the
+words of a Nexus arrive, nor decide who should own what.
+
+Invariants:
+- An instance is alive while any Nexus that is heard calls it so.
+- Only what a Nexus says of an instance (dead, forgotten), or the silence about it of a Nexus that
+  is warm and whose picture is whole, makes the instance disappear. So an empty Nexus that has just
+  started, or a lost Change, makes nobody disappear.
+- With every Nexus silent the last known picture stays.
+- `version` rises with every change of what readers see, loads excepted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from hitmesh.protocol.messages import Answer, Change, Instance, Seen
+
+MAX_LATER_CHANGES: Final = 256  # kept while a snapshot is on its way: it takes milliseconds, and is asked for again
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The processor that holds a partition, and the epoch under which it does."""
+
+    instance: Instance
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Picture:
+    """What one Nexus has said."""
+
+    nexus: str = ""
+    number: int = 0
+    warm: bool = False
+    whole: bool = False  # a snapshot and every Change since
+    heard: float | None = None
+    silent: bool = True
+    seen: dict[str, Seen] = field(default_factory=dict)
+    later: deque[Change] = field(default_factory=lambda: deque(maxlen=MAX_LATER_CHANGES))
+
+    def begin(self, nexus: str) -> None:
+        self.nexus, self.number, self.warm, self.whole = nexus, 0, False, False
+        self.seen.clear()
+        self.later.clear()
+
+    def apply(self, change: Change) -> None:
+        self.number, self.warm = change.number, change.warm
+        for gone in change.forgotten:
+            self.seen.pop(gone, None)
+        for seen in change.seen:
+            self.seen[seen.instance.id] = seen
+
+    def adopt(self, answer: Answer) -> bool:
+        """Replace the picture by a snapshot and the Changes since; False when some are missing."""
+        later = [change for change in self.later if change.number > answer.number]
+        if [change.number for change in later] != list(range(answer.number + 1, self.number + 1)):
+            return False
+        self.number, self.warm = answer.number, answer.warm
+        self.seen = {seen.instance.id: seen for seen in answer.seen}
+        for change in later:
+            self.apply(change)
+        self.later.clear()
+        self.whole = True
+        return True
+
+
+class MeshView:
+    """The mesh as one process sees it, through the Nexuses at `endpoints` (any names for them)."""
+
+    def __init__(self, endpoints: Iterable[str], *, timeout_s: float) -> None:
+        self._pictures = {endpoint: _Picture() for endpoint in endpoints}
+        self._timeout_s = timeout_s
+        self._live: dict[str, Instance] = {}
+        self._by_role: dict[str, tuple[Instance, ...]] = {}
+        self._owners: dict[int, Owner] = {}
+        self.known = False
+        """Whether a warm Nexus has been heard, and its whole picture seen, since the start."""
+        self.connected = False
+        """Whether some Nexus was heard within its time-out."""
+        self.version = 0
+        """Rises when `live`, `owner`, `known` or `connected` may answer differently, loads excepted."""
+
+    # --- what comes in --------------------------------------------------------------------
+
+    def change(self, endpoint: str, change: Change, now: float) -> bool:
+        """Take in what a Nexus publishes; True: ask that Nexus for a snapshot."""
+        picture = self._pictures[endpoint]
+        away = picture.silent or self._is_silent(picture, now)
+        follows = change.nexus == picture.nexus and change.number == picture.number + 1
+        if change.nexus == picture.nexus and change.number <= picture.number:
+            self._hear(picture, now)  # a snapshot held it already
+            return not picture.whole
+        if change.nexus != picture.nexus or (away and not follows):
+            picture.begin(change.nexus)  # what it said before is out of date
+        elif not follows:
+            picture.whole = False
+        news = bool(change.seen or change.forgotten) or away or not follows or picture.warm != change.warm
+        picture.apply(change)
+        if not picture.whole:
+            picture.later.append(change)
+        self._hear(picture, now)
+        if news:
+            self._settle(change.forgotten)
+        return not picture.whole
+
+    def answer(self, endpoint: str, answer: Answer, now: float) -> bool:
+        """Take in a snapshot; True: it came too late to be of use, ask again."""
+        picture = self._pictures[endpoint]
+        if answer.error:
+            return not picture.whole
+        if answer.nexus != picture.nexus:
+            picture.begin(answer.nexus)
+            picture.number = answer.number
+        if answer.number >= picture.number or not picture.whole:
+            picture.whole = picture.adopt(answer)
+        self._hear(picture, now)
+        self._settle()
+        return not picture.whole
+
+    def tick(self, now: float) -> bool:
+        """Notice who has fallen silent; True when `version` rose."""
+        before = self.version
+        fallen = [one for one in self._pictures.values() if not one.silent and self._is_silent(one, now)]
+        for picture in fallen:
+            picture.silent = True
+        if fallen:
+            self._settle()
+        return self.version != before
+
+    # --- what readers ask -----------------------------------------------------------------
+
+    def live(self, role: str) -> tuple[Instance, ...]:
+        """The living instances of a role, draining ones included, by name."""
+        return self._by_role.get(role, ())
+
+    def owner(self, partition: int) -> Owner | None:
+        """The living processor that claims the partition under the highest epoch."""
+        return self._owners.get(partition)
+
+    def owners(self) -> Mapping[int, Owner]:
+        """Every partition that somebody claims."""
+        return MappingProxyType(self._owners)
+
+    def shows(self, id: str) -> bool:
+        """Whether some Nexus that is heard calls `id` alive."""
+        return any(id in one.seen and one.seen[id].alive for one in self._pictures.values() if not one.silent)
+
+    def lacks(self, id: str) -> bool:
+        """Whether some Nexus that is heard doesn't call `id` alive, or none is heard at all."""
+        heard = [one for one in self._pictures.values() if not one.silent]
+        return not heard or any(id not in one.seen or not one.seen[id].alive for one in heard)
+
+    # --- within ---------------------------------------------------------------------------
+
+    def _is_silent(self, picture: _Picture, now: float) -> bool:
+        return picture.heard is None or now - picture.heard > self._timeout_s
+
+    def _hear(self, picture: _Picture, now: float) -> None:
+        picture.heard = now
+        if picture.silent:
+            picture.silent = False
+            self._settle()
+
+    def _settle(self, forgotten: Collection[str] = ()) -> None:
+        """Work out the picture that readers see from those of the Nexuses."""
+        heard = [one for one in self._pictures.values() if not one.silent]
+        judged = any(one.warm and one.whole for one in heard)
+        newest: dict[str, Seen] = {}
+        alive: set[str] = set()
+        for picture in heard:
+            for key, seen in picture.seen.items():
+                if key not in newest or seen.number > newest[key].number:
+                    newest[key] = seen
+                if seen.alive:
+                    alive.add(key)
+        if not judged:
+            alive.update(key for key in self._live if key not in newest and key not in forgotten)
+        instances = (newest[key].instance if key in newest else self._live[key] for key in alive)
+        self._show({one.id: one for one in _last_started(instances)}, judged, bool(heard))
+
+    def _show(self, live: dict[str, Instance], judged: bool, connected: bool) -> None:
+        old, self._live = self._live, live
+        roles = {one.role for one in live.values()}
+        self._by_role = {
+            role: tuple(sorted((one for one in live.values() if one.role == role), key=lambda one: (one.name, one.id)))
+            for role in roles
+        }
+        moved = old.keys() != live.keys() or any(_differ(old[key], live[key]) for key in live)
+        if moved or any(old[key] is not live[key] for key in live):
+            self._owners = _claims(self.live("processor"))
+        known = self.known or judged
+        if moved or known != self.known or connected != self.connected:
+            self.version += 1
+        self.known, self.connected = known, connected
+
+
+def _last_started(instances: Iterable[Instance]) -> Collection[Instance]:
+    """One instance for each datacenter, role and name."""
+    chosen: dict[tuple[str, str, str], Instance] = {}
+    for one in instances:
+        place = (one.dc, one.role, one.name)
+        other = chosen.get(place)
+        if other is None or (one.started_ms, one.id) > (other.started_ms, other.id):
+            chosen[place] = one
+    return chosen.values()
+
+
+def _differ(old: Instance, new: Instance) -> bool:
+    return old is not new and (old.state != new.state or old.endpoints != new.endpoints or old.owns != new.owns)
+
+
+def _claims(processors: Iterable[Instance]) -> dict[int, Owner]:
+    owners: dict[int, Owner] = {}
+    for one in processors:
+        for partition, epoch in one.owns.items():
+            other = owners.get(partition)
+            if other is None or (epoch, one.name) > (other.epoch, other.instance.name):
+                owners[partition] = Owner(one, epoch)
+    return owners

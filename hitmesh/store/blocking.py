@@ -1,0 +1,41 @@
+"""Runs a blocking call without stopping gevent's hub. Owns nothing; works in a plain process too.
+
+In a thread where a hub runs, the call goes to the hub's thread pool and only the calling
+greenlet waits. Elsewhere (the command line, a thread of the pool itself) it is just called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def call_blocking(work: Callable[[], T]) -> T:
+    """What `work()` returns or raises. It runs in another thread when this one has a hub."""
+    hub_local = sys.modules.get("gevent._hub_local")  # not imported here: the CLI has no need of gevent
+    hub = hub_local.get_hub_if_exists() if hub_local is not None else None
+    if hub is None:
+        return work()
+    raised: list[BaseException] = []
+
+    def guarded() -> T | None:
+        # An exception that leaves a call in gevent's thread pool is also printed there.
+        try:
+            return work()
+        except BaseException as error:  # noqa: BLE001 - all of them are raised in the caller, below
+            raised.append(error)
+            return None
+
+    value = hub.threadpool.apply(guarded)
+    if raised:
+        raise raised[0]
+    return value  # type: ignore[no-any-return]
+
+
+def socket_is_cooperative() -> bool:
+    """Whether the standard library's sockets wait on the hub by themselves (gevent has patched them)."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))

@@ -1,0 +1,73 @@
+"""Where heads and rows are in Consul's key space, and back. Pure.
+
+Under the prefix, readable with `consul kv get`:
+
+    heads/0007                                the head of partition 7
+    rows/0007/<percent-encoded page>/<dc>     its count as text, the commit number in Flags
+
+Partitions have four digits, so that no key is the beginning of another partition's. A page is
+percent-encoded whole, slashes too: as it stands, a page with `//` would have a URL that Consul
+redirects to another key, and the end of the page couldn't be told from the datacenter.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+from hitmesh.protocol.messages import MAX_PARTITIONS, MAX_TOTAL
+from hitmesh.store import Row
+
+DIGITS = 4
+assert MAX_PARTITIONS <= 10**DIGITS
+
+MAX_PREFIX_BYTES = 64  # it is repeated in every key of a transaction, whose size is limited
+_MAX_COUNT_DIGITS = len(str(MAX_TOTAL))
+
+
+class Keys:
+    """The keys of one mesh, whose `prefix` is a path without slashes at its ends."""
+
+    def __init__(self, prefix: str) -> None:
+        self.heads = f"{prefix}/heads/"
+        self.rows = f"{prefix}/rows/"
+        self.nothing = f"{prefix}/nothing"  # never written
+
+    def head(self, partition: int) -> str:
+        """The key of a partition's head; no other key begins like it."""
+        return f"{self.heads}{partition:0{DIGITS}}"
+
+    def rows_of(self, partition: int) -> str:
+        """What the keys of a partition's rows begin with, and no others."""
+        return f"{self.rows}{partition:0{DIGITS}}/"
+
+    def page(self, partition: int, page: str) -> str:
+        """What the keys of a page's rows begin with, and no others."""
+        return f"{self.rows_of(partition)}{quote(page, safe='')}/"
+
+    def row(self, partition: int, page: str, dc: str) -> str:
+        """The key of one row."""
+        return f"{self.page(partition, page)}{quote(dc, safe='')}"
+
+    def partition_of_head(self, key: str) -> int:
+        """The partition whose head has this key. Raises ValueError for a key that isn't one of a head."""
+        return _partition(key.removeprefix(self.heads))
+
+    def parse_row(self, key: str, value: bytes, flags: int) -> tuple[int, Row]:
+        """The partition and the row in an entry. Raises ValueError for one that isn't a row."""
+        partition, page, dc = key.removeprefix(self.rows).split("/")
+        # int() alone would also take spaces, signs and underscores: a count is digits or it is a mistake.
+        if not value.isdigit() or len(value) > _MAX_COUNT_DIGITS:
+            raise ValueError("the value is not a count")
+        row = Row(unquote(page, errors="strict"), unquote(dc, errors="strict"), int(value), flags)
+        return _partition(partition), row
+
+
+def _partition(text: str) -> int:
+    if len(text) != DIGITS or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a partition of {DIGITS} digits")
+    return int(text)
+
+
+def count_value(count: int) -> bytes:
+    """A row's value."""
+    return str(count).encode("ascii")

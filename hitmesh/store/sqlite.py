@@ -1,0 +1,211 @@
+"""The totals store in one SQLite file, shared by all processes of a datacenter on one machine.
+
+Owns the file, its schema and its connections; knows nothing of what is in a head. WAL with
+synchronous=FULL: a commit is on disk when it is reported. All writes of one call share one
+transaction, and so one sync. Indexes come from one counter for the whole file, in the same
+transaction, so that no head ever gets an index that any head has had.
+
+A connection is used by one thread at a time: taken from a free list, or opened. The file is
+opened with the first call, so a store may be made before a fork, but not used.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from hitmesh.errors import StoreUnknown
+from hitmesh.store import Done, Outcome, Refused, Row, StoredHead, Unknown, Write
+from hitmesh.store.blocking import call_blocking
+from hitmesh.store.limits import check_writes
+
+T = TypeVar("T")
+
+MAX_ROWS = 5000  # a redo of 4,096 rows fits, and the write lock is held for some 20 ms
+MAX_WRITE_BYTES = 4 * 1024 * 1024  # as large as a frame; SQLite itself would take far more
+BUSY_TIMEOUT_S = 5.0  # the write lock is held for milliseconds; who waits for this long waits for a stuck disk
+MAX_FREE_CONNECTIONS = 4  # one call of each kind at a time is the rule; more are opened and closed again
+SCHEMA_VERSION = 1  # the user_version that the schema below sets
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE heads (partition INTEGER PRIMARY KEY, head_index INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE rows (
+    partition INTEGER NOT NULL, page TEXT NOT NULL, dc TEXT NOT NULL,
+    count INTEGER NOT NULL, commit_number INTEGER NOT NULL,
+    PRIMARY KEY (partition, page, dc)
+) WITHOUT ROWID;
+CREATE TABLE last_index (value INTEGER NOT NULL);
+INSERT INTO last_index VALUES (0);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+_SET_HEAD = "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET head_index = ?2, body = ?3"
+_SET_ROW = """INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET count = ?4, commit_number = ?5"""
+_NEXT_INDEX = "UPDATE last_index SET value = value + 1 RETURNING value"
+
+
+class SqliteTotals:
+    """A TotalsStore in the file `path`, which is made when it isn't there."""
+
+    max_rows = MAX_ROWS
+    max_write_bytes = MAX_WRITE_BYTES
+    max_head_bytes = MAX_WRITE_BYTES
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self.path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._free: deque[sqlite3.Connection] = deque()
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        check_writes(writes, max_rows=MAX_ROWS, max_write_bytes=MAX_WRITE_BYTES, max_head_bytes=MAX_WRITE_BYTES)
+        if not writes:
+            return []
+        return call_blocking(lambda: self._write(writes))
+
+    def read_head(self, partition: int) -> StoredHead | None:
+        return self._read(lambda db: _head(db, partition))
+
+    def read(self, partition: int, pages: Sequence[str]) -> tuple[StoredHead | None, list[Row]]:
+        return self._read(lambda db: (_head(db, partition), list(_rows_of(db, partition, pages))))
+
+    def load(self, partition: int) -> list[Row]:
+        return self._read(lambda db: _rows(db, partition))
+
+    def scan(self) -> Iterable[tuple[int, StoredHead | None, list[Row]]]:
+        # A snapshot for each partition, not for all: a long one would keep the log from being checkpointed.
+        for partition in self._read(_partitions):
+            head, rows = self._read(lambda db, at=partition: (_head(db, at), _rows(db, at)))  # type: ignore[misc]
+            yield partition, head, rows
+
+    def check(self) -> None:
+        self._read(lambda db: db.execute("SELECT value FROM last_index").fetchone())
+
+    def close(self) -> None:
+        while self._free:
+            self._free.pop().close()
+
+    def _write(self, writes: Sequence[Write]) -> list[Outcome]:
+        try:
+            with self._connection() as db:
+                # The lock comes before the look at the indexes, so that nobody moves them in between.
+                db.execute("BEGIN IMMEDIATE")
+                outcomes = [_apply(db, write) for write in writes]
+                db.execute("COMMIT")
+                return outcomes
+        except (sqlite3.Error, OSError) as error:
+            # Locked or full: most likely nothing was written. But refused would mean that another
+            # owner has moved the head, and an error in COMMIT leaves it open what the disk has.
+            unknown = Unknown(f"SQLite: {error} ({self.path})")
+            return [unknown for _ in writes]
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def snapshot() -> T:
+            with self._connection() as db:
+                db.execute("BEGIN")
+                answer = query(db)
+                db.execute("COMMIT")
+                return answer
+
+        try:
+            return call_blocking(snapshot)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnknown(f"SQLite: {error}", op="read totals", endpoint=str(self.path)) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = self._free.pop()  # atomic, where threads race for the last one
+        except IndexError:
+            db = self._open()
+        try:
+            yield db
+        except BaseException:
+            db.close()  # rolls back, and leaves no half-done transaction to the next user
+            raise
+        if len(self._free) < MAX_FREE_CONNECTIONS:
+            self._free.append(db)
+        else:
+            db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            _create(self.path)
+        db = sqlite3.connect(
+            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=32
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"not totals of version {SCHEMA_VERSION}, but {found}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _create(path: Path) -> None:
+    # Made under another name and linked: two processes that start at once can't meet in the
+    # middle of it, and a file that was half made when the power went is never taken for one.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
+    try:
+        db = sqlite3.connect(draft, isolation_level=None)
+        try:
+            db.executescript(_SCHEMA)
+        finally:
+            db.close()
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name is a part of what has to survive
+        finally:
+            os.close(folder)
+    finally:
+        for leftover in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):
+            leftover.unlink(missing_ok=True)
+
+
+def _apply(db: sqlite3.Connection, write: Write) -> Outcome:
+    head = _head(db, write.partition)
+    if (head.index if head else 0) != write.index:
+        return Refused()
+    index = write.index
+    if write.head is not None:
+        index = db.execute(_NEXT_INDEX).fetchall()[0][0]
+        db.execute(_SET_HEAD, (write.partition, index, write.head))
+    db.executemany(_SET_ROW, ((write.partition, row.page, row.dc, row.count, row.commit) for row in write.rows))
+    return Done(index)
+
+
+def _head(db: sqlite3.Connection, partition: int) -> StoredHead | None:
+    found = db.execute("SELECT body, head_index FROM heads WHERE partition = ?", (partition,)).fetchall()
+    return StoredHead(*found[0]) if found else None
+
+
+def _rows(db: sqlite3.Connection, partition: int) -> list[Row]:
+    query = "SELECT page, dc, count, commit_number FROM rows WHERE partition = ?"
+    return [Row(*found) for found in db.execute(query, (partition,))]
+
+
+def _rows_of(db: sqlite3.Connection, partition: int, pages: Sequence[str]) -> Iterator[Row]:
+    query = "SELECT page, dc, count, commit_number FROM rows WHERE partition = ? AND page = ?"
+    for page in dict.fromkeys(pages):
+        for found in db.execute(query, (partition, page)):
+            yield Row(*found)
+
+
+def _partitions(db: sqlite3.Connection) -> list[int]:
+    query = "SELECT partition FROM heads UNION SELECT DISTINCT partition FROM rows ORDER BY 1"
+    return [partition for (partition,) in db.execute(query)]

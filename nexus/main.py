@@ -1,0 +1,85 @@
+"""The Nexus as a process: its command line, its signals, its end.
+
+Imported by `nexus.__main__` after gevent has patched the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+import gevent
+import zmq.green
+from gevent.event import Event
+
+from hitmesh.config import Config, load
+from hitmesh.errors import ConfigError, MeshError
+from nexus.server import Server
+
+EXIT_FAILED: Final = 1
+EXIT_WRONG_USE: Final = 2
+
+_EXAMPLE = """\b
+Example:
+  nexus --config config/dev.toml --name nexus-2
+"""
+
+
+@click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The datacenter's TOML file.",
+)
+@click.option("--name", metavar="NAME", help="Which of the configured Nexuses this is; the first one by default.")
+@click.option("--state-dir", metavar="DIR", help="Accepted as by every role; a Nexus keeps nothing on disk.")
+def command(file: Path, name: str | None, state_dir: str | None) -> None:
+    """Run one Nexus in the foreground, until SIGTERM or SIGINT.
+
+    A Nexus tells the roles of a datacenter about each other. Run two: either is enough.
+    """
+    del state_dir
+    try:
+        config = load(file)
+    except ConfigError as error:
+        click.echo(f"nexus: {error}", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    sys.exit(run(config, name=name or config.instances("nexus")[0].name))
+
+
+def run(config: Config, *, name: str) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Needs a process that gevent may have to itself."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
+    known = [placement.name for placement in config.instances("nexus")]
+    if name not in known:
+        click.echo(f"nexus: {name} is not configured; known are {', '.join(known)}", err=True)
+        return EXIT_WRONG_USE
+    stop = Event()
+    watchers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)]
+    context = zmq.green.Context()
+    server = Server(config, name=name, id=f"{name}-{secrets.token_hex(8)}", context=context)
+    try:
+        server.start()
+    except MeshError as error:
+        click.echo(f"nexus: {name}: {error}", err=True)
+        return EXIT_FAILED
+    logging.getLogger("nexus").info("serves %s", config.name)
+    stop.wait()
+    server.stop()
+    for watcher in watchers:
+        watcher.cancel()
+    context.term()  # every socket is closed, without linger: this doesn't wait
+    return 0
+
+
+def main() -> None:
+    """The console command."""
+    command(prog_name="nexus")

@@ -1,0 +1,204 @@
+"""A Nexus's sockets: heartbeats in, Changes out, lookups and control. Thin I/O around the registry.
+
+It owns four ZeroMQ sockets: SUB, PUB and ROUTER, bound, and the PUB of its own heartbeats (a
+Nexus is an instance like any other, known to itself and to the other Nexuses). One greenlet
+reads each socket that is read; sends never block, so any greenlet may make them.
+
+Invariants:
+- A bad frame is counted and dropped; nothing that comes in ends the process.
+- A Change is on its way before anything that builds on it is answered.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import gevent
+import zmq
+
+from hitmesh.config import Config, nexus_endpoints
+from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.duty import LagMeter, spawn
+from hitmesh.mesh.pulse import Pulse, sendable
+from hitmesh.mesh.sockets import (
+    MAX_HEARTBEAT_BYTES,
+    MAX_REQUEST_BYTES,
+    Context,
+    FrameReader,
+    Socket,
+    open_socket,
+)
+from hitmesh.protocol.messages import (
+    Change,
+    Control,
+    Heartbeat,
+    Instance,
+    Leave,
+    Lookup,
+    decode,
+    encode,
+)
+from nexus.registry import Registry
+
+TICKS: Final = 5  # per interval: how closely a death is noticed
+FAREWELL_S: Final = 0.05  # for the last words to reach the wire; a lost one costs the others three heartbeats
+STOP_S: Final = 1.0  # that the greenlets have to end
+
+
+class Server:
+    """One Nexus: `start`, and it serves until `stop`. `name` must be configured."""
+
+    def __init__(self, config: Config, *, name: str, id: str, context: Context) -> None:
+        placement = config.placement("nexus", name)
+        self._endpoints = nexus_endpoints(placement)
+        self._peers = [nexus_endpoints(one).heartbeats for one in config.instances("nexus")]
+        self._heartbeat_s = config.timing.heartbeat_s
+        self._dc, self._name, self._id = config.name, name, id
+        self._context = context
+        self._lag = LagMeter()
+        self._started_ms = int(time.time() * 1000)
+        self._stopping = False
+        self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._bound: list[Socket] = []
+        self._readers: list[FrameReader] = []
+        self.registry = Registry(
+            id, interval_s=self._heartbeat_s, missed=config.timing.missed_heartbeats, now=time.monotonic()
+        )
+
+    def start(self) -> None:
+        """Bind and begin. Raises MeshError when an address can't be bound; nothing is left open then."""
+        try:
+            heartbeats = self._bind(zmq.SUB, self._endpoints.heartbeats, MAX_HEARTBEAT_BYTES)
+            self._changes = self._bind(zmq.PUB, self._endpoints.changes, MAX_REQUEST_BYTES)
+            requests = self._bind(zmq.ROUTER, self._endpoints.lookups, MAX_REQUEST_BYTES)
+        except MeshError:
+            self._close()
+            raise
+        heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
+        self._pulse = Pulse(self._context, self._peers, heartbeat_s=self._heartbeat_s, describe=self._describe)
+        self._spawn("heartbeats", partial(self._listen, self._reader(heartbeats, self._endpoints.heartbeats)))
+        self._spawn("lookups", partial(self._serve, requests, self._reader(requests, self._endpoints.lookups)))
+        self._spawn("clock", self._tick)
+        self._spawn("own heartbeats", self._beat)
+        self._lag.start()
+
+    def stop(self) -> None:
+        """Say goodbye to the other Nexuses, and close."""
+        self._pulse.leave(self._id)
+        gevent.sleep(FAREWELL_S)
+        self._stopping = True
+        self._lag.stop()
+        self._close()
+        gevent.joinall(self._greenlets, timeout=STOP_S)
+        self._pulse.close()
+
+    # --- one greenlet each ----------------------------------------------------------------
+
+    def _listen(self, reader: FrameReader) -> None:
+        while (frames := reader.read()) is not None:
+            try:
+                message = decode(_only(frames), Heartbeat, Leave)
+            except DecodeError as error:
+                reader.refuse(error)
+                continue
+            now = time.monotonic()
+            if isinstance(message, Heartbeat):
+                self._publish(self.registry.heartbeat(message, now))
+            elif isinstance(message, Leave):
+                self._publish(self.registry.leave(message.id, now))
+
+    def _serve(self, router: Socket, reader: FrameReader) -> None:
+        while (frames := reader.read()) is not None:
+            # A DEALER's request is [identity, request]; a REQ's has an empty frame between them.
+            envelope = frames[: 2 if frames[1:2] == [b""] else 1]
+            try:
+                request = decode(_only(frames[len(envelope) :]), Lookup, Control)
+            except DecodeError as error:
+                reader.refuse(error)
+                continue
+            now = time.monotonic()
+            if isinstance(request, Lookup):
+                answer = self.registry.answer(request, now)
+            elif isinstance(request, Control):
+                answer, change = self.registry.control(request, now)
+                self._publish(change)
+            else:
+                continue
+            try:
+                router.send_multipart([*envelope, encode(answer)], zmq.NOBLOCK)
+            except zmq.Again:
+                reader.refuse("it asks, and doesn't take the answers")
+
+    def _tick(self) -> None:
+        while not self._stopping:
+            self._publish(self.registry.tick(time.monotonic()))
+            gevent.sleep(self._heartbeat_s / TICKS)
+
+    def _beat(self) -> None:
+        while not self._stopping:
+            self._pulse.beat()
+            gevent.sleep(self._heartbeat_s)
+
+    # --- within ---------------------------------------------------------------------------
+
+    def _publish(self, change: Change | None) -> None:
+        if change is not None and not self._stopping:
+            self._changes.send(encode(change), zmq.NOBLOCK)  # a PUB drops rather than block
+
+    def _describe(self) -> Instance:
+        load = sendable(
+            {
+                "hub_lag_s": self._lag.read(),
+                "instances": len(self.registry),
+                "bad_frames": sum(reader.bad for reader in self._readers),
+                "refused": self.registry.refused,
+            }
+        )
+        endpoints = {key: getattr(self._endpoints, key) for key in self._endpoints.__struct_fields__}
+        return Instance(
+            self._dc, "nexus", self._name, self._id, "up", os.getpid(), self._started_ms, endpoints, load, {},
+        )  # fmt: skip
+
+    def _bind(self, kind: int, endpoint: str, receive_bytes: int) -> Socket:
+        one = open_socket(self._context, kind, heartbeat_s=self._heartbeat_s, receive_bytes=receive_bytes)
+        self._bound.append(one)
+        try:
+            one.bind(_numeric(endpoint))
+        except (zmq.ZMQError, OSError) as error:
+            hint = "another process listens there" if getattr(error, "errno", 0) == zmq.EADDRINUSE else ""
+            raise MeshError(error.strerror or str(error), op="bind", endpoint=endpoint, hint=hint) from error
+        return one
+
+    def _reader(self, one: Socket, endpoint: str) -> FrameReader:
+        reader = FrameReader(one, endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        self._readers.append(reader)
+        return reader
+
+    def _spawn(self, what: str, run: Callable[[], None]) -> None:
+        self._greenlets.append(spawn(f"the Nexus's {what}", self._lasting, run))
+
+    def _lasting(self, run: Callable[[], None]) -> None:
+        run()
+        assert self._stopping, "it ended by itself"
+
+    def _close(self) -> None:
+        for one in self._bound:
+            one.close(linger=0)
+
+
+def _only(frames: list[bytes]) -> bytes:
+    if len(frames) != 1:
+        raise DecodeError(f"{len(frames)} frames, not 1", op="decode")
+    return frames[0]
+
+
+def _numeric(endpoint: str) -> str:
+    # ZeroMQ binds to addresses, not to names.
+    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+    address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0]
+    return f"tcp://{address}:{port}"

@@ -1,0 +1,175 @@
+"""Which page a line of an access log counts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitmesh.cli.accesslog import hit_path
+from hitmesh.protocol.pages import page_from_path
+
+TAIL = ' 200 1234 "http://other.example/" "Mozilla/5.0 (X11; Linux)"'
+
+
+def combined(request: str, before: str = "83.149.9.216 - - [17/May/2015:10:05:03 +0000] ", tail: str = TAIL) -> bytes:
+    return f'{before}"{request}"{tail}'.encode("utf-8", "surrogateescape")
+
+
+def page_of(line: bytes, **options: str) -> str | None:
+    path = hit_path(line, **options)  # type: ignore[arg-type]
+    return None if path is None else page_from_path(path)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "page"),
+    [
+        ("GET /a/b.png HTTP/1.1", "example.com/a/b.png"),
+        ("GET / HTTP/1.1", "example.com"),
+        ("HEAD /a HTTP/1.0", "example.com/a"),
+        ("POST /form HTTP/2.0", "example.com/form"),
+        ("OPTIONS * HTTP/1.1", "example.com/*"),
+        ("GET /a?page=2&x=/y HTTP/1.1", "example.com/a"),
+        ("GET ?x HTTP/1.1", "example.com"),
+        ("GET /a%20b HTTP/1.1", "example.com/a b"),
+        ("GET /caf%C3%A9 HTTP/1.1", "example.com/café"),
+        ("GET /café HTTP/1.1", "example.com/café"),
+        ("GET /a%3Fb HTTP/1.1", "example.com/a?b"),
+        ("GET /a#b HTTP/1.1", "example.com/a#b"),
+        ("GET /a b c HTTP/1.1", "example.com/a b c"),
+        ("GET /a//b HTTP/1.1", "example.com/a//b"),
+        ("GET //a HTTP/1.1", "example.com//a"),
+        ("GET /a/ HTTP/1.1", "example.com/a"),
+        ("GET /a", "example.com/a"),
+        ("GET http://Other.example:8080/x?y HTTP/1.1", "other.example/x"),
+        ("GET http://other.example HTTP/1.1", "other.example"),
+        (r"GET /say\"hi\" HTTP/1.1", r"example.com/say\"hi\""),
+        (r"GET /\xe8 HTTP/1.1", r"example.com/\xe8"),
+        ("GET /100% HTTP/1.1", "example.com/100%"),
+    ],
+)
+def test_a_request_counts_its_path(request_line: str, page: str) -> None:
+    assert page_of(combined(request_line)) == page
+
+
+@pytest.mark.parametrize(
+    ("request_line", "page"),
+    [
+        ("GET /%E8%F1 HTTP/1.1", "example.com/%E8%F1"),
+        ("GET /vim/%094 HTTP/1.1", "example.com/vim/%094"),
+        ("GET /%00 HTTP/1.1", "example.com/%00"),
+        ("GET /%2e%2e/etc HTTP/1.1", "example.com/%2e%2e/etc"),
+        ("GET /../etc HTTP/1.1", "example.com/%2E%2E/etc"),
+        ("GET /./a HTTP/1.1", "example.com/%2E/a"),
+        ("GET /a\tb HTTP/1.1", r"example.com/a\tb"),
+        ("GET /a\udce8 HTTP/1.1", r"example.com/a\xe8"),  # a Latin-1 byte as it came
+    ],
+)
+def test_a_path_that_is_no_page_counts_as_it_stands_in_the_log(request_line: str, page: str) -> None:
+    assert page_of(combined(request_line)) == page
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"not a log line",
+        combined("-"),
+        combined(""),
+        combined("GET"),
+        combined(r"\x16\x03\x01"),
+        combined(r"\x16\x03 \x01"),
+        b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /cut-off-before-its-en',
+    ],
+)
+def test_a_line_without_a_request_is_no_hit(line: bytes) -> None:
+    assert hit_path(line) is None
+
+
+@pytest.mark.parametrize("tail", ["", " 200", ' 200 235 "-"', ' 200 235 "-" "Mozilla/5.0 (compat'])
+def test_a_line_with_a_broken_tail_counts(tail: str) -> None:
+    assert page_of(combined("GET /a HTTP/1.1", tail=tail)) == "example.com/a"
+
+
+@pytest.mark.parametrize(
+    ("before", "site"),
+    [
+        ("www.Example.org:443 1.2.3.4 - - [x] ", "www.example.org"),
+        ("www.example.org 1.2.3.4 - alice [x] ", "www.example.org"),
+        ("www.example.org:80 2001:db8::1 - - [x] ", "www.example.org"),
+        ("1.2.3.4 - alice [x] ", "mine.example"),
+        ("1.2.3.4 - alice smith [x] ", "mine.example"),
+        ("2001:db8::1 - - [x] ", "mine.example"),
+        ("", "mine.example"),
+    ],
+)
+def test_a_leading_virtual_host_is_the_site(before: str, site: str) -> None:
+    assert page_of(combined("GET /a HTTP/1.1", before=before), site="mine.example") == f"{site}/a"
+
+
+@pytest.mark.parametrize(
+    ("record", "page"),
+    [
+        ({"page": "a.example/x y?z%41"}, "a.example/x y?z%41"),
+        ({"host": "A.example:80", "path": "/x%20y?z"}, "a.example/x y"),
+        ({"path": "/x"}, "example.com/x"),
+        ({"host": "a.example", "request": "GET /x?y HTTP/1.1"}, "a.example/x"),
+        ({"host": 3, "path": "/x"}, "example.com/x"),
+        ({"host": "a.example"}, None),
+        ({"page": 3}, None),
+        ({"request": "-"}, None),
+        ([1], None),
+    ],
+)
+def test_a_json_line_names_a_page_a_path_or_a_request(record: object, page: str | None) -> None:
+    assert page_of(json.dumps(record).encode(), log_format="json") == page
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[" * 100_000, b"\xff"])
+def test_a_broken_json_line_is_no_hit(line: bytes) -> None:
+    assert hit_path(line, log_format="json") is None
+
+
+def test_a_trailing_slash_is_left_to_the_server() -> None:
+    assert hit_path(combined("GET /a/ HTTP/1.1")) == "example.com/a/"
+
+
+@given(st.binary(max_size=60).filter(lambda target: not set(target) & set(b'"\\\r\n ')))
+def test_whatever_the_target_its_page_is_accepted(target: bytes) -> None:
+    path = hit_path(b'1.2.3.4 - - [x] "GET /' + target + b' HTTP/1.1" 200 1')
+    assert path is not None
+    assert page_from_path(path).startswith("example.com")
+    assert path.isascii()
+    assert not set(path) & set("?# ")
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40))
+def test_a_page_survives_its_way_through_a_json_log(text: str) -> None:
+    page = "a.example/x" + text
+    path = hit_path(json.dumps({"page": page}).encode(), log_format="json")
+    assert path is not None
+    assert unquote(path) == page
+
+
+@given(st.binary(max_size=200))
+def test_no_line_raises(line: bytes) -> None:
+    for log_format in ("combined", "json"):
+        path = hit_path(line, log_format=log_format)
+        assert path is None or path.isascii()
+
+
+def test_every_line_of_a_real_log_is_an_acceptable_hit() -> None:
+    log = Path(os.environ.get("HITMESH_ACCESS_LOG", Path(__file__).parents[4] / "shared" / "data" / "access.log"))
+    if not log.exists():
+        pytest.skip(f"{log} is not there; HITMESH_ACCESS_LOG names another")
+    lines = log.read_bytes().splitlines()
+    pages = [page_of(line) for line in lines]
+    assert len(pages) == 10_000
+    assert None not in pages
+    assert pages.count("example.com/favicon.ico") == 807
+    assert pages.count("example.com") == 575

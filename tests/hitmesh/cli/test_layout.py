@@ -1,0 +1,213 @@
+"""What a mesh on this machine consists of, and the supervisord.conf that comes of it."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import shlex
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.cli import folder
+from hitmesh.cli.layout import Layout, Options, lay_out, supervisor_text
+from hitmesh.config import Config
+from hitmesh.errors import CommandError
+from hitmesh.protocol.messages import MAX_FRAME_BYTES
+
+TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
+ROLES = ("supervisord", "collector", "processor", "nexus", "beanstalkd", "consul")
+
+
+def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
+    plain = Options(
+        dcs=["eu-west", "us-west"],
+        state_dir=Path(state_dir),
+        socket=Path(state_dir) / "supervisor.sock",
+        base_port=8000,
+        python="/usr/bin/python3",
+        consul=None,
+        beanstalkd=None,
+        open_files=4096,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def whole(**changes: Any) -> Options:
+    return options(consul="/usr/bin/consul", beanstalkd="/usr/bin/beanstalkd", **changes)
+
+
+def laid_out(chosen: Options, template: Config = TEMPLATE) -> Layout:
+    return lay_out(template, chosen, source="dev.toml")
+
+
+def parsed(chosen: Options) -> configparser.RawConfigParser:
+    templates = {name: folder.shipped(f"supervisor/{name}.conf").read_text() for name in ROLES}
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(supervisor_text(laid_out(chosen), chosen, templates))
+    return parser
+
+
+def programs(parser: configparser.RawConfigParser) -> dict[str, Mapping[str, str]]:
+    return {name.partition(":")[2]: parser[name] for name in parser.sections() if name.startswith("program:")}
+
+
+def test_each_instance_of_each_datacenter_is_a_program() -> None:
+    found = programs(parsed(options()))
+    roles = ("collector-1", "collector-2", "processor-1", "processor-2", "nexus-1", "nexus-2")
+    assert sorted(found) == sorted(f"{dc}-{role}" for dc in ("eu-west", "us-west") for role in roles)
+
+
+def test_a_role_is_started_with_its_config_its_name_and_the_state_folder() -> None:
+    command = shlex.split(programs(parsed(options()))["us-west-collector-2"]["command"])
+    assert command == [
+        "/usr/bin/python3", "-m", "hitmesh", "collector",
+        "--config", "/srv/mesh/us-west/hitmesh.toml", "--name", "collector-2", "--state-dir", "/srv/mesh",
+    ]  # fmt: skip
+
+
+def test_no_two_programs_want_the_same_port() -> None:
+    ports = [(wanted.address, wanted.port) for wanted in laid_out(whole()).ports]
+    assert len(set(ports)) == len(ports)
+
+
+def test_each_datacenter_has_a_hundred_ports_from_the_base_port_on() -> None:
+    layout = laid_out(whole(base_port=20_000))
+    for wanted in layout.ports:
+        first = 20_000 if wanted.who.startswith("eu-west") else 20_100
+        assert first + 10 <= wanted.port < first + 100
+
+
+def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> None:
+    layout = laid_out(options())
+    wanted = {wanted.port for wanted in layout.ports}
+    for config in layout.datacenters:
+        assert {each.port for each in config.instances("collector")} <= wanted
+        for nexus in config.instances("nexus"):
+            assert nexus.port is not None
+            assert {nexus.port, nexus.port + 1, nexus.port + 2} <= wanted
+
+
+def test_the_written_configuration_is_the_template_with_its_own_name_and_ports() -> None:
+    layout = laid_out(options())
+    written = settings.parse(tomllib.loads(layout.files[Path("/srv/mesh/us-west/hitmesh.toml")]), source="written")
+    assert written == layout.datacenters[1]
+    assert (written.name, written.ports.collector, written.ports.nexus) == ("us-west", 8110, 8120)
+    assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports) == TEMPLATE
+
+
+def test_collectors_stop_first_and_stores_last() -> None:
+    priorities = {name: int(program["priority"]) for name, program in programs(parsed(whole())).items()}
+    order = ["consul-1", "beanstalkd-1", "nexus-1", "processor-1", "collector-1"]  # supervisord stops the last first
+    assert [priorities[f"eu-west-{name}"] for name in order] == sorted({priorities[f"eu-west-{n}"] for n in order})
+
+
+def test_supervisord_waits_longer_than_a_role_drains() -> None:
+    for name, program in programs(parsed(options())).items():
+        assert int(program["stopwaitsecs"]) > TEMPLATE.timing.drain_s, name
+        assert (program["autorestart"], program["stopsignal"], program["killasgroup"]) == ("true", "TERM", "true")
+
+
+def test_a_collector_is_told_to_stop_through_its_master_alone() -> None:
+    # gunicorn drains its worker itself; a TERM to both would end the worker twice.
+    assert programs(parsed(options()))["eu-west-collector-1"].get("stopasgroup") == "false"
+
+
+def test_beanstalkd_syncs_each_put_and_takes_the_largest_job() -> None:
+    command = shlex.split(programs(parsed(whole()))["eu-west-beanstalkd-2"]["command"])
+    arguments = dict(zip(command[1::2], command[2::2], strict=True))
+    assert arguments["-f"] == "0"
+    assert int(arguments["-z"]) > MAX_FRAME_BYTES
+    assert (arguments["-l"], arguments["-p"], arguments["-b"]) == (
+        "127.0.0.1",
+        "8041",
+        "/srv/mesh/eu-west/beanstalkd-2",
+    )
+
+
+def test_with_beanstalkd_the_spool_is_the_pair() -> None:
+    layout = laid_out(options(beanstalkd="beanstalkd"))
+    assert layout.datacenters[1].stores.spools == (
+        "beanstalk://127.0.0.1:8140/hitmesh",
+        "beanstalk://127.0.0.1:8141/hitmesh",
+    )
+    assert layout.datacenters[1].stores.totals == TEMPLATE.stores.totals
+
+
+def test_with_consul_each_datacenter_has_a_server_that_joins_the_others() -> None:
+    layout = laid_out(options(consul="/usr/bin/consul"))
+    assert layout.datacenters[0].stores.totals == "consul://127.0.0.1:8050/hitmesh"
+    agent = json.loads(layout.files[Path("/srv/mesh/eu-west/consul.json")])
+    assert (agent["datacenter"], agent["ports"]["http"], agent["bootstrap_expect"]) == ("eu-west", 8050, 1)
+    assert agent["retry_join_wan"] == ["127.0.0.1:8152"]
+
+
+def test_a_single_consul_server_joins_nobody() -> None:
+    layout = laid_out(options(consul="/usr/bin/consul", dcs=["here"]))
+    assert json.loads(layout.files[Path("/srv/mesh/here/consul.json")])["retry_join_wan"] == []
+
+
+def test_a_state_folder_with_odd_characters_survives_supervisords_syntax() -> None:
+    odd = "/srv/my mesh/100%/it's"
+    parser = parsed(whole(state_dir=odd))
+    for name, program in programs(parser).items():
+        command = [part.replace("%%", "%") for part in shlex.split(program["command"])]
+        assert any(odd in part for part in command), name
+    assert parser["supervisord"]["pidfile"].replace("%%", "%") == f"{odd}/supervisord.pid"
+
+
+def test_logs_are_in_the_state_folder() -> None:
+    parser = parsed(whole())
+    assert parser["supervisord"]["logfile"] == "/srv/mesh/log/supervisord.log"
+    for name, program in programs(parser).items():
+        assert program["stdout_logfile"] == f"/srv/mesh/log/{name}.log"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dcs": ["EU"]}, "--dcs: 'EU' can't name a datacenter"),
+        ({"dcs": ["../x"]}, "--dcs: '../x' can't name a datacenter"),
+        ({"dcs": ["log"]}, "--dcs: log can't name a datacenter"),
+        ({"dcs": ["a", "a"]}, "--dcs: 'a,a' must name each datacenter once"),
+        ({"dcs": ["a", ""]}, "--dcs: '' can't name a datacenter"),
+        ({"base_port": 65_400}, "--base-port 65400: 2 datacenters need ports up to 65599"),
+    ],
+)
+def test_what_cannot_be_laid_out_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        laid_out(options(**changes))
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"collector": 11}, "dev.toml: 11 collector instances; `hitmesh up` has ports for 10"),
+        ({"nexus": 7}, "dev.toml: 7 nexus instances; `hitmesh up` has ports for 6"),
+        ({"address": "10.0.0.1"}, "dev.toml: nodes.local.address is 10.0.0.1"),
+    ],
+)
+def test_a_template_for_more_than_this_machine_is_refused(node: dict[str, object], message: str) -> None:
+    changed = msgspec.structs.replace(TEMPLATE.nodes["local"], **node)
+    with pytest.raises(CommandError) as raised:
+        laid_out(options(), msgspec.structs.replace(TEMPLATE, nodes={"local": changed}))
+    assert str(raised.value).startswith(message)
+
+
+def test_supervisords_socket_is_in_the_state_folder(tmp_path: Path) -> None:
+    short = Path("/srv/mesh")
+    assert folder.new_socket_path(short) == short / "supervisor.sock"
+
+
+def test_a_deep_state_folder_gets_a_socket_with_a_shorter_path() -> None:
+    deep = Path("/srv") / ("x" * 120)
+    path = folder.new_socket_path(deep)
+    assert len(str(path)) <= folder.MAX_SOCKET_PATH_BYTES
+    assert path == folder.new_socket_path(deep)
+    assert path != folder.new_socket_path(deep / "y")

@@ -1,0 +1,328 @@
+"""The link of a role against real Nexuses that are killed, stopped and started.
+
+The clients live in this process, on gevent's hub: these tests wait by `until`, which lets it run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gevent
+import pytest
+import zmq.green
+
+from hitmesh.config import Config, Role
+from hitmesh.errors import DecodeError
+from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.duty import EXIT_BROKEN
+from hitmesh.mesh.pulse import sendable
+from hitmesh.protocol.messages import MAX_LOADS, Change, decode
+from hitmesh.state.view import MeshView
+from tests.services.nexus import HEARTBEAT_S, NexusProcess, mesh_config, peer
+
+MISSED = 3
+
+
+def until(condition: Callable[[], object], *, within_s: float = 10.0, what: str = "the condition") -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {within_s} s for {what}"
+        gevent.sleep(0.01)
+
+
+class Member:
+    """A client with all that it was told."""
+
+    def __init__(self, config: Config, name: str, role: Role = "processor", id: str = "") -> None:
+        self.owns: dict[int, int] = {}
+        self.versions: list[int] = []
+        self.context = zmq.green.Context()
+        self.client = MeshClient(
+            config,
+            role=role,
+            name=name,
+            instance_id=id or f"{name}-{secrets.token_hex(4)}",
+            endpoints={"batches": "tcp://127.0.0.1:1"},
+            context=self.context,
+            load=lambda: {"queue": 1.0},
+            owns=lambda: self.owns,
+            on_change=self._on_change,
+        )
+
+    def _on_change(self, view: MeshView) -> None:
+        self.versions.append(view.version)
+
+    @property
+    def view(self) -> MeshView:
+        return self.client.view
+
+    def names(self, role: str = "processor") -> list[str]:
+        return [one.name for one in self.view.live(role)]
+
+    def vanish(self) -> None:
+        """Fall silent without a word, as a killed process does."""
+        self.client._leaving = True
+        self.client._beat_due.set()
+        assert self.client._pulse is not None
+        self.client._pulse.close()
+
+    def close(self) -> None:
+        self.client.stop()
+        self.context.term()
+
+
+@contextmanager
+def members(config: Config, *names: str) -> Iterator[list[Member]]:
+    joined = [Member(config, name) for name in names]
+    try:
+        for one in joined:
+            one.client.start()
+        until(lambda: all(one.names() == sorted(names) and one.view.known for one in joined), what="all to see all")
+        yield joined
+    finally:
+        for one in joined:
+            one.close()
+
+
+def config_of(nexuses: list[NexusProcess]) -> Config:
+    return nexuses[0].config
+
+
+def test_members_see_each_other_and_the_nexuses(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, _):
+        until(lambda: one.names("nexus") == ["nexus-1", "nexus-2"], what="the Nexuses to show themselves")
+        assert one.view.connected
+        assert one.versions == sorted(set(one.versions))
+
+
+def test_a_member_that_starts_is_seen_long_before_its_second_heartbeat_is_due(tmp_path: Path) -> None:
+    config = mesh_config(nexuses=1, heartbeat_s=3.0)  # the first one is lost: a PUB connects too late for it
+    nexus = NexusProcess(tmp_path, config, 1)
+    nexus.launch()
+    one = Member(config, "processor-1")
+    try:
+        until(lambda: "serves" in nexus.log(), what="the Nexus to serve")
+        one.client.start()
+        until(lambda: one.names() == ["processor-1"], within_s=1.5, what="it to be seen")
+    finally:
+        one.close()
+        nexus.stop()
+
+
+def test_an_announcement_reaches_the_others_long_before_the_next_heartbeat(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        one.client._heartbeat_s = 60.0  # none comes by itself any more
+        gevent.sleep(HEARTBEAT_S * 1.5)
+        one.owns[5] = 9
+        one.client.announce()
+        until(lambda: other.view.owner(5) is not None, within_s=0.5, what="the claim to be seen")
+
+
+def test_many_announcements_in_a_row_make_few_heartbeats(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        assert one.client._pulse is not None
+        before, began = one.client._pulse._number, time.monotonic()
+        for _ in range(200):
+            one.client.announce()
+            gevent.sleep(0.001)
+        took_s = time.monotonic() - began
+        assert one.client._pulse._number - before <= took_s / 0.02 + 2
+
+
+def test_a_draining_member_is_shown_as_such(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        one.client.drain()
+        until(lambda: other.view.live("processor")[0].state == "draining", within_s=1.0)
+
+
+def test_a_member_that_stops_is_gone_at_once(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        one.client.stop()
+        until(lambda: other.names() == ["processor-2"], within_s=HEARTBEAT_S, what="it to be gone")
+
+
+def test_a_member_that_falls_silent_is_dead_within_one_more_interval_than_may_be_missed(
+    nexuses: list[NexusProcess],
+) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        one.vanish()
+        gevent.sleep(HEARTBEAT_S)
+        assert other.names() == ["processor-1", "processor-2"], "one missed heartbeat is no death"
+        until(lambda: other.names() == ["processor-2"], within_s=HEARTBEAT_S * (MISSED + 1), what="its death")
+
+
+def test_a_killed_process_is_dead_for_all(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,), peer(config_of(nexuses), "processor-2") as process:
+        until(lambda: "processor-2" in one.names(), what="the peer to be seen")
+        process.kill()
+        until(lambda: one.names() == ["processor-1"], within_s=HEARTBEAT_S * (MISSED + 2), what="its death")
+
+
+def test_a_restarted_member_replaces_itself_at_once(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        one.owns[1] = 1
+        one.client.announce()
+        until(lambda: other.view.owner(1) is not None)
+        one.vanish()
+        again = Member(config_of(nexuses), "processor-1", id="the new one")
+        again.client.start()
+        try:
+            until(lambda: other.view.live("processor")[0].id == "the new one", within_s=HEARTBEAT_S * 2)
+            assert other.view.owner(1) is None
+        finally:
+            again.close()
+
+
+def test_a_killed_nexus_takes_nobody_with_it(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        nexuses[0].kill()
+        one.owns[1] = 1
+        one.client.announce()
+        until(lambda: other.view.owner(1) is not None, within_s=HEARTBEAT_S * 2, what="news over the other one")
+        until(lambda: one.names("nexus") == ["nexus-2"], what="its death to be seen")
+        assert one.names() == ["processor-1", "processor-2"]
+
+
+def test_a_stopped_nexus_takes_nobody_with_it_and_buries_nobody_when_it_goes_on(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        smallest = []
+        one.client._on_change = lambda view: smallest.append(len(view.live("processor")))
+        nexuses[0].signal(signal.SIGSTOP)
+        gevent.sleep(HEARTBEAT_S * (MISSED + 2))
+        one.owns[1] = 1
+        one.client.announce()
+        until(lambda: other.view.owner(1) is not None, within_s=HEARTBEAT_S * 2, what="news over the other one")
+        nexuses[0].signal(signal.SIGCONT)
+        until(lambda: one.names("nexus") == ["nexus-1", "nexus-2"], what="the stopped one to be back")
+        gevent.sleep(HEARTBEAT_S * 2)
+        assert min(smallest) == 2
+
+
+def test_with_both_nexuses_down_the_last_picture_stays_and_one_that_returns_is_used(
+    nexuses: list[NexusProcess],
+) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, other):
+        smallest = []
+        one.client._on_change = lambda view: smallest.append(len(view.live("processor")))
+        for nexus in nexuses:
+            nexus.kill()
+        until(lambda: not one.view.connected, what="the silence to be noticed")
+        assert one.names() == ["processor-1", "processor-2"]
+        nexuses[0].launch()
+        until(lambda: one.view.connected, what="the Nexus to be heard")
+        other.owns[1] = 1
+        other.client.announce()
+        until(lambda: one.view.owner(1) is not None, what="news over it")
+        gevent.sleep(HEARTBEAT_S * (MISSED + 2))  # long after it has become warm
+        assert min(smallest) == 2
+        other.vanish()
+        until(lambda: one.names() == ["processor-1"], what="a death to be told by it")
+
+
+def test_nobody_takes_a_fresh_nexus_for_an_empty_mesh(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1", "processor-2") as (one, _):
+        smallest = []
+        one.client._on_change = lambda view: smallest.append(len(view.live("processor")))
+        for _round in range(3):
+            for nexus in nexuses:
+                nexus.kill()
+            for nexus in nexuses:
+                nexus.launch()
+            gevent.sleep(1.0)
+        until(lambda: one.view.connected)
+        assert min(smallest, default=2) == 2
+
+
+def test_a_lost_change_leads_to_a_snapshot(nexuses: list[NexusProcess], monkeypatch: pytest.MonkeyPatch) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        lose = True
+        lost = []
+
+        def lossy(data: bytes, kind: type[Change]) -> Change:
+            change = decode(data, kind)
+            if lose and any(seen.instance.name == "processor-2" for seen in change.seen):
+                lost.append(change.nexus)
+                raise DecodeError("lost on the way")
+            return change
+
+        monkeypatch.setattr("hitmesh.mesh.client.decode", lossy)
+        with peer(config_of(nexuses), "processor-2"):
+            until(lambda: len(set(lost)) == 2, what="both Nexuses' news to be lost")
+            lose = False
+            until(lambda: "processor-2" in one.names(), within_s=HEARTBEAT_S * 5, what="the snapshot")
+
+
+def test_its_hub_lag_is_part_of_its_load(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        gevent.sleep(0.15)
+        time.sleep(0.3)  # a handler that blocks the hub
+
+        def lag_s() -> float:
+            return one.view.live("processor")[0].load["hub_lag_s"]
+
+        until(lambda: lag_s() >= 0.15, what="the lag to be shown")
+        until(lambda: lag_s() < 0.15, what="the lag to pass")
+
+
+def test_a_greenlet_that_dies_takes_the_process_with_it_and_says_why(
+    nexuses: list[NexusProcess], tmp_path: Path
+) -> None:
+    with peer(config_of(nexuses), "processor-1", fail="on_change") as process:
+        until(lambda: process.poll() is not None, what="the process to end")
+        assert process.returncode == EXIT_BROKEN
+
+
+def test_a_process_that_is_told_to_stop_leaves_and_ends_with_0(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,), peer(config_of(nexuses), "processor-2") as process:
+        until(lambda: "processor-2" in one.names())
+        process.terminate()
+        until(lambda: "processor-2" not in one.names(), within_s=HEARTBEAT_S * 2, what="it to be gone")
+        until(lambda: process.poll() is not None)
+        assert process.returncode == 0
+        assert process.stdout is not None
+        lines = [json.loads(line) for line in process.stdout]
+        assert any(line["known"] for line in lines)
+
+
+def test_stopping_leaves_no_greenlet_and_no_socket(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        greenlets = list(one.client._greenlets)
+        one.client.stop()
+        assert all(greenlet.dead for greenlet in greenlets)
+        assert not [socket for socket in one.context._sockets if not socket.closed]
+
+
+def test_with_no_nexus_at_all_it_starts_and_stops(nexuses: list[NexusProcess]) -> None:
+    for nexus in nexuses:
+        nexus.kill()
+    one = Member(config_of(nexuses), "processor-1")
+    one.client.start()
+    gevent.sleep(0.2)
+    assert not one.view.known
+    assert not one.view.connected
+    one.close()
+
+
+def test_a_member_that_starts_before_the_nexuses_joins_when_they_are_there(nexuses: list[NexusProcess]) -> None:
+    for nexus in nexuses:
+        nexus.kill()
+    one = Member(config_of(nexuses), "processor-1")
+    one.client.start()
+    try:
+        gevent.sleep(HEARTBEAT_S * 2)
+        nexuses[1].launch()
+        until(lambda: one.names() == ["processor-1"] and one.view.known, what="it to join")
+    finally:
+        one.close()
+
+
+def test_no_load_makes_a_heartbeat_that_a_nexus_refuses() -> None:
+    load = {"nan": float("nan"), "infinite": float("inf"), "huge": -1e30, "queue": 3}
+    assert sendable(load) == {"queue": 3.0}
+    assert len(sendable({str(number): 1.0 for number in range(500)})) == MAX_LOADS

@@ -1,0 +1,283 @@
+"""One beanstalkd server, and each way in which it can fail."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import greenstalk
+import pytest
+
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool import Spool
+from hitmesh.spool.beanstalk import REPLY_TIMEOUT_S, RETRY_PAUSE_S
+from tests.hitmesh.spool.conftest import CLAIM_S, MakeServer, Place
+from tests.hitmesh.spool.test_spool import claim_all, fill
+from tests.services import free_port, wait_for
+from tests.services.beanstalkd import HOST, Beanstalkd
+
+LONG_S = 60.0
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def spool(server: Beanstalkd, make_place: MakePlace) -> Spool:
+    return make_place(server.url("jobs")).open()
+
+
+def stranger(server: Beanstalkd) -> greenstalk.Client[bytes]:
+    """Another client of the server, with a tube of its own."""
+    return greenstalk.Client((HOST, server.port), encoding=None, use="strange", watch="strange")
+
+
+def put_again(spool: Spool, body: bytes, delay_s: float = 0) -> object:
+    """Put as soon as the spool takes it again."""
+
+    def try_it() -> object:
+        try:
+            return spool.put(body, delay_s)
+        except SpoolRefused:
+            return None
+
+    return wait_for(try_it, what="a put")
+
+
+def test_a_put_job_survives_the_servers_sudden_death(server: Beanstalkd, spool: Spool) -> None:
+    spool.put(b"kept", 0)
+    server.kill()
+    server.start()
+    assert [job.body for job in claim_all(spool, 1)] == [b"kept"]
+
+
+def test_a_restart_between_two_puts_is_not_noticed(server: Beanstalkd, spool: Spool) -> None:
+    spool.put(b"before", LONG_S)
+    server.kill()
+    server.start()
+    spool.put(b"after", LONG_S)
+    assert spool.stats()[0].waiting == 2
+
+
+def test_a_job_put_before_a_restart_is_still_deleted_by_its_id(server: Beanstalkd, spool: Spool) -> None:
+    job = spool.put(b"kept", LONG_S)
+    server.kill()
+    server.start()
+    assert spool.done([job]) == [True]
+    assert spool.stats()[0].waiting == 0
+
+
+def test_a_strangers_job_that_got_the_same_number_is_not_deleted(server: Beanstalkd, spool: Spool) -> None:
+    job = spool.put(b"ours", LONG_S)
+    server.kill()
+    server.forget()
+    server.start()
+    with stranger(server) as client:
+        number = client.put(b"a stranger's", delay=60)
+        assert spool.done([job]) == [False]
+        assert client.peek(number).body == b"a stranger's"
+
+
+def test_a_server_that_is_not_there_refuses(make_place: MakePlace) -> None:
+    spool = make_place(f"beanstalk://{HOST}:{free_port()}/jobs").open()
+    with pytest.raises(SpoolRefused, match="refused"):
+        spool.put(b"x", 0)
+    with pytest.raises(SpoolRefused, match="refused"):
+        spool.check()
+    assert spool.claim(10) == []
+    assert not spool.stats()[0].usable
+
+
+def test_a_server_without_a_log_is_refused_with_a_hint(make_server: MakeServer, make_place: MakePlace) -> None:
+    spool = make_place(make_server(binlog=None).url("jobs")).open()
+    with pytest.raises(SpoolRefused, match="start it with -b FOLDER -f 0"):
+        spool.put(b"x", 0)
+    with pytest.raises(SpoolRefused, match="-b FOLDER"):
+        spool.check()
+    assert spool.claim(10) == []
+
+
+def test_a_server_that_takes_small_jobs_only_is_refused_with_a_hint(
+    make_server: MakeServer, make_place: MakePlace
+) -> None:
+    spool = make_place(make_server(extra=["-z", "65535"]).url("jobs")).open()
+    with pytest.raises(SpoolRefused, match="start it with -z 4194304"):
+        spool.put(b"x", 0)
+
+
+def test_a_job_beyond_the_servers_limit_is_refused_and_the_next_is_taken(spool: Spool) -> None:
+    with pytest.raises(SpoolRefused, match="too big"):
+        spool.put(bytes(9 * 1024 * 1024), 0)
+    spool.put(b"small", 0)
+    assert [job.body for job in claim_all(spool, 1)] == [b"small"]
+
+
+def test_a_draining_server_refuses_puts_and_still_gives_out_jobs(server: Beanstalkd, spool: Spool) -> None:
+    spool.put(b"before", 0)
+    server.signal(signal.SIGUSR1)
+    with pytest.raises(SpoolRefused, match="drains"):
+        wait_for(lambda: spool.put(b"x", LONG_S) is None, what="the drain mode")
+    with pytest.raises(SpoolRefused, match="drains"):
+        spool.check()
+    time.sleep(RETRY_PAUSE_S)  # from here the check has to ask the server
+    with pytest.raises(SpoolRefused, match="drains"):
+        spool.check()
+    assert [job.body for job in claim_all(spool, 1)] == [b"before"]
+
+
+def test_a_full_disk_refuses_loses_nothing_and_heals(
+    make_server: MakeServer, make_place: MakePlace, small_disk: Path
+) -> None:
+    server = make_server(binlog=small_disk / "binlog", extra=["-s", str(512 * 1024)])
+    spool = make_place(server.url("jobs")).open()
+    stored = fill(spool, match="no room")
+    assert len(stored) > 200
+    with pytest.raises(SpoolRefused, match="no room"):
+        spool.check()
+    assert spool.done(stored[:200]) == [True] * 200
+    put_again(spool, b"after", LONG_S)
+    server.kill()
+    server.start()
+    assert spool.stats()[0].waiting == len(stored) - 200 + 1
+
+
+def test_a_failed_write_of_the_log_leaves_a_put_unknown_and_the_server_unusable_until_restarted(
+    server: Beanstalkd, spool: Spool
+) -> None:
+    spool.put(b"before", 0)
+    with server.failing_write(), pytest.raises(SpoolUnknown, match="couldn't write its log"):
+        spool.put(b"lost", LONG_S)
+    with pytest.raises(SpoolRefused, match="restart it"):
+        spool.put(b"x", LONG_S)
+    with pytest.raises(SpoolRefused, match="restart it"):
+        spool.check()
+    assert not spool.stats()[0].usable
+    server.kill()
+    server.start()
+    wait_for(lambda: spool.stats()[0].usable, what="the spool to be usable")
+    spool.put(b"after", 0)
+    assert sorted(job.body for job in claim_all(spool, 2)) == [b"after", b"before"]
+
+
+def test_a_log_lost_by_another_clients_command_is_noticed_by_the_very_next_put(
+    server: Beanstalkd, spool: Spool
+) -> None:
+    spool.put(b"before", LONG_S)
+    with stranger(server) as client:
+        number = client.put(b"x", delay=60)
+        with server.failing_write(), pytest.raises(greenstalk.InternalError):
+            client.delete(number)
+        assert client.put(b"x", delay=60) > number  # INSERTED, it says
+        with pytest.raises(SpoolRefused, match="without its log"):
+            spool.put(b"not on disk", LONG_S)
+        assert spool.stats()[0].waiting == 1, "the job that isn't on disk is still there"
+    with pytest.raises(SpoolRefused, match="without its log"):
+        spool.check()
+    server.kill()
+    server.start()
+    put_again(spool, b"after", LONG_S)
+
+
+def test_a_deletion_that_is_not_in_the_log_is_not_certain(server: Beanstalkd, spool: Spool) -> None:
+    job = spool.put(b"before", LONG_S)
+    with stranger(server) as client:
+        number = client.put(b"x", delay=60)
+        with server.failing_write(), pytest.raises(greenstalk.InternalError):
+            client.delete(number)
+    assert spool.done([job]) == [False]
+    server.kill()
+    server.start()
+    assert spool.stats()[0].waiting == 1, "it is back: nobody may close a lane on it"
+
+
+def test_a_hung_server_leaves_a_put_unknown_and_refuses_at_once_after_that(server: Beanstalkd, spool: Spool) -> None:
+    job = spool.put(b"before", LONG_S)
+    server.signal(signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(SpoolUnknown, match="no clear answer"):
+        spool.put(b"hung", LONG_S)
+    assert REPLY_TIMEOUT_S <= time.monotonic() - started < REPLY_TIMEOUT_S + 1.5
+    started = time.monotonic()
+    for _ in range(10):
+        with pytest.raises(SpoolRefused, match="no answer in time"):
+            spool.put(b"x", LONG_S)
+    with pytest.raises(SpoolRefused, match="no answer in time"):
+        spool.check()
+    assert spool.done([job]) in ([False], [True])
+    assert time.monotonic() - started < REPLY_TIMEOUT_S * 2
+    server.signal(signal.SIGCONT)
+    put_again(spool, b"after", LONG_S)
+
+
+def test_a_hung_server_does_not_stop_the_hub(server: Beanstalkd) -> None:
+    server.signal(signal.SIGSTOP)
+    code = f"""
+from gevent import monkey; monkey.patch_all()
+import gevent, time
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool.beanstalk import BeanstalkSpool
+spool = BeanstalkSpool({HOST!r}, {server.port}, "jobs", claim_s=2)
+turns = 0
+def turn():
+    global turns
+    while True:
+        gevent.sleep(0.01)
+        turns += 1
+gevent.spawn(turn)
+try:
+    spool.put(b"x", 5)
+except (SpoolRefused, SpoolUnknown):
+    print(turns)
+"""
+    turns = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert int(turns) > 20
+
+
+def test_a_connection_that_ends_during_a_put_leaves_it_unknown(make_place: MakePlace, server: Beanstalkd) -> None:
+    """A server that dies after the command and before its answer may have written the job."""
+    spool = make_place(server.url("jobs")).open()
+    spool.check()
+    spool.put(b"x", LONG_S)
+    server.signal(signal.SIGSTOP)
+    code = f"import os, signal, time; time.sleep(0.5); os.kill({server.process.pid}, signal.SIGKILL)"  # type: ignore[union-attr]
+    with subprocess.Popen([sys.executable, "-c", code]), pytest.raises(SpoolUnknown, match="no clear answer"):
+        spool.put(b"cut off", LONG_S)
+
+
+def test_a_dead_claimers_job_comes_back_at_once(make_place: MakePlace, server: Beanstalkd) -> None:
+    place = make_place(server.url("jobs"))
+    dead, alive = place.open(), place.open()
+    dead.put(b"claimed", 0)
+    claim_all(dead, 1)
+    dead.close()
+    assert [job.body for job in claim_all(alive, 1, within_s=CLAIM_S / 2)] == [b"claimed"]
+
+
+def test_done_of_a_claim_whose_connection_is_gone_leaves_the_next_claimers_job(
+    make_place: MakePlace, server: Beanstalkd
+) -> None:
+    place = make_place(server.url("jobs"))
+    first, second = place.open(), place.open()
+    first.put(b"claimed", 0)
+    [job] = claim_all(first, 1)
+    first.close()
+    claim_all(second, 1)
+    assert first.done([job.id]) == [False]
+    assert second.stats()[0].claimed == 1
+
+
+def test_a_delay_is_rounded_up_to_whole_seconds(spool: Spool) -> None:
+    put_at = time.monotonic()
+    spool.put(b"x", 0.2)
+    claim_all(spool, 1)
+    assert time.monotonic() - put_at >= 0.9
+
+
+def test_a_port_that_accepts_and_never_answers_is_refused(make_place: MakePlace) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        spool = make_place(f"beanstalk://{HOST}:{listener.getsockname()[1]}/jobs").open()
+        with pytest.raises(SpoolRefused, match="timed out"):
+            spool.put(b"x", 0)

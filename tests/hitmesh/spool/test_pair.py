@@ -1,0 +1,170 @@
+"""A pair of real servers, one of which fails."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool import Spool
+from hitmesh.spool.beanstalk import REPLY_TIMEOUT_S
+from tests.hitmesh.spool.conftest import Place
+from tests.hitmesh.spool.test_spool import claim_all
+from tests.services import wait_for
+from tests.services.beanstalkd import HOST, Beanstalkd
+
+LONG_S = 60.0
+MakePlace = Callable[..., Place]
+
+
+def open_pair(make_place: MakePlace, servers: list[Beanstalkd], *, required: int = 0) -> Spool:
+    return make_place(*(server.url("jobs") for server in servers), required=required).open()
+
+
+def waiting(spool: Spool) -> list[int]:
+    return [copy.waiting for copy in spool.stats()]
+
+
+def test_a_put_is_on_both_servers(make_place: MakePlace, servers: list[Beanstalkd]) -> None:
+    spool = open_pair(make_place, servers)
+    spool.put(b"x", LONG_S)
+    assert waiting(spool) == [1, 1]
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_with_one_server_killed_puts_go_on_with_the_other(
+    make_place: MakePlace, servers: list[Beanstalkd], killed: int
+) -> None:
+    spool = open_pair(make_place, servers)
+    spool.put(b"before", LONG_S)
+    servers[killed].kill()
+    for _ in range(10):
+        spool.put(b"after", LONG_S)
+    spool.check()
+    assert [copy.usable for copy in spool.stats()] == [killed != 0, killed != 1]
+    assert waiting(spool)[1 - killed] == 11
+
+
+def test_the_old_copy_on_a_server_that_comes_back_is_claimable_and_done(
+    make_place: MakePlace, servers: list[Beanstalkd]
+) -> None:
+    spool = open_pair(make_place, servers)
+    job = spool.put(b"old", 1)
+    servers[0].kill()
+    assert spool.done([job]) == [False], "a copy that can't be asked may come back"
+    servers[0].start()
+    [claimed] = claim_all(spool, 1)
+    assert claimed.body == b"old"
+    spool.done([claimed.id])
+    assert [(copy.ready, copy.claimed) for copy in spool.stats()] == [(0, 0), (0, 0)]
+
+
+def test_a_server_that_comes_back_is_put_on_again(make_place: MakePlace, servers: list[Beanstalkd]) -> None:
+    spool = open_pair(make_place, servers)
+    servers[0].kill()
+    spool.put(b"alone", LONG_S)
+    servers[0].start()
+
+    def both() -> bool:
+        spool.put(b"x", LONG_S)
+        return waiting(spool)[0] > 0
+
+    wait_for(both, what="a put on both")
+
+
+def test_two_required_copies_refuse_when_one_server_is_down_and_leave_no_job(
+    make_place: MakePlace, servers: list[Beanstalkd]
+) -> None:
+    spool = open_pair(make_place, servers, required=2)
+    servers[0].kill()
+    for _ in range(3):
+        with pytest.raises(SpoolRefused, match="of the required 2 copies"):
+            spool.put(b"x", LONG_S)
+    with pytest.raises(SpoolRefused, match="of the required 2 copies"):
+        spool.check()
+    assert waiting(spool) == [0, 0]
+
+
+def test_two_required_copies_of_which_one_is_unknown_are_unknown_and_the_known_one_is_deleted(
+    make_place: MakePlace, servers: list[Beanstalkd]
+) -> None:
+    spool = open_pair(make_place, servers, required=2)
+    spool.put(b"both", LONG_S)
+    with servers[0].failing_write(), pytest.raises(SpoolUnknown):
+        spool.put(b"x", LONG_S)
+    assert waiting(spool)[1] == 1
+
+
+def test_a_job_that_one_server_may_have_is_never_certainly_unclaimed(
+    make_place: MakePlace, servers: list[Beanstalkd]
+) -> None:
+    spool = open_pair(make_place, servers)
+    spool.put(b"connected", LONG_S)
+    with servers[0].failing_write():
+        job = spool.put(b"x", LONG_S)
+    assert spool.done([job]) == [False]
+
+
+def test_a_job_that_one_server_refused_is_certainly_unclaimed_on_the_other(
+    make_place: MakePlace, servers: list[Beanstalkd]
+) -> None:
+    spool = open_pair(make_place, servers)
+    servers[0].kill()
+    job = spool.put(b"x", LONG_S)
+    assert spool.done([job]) == [True]
+
+
+def test_with_both_servers_down_a_put_is_refused_and_heals(make_place: MakePlace, servers: list[Beanstalkd]) -> None:
+    spool = open_pair(make_place, servers)
+    for server in servers:
+        server.kill()
+    with pytest.raises(SpoolRefused):
+        spool.put(b"x", LONG_S)
+    for server in servers:
+        server.start()
+
+    def put() -> object:
+        try:
+            return spool.put(b"x", LONG_S)
+        except SpoolRefused:
+            return None
+
+    wait_for(put, what="a put")
+
+
+def test_a_hung_server_slows_one_put_and_no_more(make_place: MakePlace, servers: list[Beanstalkd]) -> None:
+    spool = open_pair(make_place, servers)
+    spool.put(b"x", LONG_S)
+    servers[0].signal(signal.SIGSTOP)
+    spool.put(b"slow", LONG_S)
+    started = time.monotonic()
+    while time.monotonic() - started < 2 * REPLY_TIMEOUT_S:  # through a probe that hangs as well
+        put_at = time.monotonic()
+        spool.put(b"x", LONG_S)
+        assert time.monotonic() - put_at < REPLY_TIMEOUT_S / 2
+        time.sleep(0.05)
+
+
+def test_under_gevent_both_copies_are_waited_for_side_by_side(servers: list[Beanstalkd]) -> None:
+    for server in servers:
+        server.signal(signal.SIGSTOP)
+    code = f"""
+from gevent import monkey; monkey.patch_all()
+import time
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool.beanstalk import BeanstalkSpool
+from hitmesh.spool.pair import PairSpool
+pair = PairSpool([BeanstalkSpool({HOST!r}, port, "jobs", claim_s=2) for port in {[s.port for s in servers]!r}], required=0)
+started = time.monotonic()
+try:
+    pair.put(b"x", 5)
+except (SpoolRefused, SpoolUnknown):
+    print(time.monotonic() - started)
+"""
+    took = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert float(took) < 1.75 * REPLY_TIMEOUT_S  # one after the other would be twice that

@@ -1,0 +1,280 @@
+"""The embedded spool: one file, several processes, and a disk that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hitmesh.errors import SpoolRefused
+from hitmesh.spool.sqlite import RECENT_S, SqliteSpool
+from tests.hitmesh.spool.test_spool import claim_all, fill
+from tests.services import require, wait_for
+
+LONG_S = 60.0
+
+
+def make(path: Path, *, claim_s: float = 10.0) -> SqliteSpool:
+    return SqliteSpool(path, claim_s=claim_s, longest_delay_s=LONG_S)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> SqliteSpool:
+    return make(tmp_path / "spool.db")
+
+
+def test_two_processes_put_and_claim_at_the_same_time_without_loss(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+for number in range(150):
+    spool.put(b"%s %d" % (sys.argv[2].encode(), number), 0)
+    for job in spool.claim(2):
+        print(job.body.decode())
+        spool.done([job.id])
+"""
+    path = tmp_path / "spool.db"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), name], stdout=subprocess.PIPE, text=True)
+        for name in ("a", "b")
+    ]
+    claimed = [line for process in processes for line in process.communicate(timeout=60)[0].splitlines()]
+    assert [process.returncode for process in processes] == [0, 0]
+    claimed += [job.body.decode() for job in make(path).claim(1000)]
+    assert sorted(claimed) == sorted(f"{name} {number}" for name in ("a", "b") for number in range(150))
+
+
+def test_a_put_survives_the_sudden_death_of_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    code = """
+import os, signal, sys
+from pathlib import Path
+from hitmesh.spool.sqlite import SqliteSpool
+SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60).put(b"kept", 0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(path)], timeout=30, check=False)
+    assert [job.body for job in make(path).claim(10)] == [b"kept"]
+
+
+@pytest.mark.parametrize("operation", ["put", "done"])
+def test_the_log_is_synced_after_its_last_write_and_before_the_call_returns(tmp_path: Path, operation: str) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+job = spool.put(b"first", 30)
+os.write(2, b"BEGIN")
+spool.put(b"x" * 100_000, 30) if sys.argv[2] == "put" else spool.done([job])
+os.write(2, b"END")
+"""
+    calls = tmp_path / "calls"
+    command = [require("strace"), "-f", "-y", "-o", str(calls), "-e", "trace=write,pwrite64,fsync,fdatasync"]
+    command += [sys.executable, "-c", code, str(tmp_path / "spool.db"), operation]
+    subprocess.run(command, capture_output=True, timeout=60, check=True)
+    between = re.search(r'"BEGIN"(.*)"END"', calls.read_text(), re.DOTALL)
+    assert between is not None
+    lines = [line for line in between[1].splitlines() if "spool.db-wal" in line]
+    synced = [at for at, line in enumerate(lines) if re.search(r"f(data)?sync\(.*= 0", line)]
+    written = [at for at, line in enumerate(lines) if "pwrite64(" in line]
+    assert written
+    assert synced
+    assert synced[-1] > written[-1]
+
+
+def test_a_full_disk_refuses_loses_nothing_and_heals(small_disk: Path) -> None:
+    spool = make(small_disk / "spool.db")
+    stored = fill(spool, match="make room on its disk")
+    assert len(stored) > 50
+    with pytest.raises(SpoolRefused, match="full"):
+        spool.check()
+    assert len(list(spool.jobs())) == len(stored)
+    subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)
+    spool.put(b"after", LONG_S)
+    spool.check()
+    spool.close()
+    assert len(list(make(small_disk / "spool.db").jobs())) == len(stored) + 1
+
+
+def test_a_sync_that_fails_leaves_the_put_unknown(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+spool.put(b"first", 30)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    spool.put(b"second", 30)
+except (SpoolRefused, SpoolUnknown) as error:
+    print(type(error).__name__)
+"""
+    arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        inject = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO"]
+        messages = tmp_path / "messages"
+        with messages.open("wb") as stderr:
+            strace = subprocess.Popen(
+                [require("strace"), "-f", "-p", str(process.pid), "-o", os.devnull, *inject], stderr=stderr
+            )
+        try:
+            wait_for(lambda: b"attached" in messages.read_bytes(), what="strace to attach")
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.read() == "SpoolUnknown\n"
+        finally:
+            strace.terminate()
+            strace.wait(10)
+
+
+def test_a_file_locked_by_another_process_for_long_refuses(tmp_path: Path) -> None:
+    spool = make(tmp_path / "spool.db")
+    spool.check()
+    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolRefused, match="held the file's lock"):
+        spool.put(b"x", LONG_S)
+    other.close()
+    spool.put(b"x", LONG_S)
+
+
+def test_looking_for_claims_takes_no_lock_while_nothing_is_ready(tmp_path: Path) -> None:
+    spool = make(tmp_path / "spool.db")
+    spool.put(b"x", LONG_S)
+    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    assert spool.claim(10) == []
+    assert time.monotonic() - started < 1
+    other.close()
+
+
+def test_a_job_from_before_the_clock_was_put_back_is_claimable(
+    spool: SqliteSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.put(b"x", LONG_S)
+    assert spool.claim(10) == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)
+    assert [job.body for job in spool.claim(10)] == [b"x"]
+    assert spool.claim(10) == [], "claimed by the clock as it is now"
+
+
+def test_a_file_that_was_removed_is_not_written_to(spool: SqliteSpool, tmp_path: Path) -> None:
+    """SQLite would go on writing into the nameless file, which nobody can ever read."""
+    old = spool.put(b"old", 0)
+    for path in tmp_path.glob("spool.db*"):
+        path.unlink()
+    spool.put(b"new", 0)
+    assert spool.done([old]) == [False], "the new file's first job has the old one's number"
+    assert [job.body for job in make(tmp_path / "spool.db").claim(10)] == [b"new"]
+
+
+def test_a_folder_that_cannot_be_made_refuses_and_says_where(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    spool = make(tmp_path / "file" / "spool.db")
+    with pytest.raises(SpoolRefused, match=re.escape(str(tmp_path / "file"))):
+        spool.put(b"x", 0)
+    with pytest.raises(SpoolRefused):
+        spool.check()
+    assert spool.claim(1) == []
+    assert not spool.stats()[0].usable
+
+
+def test_a_file_that_is_no_database_refuses(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_bytes(b"something else" * 100)
+    with pytest.raises(SpoolRefused, match="not a database"):
+        make(tmp_path / "spool.db").check()
+
+
+def test_a_refused_put_makes_the_spool_unhealthy_for_a_while(spool: SqliteSpool, tmp_path: Path) -> None:
+    spool.check()
+    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolRefused):
+        spool.put(b"x", LONG_S)
+    other.close()
+    with pytest.raises(SpoolRefused, match="locked"):
+        spool.check()
+
+    def healthy() -> bool:
+        try:
+            spool.check()
+        except SpoolRefused:
+            return False
+        return True
+
+    wait_for(healthy, within_s=RECENT_S + 2, what="the refusal to be old")
+
+
+def test_all_jobs_are_listed_for_the_audit(spool: SqliteSpool) -> None:
+    spool.put(b"bad", 0)
+    [bad] = claim_all(spool, 1)
+    spool.bury(bad.id)
+    spool.put(b"claimed", 0)
+    claim_all(spool, 1)
+    for number in range(250):
+        spool.put(b"%d" % number, LONG_S)
+    listed = list(spool.jobs())
+    assert listed[:3] == [(True, 1, b"bad"), (False, 1, b"claimed"), (False, 0, b"0")]
+    assert len(listed) == 252
+
+
+def test_under_gevent_the_hub_turns_while_the_file_is_locked(tmp_path: Path) -> None:
+    make(tmp_path / "spool.db").check()
+    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    code = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys
+from pathlib import Path
+from hitmesh.errors import SpoolRefused
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+turns = 0
+def turn():
+    global turns
+    while True:
+        gevent.sleep(0.01)
+        turns += 1
+gevent.spawn(turn)
+try:
+    spool.put(b"x", 5)
+except SpoolRefused:
+    print(turns)
+"""
+    arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
+    turns = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True).stdout
+    other.close()
+    assert int(turns) > 20
+
+
+def test_under_gevent_greenlets_share_the_file(tmp_path: Path) -> None:
+    code = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys
+from pathlib import Path
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+def work(name):
+    for number in range(20):
+        spool.put(b"%d %d" % (name, number), 0)
+gevent.joinall([gevent.spawn(work, name) for name in range(20)], raise_error=True)
+print(len(spool.claim(1000)))
+"""
+    arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
+    assert subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True).stdout == "400\n"

@@ -1,0 +1,268 @@
+"""The mesh as a role sees it, from the words of two Nexuses; a clock of the test's own."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hitmesh.state.view import MAX_LATER_CHANGES, MeshView
+from tests.hitmesh.mesh.instances import answer, change, instance, seen, with_state
+
+TIMEOUT_S = 3.0
+P1, P2 = instance("processor-1"), instance("processor-2")
+
+
+def view(*everybody: str) -> MeshView:
+    """A view of two Nexuses, A (warm, heard at 0) with the named processors, and B (never heard)."""
+    one = MeshView(["A", "B"], timeout_s=TIMEOUT_S)
+    one.change("A", change(1), 0.0)
+    one.answer("A", answer(1, *(seen(instance(name)) for name in everybody)), 0.0)
+    return one
+
+
+def names(one: MeshView) -> list[str]:
+    return [each.name for each in one.live("processor")]
+
+
+def test_the_first_change_of_a_nexus_asks_for_a_snapshot() -> None:
+    one = MeshView(["A"], timeout_s=TIMEOUT_S)
+    assert one.change("A", change(5), 0.0)
+    assert not one.answer("A", answer(5, seen(P1)), 0.0)
+    assert not one.change("A", change(6), 1.0)
+    assert names(one) == ["processor-1"]
+
+
+def test_nothing_is_known_before_a_warm_nexus_has_shown_its_whole_picture() -> None:
+    one = MeshView(["A"], timeout_s=TIMEOUT_S)
+    one.change("A", change(5), 0.0)
+    assert not one.known
+    one.answer("A", answer(5, warm=False), 0.0)
+    assert not one.known
+    one.change("A", change(6, warm=True), 0.5)
+    assert one.known
+
+
+def test_a_change_adds_alters_and_removes() -> None:
+    one = view()
+    one.change("A", change(2, seen(P1), seen(P2)), 1.0)
+    assert names(one) == ["processor-1", "processor-2"]
+    one.change("A", change(3, seen(with_state(P1, "draining"), 2), forgotten=(P2.id,)), 1.0)
+    assert [(each.name, each.state) for each in one.live("processor")] == [("processor-1", "draining")]
+
+
+def test_a_dead_instance_is_not_live() -> None:
+    one = view("processor-1")
+    one.change("A", change(2, seen(P1, alive=False)), 1.0)
+    assert names(one) == []
+
+
+def test_roles_are_kept_apart_and_sorted_by_name() -> None:
+    one = view()
+    collector = instance("collector-1", role="collector")
+    one.change("A", change(2, seen(P2), seen(collector), seen(P1)), 1.0)
+    assert names(one) == ["processor-1", "processor-2"]
+    assert one.live("collector") == (collector,)
+    assert one.live("balancer") == ()
+
+
+def test_a_lost_change_asks_for_a_snapshot_until_it_comes() -> None:
+    one = view("processor-1")
+    assert one.change("A", change(3, seen(P2)), 1.0)
+    assert one.change("A", change(4), 1.1)
+    assert names(one) == ["processor-1", "processor-2"]
+    assert not one.answer("A", answer(4, seen(P2)), 1.2)
+    assert names(one) == ["processor-2"]
+
+
+def test_changes_that_overtake_a_snapshot_are_applied_to_it() -> None:
+    one = view("processor-1")
+    one.change("A", change(3), 1.0)
+    one.change("A", change(4, seen(P2)), 1.1)
+    one.change("A", change(5, seen(P1, 9, alive=False)), 1.1)
+    assert not one.answer("A", answer(3, seen(P1)), 1.2)
+    assert names(one) == ["processor-2"]
+    assert not one.change("A", change(6), 1.3)
+
+
+def test_a_snapshot_from_before_a_gap_is_asked_for_again() -> None:
+    one = view("processor-1")
+    one.change("A", change(5), 1.0)
+    assert one.answer("A", answer(3, seen(P2)), 1.1)
+    assert names(one) == ["processor-1"]
+
+
+def test_an_old_snapshot_does_not_undo_a_whole_picture() -> None:
+    one = view("processor-1")
+    one.change("A", change(2, seen(P2)), 1.0)
+    assert not one.answer("A", answer(1, seen(P1)), 1.1)
+    assert names(one) == ["processor-1", "processor-2"]
+
+
+def test_a_change_that_the_snapshot_holds_already_is_not_applied_again() -> None:
+    one = view("processor-1")
+    one.answer("A", answer(9, seen(P2)), 1.0)
+    assert not one.change("A", change(8, seen(P1)), 1.1)
+    assert names(one) == ["processor-2"]
+
+
+def test_more_changes_than_are_kept_while_a_snapshot_is_away_ask_for_another() -> None:
+    one = view()
+    for number in range(3, 3 + MAX_LATER_CHANGES + 2):
+        one.change("A", change(number), 1.0)
+    assert one.answer("A", answer(3), 1.1)
+    assert len(one._pictures["A"].later) == MAX_LATER_CHANGES
+    assert not one.answer("A", answer(2 + MAX_LATER_CHANGES + 2), 1.2)
+
+
+def test_an_answer_with_an_error_changes_nothing() -> None:
+    one = view("processor-1")
+    assert not one.answer("A", answer(9, error="no such lookup"), 1.0)
+    assert names(one) == ["processor-1"]
+
+
+def test_an_instance_that_one_nexus_hears_is_alive() -> None:
+    one = view("processor-1")
+    one.change("B", change(1, nexus="n2"), 1.0)
+    one.answer("B", answer(1, seen(P1, alive=False), nexus="n2"), 1.0)
+    assert names(one) == ["processor-1"]
+    one.change("A", change(2, seen(P1, alive=False)), 1.1)
+    assert names(one) == []
+
+
+def test_of_two_words_about_an_instance_the_newer_heartbeat_counts() -> None:
+    one = view()
+    one.change("A", change(2, seen(replace(P1, owns={1: 1}), 10)), 1.0)
+    one.answer("B", answer(1, seen(replace(P1, owns={1: 1, 2: 1}), 12), nexus="n2"), 1.0)
+    assert dict(one.live("processor")[0].owns) == {1: 1, 2: 1}
+    one.change("A", change(3, seen(replace(P1, owns={}), 13)), 1.1)
+    assert one.owner(1) is None
+
+
+def test_of_two_instances_of_a_name_the_one_that_started_last_counts() -> None:
+    one = view()
+    one.change("A", change(2, seen(instance(id="old", started_ms=1, owns={1: 5}))), 1.0)
+    one.answer("B", answer(1, seen(instance(id="new", started_ms=2)), nexus="n2"), 1.0)
+    assert [each.id for each in one.live("processor")] == ["new"]
+    assert one.owner(1) is None
+
+
+def test_a_nexus_that_falls_silent_loses_its_say() -> None:
+    one = view("processor-1")
+    one.answer("B", answer(1, seen(P2), nexus="n2"), 2.0)
+    assert names(one) == ["processor-1", "processor-2"]
+    assert not one.tick(3.0)
+    assert one.tick(3.1)
+    assert names(one) == ["processor-2"]
+    assert one.connected
+
+
+def test_with_every_nexus_silent_the_last_picture_stays() -> None:
+    one = view("processor-1")
+    one.tick(100.0)
+    assert not one.connected
+    assert one.known
+    assert names(one) == ["processor-1"]
+
+
+def test_a_nexus_that_restarted_makes_nobody_disappear_until_it_is_warm() -> None:
+    one = view("processor-1", "processor-2")
+    assert one.change("A", change(1, nexus="n1 again", warm=False), 1.0)
+    assert not one.answer("A", answer(1, nexus="n1 again", warm=False), 1.0)
+    assert names(one) == ["processor-1", "processor-2"]
+    one.change("A", change(2, seen(P2), nexus="n1 again", warm=False), 1.5)
+    assert names(one) == ["processor-1", "processor-2"]
+    one.change("A", change(3, nexus="n1 again", warm=True), 2.5)
+    assert names(one) == ["processor-2"]
+
+
+def test_the_word_of_a_restarted_nexus_that_somebody_left_counts() -> None:
+    one = view("processor-1", "processor-2")
+    one.change("A", change(1, nexus="n1 again", warm=False), 1.0)
+    one.answer("A", answer(1, nexus="n1 again", warm=False), 1.0)
+    one.change("A", change(2, nexus="n1 again", warm=False, forgotten=(P1.id,)), 1.1)
+    assert names(one) == ["processor-2"]
+    one.change("A", change(3, nexus="n1 again", warm=False), 1.2)
+    assert names(one) == ["processor-2"]
+
+
+def test_a_warm_nexus_whose_picture_has_a_gap_makes_nobody_disappear() -> None:
+    one = view("processor-1")
+    one.change("A", change(7, nexus="n1 again", warm=True), 1.0)
+    assert names(one) == ["processor-1"]
+
+
+def test_a_nexus_that_comes_back_after_silence_is_not_believed_in_what_it_said_before() -> None:
+    one = view("processor-1")
+    one.answer("B", answer(1, seen(P2), nexus="n2"), 1.0)
+    for now in (2.0, 3.0, 4.0, 5.0):
+        one.change("B", change(int(now), nexus="n2"), now)
+        one.tick(now)
+    assert names(one) == ["processor-2"]
+    assert one.change("A", change(9), 5.0)
+    assert names(one) == ["processor-2"]
+
+
+def test_a_nexus_that_was_slow_but_lost_nothing_needs_no_snapshot() -> None:
+    one = view("processor-1")
+    one.tick(10.0)
+    assert not one.change("A", change(2), 10.1)
+    assert one.connected
+    assert names(one) == ["processor-1"]
+
+
+def test_the_owner_is_the_living_processor_with_the_highest_epoch() -> None:
+    one = view()
+    first = seen(replace(P1, owns={1: 4, 2: 1}))
+    second = seen(replace(P2, owns={1: 5}))
+    one.change("A", change(2, first, second), 1.0)
+    assert {key: (owner.instance.name, owner.epoch) for key, owner in one.owners().items()} == {
+        1: ("processor-2", 5),
+        2: ("processor-1", 1),
+    }
+    one.change("A", change(3, seen(second.instance, alive=False)), 1.1)
+    owner = one.owner(1)
+    assert owner is not None
+    assert (owner.instance.name, owner.epoch) == ("processor-1", 4)
+
+
+def test_only_processors_own() -> None:
+    one = view()
+    one.change("A", change(2, seen(instance("collector-1", role="collector", owns={1: 9}))), 1.0)
+    assert one.owners() == {}
+
+
+def test_the_version_rises_with_what_matters_and_not_with_loads() -> None:
+    one = view("processor-1")
+    steps = [
+        (change(2), False),
+        (change(3, seen(replace(P1, load={"queue": 9}), 2)), False),
+        (change(4, seen(replace(P1, owns={1: 1}), 3)), True),
+        (change(5, seen(replace(P1, owns={1: 1}, endpoints={"batches": "tcp://x:1"}), 4)), True),
+        (change(6, seen(with_state(P1, "draining"), 5)), True),
+        (change(7, seen(P2)), True),
+        (change(8, seen(P2, 2, alive=False)), True),
+        (change(9, forgotten=(P2.id,)), False),
+        (change(10, forgotten=(P1.id,)), True),
+    ]
+    rose = []
+    for each, _ in steps:
+        before = one.version
+        one.change("A", each, 1.0)
+        rose.append(one.version > before)
+    assert rose == [expected for _, expected in steps]
+    assert one.live("processor") == ()
+
+
+def test_a_load_reaches_the_readers_of_a_view() -> None:
+    one = view("processor-1")
+    one.change("A", change(2, seen(replace(P1, load={"queue": 9}), 2)), 1.0)
+    assert one.live("processor")[0].load == {"queue": 9}
+
+
+def test_it_tells_who_is_not_shown_yet() -> None:
+    one = MeshView(["A", "B"], timeout_s=TIMEOUT_S)
+    assert one.lacks(P1.id)
+    one.answer("A", answer(1, seen(P1)), 0.0)
+    assert not one.lacks(P1.id)
+    one.change("B", change(1, nexus="n2", warm=False), 0.1)
+    assert one.lacks(P1.id)
+    assert one.shows(P1.id)

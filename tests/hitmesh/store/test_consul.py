@@ -1,0 +1,396 @@
+"""What Consul answers when things go wrong, and what the store makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from hitmesh.errors import StoreUnknown
+from hitmesh.store import Done, Refused, Row, TotalsStore, Unknown, Write
+from hitmesh.store.consul import ConsulTotals, Timeouts
+from hitmesh.store.consul_http import Host
+from tests.services import free_port, require, wait_for
+from tests.services.consul import ConsulCluster
+from tests.services.faulty_proxy import Fault, FaultyProxy, reads, writes
+
+SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
+READS: dict[str, Callable[[TotalsStore], object]] = {
+    "read_head": lambda store: store.read_head(1),
+    "read": lambda store: store.read(1, ["a/b"]),
+    "load": lambda store: store.load(1),
+    "scan": lambda store: list(store.scan()),
+    "check": lambda store: store.check(),
+}
+NEWS = [Write(1, 0, b"head", [Row("a/b", "eu", 5, 1)])]
+
+
+@pytest.fixture
+def through(proxy: FaultyProxy, prefix: str) -> Iterator[ConsulTotals]:
+    """A store behind the proxy."""
+    store = ConsulTotals([Host("127.0.0.1", proxy.port)], prefix, timeouts=SHORT)
+    yield store
+    store.close()
+
+
+def is_written(store: TotalsStore) -> bool:
+    """Whether NEWS is in the store, whole; anything in between fails."""
+    head, rows = store.read_head(1), store.load(1)
+    if head is None:
+        assert rows == []
+        return False
+    assert (head.body, rows) == (b"head", [Row("a/b", "eu", 5, 1)])
+    return True
+
+
+FAULTS = {
+    "500": Fault(status=500, body=b"No cluster leader"),
+    "500 that looks like a result": Fault(status=500, body=b'{"Results":[],"Errors":null}'),
+    "500 that looks like a refusal": Fault(
+        status=500, body=b'{"Results":null,"Errors":[{"OpIndex":0,"What":"failed to set key \\"k\\", index is stale"}]}'
+    ),
+    "404": Fault(status=404, body=b""),
+    "403": Fault(status=403, body=b"Permission denied"),
+    "429": Fault(status=429, body=b"Your IP is issuing too many concurrent connections"),
+    "redirect": Fault(status=307, body=b""),
+    "200 and no JSON": Fault(status=200, body=b"<html>welcome</html>"),
+    "200 and nothing": Fault(status=200, body=b""),
+    "200 and another shape": Fault(status=200, body=b'{"Results":null,"Errors":null}'),
+    "200 and half of it": Fault(status=200, body=b'{"Results":[{"KV":{"Key":"'),
+    "200 and only brackets": Fault(status=200, body=b"[" * 100_000),
+    "409": Fault(status=409, body=b'{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}'),
+    "409 and no JSON": Fault(status=409, body=b"conflict"),
+    "cut connection": Fault(cut=True),
+    "no answer in time": Fault(delay_s=0.8),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_a_read_that_fails_is_unknown_and_never_absent_or_zero(
+    consul_store: ConsulTotals,
+    through: ConsulTotals,
+    proxy: FaultyProxy,
+    read: Callable[[TotalsStore], object],
+    fault: Fault,
+) -> None:
+    consul_store.write(NEWS)
+    proxy.inject(fault)
+    with pytest.raises(StoreUnknown):
+        read(through)
+    proxy.heal()
+    assert read(through) == read(consul_store)
+
+
+ANSWERS = {name: fault for name, fault in FAULTS.items() if fault.delay_s == 0}
+
+
+@pytest.mark.parametrize("fault", ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_write_that_fails_is_unknown(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy, fault: Fault
+) -> None:
+    proxy.inject(fault)
+    (outcome,) = through.write(NEWS)
+    assert isinstance(outcome, Unknown)
+    assert outcome.reason
+    assert not is_written(consul_store)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_write_that_was_applied_and_then_failed_is_unknown_and_the_head_shows_it(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy, fault: Fault
+) -> None:
+    proxy.inject(replace(fault, forward=True, when=writes))
+    (outcome,) = through.write(NEWS)
+    assert isinstance(outcome, Unknown)
+    assert is_written(through)
+
+
+def test_a_write_that_is_applied_after_its_time_out_is_unknown(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    proxy.inject(Fault(delay_s=0.8, late=True, when=writes))
+    (outcome,) = through.write(NEWS)
+    assert isinstance(outcome, Unknown)
+    assert not is_written(consul_store)
+    assert wait_for(lambda: is_written(consul_store), what="the late write")
+
+
+def test_a_late_write_can_not_undo_what_came_before_it(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    proxy.inject(Fault(delay_s=0.6, late=True, times=1, when=writes))
+    assert isinstance(through.write(NEWS)[0], Unknown)
+    (winner,) = consul_store.write([Write(1, 0, b"the next owner's", [])])
+    time.sleep(0.6)  # the late write has reached Consul by then, and more of it is on no way
+    head = consul_store.read_head(1)
+    assert head is not None
+    assert (head.body, winner) == (b"the next owner's", Done(head.index))
+    assert consul_store.load(1) == []
+
+
+def test_a_write_is_sent_once_whatever_its_answer(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    for fault in FAULTS.values():
+        proxy.heal()
+        proxy.inject(fault)
+        before = len(proxy.requests)
+        through.write(NEWS)
+        assert len(proxy.requests) == before + 1
+
+
+def test_a_413_is_a_value_error_and_not_silence(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    proxy.inject(Fault(status=413, body=b"Request body(9 bytes) too large", when=writes))
+    with pytest.raises(ValueError, match="too large"):
+        through.write(NEWS)
+
+
+def test_a_413_to_a_read_is_unknown(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    proxy.inject(Fault(status=413))
+    with pytest.raises(StoreUnknown):
+        through.read_head(1)
+
+
+def test_writes_after_one_that_failed_are_unknown_and_not_sent(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    proxy.inject(Fault(status=500, when=lambda request: b"heads/0032" in request.body))
+    outcomes = through.write([Write(p, 0, b"head", [Row("a/b", "eu", 1, 1)]) for p in range(96)])
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Done] * 32 + [Unknown] * 64
+    assert consul_store.read_head(31) is not None
+    assert consul_store.read_head(95) is None
+    assert len(proxy.requests) == 2
+
+
+def test_a_missing_permission_refuses_nothing(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    body = b'{"Errors":[{"OpIndex":0,"What":"failed to set key, index is stale"},{"OpIndex":1,"What":"Permission denied"}]}'
+    proxy.inject(Fault(status=409, body=body, when=writes))
+    (outcome,) = through.write(NEWS)
+    assert isinstance(outcome, Unknown)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"Results":[],"Errors":null}',
+        b'{"Results":[{"KV":{"Key":"other","Flags":0,"Value":null,"ModifyIndex":7}}]}',
+    ],
+    ids=["no result", "another key's"],
+)
+def test_a_write_whose_answer_lacks_the_heads_index_is_unknown(
+    through: ConsulTotals, proxy: FaultyProxy, body: bytes
+) -> None:
+    proxy.inject(Fault(status=200, body=body, when=writes))
+    (outcome,) = through.write(NEWS)
+    assert isinstance(outcome, Unknown)
+
+
+def test_a_head_that_keeps_moving_during_a_long_read_is_unknown(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    pages = [f"site/{number}" for number in range(100)]
+    consul_store.write(NEWS)
+
+    def move(request: object) -> bool:
+        head = consul_store.read_head(1)
+        assert head is not None
+        assert isinstance(consul_store.write([Write(1, head.index, b"moved", [])])[0], Done)
+        return False
+
+    proxy.inject(Fault(when=move))
+    with pytest.raises(StoreUnknown, match="written to during"):
+        through.read(1, pages)
+
+
+def test_a_head_that_moves_once_during_a_long_read_is_read_again(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    pages = [f"site/{number}" for number in range(100)]
+    rows = [Row(page, "eu", 1, 1) for page in pages]
+    consul_store.write([Write(1, 0, b"one", rows[:50])])
+    sent: list[object] = []
+
+    def move(request: object) -> bool:
+        sent.append(request)
+        if len(sent) == 2:
+            head = consul_store.read_head(1)
+            assert head is not None
+            assert isinstance(consul_store.write([Write(1, head.index, b"two", rows[50:])])[0], Done)
+        return False
+
+    proxy.inject(Fault(when=move))
+    head, found = through.read(1, pages)
+    assert (head and head.body, len(found), len(sent)) == (b"two", 100, 4)
+
+
+def test_every_read_is_consistent(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    for read in READS.values():
+        read(through)
+    through.read(1, [f"site/{number}" for number in range(100)])
+    assert len(proxy.requests) == len(READS) + 2
+    assert all("consistent" in request.path for request in proxy.requests)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rows/0001/a%2Fb/eu", b" 5"),
+        ("rows/0001/a%2Fb/eu", b"-5"),
+        ("rows/0001/a%2Fb/eu", b""),
+        ("rows/0001/a%2Fb/eu", b"9" * 20),
+        ("rows/0001/a%2Fb", b"5"),
+        ("rows/0001/%FF/eu", b"5"),
+        ("rows/1/a%2Fb/eu", b"5"),
+        ("heads/0001x", b"head"),
+    ],
+)
+def test_a_key_that_is_not_as_we_write_it_is_unknown(
+    consul: ConsulCluster, consul_store: ConsulTotals, prefix: str, key: str, value: bytes
+) -> None:
+    address = f"-http-addr=127.0.0.1:{consul.http(0)}"
+    subprocess.run([require("consul"), "kv", "put", address, f"{prefix}/{key}", "-"], input=value, check=True)
+    with pytest.raises(StoreUnknown, match="not as we write them"):
+        list(consul_store.scan())
+
+
+def test_a_row_is_readable_with_consul_kv_get(consul: ConsulCluster, consul_store: ConsulTotals, prefix: str) -> None:
+    consul_store.write([Write(7, 0, b"head", [Row("a/b c", "eu-west", 42, 3)])])
+    command = [require("consul"), "kv", "get", f"-http-addr=127.0.0.1:{consul.http(0)}"]
+    for key, value in {f"{prefix}/rows/0007/a%2Fb%20c/eu-west": b"42\n", f"{prefix}/heads/0007": b"head\n"}.items():
+        assert subprocess.run([*command, key], check=True, capture_output=True).stdout == value
+
+
+# --- several hosts --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(consul: ConsulCluster) -> Iterator[FaultyProxy]:
+    """Another proxy to the same server."""
+    made = FaultyProxy(consul.http(0))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair(proxy: FaultyProxy, second: FaultyProxy, prefix: str) -> Iterator[ConsulTotals]:
+    """A store with two hosts."""
+    store = ConsulTotals([Host("127.0.0.1", each.port) for each in (proxy, second)], prefix, timeouts=SHORT)
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_read_that_fails_is_asked_of_the_next_host(
+    consul_store: ConsulTotals, pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy, fault: Fault
+) -> None:
+    consul_store.write(NEWS)
+    proxy.inject(fault)
+    assert is_written(pair)
+    assert len(proxy.requests) == 1  # the second read began with the host that answers
+
+
+def test_a_read_that_fails_everywhere_names_every_host(
+    pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy
+) -> None:
+    proxy.inject(Fault(status=500, body=b"No cluster leader"))
+    second.inject(Fault(cut=True))
+    with pytest.raises(StoreUnknown, match=f"{proxy.port}: 500: No cluster leader; .*{second.port}: connection lost"):
+        pair.read_head(1)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_write_that_may_have_happened_is_never_sent_to_another_host(
+    pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy, fault: Fault
+) -> None:
+    proxy.inject(fault)
+    (outcome,) = pair.write(NEWS)
+    assert isinstance(outcome, Unknown)
+    assert second.requests == []
+    pair.read_head(1)
+    assert len(second.requests) == 1  # but the next call begins there
+
+
+def test_a_write_to_a_host_that_accepts_no_connection_goes_to_the_next(proxy: FaultyProxy, prefix: str) -> None:
+    store = ConsulTotals([Host("127.0.0.1", free_port()), Host("127.0.0.1", proxy.port)], prefix)
+    assert isinstance(store.write(NEWS)[0], Done)
+    assert len(proxy.requests) == 1
+    store.close()
+
+
+def test_no_host_that_accepts_a_connection_is_unknown(prefix: str) -> None:
+    store = ConsulTotals([Host("127.0.0.1", free_port()), Host("127.0.0.1", free_port())], prefix)
+    (outcome,) = store.write(NEWS)
+    assert isinstance(outcome, Unknown)
+    assert outcome.reason.count("refused") == 2
+    with pytest.raises(StoreUnknown):
+        store.read_head(1)
+
+
+def test_a_host_that_comes_back_is_used_again(pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy) -> None:
+    proxy.inject(Fault(cut=True, times=1))
+    pair.read_head(1)
+    second.inject(Fault(cut=True, times=1))
+    pair.read_head(1)
+    assert (len(proxy.requests), len(second.requests)) == (2, 2)
+
+
+# --- beside other things --------------------------------------------------------------------
+
+
+def test_two_writers_with_one_index_get_one_done(
+    consul_store: ConsulTotals, consul: ConsulCluster, prefix: str
+) -> None:
+    other = ConsulTotals([Host("127.0.0.1", consul.http(0))], prefix)
+    outcomes = [store.write([Write(1, 0, body, [])])[0] for store, body in ((consul_store, b"a"), (other, b"b"))]
+    assert isinstance(outcomes[0], Done)
+    assert outcomes[1] == Refused()
+    other.close()
+
+
+def test_importing_the_store_does_not_import_requests() -> None:
+    code = "import sys, hitmesh.store.consul; assert not {'requests', 'consul', 'urllib3'} & sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("patch", ["", "import gevent.monkey; gevent.monkey.patch_all()"], ids=["plain", "patched"])
+def test_a_waiting_call_leaves_the_hub_free(proxy: FaultyProxy, prefix: str, patch: str) -> None:
+    code = f"""
+{patch}
+import gevent
+from hitmesh.store import Done, Write
+from hitmesh.store.consul import ConsulTotals
+from hitmesh.store.consul_http import Host
+store = ConsulTotals([Host("127.0.0.1", {proxy.port})], "{prefix}")
+store.check()
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        gevent.sleep(0.01)
+        ticks += 1
+gevent.spawn(tick)
+gevent.sleep(0)
+assert isinstance(store.write([Write(1, 0, b"head", [])])[0], Done)
+print(ticks)
+"""
+    proxy.inject(Fault(delay_s=0.5, when=writes))
+    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(finished.stdout) > 10
+    assert finished.stderr == ""
+
+
+def test_the_environments_proxy_is_not_asked(consul_store: ConsulTotals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("CONSUL_HTTP_SSL", "true")
+    assert isinstance(consul_store.write(NEWS)[0], Done)
+
+
+def test_the_faults_of_reads_leave_writes_alone(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    proxy.inject(Fault(status=500, when=reads))
+    assert isinstance(through.write(NEWS)[0], Done)

@@ -1,0 +1,312 @@
+"""What a Nexus knows: by tables, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+import nexus.registry as registry_module
+from hitmesh.errors import MeshError
+from hitmesh.protocol.messages import (
+    MAX_FRAME_BYTES,
+    Change,
+    Control,
+    Instance,
+    Lookup,
+    decode,
+    encode,
+    make,
+)
+from nexus.registry import DEAD_KEPT_S, MAX_DEAD, MAX_KNOWN, Registry
+from tests.hitmesh.mesh.instances import heartbeat, instance, with_state
+
+
+def registry(missed: int = 3) -> Registry:
+    return Registry("n1", interval_s=1.0, missed=missed, now=0.0)
+
+
+def run(one: Registry, until: float, since: float, *beating: Instance, step: float = 0.2) -> list[Change]:
+    """Let time pass, in the steps of a server; `beating` send a heartbeat every second."""
+    changes = []
+    now = since
+    last = since
+    while now < until:
+        now = round(now + step, 6)
+        if now - last >= 1.0:
+            last = now
+            changes += [one.heartbeat(heartbeat(each, int(now * 1000)), now) for each in beating]
+        changes.append(one.tick(now))
+    return [change for change in changes if change is not None]
+
+
+def alive(one: Registry, now: float) -> dict[str, bool]:
+    answer = one.answer(make(Lookup, 1, "snapshot", ""), now)
+    return {seen.instance.id: seen.alive for seen in answer.seen}
+
+
+def test_a_new_instance_is_told_at_once() -> None:
+    change = registry().heartbeat(heartbeat(instance(), 1), 0.1)
+    assert change is not None
+    assert [(one.instance.name, one.alive) for one in change.seen] == [("processor-1", True)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(instance(state="draining"), id="state"),
+        pytest.param(instance(owns={3: 1}), id="owns"),
+        pytest.param(instance(endpoints={"batches": "tcp://127.0.0.1:1"}), id="endpoints"),
+    ],
+)
+def test_a_change_that_matters_is_told_at_once(changed: Instance) -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 1), 0.1)
+    change = one.heartbeat(heartbeat(changed, 2), 0.2)
+    assert change is not None
+    assert change.seen[0].instance == changed
+
+
+def test_a_load_goes_out_with_the_next_own_change_and_only_once() -> None:
+    one = registry()
+    run(one, 0.2, 0.0)
+    one.heartbeat(heartbeat(instance(), 1), 0.2)
+    assert one.heartbeat(heartbeat(instance(load={"queue": 5}), 2), 0.4) is None
+    changes = run(one, 3.0, 0.4, instance(load={"queue": 5}))
+    assert [len(change.seen) for change in changes] == [1, 0, 0]
+    assert changes[0].seen[0].instance.load == {"queue": 5}
+
+
+def test_an_own_change_goes_out_every_interval_even_with_no_news() -> None:
+    changes = run(registry(), 5.0, 0.0)
+    assert [len(change.seen) for change in changes] == [0] * 6  # the first one at once
+
+
+def test_changes_are_numbered_without_gaps() -> None:
+    one = registry()
+    first = one.heartbeat(heartbeat(instance(), 1), 0.1)
+    assert first is not None
+    changes = [first, *run(one, 6.0, 0.1)]
+    assert [change.number for change in changes] == list(range(1, len(changes) + 1))
+
+
+@pytest.mark.parametrize(("stated_s", "dies_after"), [(1.0, 3.0), (2.0, 6.0), (0.0, 0.15), (10_000.0, 180.0)], ids=str)
+def test_an_instance_is_dead_after_the_missed_intervals_that_it_states(stated_s: float, dies_after: float) -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 1, stated_s), 0.0)
+    run(one, dies_after - 0.05, 0.0, step=0.05)
+    assert alive(one, dies_after) == {"processor-1-a": True}
+    changes = run(one, dies_after + 0.2, dies_after - 0.05, step=0.05)
+    assert [(seen.instance.id, seen.alive) for change in changes for seen in change.seen] == [("processor-1-a", False)]
+
+
+def test_an_instance_that_beats_lives() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 1), 0.0)
+    run(one, 60.0, 0.0, instance())
+    assert alive(one, 60.0) == {"processor-1-a": True}
+
+
+def test_a_dead_instance_that_beats_again_is_alive_at_once() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 1), 0.0)
+    run(one, 5.0, 0.0)
+    change = one.heartbeat(heartbeat(instance(), 2), 5.0)
+    assert change is not None
+    assert change.seen[0].alive
+
+
+def test_a_restarted_instance_replaces_itself_at_once() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)
+    change = one.heartbeat(heartbeat(instance(id="b", started_ms=2000), 1), 0.1)
+    assert change is not None
+    assert change.forgotten == ("a",)
+    assert alive(one, 0.1) == {"b": True}
+
+
+def test_late_words_of_a_replaced_instance_are_ignored() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="b", started_ms=2000), 1), 0.0)
+    assert one.heartbeat(heartbeat(instance(id="a", started_ms=1000), 99), 0.1) is None
+    assert alive(one, 0.1) == {"b": True}
+
+
+def test_a_restart_after_the_clock_stepped_back_is_heard_once_the_old_one_is_dead() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="b", started_ms=2000), 1), 0.0)
+    run(one, 4.0, 0.0)
+    one.heartbeat(heartbeat(instance(id="a", started_ms=1000), 1), 4.0)
+    assert alive(one, 4.0) == {"a": True}
+
+
+def test_heartbeats_out_of_order_are_ignored() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(owns={1: 2}), 5), 0.0)
+    assert one.heartbeat(heartbeat(instance(), 4), 0.1) is None
+    assert one.heartbeat(heartbeat(instance(), 5), 0.1) is None
+    assert one.answer(make(Lookup, 1, "snapshot", ""), 0.1).seen[0].instance.owns == {1: 2}
+
+
+def test_an_id_can_not_speak_for_another_place() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance("collector-1", "a", role="collector"), 1), 0.0)
+    one.heartbeat(heartbeat(instance("processor-1", "b"), 1), 0.0)
+    assert one.heartbeat(heartbeat(instance("processor-1", "a", started_ms=9000), 2), 0.1) is None
+    assert alive(one, 0.1) == {"a": True, "b": True}
+
+
+def test_an_instance_that_leaves_is_forgotten_at_once() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)
+    change = one.leave("a", 0.1)
+    assert change is not None
+    assert change.forgotten == ("a",)
+    assert alive(one, 0.1) == {}
+    assert one.leave("a", 0.2) is None
+
+
+def test_it_is_warm_after_one_and_a_half_intervals() -> None:
+    one = registry()
+    assert not one.warm(1.4)
+    assert one.warm(1.5)
+
+
+def test_a_nexus_that_was_stopped_starts_over_and_buries_nobody() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)
+    before = run(one, 2.0, 0.0, instance(id="a"))[-1]
+    change = one.tick(12.0)
+    assert change is not None
+    assert change.nexus != before.nexus
+    assert (change.number, change.warm, change.seen) == (1, False, ())
+
+
+def test_a_nexus_that_starts_over_is_deaf_to_what_was_queued_while_it_was_stopped() -> None:
+    one = registry()
+    run(one, 2.0, 0.0)
+    one.tick(12.0)
+    assert one.heartbeat(heartbeat(instance(id="dead since"), 1), 12.01) is None
+    run(one, 12.6, 12.0)
+    assert one.heartbeat(heartbeat(instance(id="alive"), 1), 12.6) is not None
+    assert alive(one, 12.6) == {"alive": True}
+    assert not one.warm(13.9)
+    assert one.warm(14.0)
+
+
+def test_the_dead_are_kept_for_a_while_and_then_forgotten() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)
+    run(one, DEAD_KEPT_S, 0.0)
+    assert alive(one, DEAD_KEPT_S) == {"a": False}
+    changes = run(one, DEAD_KEPT_S + 4, DEAD_KEPT_S)
+    assert [change.forgotten for change in changes if change.forgotten] == [("a",)]
+    assert alive(one, DEAD_KEPT_S + 4) == {}
+
+
+def test_no_more_dead_are_kept_than_the_bound_and_the_oldest_go_first() -> None:
+    one = registry()
+    for index in range(MAX_DEAD + 10):
+        one.heartbeat(heartbeat(instance(f"c-{index:04}", started_ms=index), 1), index * 0.001)
+    run(one, 5.0, 0.4, step=0.0005 * 1000)
+    left = alive(one, 5.0)
+    assert len(left) == MAX_DEAD
+    assert "c-0000-a" not in left
+
+
+def test_there_is_no_room_for_more_instances_than_the_bound() -> None:
+    one = registry()
+    for index in range(MAX_KNOWN + 5):
+        one.heartbeat(heartbeat(instance(f"c-{index}"), 1), 0.0)
+    assert len(one) == MAX_KNOWN
+    assert one.refused == 5
+    assert one.leave("c-0-a", 0.1) is not None
+    assert one.heartbeat(heartbeat(instance("late"), 1), 0.1) is not None
+
+
+def test_the_dead_make_room_for_the_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "MAX_KNOWN", 2)
+    one = registry()
+    one.heartbeat(heartbeat(instance("old"), 1), 0.0)
+    run(one, 4.0, 0.0)
+    one.heartbeat(heartbeat(instance("x"), 1), 4.0)
+    change = one.heartbeat(heartbeat(instance("y"), 1), 4.0)
+    assert change is not None
+    assert change.forgotten == ("old-a",)
+    assert alive(one, 4.0) == {"x-a": True, "y-a": True}
+
+
+def test_a_snapshot_of_the_largest_records_fits_into_a_frame() -> None:
+    one = registry()
+    for index in range(300):
+        owns = dict.fromkeys(range(4096), 2**40)
+        one.heartbeat(heartbeat(instance(f"p-{index}", owns=owns), 1), 0.0)
+    assert one.refused > 0
+    assert len(encode(one.answer(make(Lookup, 1, "snapshot", ""), 0.1))) <= MAX_FRAME_BYTES
+
+
+def test_an_instance_that_is_replaced_again_and_again_takes_no_more_room() -> None:
+    one = registry()
+    for index in range(10_000):
+        one.heartbeat(heartbeat(instance(id=f"i-{index}", started_ms=index, owns={1: index}), 1), 0.0)
+    assert len(one) == 1
+    one.leave("i-9999", 0.0)
+    assert one._bytes == 0
+
+
+def test_a_service_lookup_answers_the_living_of_a_role() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance("processor-1"), 1), 0.0)
+    one.heartbeat(heartbeat(instance("collector-1", role="collector"), 1), 0.0)
+    run(one, 4.0, 0.0, instance("collector-1", role="collector"))
+    one.heartbeat(heartbeat(instance("collector-2", role="collector"), 1), 4.0)
+    found = one.answer(make(Lookup, 7, "service", "collector"), 4.0)
+    assert (found.request, found.error) == (7, "")
+    assert {seen.instance.name for seen in found.seen} == {"collector-1", "collector-2"}
+    assert one.answer(make(Lookup, 8, "service", "processor"), 4.0).seen == ()
+
+
+@pytest.mark.parametrize(("partition", "name"), [("3", "processor-2"), ("4", "processor-1"), ("5", None)])
+def test_an_owner_lookup_answers_the_highest_epoch(partition: str, name: str | None) -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance("processor-1", owns={3: 1, 4: 1}), 1), 0.0)
+    one.heartbeat(heartbeat(instance("processor-2", owns={3: 2}), 1), 0.0)
+    found = one.answer(make(Lookup, 1, "owner", partition), 0.1)
+    assert [seen.instance.name for seen in found.seen] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    "request_", [("owner", "-1"), ("owner", "x" * 1024), ("owner", "²"), ("everything", ""), ("owner", "")], ids=str
+)
+def test_a_wrong_lookup_gets_an_error_that_can_be_sent(request_: tuple[str, str]) -> None:
+    found = registry().answer(make(Lookup, 1, *request_), 0.0)
+    assert found.error
+    assert decode(encode(found), type(found)) == found
+
+
+def test_forget_drops_a_dead_instance_and_tells() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)
+    run(one, 4.0, 0.0)
+    answer, change = one.control(make(Control, 4, "forget", "processor-1"), 4.0)
+    assert change is not None
+    assert (answer.error, change.forgotten, answer.number) == ("", ("a",), change.number)
+    assert alive(one, 4.0) == {}
+
+
+def test_forget_refuses_the_living_and_the_unknown() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 1), 0.0)
+    with pytest.raises(MeshError, match="alive"):
+        one.forget("processor-1", 0.1)
+    with pytest.raises(MeshError, match="no instance"):
+        one.forget("processor-9", 0.1)
+    answer, change = one.control(make(Control, 1, "forget", "y" * 1024), 0.1)
+    assert change is None
+    assert decode(encode(answer), type(answer)).error
+    assert one.control(make(Control, 1, "dance", ""), 0.1)[0].error
+
+
+def test_a_record_keeps_the_state_of_its_last_heartbeat_when_it_dies() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(with_state(instance(), "draining"), 1), 0.0)
+    run(one, 4.0, 0.0)
+    assert one.answer(make(Lookup, 1, "snapshot", ""), 4.0).seen[0].instance.state == "draining"
