@@ -3,6 +3,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+STATE_DIR := var
 
 .PHONY: venv run test services check fmt bench clean
 
@@ -16,7 +17,7 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 # The hits are counted from the background, so that Ctrl-C reaches the mesh itself, which stops all of it.
 run: venv
-	@$(BIN)/python scripts/count-a-few & exec $(BIN)/hitmesh up $(UP_ARGS)
+	@$(BIN)/python scripts/count-a-few $(STATE_DIR) & exec $(BIN)/hitmesh up --state-dir $(STATE_DIR) $(UP_ARGS)
 
 test: check services
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

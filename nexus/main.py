@@ -6,7 +6,7 @@ Imported by `nexus.__main__` after gevent has patched the process.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import signal
 import sys
 from pathlib import Path
@@ -65,13 +65,13 @@ def run(config: Config, *, name: str) -> int:
     stop = Event()
     watchers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)]
     context = zmq.green.Context()
-    server = Server(config, name=name, id=f"{name}-{secrets.token_hex(8)}", context=context)
+    server = Server(config, name=name, id=f"{name}-{os.urandom(8).hex()}", context=context)
     try:
         server.start()
     except MeshError as error:
         click.echo(f"nexus: {name}: {error}", err=True)
         return EXIT_FAILED
-    logging.getLogger("nexus").info("serves %s", config.name)
+    logging.getLogger("hitmesh.nexus").info("serves %s", config.name)
     stop.wait()
     server.stop()
     for watcher in watchers:

@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -48,6 +49,8 @@ from nexus.registry import Registry
 TICKS: Final = 5  # per interval: how closely a death is noticed
 FAREWELL_S: Final = 0.05  # for the last words to reach the wire; a lost one costs the others three heartbeats
 STOP_S: Final = 1.0  # that the greenlets have to end
+
+_log = logging.getLogger("hitmesh.nexus")
 
 
 class Server:
@@ -136,7 +139,10 @@ class Server:
 
     def _tick(self) -> None:
         while not self._stopping:
+            known_as = self.registry.id
             self._publish(self.registry.tick(time.monotonic()))
+            if self.registry.id != known_as:
+                _log.warning("was stopped for too long to judge who is alive; starts over")
             gevent.sleep(self._heartbeat_s / TICKS)
 
     def _beat(self) -> None:

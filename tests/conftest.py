@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.access_log import lines
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("hitmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hitmesh")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

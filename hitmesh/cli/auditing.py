@@ -42,9 +42,9 @@ def audit(state_dir: Path, as_json: bool) -> int:
     Example:
       hitmesh audit --json | jq .balanced
     """
-    supervised = {each.dc for each in Supervisor(state_dir).programs() or [] if each.pid}
+    running = Supervisor(state_dir).running()
     configs = {config.name: config for config in folder.datacenters(state_dir)}
-    looks = {dc: _Look(config, state_dir / dc, may_be_stopped=dc not in supervised) for dc, config in configs.items()}
+    looks = {dc: _Look(config, state_dir / dc, running=dc in running) for dc, config in configs.items()}
     verdicts = {dc: check(look.observed()) for dc, look in looks.items()}
     balanced = all(verdict.balanced for verdict in verdicts.values())
     if as_json:
@@ -98,10 +98,10 @@ def workers(collectors: Mapping[str, Seen]) -> dict[str, Worker]:
 class _Look:
     """One datacenter being looked at. Made: everything is read once, but for what needs newer heartbeats."""
 
-    def __init__(self, config: Config, base: Path, *, may_be_stopped: bool) -> None:
+    def __init__(self, config: Config, base: Path, *, running: bool) -> None:
         self._config = config
         self._base = base
-        self._may_be_stopped = may_be_stopped
+        self._running = running
         self._read()
 
     def observed(self) -> Observed:
@@ -122,8 +122,10 @@ class _Look:
 
     def _collectors(self) -> dict[str, Seen]:
         """The live collectors, by worker id."""
+        if not self._running:
+            return {}
         answer = picture.ask(self._config)
-        if answer is None and not self._may_be_stopped:
+        if answer is None:
             raise CommandError(
                 f"no Nexus of {self._config.name} answers, so nobody says what its collectors have accepted"
             )

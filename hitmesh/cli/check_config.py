@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hitmesh import config as settings
-from hitmesh.config import ROLES
+from hitmesh.config import ROLES, Config
+from hitmesh.errors import ConfigError
 
 
 @click.command(short_help="Check a datacenter's configuration file.")
@@ -15,12 +16,29 @@ from hitmesh.config import ROLES
 def check_config(files: tuple[Path, ...]) -> None:
     r"""Check configuration files; the first mistake ends it with status 1.
 
+    No store is asked, and nothing has to run.
+
     \b
     Example:
       hitmesh check-config config/eu-west.toml
     """
     for path in files:
-        config = settings.load(path)
+        config = load(path)
         counts = ", ".join(f"{len(config.instances(role))} {role}" for role in ROLES)
         stores = f"totals in {config.stores.totals}, spools in {', '.join(config.stores.spools)}"
         print(f"{path}: ok: {config.name}: {counts}; {config.partitions} partitions; {stores}")
+
+
+def load(path: Path) -> Config:
+    """A configuration with its stores' URLs checked as well, by those who read them. Raises ConfigError."""
+    from hitmesh.spool.open import open_spool
+    from hitmesh.store.open import open_store
+
+    config = settings.load(path)
+    try:
+        # Neither touches a file nor a server before it is asked something.
+        open_store(config, path.parent).close()
+        open_spool(config, path.parent).close()
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
+    return config

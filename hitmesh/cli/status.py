@@ -29,16 +29,18 @@ def status(state_dir: Path, as_json: bool) -> None:
     Example:
       hitmesh status --json | jq '.[] | select(.state != "up")'
     """
-    programs = Supervisor(state_dir).programs()
-    shown = []
-    for config in folder.datacenters(state_dir):
-        answer = picture.ask(config)
-        found = picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
-        if answer is None and found:
-            print(f"hitmesh: no Nexus of {config.name} answers; its lines are supervisord's", file=sys.stderr)
-        shown += found
-    if not shown:
+    supervisor = Supervisor(state_dir)
+    configs, running, programs = folder.datacenters(state_dir), supervisor.running(), supervisor.programs()
+    if programs is None and not running:
         raise CommandError(f"no mesh runs in {state_dir}", hint="`hitmesh up -d` starts one")
+    if programs is None:
+        print("hitmesh: supervisord doesn't answer; its processes go on without it", file=sys.stderr)
+    shown = []
+    for config in configs:
+        answer = picture.ask(config) if config.name in running else None
+        shown += picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
+        if config.name in running and answer is None:
+            print(f"hitmesh: no Nexus of {config.name} answers; its lines are supervisord's", file=sys.stderr)
     if as_json:
         print(json.dumps([picture.as_json(each) for each in shown], indent=2))
     else:

@@ -20,7 +20,6 @@ from msgspec import Struct
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import KILL_WAIT_S, Process, end, process, started, strays
-from hitmesh.errors import CommandError
 
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
@@ -42,12 +41,12 @@ class Supervised(Struct, frozen=True):
     @property
     def name(self) -> str:
         """The instance's name, without its datacenter."""
-        return "-".join(self.full_name.rsplit("-", 2)[1:])
+        return split_name(self.full_name)[1]
 
     @property
     def dc(self) -> str:
         """Its datacenter."""
-        return self.full_name.rsplit("-", 2)[0]
+        return split_name(self.full_name)[0]
 
     @property
     def role(self) -> str:
@@ -90,6 +89,13 @@ class Supervisor:
             )
             for info in infos
         ]
+
+    def running(self) -> set[str]:
+        """The datacenters that have a process. Where none has, a Nexus that answers is another mesh's."""
+        programs = self.programs()
+        if programs is None:
+            return {split_name(each.name)[0] for each in self.strays()}
+        return {each.dc for each in programs if each.pid}
 
     def start(self, program: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start supervisord in a session of its own; it starts its programs at once."""
@@ -157,14 +163,10 @@ class Supervisor:
             return getattr(server.supervisor, method)(*arguments)
 
 
-def require_running(supervisor: Supervisor, state_dir: Path) -> list[Supervised]:
-    """The programs of a mesh that runs. Raises CommandError when none does."""
-    programs = supervisor.programs()
-    if programs is not None:
-        return programs
-    if supervisor.pid() is not None:
-        raise CommandError(f"supervisord of {state_dir} doesn't answer", hint=f"see {state_dir}/log/supervisord.log")
-    raise CommandError(f"no mesh runs in {state_dir}", hint="`hitmesh up -d` starts one")
+def split_name(full_name: str) -> tuple[str, str]:
+    """Datacenter and instance of a program's name: eu-west-collector-1 is collector-1 of eu-west."""
+    dc, role, number = full_name.rsplit("-", 2)
+    return dc, f"{role}-{number}"
 
 
 def _batches(programs: Sequence[Supervised]) -> list[list[Supervised]]:

@@ -21,7 +21,7 @@ from typing import NoReturn
 import click
 
 from hitmesh import config as settings
-from hitmesh.cli import endpoints, folder
+from hitmesh.cli import check_config, endpoints, folder
 from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
 from hitmesh.cli.options import STATE_DIR, state_dir_option
@@ -86,7 +86,7 @@ def up(
         beanstalkd=_program("beanstalkd") if beanstalkd else None,
         open_files=_open_files(),
     )
-    layout = lay_out(settings.load(source), options, source=str(source))
+    layout = lay_out(check_config.load(source), options, source=str(source))
     supervisor = Supervisor(state_dir)
     _refuse_a_second(supervisor, state_dir)
     _check_partitions(layout, state_dir)

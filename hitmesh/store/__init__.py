@@ -81,7 +81,8 @@ class TotalsStore(Protocol):
         """Carry out each write, atomically by itself, and say of each what became of it.
 
         At most one write per partition in a call. Several may share a transaction; one that is
-        refused never takes another down with it. Raises ValueError for a write beyond the limits.
+        refused never takes another down with it; one that is unknown may leave those after it
+        unknown and unsent. Raises ValueError for a write beyond the limits, before any is sent.
         """
 
     def read_head(self, partition: int) -> StoredHead | None:

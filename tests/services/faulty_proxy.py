@@ -45,6 +45,7 @@ class Fault:
 
     status: int | None = None  # the answer's; None lets the true answer through
     body: bytes = b"rpc error making call: injected"
+    headers: tuple[tuple[str, str], ...] = ()  # added to whatever is answered
     cut: bool = False  # close the connection instead of answering
     forward: bool = False  # the real server gets the request all the same
     delay_s: float = 0.0  # before the client gets its answer
@@ -132,6 +133,8 @@ class FaultyProxy:
         assert answer is not None
         status, content_type, content = answer
         client.send_response(status)
+        for name, value in fault.headers if fault is not None else ():
+            client.send_header(name, value)
         if 300 <= status < 400:
             client.send_header("Location", request.path)  # who follows sends it a second time
         client.send_header("Content-Type", content_type)

@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hitmesh.errors import DecodeError
@@ -267,7 +267,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(damaged())
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 def test_a_damaged_message_is_refused_or_is_a_sound_one(data: bytes) -> None:
     found = decoded_or_none(data)
     if found is not None:
@@ -276,7 +276,7 @@ def test_a_damaged_message_is_refused_or_is_a_sound_one(data: bytes) -> None:
 
 
 @given(damaged())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 def test_a_message_takes_no_more_room_than_its_bytes_allow(data: bytes) -> None:
     # an item of a byte becomes an object of some 60 bytes, and an entry of a map twice that
     tracemalloc.start()

@@ -151,9 +151,9 @@ def test_a_failed_write_of_the_log_leaves_a_put_unknown_and_the_server_unusable_
     with server.failing_write(), pytest.raises(SpoolUnknown, match="couldn't write its log"):
         spool.put(b"lost", LONG_S)
     with pytest.raises(SpoolRefused, match="restart it"):
-        spool.put(b"x", LONG_S)
-    with pytest.raises(SpoolRefused, match="restart it"):
         spool.check()
+    with pytest.raises(SpoolRefused, match="restart it"):
+        spool.put(b"x", LONG_S)
     assert not spool.stats()[0].usable
     server.kill()
     server.start()

@@ -29,13 +29,14 @@ def claim_all(spool: Spool, count: int, *, within_s: float = 5.0) -> list[Claime
 def fill(spool: Spool, *, match: str) -> list[JobId]:
     """Jobs of 7 KB until one is refused, which must come before the thousandth and match."""
     stored: list[JobId] = []
-    try:
+
+    def until_refused() -> None:
         while len(stored) < 1000:
             stored.append(spool.put(b"%07d" % len(stored) * 1000, LONG_S))
-    except SpoolRefused as error:
-        assert match in str(error)
-        return stored
-    raise AssertionError("the disk didn't fill up")
+
+    with pytest.raises(SpoolRefused, match=match):
+        until_refused()
+    return stored
 
 
 def count(spool: Spool, state: str) -> list[int]:
@@ -88,6 +89,14 @@ def test_a_job_that_somebody_else_claimed_was_not_certainly_unclaimed(place: Pla
     assert putter.done([job]) == [False]
 
 
+def test_a_job_that_somebody_had_claimed_and_lost_was_not_certainly_unclaimed(place: Place) -> None:
+    putter, claimer = place.open(), place.open()
+    job = putter.put(b"claimed", 0)
+    claim_all(claimer, place.copies)
+    claimer.close()
+    assert putter.done([job]) == [False]
+
+
 def test_a_claimed_job_that_is_done_is_gone(place: Place) -> None:
     spool = place.open()
     spool.put(b"claimed", 0)
@@ -129,6 +138,8 @@ def test_a_buried_job_is_kept_counted_and_never_given_out_again(place: Place) ->
     for job in claim_all(spool, place.copies):
         spool.bury(job.id)
     time.sleep(CLAIM_S + 0.5)  # a claim's time, after which it would be given out again
+    spool.put(b"good", 0)
+    assert [job.body for job in claim_all(spool, place.copies)] == [b"good"] * place.copies
     assert spool.claim(10) == []
     assert count(spool, "buried") == [1] * place.copies
 

@@ -184,6 +184,16 @@ def test_a_file_that_was_removed_is_not_written_to(spool: SqliteSpool, tmp_path:
     assert [job.body for job in make(tmp_path / "spool.db").claim(10)] == [b"new"]
 
 
+def test_a_file_that_was_replaced_is_not_written_to(spool: SqliteSpool, tmp_path: Path) -> None:
+    spool.put(b"old", 0)
+    for path in tmp_path.glob("spool.db*"):
+        path.unlink()
+    other = make(tmp_path / "spool.db")
+    other.check()
+    spool.put(b"new", 0)
+    assert [job.body for job in other.claim(10)] == [b"new"]
+
+
 def test_a_folder_that_cannot_be_made_refuses_and_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     spool = make(tmp_path / "file" / "spool.db")

@@ -229,6 +229,12 @@ def test_a_head_that_moves_once_during_a_long_read_is_read_again(
     assert (head and head.body, len(found), len(sent)) == (b"two", 100, 4)
 
 
+def test_keys_that_the_token_may_not_read_are_unknown_and_not_absent(through: ConsulTotals, proxy: FaultyProxy) -> None:
+    proxy.inject(Fault(headers=(("X-Consul-Results-Filtered-By-ACLs", "true"),)))
+    with pytest.raises(StoreUnknown, match="ACL token"):
+        through.read_head(1)
+
+
 def test_every_read_is_consistent(through: ConsulTotals, proxy: FaultyProxy) -> None:
     for read in READS.values():
         read(through)

@@ -1,0 +1,2 @@
+-- Hits on one page.
+wrk.method = "POST"

@@ -1,0 +1,192 @@
+"""The command line as a whole: help, errors, exit status, what gets imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hitmesh.cli import main
+from hitmesh.cli.main import COMMANDS, run
+
+DEV = Path(__file__).parents[3] / "config" / "dev.toml"
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Example:" in shown
+    assert f"hitmesh {name}" in shown.partition("Example:")[2]
+
+
+@pytest.mark.parametrize("name", ["endpoints", "status", "total", "top", "audit", "replay"])
+def test_every_command_that_prints_data_has_json(name: str) -> None:
+    command = main.hitmesh.get_command(click.Context(main.hitmesh), name)
+    assert command is not None
+    assert any("--json" in parameter.opts for parameter in command.params)
+
+
+@pytest.mark.parametrize("name", ["up", "down", "endpoints", "status", "total", "top", "audit", "replay"])
+def test_every_command_that_speaks_to_a_mesh_takes_a_state_folder(name: str) -> None:
+    command = main.hitmesh.get_command(click.Context(main.hitmesh), name)
+    assert command is not None
+    assert any("--state-dir" in parameter.opts for parameter in command.params)
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    modules = {f"hitmesh.cli.{module}" for module, _ in COMMANDS.values()}
+    code = "import sys; from hitmesh.cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "check-config" in answer.stdout
+    assert not modules & set(answer.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upp"], "hitmesh: No such command 'upp'. (see hitmesh --help)\n"),
+        (["up", "--base-port", "x"], "hitmesh: Invalid value for '--base-port': 'x' is not a valid integer range."),
+        (["collector"], "hitmesh: Missing option '--config'. (see hitmesh collector --help)\n"),
+        (["total"], "hitmesh: Missing argument 'PAGE'. (see hitmesh total --help)\n"),
+        (["top", "-n", "0"], "hitmesh: Invalid value for '-n': 0 is not in the range x>=1. (see hitmesh top --help)\n"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(message)
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["endpoints"], ["total", "a.example/x"], ["top"], ["audit"], ["replay", str(DEV)]],
+)
+def test_without_a_mesh_a_command_says_how_to_make_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"hitmesh: no mesh in {tmp_path} (`hitmesh up` makes one; --state-dir names another folder)\n"
+    )
+
+
+def test_down_without_a_mesh_is_done_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["down", "--state-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no mesh runs in {tmp_path}\n"
+
+
+def test_a_right_configuration_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check-config", str(DEV)]) == 0
+    assert capsys.readouterr().out == (
+        f"{DEV}: ok: dev: 2 nexus, 2 processor, 2 collector; 32 partitions;"
+        " totals in sqlite:///totals.db, spools in sqlite:///spool.db\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("nexus = 2", "nexsu = 2", "nodes.local.nexsu is not a setting; did you mean nexus?"),
+        ("sqlite:///totals.db", "consul://127.0.0.1/x", "stores.totals: 'consul://127.0.0.1/x' names no totals store"),
+        ("sqlite:///spool.db", "beanstalk://h/x", "stores.spools: "),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_and_status_1(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(DEV.read_text().replace(old, new, 1))
+    assert run(["check-config", str(path)]) == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_counted_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["total", "/x", "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("hitmesh: a page starts with its site, not with a slash")
+
+
+def test_nothing_is_imported_before_gevent_can_patch() -> None:
+    code = "import sys; before = set(sys.modules); import hitmesh.__main__; print(*sorted(set(sys.modules) - before))"
+    assert python(code) == "hitmesh hitmesh.__main__"
+
+
+def test_a_processor_is_patched_before_anything_else() -> None:
+    code = (
+        "import sys; sys.argv = ['hitmesh', 'processor', '--config', '/nope']\n"
+        "from hitmesh.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "from gevent import monkey; print(monkey.is_module_patched('socket'))"
+    )
+    assert python(code) == "True"
+
+
+def test_a_collectors_master_is_not_patched() -> None:
+    # gunicorn's arbiter forks its worker, which patches itself then.
+    code = (
+        "import sys; sys.argv = ['hitmesh', 'collector', '--config', '/nope']\n"
+        "from hitmesh.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: print('gevent' in sys.modules)"
+    )
+    assert python(code) == "False"
+
+
+@pytest.mark.parametrize("role", ["collector", "processor"])
+def test_a_role_imports_nothing_of_other_commands(role: str) -> None:
+    heavy = [
+        "rich",
+        "requests",
+        "urllib3",
+        "xmlrpc",
+        "supervisor",
+        "consul",
+        "hitmesh.cli.folder",
+        "hitmesh.cli.layout",
+    ]
+    code = (
+        f"import sys, hitmesh.cli.main, hitmesh.cli.roles, hitmesh.{role}.main\n"
+        f"print(*[name for name in {heavy} if name in sys.modules])"
+    )
+    assert python(code) == ""
+
+
+def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "dc").mkdir()
+    (tmp_path / "dc" / "hitmesh.toml").write_text(DEV.read_text().replace('"dev"', '"dc"'))
+    command = [sys.executable, "-m", "hitmesh", "endpoints", "--json", "--state-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_endpoints_are_those_of_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dc").mkdir()
+    (tmp_path / "dc" / "hitmesh.toml").write_text(DEV.read_text().replace('"dev"', '"dc"'))
+    assert run(["endpoints", "--json", "--state-dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "dc": {
+            "balancer": [],
+            "collector": ["http://127.0.0.1:8010", "http://127.0.0.1:8011"],
+            "nexus": ["tcp://127.0.0.1:8022", "tcp://127.0.0.1:8025"],
+        }
+    }

@@ -1,0 +1,155 @@
+"""What the Nexuses and supervisord know, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.cli import folder
+from hitmesh.cli.picture import as_json, merge, missing, table
+from hitmesh.cli.supervision import STOP_ORDER, Supervised, split_name
+from hitmesh.config import ROLES
+from hitmesh.protocol.messages import Answer, Instance, Seen, make
+
+CONFIG = settings.load(folder.shipped("config/dev.toml"))
+NOW_MS = 1_000_000
+
+
+def seen(name: str, *, alive: bool = True, age_ms: int = 100, pid: int = 1, **changes: Any) -> Seen:
+    role = name.rsplit("-", 1)[0]
+    instance = Instance(
+        dc="dev",
+        role=role,
+        name=name,
+        id=f"{name}-{pid}",
+        state=changes.get("state", "up"),
+        pid=pid,
+        started_ms=NOW_MS - 5_000,
+        endpoints={},
+        load=changes.get("load", {}),
+        owns=changes.get("owns", {}),
+    )
+    return Seen(instance, 3, age_ms, alive)
+
+
+def answer(*instances: Seen) -> Answer:
+    return make(Answer, 1, "", "nexus", 1, True, instances)
+
+
+def supervised(full_name: str, state: str = "RUNNING", pid: int = 7) -> Supervised:
+    return Supervised(full_name, state, pid, 9.0, "")
+
+
+def shown(known: Answer | None, *programs: Supervised) -> dict[str, Mapping[str, Any]]:
+    return {each.name: as_json(each) for each in merge("dev", known, programs, NOW_MS)}
+
+
+def test_an_instance_is_shown_as_both_know_it() -> None:
+    found = shown(answer(seen("collector-1", pid=8, load={"accepted": 3.0})), supervised("dev-collector-1"))
+    assert found["collector-1"] == {
+        "dc": "dev",
+        "role": "collector",
+        "name": "collector-1",
+        "pid": 8,
+        "state": "up",
+        "uptime_s": 5.0,
+        "heartbeat_age_s": 0.1,
+        "load": {"accepted": 3.0},
+        "supervisor_pid": 7,
+        "supervisor_state": "RUNNING",
+    }
+
+
+def test_an_instance_that_was_started_by_hand_is_shown() -> None:
+    found = shown(answer(seen("collector-9", pid=8)))
+    assert (found["collector-9"]["pid"], found["collector-9"]["supervisor_pid"]) == (8, None)
+
+
+@pytest.mark.parametrize(("state", "pid", "shown_pid"), [("STARTING", 7, 7), ("STOPPED", 0, None), ("FATAL", 0, None)])
+def test_a_process_without_a_heartbeat_is_shown_with_supervisords_word(
+    state: str, pid: int, shown_pid: int | None
+) -> None:
+    found = shown(answer(), supervised("dev-processor-1", state, pid))["processor-1"]
+    assert (found["state"], found["pid"], found["heartbeat_age_s"]) == (state.lower(), shown_pid, None)
+
+
+def test_a_process_that_fell_silent_is_not_up_and_shows_since_when() -> None:
+    found = shown(answer(seen("processor-1", alive=False, age_ms=9_000)), supervised("dev-processor-1"))["processor-1"]
+    assert (found["state"], found["pid"], found["heartbeat_age_s"]) == ("running", 7, 9.0)
+
+
+def test_a_dead_instance_that_nobody_supervises_is_dead() -> None:
+    found = shown(answer(seen("collector-9", alive=False, age_ms=9_000)))["collector-9"]
+    assert (found["state"], found["pid"], found["uptime_s"]) == ("dead", None, None)
+
+
+def test_a_dead_predecessor_gives_way_to_the_living() -> None:
+    known = answer(seen("collector-1", alive=False, pid=1), seen("collector-1", pid=2))
+    found = merge("dev", known, [supervised("dev-collector-1")], NOW_MS)
+    assert [(each.state, each.pid) for each in found] == [("up", 2)]
+
+
+def test_a_draining_instance_says_so() -> None:
+    assert shown(answer(seen("collector-1", state="draining")))["collector-1"]["state"] == "draining"
+
+
+def test_without_a_nexus_supervisord_has_the_word() -> None:
+    assert shown(None, supervised("dev-collector-1"))["collector-1"]["state"] == "running"
+
+
+def test_other_datacenters_programs_are_not_shown() -> None:
+    assert shown(None, supervised("other-collector-1")) == {}
+
+
+def test_instances_are_in_order_of_role_and_number() -> None:
+    names = ["collector-10", "collector-2", "consul-1", "nexus-1", "processor-1"]
+    found = merge("dev", None, [supervised(f"dev-{name}") for name in names], NOW_MS)
+    assert [each.name for each in found] == ["nexus-1", "processor-1", "collector-2", "collector-10", "consul-1"]
+
+
+def test_a_table_has_a_line_per_instance() -> None:
+    found = merge("dev", answer(seen("collector-1", load={"accepted": 3.0, "acked": 0.0})), [], NOW_MS)
+    lines = [line.split() for line in table(found).splitlines()]
+    assert lines[0] == ["DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD"]
+    assert lines[1] == ["dev", "collector-1", "up", "1", "5", "s", "0.1", "s", "ago", "accepted=3"]
+
+
+def everybody(owned: int) -> Answer:
+    names = [placement.name for role in ROLES for placement in CONFIG.instances(role)]
+    owns = dict.fromkeys(range(owned), 1)
+    return answer(*(seen(name, owns=owns if name == "processor-1" else {}) for name in names))
+
+
+def test_nothing_is_missing_when_all_are_alive_and_every_partition_is_owned() -> None:
+    assert missing(CONFIG, everybody(32)) == []
+
+
+def test_partitions_without_an_owner_are_missing() -> None:
+    assert missing(CONFIG, everybody(30)) == ["owners of 2 partitions"]
+
+
+def test_a_dead_instance_is_missing() -> None:
+    instances = [seen for seen in everybody(32).seen if seen.instance.name != "collector-2"]
+    assert missing(CONFIG, answer(*instances, seen("collector-2", alive=False))) == ["collector-2"]
+
+
+def test_a_dead_processor_owns_nothing() -> None:
+    dead = seen("processor-9", alive=False, owns={31: 1})
+    assert missing(CONFIG, answer(*everybody(31).seen, dead)) == ["owners of 1 partitions"]
+
+
+def test_without_a_nexus_everything_is_missing() -> None:
+    assert len(missing(CONFIG, None)) == 7
+
+
+def test_a_programs_name_is_its_datacenter_and_instance() -> None:
+    assert split_name("eu-west-2-collector-12") == ("eu-west-2", "collector-12")
+
+
+def test_every_kind_of_program_has_its_turn_to_stop() -> None:
+    stopped = [role for roles in STOP_ORDER for role in roles]
+    shipped = {path.stem for path in folder.shipped("supervisor/supervisord.conf").parent.glob("*.conf")}
+    assert set(stopped) == shipped - {"supervisord"}

@@ -1,0 +1,188 @@
+"""A datacenter's configuration: what is right, and what each mistake is told as."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh.config import Config, Placement, dump, load, nexus_endpoints, parse
+from hitmesh.errors import ConfigError
+
+DEV = Path(__file__).parents[2] / "config" / "dev.toml"
+Change = Callable[[dict[str, Any]], object]
+
+
+def tables() -> dict[str, Any]:
+    return tomllib.loads(DEV.read_text())
+
+
+def configured(change: Change = lambda _: None) -> Config:
+    data = tables()
+    change(data)
+    return parse(data, source="x.toml")
+
+
+def mistake(change: Change) -> str:
+    with pytest.raises(ConfigError) as raised:
+        configured(change)
+    message = str(raised.value)
+    assert message.startswith("x.toml: ")
+    assert "\n" not in message
+    return message.removeprefix("x.toml: ")
+
+
+def test_the_shipped_example_shows_every_setting_with_its_default() -> None:
+    shown = tables()
+    defaults = parse({"name": "dev", "nodes": shown["nodes"]}, source="defaults")
+    assert load(DEV) == defaults
+    assert {key: set(shown[key]) for key in ("ports", "stores", "timing", "limits")} == {
+        key: set(getattr(defaults, key).__struct_fields__) for key in ("ports", "stores", "timing", "limits")
+    }
+
+
+def test_a_dumped_configuration_is_read_back_equal() -> None:
+    config = configured(lambda data: data["stores"].update(totals='sqlite:///odd "name".db'))
+    assert parse(tomllib.loads(dump(config)), source="dumped") == config
+
+
+def test_instances_are_numbered_over_the_nodes_in_file_order() -> None:
+    config = configured(lambda data: data["nodes"].update(b={"address": "127.0.0.2", "collector": 1}))
+    assert config.instances("collector") == [
+        Placement("collector", "collector-1", "local", "127.0.0.1", 8010),
+        Placement("collector", "collector-2", "local", "127.0.0.1", 8011),
+        Placement("collector", "collector-3", "b", "127.0.0.2", 8010),
+    ]
+
+
+def test_a_nexus_has_three_ports_in_a_row() -> None:
+    second = nexus_endpoints(configured().instances("nexus")[1])
+    assert second.heartbeats == "tcp://127.0.0.1:8023"
+    assert (second.changes, second.lookups) == ("tcp://127.0.0.1:8024", "tcp://127.0.0.1:8025")
+
+
+def test_an_instance_that_is_not_configured_runs_on_any_port() -> None:
+    assert configured().placement("collector", "collector-9").port is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(stoers={}), "stoers is not a setting; did you mean stores?"),
+        (lambda d: d["stores"].update(spool=[]), "stores.spool is not a setting; did you mean spools?"),
+        (lambda d: d["timing"].update(heartbeat=1), "timing.heartbeat is not a setting; did you mean heartbeat_s?"),
+        (
+            lambda d: d["nodes"]["local"].update(colector=1),
+            "nodes.local.colector is not a setting; did you mean collector?",
+        ),
+        (lambda d: d["ports"].update(zzz=1), "ports.zzz is not a setting; known here: collector, nexus"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_the_nearest_right_one(change: Change, message: str) -> None:
+    assert mistake(change) == message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("name"), "name is missing (the datacenter's name, such as eu-west)"),
+        (lambda d: d.pop("nodes"), "nodes is missing (the hosts, by name)"),
+        (lambda d: d["nodes"]["local"].pop("address"), "nodes.local.address is missing (IP address or name"),
+    ],
+)
+def test_a_missing_setting_is_named_with_what_it_is_for(change: Change, message: str) -> None:
+    assert mistake(change).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["nodes"]["local"].update(nexus="1"), 'nodes.local.nexus must be a whole number, not "1" (Nexus'),
+        (lambda d: d["nodes"]["local"].update(nexus=65), "nodes.local.nexus must be a whole number <= 64, not 65"),
+        (lambda d: d["nodes"].update(x=3), "nodes.x must be a table, not 3"),
+        (lambda d: d["nodes"].update({"Big Box": {"address": "127.0.0.1"}}), 'nodes has an entry named "Big Box"'),
+        (lambda d: d.update(nodes=[1]), "nodes must be a table, not [1] (the hosts, by name)"),
+        (lambda d: d.update(nodes={}), "nodes must be a table with >= 1 entries, not {}"),
+        (lambda d: d.update(ports=3), "ports must be a table, not 3"),
+        (lambda d: d.update(name="EU"), "name must be a string that matches ^[a-z0-9]"),
+        (lambda d: d.update(insecure=1), "insecure must be true or false, not 1"),
+        (lambda d: d["stores"].update(spools="sqlite:///x"), 'stores.spools must be an array, not "sqlite:///x"'),
+        (lambda d: d["stores"].update(spools=[]), "stores.spools must be an array with >= 1 entries, not []"),
+        (lambda d: d["stores"].update(spools=["sqlite:///x", 1]), "stores.spools[1] must be a string, not 1"),
+        (lambda d: d["timing"].update(heartbeat_s="fast"), 'timing.heartbeat_s must be a number, not "fast" (between'),
+        (lambda d: d["timing"].update(heartbeat_s=0), "timing.heartbeat_s must be a number >= 0.05, not 0"),
+        (lambda d: d["timing"].update(heartbeat_s=float("nan")), "timing.heartbeat_s must be a number >= 0.05"),
+        (lambda d: d["timing"].update(missed_heartbeats=2.5), "timing.missed_heartbeats must be a whole number"),
+        (lambda d: d["timing"].update(commit_s=datetime.date(2026, 1, 1)), "timing.commit_s must be a number"),
+    ],
+)
+def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str) -> None:
+    assert mistake(change).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["timing"].update(commit_s=5), "timing.commit_s (5.0) must be below timing.retry_delay_s (5.0)"),
+        (lambda d: d["timing"].update(resend_s=6), "timing.resend_s (6.0) must be below timing.retry_delay_s (5.0)"),
+        (lambda d: d["stores"].update(spool_copies=2), "stores.spool_copies (2) is more than the spools (1)"),
+        (lambda d: d["stores"].update(spools=["sqlite:///x"] * 2), "stores.spools names the same spool twice"),
+        (lambda d: d["nodes"]["local"].update(processor=0), "no node runs a processor; set nodes.<node>.processor"),
+        (lambda d: d["nodes"]["local"].update(address="10.0.0.1"), "nodes.local.address (10.0.0.1) is beyond loopback"),
+        (lambda d: d["ports"].update(nexus=8011), "collector-2 and nexus-1 both want port 8011"),
+        (lambda d: d["ports"].update(nexus=65_535), "nexus-1 would get port 65536; lower ports.nexus"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(change: Change, message: str) -> None:
+    found = mistake(change).replace("nexus-1 and collector-2", "collector-2 and nexus-1")
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "url", "hint"),
+    [
+        ("totals", "sqllite:///x", "sqllite:///x", "did you mean sqlite?"),
+        ("totals", "redis://h/x", "redis://h/x", "known here: sqlite, consul"),
+        ("totals", "/var/x", "/var/x", "known here: sqlite, consul"),
+        ("totals", "http://[x", "http://[x", "known here: sqlite, consul"),
+        ("spools", ["sqlite:///x", "beanstalkd://h:1/t"], "beanstalkd://h:1/t", "did you mean beanstalk?"),
+    ],
+)
+def test_a_store_of_an_unknown_kind_is_named(key: str, value: object, url: str, hint: str) -> None:
+    found = mistake(lambda data: data["stores"].update({key: value}))
+    assert found == f"stores.{key}: {url!r} is not a URL of a known kind; {hint}"
+
+
+def test_a_store_that_somebody_else_registered_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def registered(*, group: str) -> list[importlib.metadata.EntryPoint]:
+        return [importlib.metadata.EntryPoint("etcd", "x:y", group)] if group == "hitmesh.stores" else []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", registered)
+    assert configured(lambda data: data["stores"].update(totals="etcd://h:1/x")).stores.totals == "etcd://h:1/x"
+    assert "known here: sqlite, beanstalk" in mistake(lambda data: data["stores"].update(spools=["etcd://h:1/x"]))
+
+
+def test_a_trusted_network_beyond_loopback_is_allowed_when_it_is_said() -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["insecure"] = True
+        data["nodes"]["local"]["address"] = "10.0.0.1"
+
+    assert configured(change).instances("collector")[0].address == "10.0.0.1"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.toml: can't be read: No such file or directory"):
+        load(tmp_path / "nope.toml")
+
+
+@pytest.mark.parametrize("text", [b"name = ", b"\xff", b"a = 1\na = 2"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=r"x\.toml: not TOML: "):
+        load(path)
