@@ -100,7 +100,7 @@ class Totals:
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Pages by name after `after`, or the largest totals first."""
-        query = list_query(req.params)
+        query = list_query(dict(req.params))
         now_s = time.monotonic()
         if now_s - self._read_s > LIST_AGE_S:
             self._totals, self._read_s = read_totals(self._collector.store), now_s
@@ -112,9 +112,7 @@ class Totals:
             found = sorted(page for page in found if page > query.after)
         more = len(found) > query.limit and not query.by_total
         found = found[: query.limit]
-        entries = [
-            _total(page, Total(sum(self._totals[page].values()), self._totals[page], age_s)) for page in found
-        ]
+        entries = [_total(page, Total(sum(self._totals[page].values()), self._totals[page], age_s)) for page in found]
         resp.data = _encode({"totals": entries, "after": found[-1] if more else None})
         resp.content_type = "application/json"
         resp.cache_control = ("no-store",)
@@ -147,7 +145,8 @@ def make_app(collector: Collector, limits: Limits) -> falcon.App[Request, Respon
     app.add_route("/totals", Totals(collector))
     app.add_route("/health", Health(collector))
     app.add_error_handler(RequestError, _refuse_request)
-    app.add_error_handler((SpoolRefused, SpoolUnknown, StoreUnknown), _refuse_for_now)
+    for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
+        app.add_error_handler(error, _refuse_for_now)
     return app
 
 
@@ -158,9 +157,7 @@ def _total(page: str, total: Total) -> dict[str, object]:
 
 
 def _refuse_request(req: Request, resp: Response, error: RequestError, params: object) -> None:
-    raise falcon.HTTPError(
-        falcon.code_to_http_status(error.status), title=error.title, description=error.description
-    )
+    raise falcon.HTTPError(falcon.code_to_http_status(error.status), title=error.title, description=error.description)
 
 
 def _refuse_for_now(req: Request, resp: Response, error: HitmeshError, params: object) -> None:

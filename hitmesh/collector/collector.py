@@ -16,10 +16,10 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import gevent
-import zmq.green
 from gevent.event import Event
 
 from hitmesh.collector.batches import Batches, Flight
@@ -30,6 +30,7 @@ from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
+from hitmesh.mesh.sockets import Context, FrameReader
 from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Job, Redirect, decode, encode, make
 from hitmesh.spool import Claimed, JobId, Spool
 from hitmesh.state.view import MeshView
@@ -84,9 +85,7 @@ class Forming:
 class Collector:
     """One collector worker process: a lane per partition, under an id of its own."""
 
-    def __init__(
-        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, context: zmq.green.Context
-    ) -> None:
+    def __init__(self, config: Config, *, name: str, spool: Spool, store: TotalsStore, context: Context) -> None:
         self._config = config
         self._name = name
         self._spool = spool
@@ -106,14 +105,16 @@ class Collector:
         self._putting = False
         self._done: list[JobId] = []
         self._has_done = Event()
-        self._pull, self._ack_endpoint = bind_pull(context, config.placement("collector", name).address)
-        self._pushes = Pushes(context, queue_unconnected=False)
+        pull, self._ack_endpoint = bind_pull(
+            context, config.placement("collector", name).address, heartbeat_s=config.timing.heartbeat_s
+        )
+        self._frames = FrameReader(pull, self._ack_endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
         self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
         self._claim_window = CLAIMS_START
         self._claim_now = Event()
         self._draining = False
-        self._bad_frames = 0
         self._resent = 0
         self.mesh: MeshClient | None = None
 
@@ -211,7 +212,7 @@ class Collector:
             "claims": batches.claims,
             "resent": self._resent,
             "unacked_bytes": batches.size_bytes,
-            "bad_frames": self._bad_frames,
+            "bad_frames": self._frames.bad,
         }
 
     # --- group commit --------------------------------------------------------------------------
@@ -304,21 +305,17 @@ class Collector:
     # --- acks ----------------------------------------------------------------------------------
 
     def _receive_acks(self) -> None:
-        while True:
-            frame = self._pull.recv()
+        while (frames := self._frames.read()) is not None:
             try:
-                message = decode(frame, Ack, Redirect)
+                message = decode(frames[-1], Ack, Redirect)
             except DecodeError as error:
-                self._bad_frames += 1
-                if self._bad_frames.bit_count() == 1:  # the 1st, 2nd, 4th, 8th...
-                    log.warning("bad frame on the ack socket (%d so far): %s", self._bad_frames, error)
+                self._frames.refuse(error)
                 continue
             if isinstance(message, Redirect):
                 self._redirected(message)
                 continue
             for applied in message.applied:
                 self._settle(message.worker, applied)
-            gevent.sleep(0)
 
     def _settle(self, worker: str, applied: Applied) -> None:
         settled = self._batches.settle(worker, applied)

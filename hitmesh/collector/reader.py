@@ -31,9 +31,7 @@ MAX_WANTED: Final = 100_000  # pages waiting to be read; past it answers use wha
 class Reader:
     """The reads of one worker."""
 
-    def __init__(
-        self, store: TotalsStore, *, partitions: int, worker: str, told: Callable[[Applied], None]
-    ) -> None:
+    def __init__(self, store: TotalsStore, *, partitions: int, worker: str, told: Callable[[Applied], None]) -> None:
         self._store = store
         self._partitions = partitions
         self._worker = worker

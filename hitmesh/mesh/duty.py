@@ -20,7 +20,7 @@ LAG_PROBE_S = 0.1  # how often the hub's lag is measured
 log = logging.getLogger(__name__)
 
 
-def spawn(name: str, work: Callable[..., None], *args: object) -> gevent.Greenlet:
+def spawn(name: str, work: Callable[..., None], *args: object) -> gevent.Greenlet[..., None]:
     """Run `work` in a greenlet. It may return; an exception ends the process with EXIT_BROKEN."""
     return gevent.spawn(_guard, name, work, args)
 

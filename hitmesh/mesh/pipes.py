@@ -8,41 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from typing import Final
 
 import zmq
-import zmq.green
 
+from hitmesh.mesh.sockets import Context, Socket, open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)
 
-RECEIVE_MARK = 1000  # frames queued in a PULL before TCP pushes back; senders then leave it to the spool
-SEND_MARK = 1000  # frames queued in one PUSH
-MAX_PUSHES = 512  # peers that one process sends to; far above a datacenter's collectors
-PING_MS = 2000  # ZeroMQ's own heartbeats: notice a dead TCP peer
-PING_TIMEOUT_MS = 6000
-RECONNECT_MS = 50
-RECONNECT_MAX_MS = 1000  # a restarted peer is back within a second
+MAX_PUSHES: Final = 512  # peers that one process sends to; far above a datacenter's collectors
+COPIED_BYTES: Final = 65_536  # frames below it are copied: cheaper than telling the sender when they are gone
 
 
-def tune(socket: zmq.Socket[bytes]) -> None:
-    """The options that every socket between processes has; before bind or connect."""
-    socket.setsockopt(zmq.LINGER, 0)  # a lingering close has frozen the hub
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)  # the default is no limit
-    socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+def bind_pull(context: Context, host: str, *, heartbeat_s: float) -> tuple[Socket, str]:
+    """A PULL socket on a port of the kernel's choice, and the endpoint that others reach it at.
 
-
-def bind_pull(context: zmq.green.Context, host: str) -> tuple[zmq.green.Socket, str]:
-    """A PULL socket on a port of the kernel's choice, and the endpoint that others reach it at."""
-    socket = context.socket(zmq.PULL)
-    tune(socket)
-    socket.setsockopt(zmq.RCVHWM, RECEIVE_MARK)
+    `context` is a green one. When nobody reads, TCP pushes back after MAX_QUEUED frames a peer, and
+    senders leave what is beyond to the spool.
+    """
+    socket = open_socket(context, zmq.PULL, heartbeat_s=heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
     socket.bind(f"tcp://{host}:*")
-    return socket, socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+    return socket, socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
 class Pushes:
@@ -51,19 +38,19 @@ class Pushes:
     Sends never wait, so they never switch greenlets: no socket is ever used by two at once.
     """
 
-    def __init__(self, context: zmq.green.Context, *, queue_unconnected: bool) -> None:
+    def __init__(self, context: Context, *, heartbeat_s: float, queue_unconnected: bool) -> None:
         """`queue_unconnected`: whether frames may wait for a connection that isn't there yet."""
-        self._context = context
+        # A plain context's sockets: they are only ever used with NOBLOCK, so they need no hub.
+        self._context: Context = zmq.Context.shadow(context.underlying)
+        self._heartbeat_s = heartbeat_s
         self._queue_unconnected = queue_unconnected
-        self._sockets: OrderedDict[str, zmq.Socket[bytes]] = OrderedDict()
+        self._sockets: OrderedDict[str, Socket] = OrderedDict()
 
-    def open(self, endpoint: str) -> zmq.Socket[bytes] | None:
+    def open(self, endpoint: str) -> Socket | None:
         """Connect ahead of the first frame; None for an endpoint that isn't one."""
         socket = self._sockets.get(endpoint)
         if socket is None:
-            socket = zmq.Socket(self._context, zmq.PUSH)  # a plain one: only ever used with NOBLOCK
-            tune(socket)
-            socket.setsockopt(zmq.SNDHWM, SEND_MARK)
+            socket = open_socket(self._context, zmq.PUSH, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
             socket.setsockopt(zmq.IMMEDIATE, 0 if self._queue_unconnected else 1)
             try:
                 socket.connect(endpoint)
@@ -84,7 +71,7 @@ class Pushes:
         if socket is None:
             return False
         try:
-            socket.send(frame, zmq.NOBLOCK, copy=len(frame) < 65_536)
+            socket.send(frame, zmq.NOBLOCK, copy=len(frame) < COPIED_BYTES)
         except zmq.Again:
             return False
         return True

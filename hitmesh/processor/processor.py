@@ -16,11 +16,10 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import gevent
-import zmq
-import zmq.green
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
@@ -29,6 +28,7 @@ from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
+from hitmesh.mesh.sockets import Context, FrameReader
 from hitmesh.processor.partition import Acks, Counters, LoadRows, Offered, Partition, Phase, ReadHead, Recipient
 from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, encode, make
 from hitmesh.state.ownership import Tenure
@@ -37,7 +37,6 @@ from hitmesh.store import TotalsStore, Unknown, Write
 
 log = logging.getLogger(__name__)
 
-BURST: Final = 64  # batches received before the other greenlets get a turn
 DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queue up at the store
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
@@ -47,12 +46,15 @@ TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh
 class Processor:
     """One processor process."""
 
-    def __init__(self, config: Config, *, name: str, store: TotalsStore, context: zmq.green.Context) -> None:
+    def __init__(self, config: Config, *, name: str, store: TotalsStore, context: Context) -> None:
         self._config = config
         self._store = store
         self._id = f"{name}.{secrets.token_hex(6)}"
-        self._pull, endpoint = bind_pull(context, config.placement("processor", name).address)
-        self._pushes = Pushes(context, queue_unconnected=True)
+        pull, endpoint = bind_pull(
+            context, config.placement("processor", name).address, heartbeat_s=config.timing.heartbeat_s
+        )
+        self._frames = FrameReader(pull, endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
         self._counters = Counters()
         self._partitions = [
             Partition(
@@ -72,8 +74,9 @@ class Processor:
         self._mesh_changed = Event()
         self._stopping = False
         self._faults_told = 0
-        self._bad_frames = 0
-        self._tenure = Tenure(name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s)
+        self._tenure = Tenure(
+            name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
+        )
         self.mesh = MeshClient(
             config,
             role="processor",
@@ -124,7 +127,7 @@ class Processor:
             "dropped": counters.dropped,
             "step_downs": counters.step_downs,
             "faults": len(counters.faults),
-            "bad_frames": self._bad_frames,
+            "bad_frames": self._frames.bad,
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
         }
@@ -132,24 +135,16 @@ class Processor:
     # --- batches -----------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        since_pause = 0
-        while True:
-            frame = self._pull.recv()
+        while (frames := self._frames.read()) is not None:
             try:
-                message = decode(frame, Batch, Close)
+                message = decode(frames[-1], Batch, Close)
             except DecodeError as error:
-                self._bad_frames += 1
-                if self._bad_frames.bit_count() == 1:  # the 1st, 2nd, 4th, 8th...
-                    log.warning("bad frame on the batch socket (%d so far): %s", self._bad_frames, error)
+                self._frames.refuse(error)
                 continue
             if isinstance(message, Close):
                 self._close_lanes(message)
             else:
                 self._offer(message)
-            since_pause += 1
-            if since_pause >= BURST:
-                since_pause = 0
-                gevent.sleep(0)
 
     def _offer(self, batch: Batch) -> None:
         at_once: list[Applied] = []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 JobId = object
-"""Opaque, hashable; only the spool that made it can read it."""
+"""Opaque, hashable; only the spool object that made it can read it. Not for the wire, nor for a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,25 @@ class Spool(Protocol):
         """Store a job; it becomes claimable after `delay_s`. Raises SpoolRefused or SpoolUnknown."""
 
     def done(self, ids: Sequence[JobId]) -> list[bool]:
-        """Delete jobs, each from every copy. Never raises for a job that is gone already.
+        """Delete jobs, each from every copy, durably. Never raises: a job that is gone already, or that
+        can't be deleted now, is False; the latter is claimable again in time.
 
         True for a job that this call deleted from every copy it was put on, before anybody could
         have claimed it there; False whenever that isn't certain.
         """
 
     def claim(self, limit: int) -> list[Claimed]:
-        """Up to `limit` jobs whose time has come, without waiting for any."""
+        """Up to `limit` jobs whose time has come, without waiting for any; none when the spool can't be asked.
+
+        After a put of unknown outcome and a disk's error a body may be cut or zeroed: bury what can't
+        be decoded.
+        """
 
     def bury(self, id: JobId) -> None:
-        """Set a claimed job aside: kept, never given out again, counted in the stats."""
+        """Set a claimed job aside: kept, never given out again, counted in the stats.
+
+        Raises SpoolRefused or SpoolUnknown; the job is then given out again after its claim's time.
+        """
 
     def check(self) -> None:
         """Raise SpoolRefused with the reason when a put can't succeed now; cheap enough for /health."""

@@ -94,11 +94,11 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def replay(*arguments: str | Path, input: bytes | None = None) -> tuple[int, dict[str, Any], str]:
+def replay(*arguments: str | Path, stdin: bytes | None = None) -> tuple[int, dict[str, Any], str]:
     """Exit status, the JSON it printed, and stderr."""
     answer = subprocess.run(
         [sys.executable, "-m", "hitmesh", "replay", *map(str, arguments), "--json"],
-        input=input,
+        input=stdin,
         capture_output=True,
         timeout=60,
         check=False,
@@ -165,7 +165,7 @@ def test_a_connection_that_ends_between_two_hits_costs_none(target: Callable[...
 
 def test_a_log_comes_from_standard_input(target: Callable[..., Target], log: Path) -> None:
     one = target()
-    status, report, _ = replay("-", "--to", one.url, input=log.read_bytes() + b"\nno request\n")
+    status, report, _ = replay("-", "--to", one.url, stdin=log.read_bytes() + b"\nno request\n")
     assert (status, numbers(report)) == (0, (20, 20, 0, 0, 0, 1))
 
 

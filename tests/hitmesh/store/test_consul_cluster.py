@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from hitmesh.store import Done, Refused, Row, StoredHead, TotalsStore, Unknown, 
 from hitmesh.store.open import open_store
 from tests.services import wait_for
 from tests.services.consul import ConsulCluster
+from tests.services.faulty_proxy import Fault, FaultyProxy, writes
 
 LOAD_S = 8.0  # of which two before the leader is killed; an election takes one to three
 PARTITIONS = 2
@@ -29,9 +31,22 @@ def cluster(tmp_path: Path) -> Iterator[ConsulCluster]:
     made.stop()
 
 
-def open_totals(cluster: ConsulCluster, prefix: str) -> TotalsStore:
-    """A store with all three hosts."""
-    config = Config(name="dc", nodes={"n": Node(address="127.0.0.1")}, stores=Stores(totals=cluster.url(prefix)))
+@pytest.fixture
+def lossy(cluster: ConsulCluster) -> Iterator[list[FaultyProxy]]:
+    """A proxy to each server. Some writes are carried out and their answers lost, as when a leader
+    dies between the two, which a killed one does too seldom to be a test."""
+    numbers = itertools.count(1)
+    made = [FaultyProxy(cluster.http(number)) for number in range(3)]
+    for proxy in made:
+        proxy.inject(Fault(cut=True, forward=True, when=lambda request: writes(request) and next(numbers) % 25 == 0))
+    yield made
+    for proxy in made:
+        proxy.close()
+
+
+def open_totals(url: str) -> TotalsStore:
+    """The store that `url` names."""
+    config = Config(name="dc", nodes={"n": Node(address="127.0.0.1")}, stores=Stores(totals=url))
     return open_store(config, Path())
 
 
@@ -79,11 +94,14 @@ class Committer(threading.Thread):
                 time.sleep(0.02)
 
 
-def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(cluster: ConsulCluster, prefix: str) -> None:
-    store = open_totals(cluster, prefix)
+def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(
+    cluster: ConsulCluster, lossy: list[FaultyProxy], prefix: str
+) -> None:
+    hosts = ",".join(f"127.0.0.1:{proxy.port}" for proxy in lossy)
+    store = open_totals(cluster.url(prefix))
     until = time.monotonic() + LOAD_S
     committers = [
-        Committer(open_totals(cluster, prefix), partition, f"p{partition}{name}-", until)
+        Committer(open_totals(f"consul://{hosts}/{prefix}"), partition, f"p{partition}{name}-", until)
         for partition in range(PARTITIONS)
         for name in "ab"
     ]
@@ -106,13 +124,13 @@ def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(cluster: ConsulC
         assert {mark for c in mine for _, mark in c.done} - set(marks) == set()
         assert {mark for c in mine for mark in c.refused} & set(marks) == set()
         assert [row.count for row in rows] == [len(marks)]
+        assert {mark for c in mine for mark in c.unknown} & set(marks), "no write was applied and unknown"
         assert any(at > killed for c in mine for at, _ in c.done), "nothing was committed after the election"
     assert any(c.refused for c in committers), "nothing was ever refused: the test shows less than it says"
-    assert any(c.unknown for c in committers), "nothing was ever unknown: the test shows less than it says"
 
 
 def test_without_a_quorum_nothing_is_read_and_nothing_is_refused(cluster: ConsulCluster, prefix: str) -> None:
-    store = open_totals(cluster, prefix)
+    store = open_totals(cluster.url(prefix))
     (first,) = store.write([Write(1, 0, b"head", [Row("a/b", "dc", 5, 1)])])
     assert isinstance(first, Done)
     left = cluster.leader()
