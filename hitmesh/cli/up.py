@@ -108,6 +108,7 @@ def up(
         return
     except BaseException:
         _stop(supervisor, state_dir)
+        process.wait()
         raise
     # Stopped by somebody else, such as `hitmesh down`.
     print(f"the mesh in {state_dir} was stopped", file=sys.stderr)

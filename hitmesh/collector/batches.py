@@ -100,14 +100,15 @@ class Batches:
                 parts.append(Part(partition, seq, next(iter(lane.flights)), {page: counts[page] for page in chunk}))
         return make(Job, self.worker, now_ms, tuple(parts))
 
-    def spooled(self, job: Job, id: JobId, now_s: float) -> Flight:
+    def spooled(self, job: Job, id: JobId, now_s: float, *, only_once: bool = True) -> Flight:
         """The spool has the job: its hits may be answered and its parts sent.
 
-        Past the memory's limit the flight has no open parts: somebody with room claims the job.
+        `only_once` False: an earlier put of it had no clear answer, so it may be there twice. Past the memory's limit the flight has no open parts: somebody with room claims the job.
         """
         flight = self._flight(job, id, now_s, claimed=False)
         self._flights[id] = flight
         self.accepted += flight.hits
+        self._clean = self._clean and only_once
         for part in job.parts:
             self._lanes[job.worker, part.partition].flights[part.seq] = flight
         if self._size_bytes > self._limit_bytes:

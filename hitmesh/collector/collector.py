@@ -39,6 +39,8 @@ from hitmesh.store import TotalsStore
 log = logging.getLogger(__name__)
 
 MAX_FORMING: Final = 64  # closed batches that wait for their put; past it the spool is too slow to accept more
+PUT_RETRY_S: Final = 5.0  # for a put without a clear answer; a supervisor restarts a spool server within two
+PUT_RETRY_PAUSE_S: Final = 0.1
 SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's limit
 TICK_S: Final = 0.1  # how often overdue flights are looked for
 MAX_RESENT: Final = 500  # flights sent again in one tick
@@ -229,14 +231,29 @@ class Collector:
     def _put(self, forming: Forming) -> None:
         batches = self._batches
         job = batches.form(forming.counts, int(time.time() * 1000))
-        try:
-            id = self._spool.put(encode(job), self._config.timing.retry_delay_s)
-        except (SpoolRefused, SpoolUnknown) as error:
-            batches.refused(job, unknown=isinstance(error, SpoolUnknown))
-            forming.release(error)
-            return
+        body = encode(job)
+        unknown: SpoolUnknown | None = None
+        retry_until_s = time.monotonic() + PUT_RETRY_S
+        while True:
+            try:
+                id = self._spool.put(body, self._config.timing.retry_delay_s)
+                break
+            except SpoolUnknown as error:
+                unknown = error
+            except SpoolRefused as error:
+                if unknown is None:
+                    batches.refused(job, unknown=False)
+                    forming.release(error)
+                    return
+            # It may be there already: putting the same job again is harmless, lanes see to that,
+            # and better than to answer hits that may be counted with an error.
+            if time.monotonic() > retry_until_s:
+                batches.refused(job, unknown=True)
+                forming.release(unknown)
+                return
+            gevent.sleep(PUT_RETRY_PAUSE_S)
         now_s = time.monotonic()
-        flight = batches.spooled(job, id, now_s)
+        flight = batches.spooled(job, id, now_s, only_once=unknown is None)
         for part in flight.open_parts():
             self._known.added(part)
         forming.release()

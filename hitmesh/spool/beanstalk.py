@@ -129,29 +129,34 @@ class BeanstalkSpool:
         with self._puts.turn:
             client = self._connect(self._puts, "put")
             self._require_log(client, "put")
+            job = _Id(self._insert(client, body, delay), client.instance, hash(body), put_at, delay)
             try:
-                number = self._ask(self._puts, lambda: client.put(body, delay=delay, ttr=self._ttr_s))
-                job = _Id(number, client.instance, hash(body), put_at, delay)
-                logged = self._ask(self._puts, lambda: client.is_logged(number))
-            except greenstalk.JobTooBigError as error:
-                hint = f"start it with -z {MIN_JOB_BYTES}"
-                raise self._refused("put", f"a job of {len(body)} bytes is too big for it", hint) from error
-            except (greenstalk.OutOfMemoryError, greenstalk.DrainingError) as error:
-                full = isinstance(error, greenstalk.OutOfMemoryError)
-                self._refuse_reason = _NO_ROOM if full else _DRAINS
-                self._refuse_until = time.monotonic() + RETRY_PAUSE_S
-                raise self._refused("put", *self._refuse_reason) from error
-            except (greenstalk.BuriedError, greenstalk.InternalError) as error:
-                self._lost(client.instance)
-                raise self._unknown("put", "it couldn't write its log", _NEEDS_RESTART) from error
+                logged = self._ask(self._puts, lambda: client.is_logged(job.number))
             except greenstalk.NotFoundError:
-                return job  # INSERTED, and claimed and done by somebody before the proof: it was counted
+                return job  # claimed and done by somebody before the proof: it was counted
             except (OSError, greenstalk.Error) as error:
-                raise self._unknown("put", f"no clear answer: {error!r}") from error
+                raise self._unknown("put", f"it is there, perhaps not on disk: {error!r}") from error
             if logged:
                 return job
             self._lost(client.instance)
             raise self._taken_back(client, job)
+
+    def _insert(self, client: _Client, body: bytes, delay: int) -> int:
+        """The number of the job that the server says it has taken. Raises SpoolRefused or SpoolUnknown."""
+        try:
+            return self._ask(self._puts, lambda: client.put(body, delay=delay, ttr=self._ttr_s))
+        except greenstalk.JobTooBigError as error:
+            hint = f"start it with -z {MIN_JOB_BYTES}"
+            raise self._refused("put", f"a job of {len(body)} bytes is too big for it", hint) from error
+        except (greenstalk.OutOfMemoryError, greenstalk.DrainingError) as error:
+            self._refuse_reason = _NO_ROOM if isinstance(error, greenstalk.OutOfMemoryError) else _DRAINS
+            self._refuse_until = time.monotonic() + RETRY_PAUSE_S
+            raise self._refused("put", *self._refuse_reason) from error
+        except (greenstalk.BuriedError, greenstalk.InternalError) as error:
+            self._lost(client.instance)
+            raise self._unknown("put", "it couldn't write its log", _NEEDS_RESTART) from error
+        except (OSError, greenstalk.Error) as error:
+            raise self._unknown("put", f"no clear answer: {error!r}") from error
 
     def done(self, ids: Sequence[JobId]) -> list[bool]:
         """Delete jobs, each with a sync of the server's; see Spool.done.

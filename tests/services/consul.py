@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +12,26 @@ from pathlib import Path
 from hitmesh.store.consul_agent import HOST, AgentPorts, agent_command, agent_config
 from tests.services import Server, require, wait_for
 
+LOWEST_PORT = 15_000  # above what people choose for servers of their own
 ELECTION_S = 20.0  # a cluster is up in 2 to 4 s; a busy machine gets more
 
 
 def free_agent_ports() -> AgentPorts:
-    """Four ports that are free for TCP and UDP; held together, so that they differ."""
+    """Four ports that are free for TCP and UDP; held together, so that they differ.
+
+    Below the range from which the kernel takes the ports of outgoing connections: a server that is
+    down for a while, or that Consul starts late, would find its port taken by one of those.
+    """
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     held: list[socket.socket] = []
     found: list[int] = []
     try:
         while len(found) < 4:
+            port = random.randrange(LOWEST_PORT, first_outgoing)
             tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
             held += [tcp, udp]
-            tcp.bind((HOST, 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind((HOST, port))
                 udp.bind((HOST, port))
             except OSError:
                 continue

@@ -98,7 +98,8 @@ def meshes(state_dir: Path, **instances: int) -> Iterator[Mesh]:
     text = DEV.read_text()
     for role, count in instances.items():
         text = text.replace(f"{role} = 2", f"{role} = {count}", 1)
-    config = state_dir.parent / f"{state_dir.name[:20]}.toml"
+    state_dir.parent.mkdir(parents=True, exist_ok=True)
+    config = state_dir.parent / "template.toml"
     config.write_text(text)
     mesh = Mesh(state_dir, free_base_port(), config)
     try:
@@ -200,7 +201,7 @@ def test_a_killed_role_comes_back(mesh: Mesh) -> None:
 
     def back() -> bool:
         found = mesh.status()["us-west-processor-1"]
-        return found["state"] == "up" and found["pid"] != pid
+        return bool(found["state"] == "up" and found["pid"] != pid)
 
     wait_for(back, within_s=30, what="another processor-1")
 
@@ -210,7 +211,8 @@ def test_an_instance_started_by_hand_appears(mesh: Mesh) -> None:
     command = mesh.command("processor", "--config", str(config), "--name", "processor-9")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            found = wait_for(lambda: mesh.status().get("eu-west-processor-9"), within_s=30, what="processor-9")
+            wait_for(lambda: "eu-west-processor-9" in mesh.status(), within_s=30, what="processor-9")
+            found = mesh.status()["eu-west-processor-9"]
             assert (found["pid"], found["state"], found["supervisor_pid"]) == (process.pid, "up", None)
         finally:
             process.terminate()
@@ -316,8 +318,7 @@ def test_a_role_that_does_not_get_ready_is_named_with_its_log(
     small: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(readiness, "READY_S", 6.0)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's handlers are pytest's
     small.config.write_text(small.config.read_text().replace("sqlite:///spool.db", "sqlite:////proc/nowhere/spool.db"))
     assert run([*small.up_arguments("one"), "-d", "--state-dir", str(small.state_dir)]) == 1
     shown = capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""Reading a socket fairly, and closing it under its reader; on real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import gevent
+import pytest
+import zmq.green
+
+from hitmesh.mesh.sockets import COMPLAINT_S, FAIR_MESSAGES, Context, FrameReader, Socket, open_socket
+
+Ends = tuple[Socket, Socket]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    """A PUSH and a PULL, connected to each other."""
+    context: Context = zmq.green.Context()
+    sender, receiver = (open_socket(context, kind, heartbeat_s=1.0, receive_bytes=100) for kind in (zmq.PUSH, zmq.PULL))
+    receiver.bind("inproc://ends")
+    sender.connect("inproc://ends")
+    yield sender, receiver
+    context.destroy(linger=0)
+
+
+def reader_of(receiver: Socket) -> FrameReader:
+    return FrameReader(receiver, "inproc://ends", clock=time.monotonic, rest=partial(gevent.sleep, 0))
+
+
+def test_a_reader_with_messages_at_hand_lets_others_have_their_turn(ends: Ends) -> None:
+    sender, receiver = ends
+    count = FAIR_MESSAGES * 10
+    for _ in range(count):
+        sender.send(b"x")
+    turns = []
+
+    def other() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0)
+
+    greenlet = gevent.spawn(other)
+    reader = reader_of(receiver)
+    for _ in range(count):
+        assert reader.read() == [b"x"]
+    greenlet.kill()
+    assert len(turns) >= 9
+
+
+def test_a_reader_whose_socket_is_closed_is_told(ends: Ends) -> None:
+    _, receiver = ends
+    reading = gevent.spawn(reader_of(receiver).read)
+    gevent.sleep(0.01)
+    receiver.close(linger=0)
+    assert reading.get(timeout=5) is None
+
+
+def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    reader = FrameReader(ends[1], "tcp://x:1", clock=lambda: now, rest=lambda: None)
+    for _ in range(50):
+        reader.refuse("no message")
+    now = COMPLAINT_S
+    reader.refuse("still none")
+    assert reader.bad == 51
+    assert [record.getMessage() for record in caplog.records] == [
+        "tcp://x:1: bad message (1 so far): no message",
+        "tcp://x:1: bad message (51 so far): still none",
+    ]
