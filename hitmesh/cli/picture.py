@@ -68,7 +68,7 @@ def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms
 
 
 def missing(config: Config, answer: Answer | None) -> list[str]:
-    """What a datacenter lacks until it is ready: instances by name, then partitions."""
+    """What a datacenter lacks until it is ready: instances by name, then partitions without an owner."""
     lacking = [
         placement.name
         for role in ROLES
@@ -77,7 +77,7 @@ def missing(config: Config, answer: Answer | None) -> list[str]:
     ]
     owned = {partition for seen in alive(answer, "processor") for partition in seen.instance.owns}
     count = len(set(range(config.partitions)) - owned)
-    return [*lacking, f"owners of {count} partitions"] if count else lacking
+    return [*lacking, f"{count} of {config.partitions} partitions"] if count else lacking
 
 
 def table(shown: Sequence[Shown]) -> str:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hitmesh.cli import endpoints, picture
+from hitmesh.cli import picture
+from hitmesh.cli.sending import explanation
 from hitmesh.cli.supervision import Supervised, Supervisor
 from hitmesh.config import Config
 from hitmesh.errors import CommandError
@@ -24,6 +25,7 @@ READY_S = 60.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 
 POLL_S = 0.1
 SOCKET_POLL_S = 0.02
 HEALTH_TIMEOUT_S = 1.0
+MAX_REASON_BYTES = 1000  # of what /health says
 PROGRESS_S = 1.0  # between two lines of progress, where it can't be shown in place
 TAIL_LINES = 12  # of a log, when a role doesn't become ready
 
@@ -60,26 +62,29 @@ def wait_until_ready(
 
 
 def _lacking(configs: Sequence[Config]) -> dict[str, list[str]]:
-    """What isn't ready yet, by datacenter."""
+    """What isn't ready yet, by datacenter: instances by name, perhaps with a reason, then partitions."""
     found = {}
     for config in configs:
         lacking = picture.missing(config, picture.ask(config))
         if not lacking:
-            urls = endpoints.by_role(config)["collector"]
-            lacking = [f"{url}/health" for url in urls if not _is_healthy(url)]
+            reasons = {each.name: _unhealthy(f"{each.address}:{each.port}") for each in config.instances("collector")}
+            lacking = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
         if lacking:
             found[config.name] = lacking
     return found
 
 
-def _is_healthy(url: str) -> bool:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=HEALTH_TIMEOUT_S)
+def _unhealthy(address: str) -> str:
+    """Why a collector can't take a hit; empty when it can."""
+    connection = http.client.HTTPConnection(address, timeout=HEALTH_TIMEOUT_S)
     with contextlib.closing(connection):
         try:
             connection.request("GET", "/health")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
+            answer = connection.getresponse()
+            body = answer.read(MAX_REASON_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            return f"/health: {error}"
+    return "" if answer.status == http.client.OK else f"/health: {answer.status}: {explanation(body)}"
 
 
 def _text(lacking: dict[str, list[str]]) -> str:
@@ -88,9 +93,8 @@ def _text(lacking: dict[str, list[str]]) -> str:
 
 def _show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:
     """The last lines of the logs of what isn't ready, on stderr."""
-    ready = {"RUNNING"}
     for each in programs:
-        if each.name in lacking.get(each.dc, ()) or each.state not in ready:
+        if each.name in {name.split()[0] for name in lacking.get(each.dc, ())} or each.state != "RUNNING":
             why = f" ({each.why})" if each.why else ""
             print(f"--- {each.full_name}: {each.state.lower()}{why}", file=sys.stderr)
             for line in _tail(state_dir / "log" / f"{each.full_name}.log"):

@@ -108,7 +108,7 @@ class Sender:
             self.outcome.accepted += 1
             return
         self.outcome.refused += 1
-        self._because(f"{status} from {connection}: {_explanation(body)}")
+        self._because(f"{status} from {connection}: {explanation(body)}")
 
     def _unanswered(self, reason: str) -> None:
         self.outcome.unanswered += 1
@@ -177,7 +177,7 @@ def _target(url: str) -> tuple[str, int, str]:
     return parts.hostname, port, parts.path.rstrip("/")
 
 
-def _explanation(body: bytes) -> str:
+def explanation(body: bytes) -> str:
     """The words of an error's JSON, or the start of whatever came."""
     try:
         answer = json.loads(body)

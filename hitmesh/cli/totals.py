@@ -33,11 +33,8 @@ def total(page: str, state_dir: Path, as_json: bool) -> None:
       hitmesh total example.com/front
     """
     page = check_page(trim(page))
-    entry = _entry(page, read_all(state_dir).get(page, {}))
-    if as_json:
-        print(json.dumps(entry))
-    else:
-        print(_line(entry))
+    found = entry(page, read_all(state_dir).get(page, {}))
+    print(json.dumps(found) if as_json else line(found))
 
 
 @click.command(short_help="Show the pages with the highest totals.")
@@ -54,12 +51,12 @@ def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
     """
     totals = {page: dcs for page, dcs in read_all(state_dir).items() if page.startswith(prefix)}
     first = heapq.nsmallest(count, totals, key=lambda page: (-sum(totals[page].values()), page))
-    entries = [_entry(page, totals[page]) for page in first]
+    entries = [entry(page, totals[page]) for page in first]
     if as_json:
         print(json.dumps(entries, indent=2, ensure_ascii=False))
     else:
-        for entry in entries:
-            print(_line(entry))
+        for each in entries:
+            print(line(each))
 
 
 def read_all(state_dir: Path) -> Totals:
@@ -85,11 +82,13 @@ def _read(config: Config, state_dir: Path) -> Totals:
         store.close()
 
 
-def _entry(page: str, dcs: Mapping[str, int]) -> dict[str, object]:
+def entry(page: str, dcs: Mapping[str, int]) -> dict[str, object]:
+    """A page's total as JSON has it."""
     return {"page": page, "total": sum(dcs.values()), "dcs": {dc: {"count": count} for dc, count in dcs.items()}}
 
 
-def _line(entry: Mapping[str, object]) -> str:
+def line(entry: Mapping[str, object]) -> str:
+    """A page's total for people."""
     dcs = entry["dcs"]
     assert isinstance(dcs, dict)
     parts = ", ".join(f"{dc} {each['count']}" for dc, each in dcs.items())

@@ -22,6 +22,7 @@ import click
 
 from hitmesh import config as settings
 from hitmesh.cli import check_config, endpoints, folder
+from hitmesh.cli.demo import demonstrate
 from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
 from hitmesh.cli.options import STATE_DIR, state_dir_option
@@ -54,6 +55,7 @@ OPEN_FILES = 65_536  # for a collector's 10,000 connections, and what the rest n
 )
 @click.option("--consul", is_flag=True, help="Totals in a Consul server per datacenter, joined over WAN.")
 @click.option("--beanstalkd", is_flag=True, help="Spools in a pair of beanstalkd per datacenter.")
+@click.option("--demo", is_flag=True, help="Once ready, count a few hits and show their totals.")
 @click.option("-d", "--detach", is_flag=True, help="Return when every role is ready.")
 def up(
     config_path: Path | None,
@@ -62,6 +64,7 @@ def up(
     base_port: int,
     consul: bool,
     beanstalkd: bool,
+    demo: bool,
     detach: bool,
 ) -> None:
     r"""Run a whole mesh on this machine under supervisord.
@@ -99,6 +102,8 @@ def up(
     try:
         wait_until_ready(layout.datacenters, supervisor, process, state_dir)
         _announce(layout, state_dir, time.monotonic() - began, detach=detach)
+        if demo:
+            print("\n".join(["totals of a few hits:", *demonstrate(layout.datacenters, state_dir)]), flush=True)
         if detach:
             return
         process.wait()

@@ -419,7 +419,9 @@ class Partition:
             return Offered.DUPLICATE, None
         if self._waiting or not self._has_room(part):
             size = _size(part)
-            if len(self._waiting) >= MAX_WAITING_PARTS or self._waiting_bytes + size > MAX_WAITING_BYTES:
+            is_full = len(self._waiting) >= MAX_WAITING_PARTS or self._waiting_bytes + size > MAX_WAITING_BYTES
+            # A part too large for any commit comes from no collector of ours, and would wait for ever.
+            if is_full or _page_bytes(part) > MAX_COMMIT_BYTES:
                 self.counters.dropped += 1
                 return Offered.DROPPED, None
             self._waiting.append((worker, reply_to, part))
@@ -429,7 +431,7 @@ class Partition:
 
     def _has_room(self, part: Part) -> bool:
         rows = len(self._dirty) + len(part.counts)
-        return rows <= MAX_COMMIT_ROWS and self._dirty_bytes + _size(part) <= MAX_COMMIT_BYTES
+        return rows <= MAX_COMMIT_ROWS and self._dirty_bytes + _page_bytes(part) <= MAX_COMMIT_BYTES
 
     def _stage(self, worker: str, reply_to: str, part: Part) -> bool:
         marks = self._marks.get(worker)
@@ -496,5 +498,10 @@ class Partition:
         return [self._redo[i] for i in range(min(self._max_rows, len(self._redo)))]
 
 
+def _page_bytes(part: Part) -> int:
+    return sum(len(page.encode()) for page in part.counts)
+
+
 def _size(part: Part) -> int:
+    """Memory that a waiting part holds, roughly."""
     return sum(len(page) for page in part.counts) * 2 + 16 * len(part.counts)

@@ -22,15 +22,15 @@ COUNTS = {
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """Two datacenters; the first also holds old rows of the second, which only the second may answer for."""
+    """Two datacenters; each also holds an old row of the other, which only the other may answer for."""
     for index, (dc, counts) in enumerate(COUNTS.items()):
         text = DEV.read_text().replace('"dev"', f'"{dc}"').replace("80", f"8{index}")
         (tmp_path / dc).mkdir()
         (tmp_path / dc / "hitmesh.toml").write_text(text)
         store = SqliteTotals(tmp_path / dc / "totals.db")
         rows = [Row(page, dc, count, 1) for page, count in counts.items()]
-        if dc == "eu-west":
-            rows.append(Row("a.example/x", "us-west", 2, 1))
+        other = "us-west" if dc == "eu-west" else "eu-west"
+        rows.append(Row("a.example/x", other, 2, 1))
         by_partition: dict[int, list[Row]] = {}
         for row in rows:
             by_partition.setdefault(partition_of(row.page, 32), []).append(row)

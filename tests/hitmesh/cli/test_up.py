@@ -264,6 +264,12 @@ def test_totals_survive_down_and_up(small: Mesh) -> None:
     assert hit(small.collectors("one")[0], "kept.example/x")["total"] == 2
 
 
+def test_a_demonstration_counts_a_few_hits_and_shows_their_totals(small: Mesh) -> None:
+    shown = small.up("one", "--demo").splitlines()
+    totals = [line.split() for line in shown[shown.index("totals of a few hits:") + 1 :]]
+    assert totals == [["3", "example.com/front", "(one", "3)"], ["1", "example.com/about", "(one", "1)"]]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_a_signal_stops_all_of_it(small: Mesh, number: signal.Signals) -> None:
     command = small.command(*small.up_arguments("one"))
@@ -317,13 +323,13 @@ def test_a_deep_state_folder_works(tmp_path: Path) -> None:
 def test_a_role_that_does_not_get_ready_is_named_with_its_log(
     small: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(readiness, "READY_S", 6.0)
+    monkeypatch.setattr(readiness, "READY_S", 8.0)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's handlers are pytest's
     small.config.write_text(small.config.read_text().replace("sqlite:///spool.db", "sqlite:////proc/nowhere/spool.db"))
     assert run([*small.up_arguments("one"), "-d", "--state-dir", str(small.state_dir)]) == 1
     shown = capsys.readouterr().err
-    assert "--- one-collector-1: " in shown or "/health" in shown
-    assert "hitmesh: not ready after 6 s: one: " in shown
+    assert "--- one-collector-1: running\n" in shown
+    assert "hitmesh: not ready after 8 s: one: collector-1 (/health: 503: " in shown
     assert small.processes() == []
 
 
