@@ -127,6 +127,9 @@ class Batches:
 
     def claimed(self, job: Job, id: JobId, now_s: float) -> Flight:
         """A job that the spool gave out: resend it unchanged."""
+        before = self._claims.pop(id, None)  # given out again just before the claim expired here
+        if before is not None:
+            self._release(before)
         flight = self._flight(job, id, now_s, claimed=True)
         self._claims[id] = flight
         if job.worker == self.worker:

@@ -337,7 +337,7 @@ class Collector:
     def _settle(self, worker: str, applied: Applied) -> None:
         settled = self._batches.settle(worker, applied)
         for part in settled.parts:
-            self._known.settled(part, applied.totals)
+            self._known.settled(part, applied)
         if worker == self.id:
             self._known.told(applied, time.monotonic())
         if settled.done:

@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hitmesh.protocol.messages import Applied, Part
@@ -24,6 +23,7 @@ class _Page:
 
     counts: dict[str, int] = field(default_factory=dict)  # datacenter -> committed count
     as_of: tuple[int, int] = (-1, -1)  # epoch and commit of `counts`; (-1, -1): never read
+    settled: tuple[int, int] = (-1, -1)  # as of which own hits are settled: older counts may lack them
     told_s: float = 0.0  # when that was told
     is_stale: bool = True  # it must be read again before it counts as fresh
     pending: int = 0
@@ -74,14 +74,15 @@ class Known:
         for page, count in part.counts.items():
             self._entry(page).pending += count
 
-    def settled(self, part: Part, totals: Mapping[str, Mapping[str, int]]) -> None:
-        """A part that is committed; of its pages that `totals` doesn't name the count is moved over."""
+    def settled(self, part: Part, applied: Applied) -> None:
+        """A part that `applied` covers; of its pages that have no totals there the count is moved over."""
         for page, count in part.counts.items():
             entry = self._pages.get(page)
             if entry is None:
                 continue
             entry.pending -= count
-            if page not in totals and entry.as_of != (-1, -1):
+            entry.settled = max(entry.settled, (applied.epoch, applied.commit))
+            if page not in applied.totals and entry.as_of != (-1, -1):
                 entry.counts = {**entry.counts, self._dc: entry.counts.get(self._dc, 0) + count}
                 entry.is_stale = True
 
@@ -93,7 +94,7 @@ class Known:
         as_of = (applied.epoch, applied.commit)
         for page, counts in applied.totals.items():
             entry = self._entry(page)
-            if as_of >= entry.as_of:
+            if as_of >= max(entry.as_of, entry.settled):
                 entry.counts, entry.as_of, entry.told_s, entry.is_stale = counts, as_of, now_s, False
 
     def answer(self, page: str, now_s: float) -> Total:

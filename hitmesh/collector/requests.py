@@ -21,6 +21,11 @@ DEFAULT_LIMIT: Final = 100
 
 NDJSON: Final = "application/x-ndjson"
 MSGPACK: Final = "application/msgpack"
+SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_LINE_FORM: Final = f'a line is {{"page": "site/path", "count": 3}}, count from 1 to {MAX_HITS} or left out'
+_MAP_FORM: Final = f"a batch is one msgpack map of page to count, each from 1 to {MAX_HITS}"
 
 
 class RequestError(HitmeshError):
@@ -65,9 +70,11 @@ def batch_of(content_type: str | None, body: bytes, *, max_pages: int) -> dict[s
         return _ndjson(body, max_pages)
     if kind == MSGPACK:
         return _msgpack(body, max_pages)
-    raise RequestError(
-        415, "Unsupported content type", f"a batch is {NDJSON} or {MSGPACK}, not {content_type or 'nothing'!r}"
-    )
+    raise RequestError(415, "Unsupported content type", f"a batch is {NDJSON} or {MSGPACK}, {_given(content_type)}")
+
+
+def _given(content_type: str | None) -> str:
+    return f"not {content_type[:SHOWN_CHARS]!r}" if content_type else "and its Content-Type says which"
 
 
 def _ndjson(body: bytes, max_pages: int) -> dict[str, int]:
@@ -82,10 +89,18 @@ def _ndjson(body: bytes, max_pages: int) -> dict[str, int]:
         try:
             hit = _line.decode(line)
         except (ValueError, RecursionError) as error:
-            raise RequestError(400, "Bad batch", f"line {number}: {error}") from error
+            raise RequestError(400, "Bad batch", f"line {number}: {_wrong_line(line, error)}") from error
         page = _checked(hit.page, f"line {number}: ")
         counts[page] = counts.get(page, 0) + hit.count
     return _not_empty(counts)
+
+
+def _wrong_line(line: bytes, error: Exception) -> str:
+    if line.startswith(_BYTE_ORDER_MARK):
+        return "it begins with a byte order mark; send UTF-8 without one"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not valid UTF-8"
+    return f"{error}; {_LINE_FORM}"
 
 
 def _msgpack(body: bytes, max_pages: int) -> dict[str, int]:
@@ -95,12 +110,13 @@ def _msgpack(body: bytes, max_pages: int) -> dict[str, int]:
     try:
         given = _map.decode(body)
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "Bad batch", f"not one msgpack map of page to count: {error}") from error
+        what = "a page is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise RequestError(400, "Bad batch", f"{what}; {_MAP_FORM}") from error
     if len(given) != size:
         raise RequestError(400, "Bad batch", "a page stands twice in the map")
     counts: dict[str, int] = {}
     for name, count in given.items():
-        page = _checked(name, f"page {name[:100]!r}: ")
+        page = _checked(name, f"page {name[:SHOWN_CHARS]!r}: ")
         counts[page] = counts.get(page, 0) + count
     return _not_empty(counts)
 
@@ -112,7 +128,7 @@ def _map_size(body: bytes) -> int:
         return first - 0x80
     width = {0xDE: 2, 0xDF: 4}.get(first)
     if width is None or len(body) < 1 + width:
-        raise RequestError(400, "Bad batch", "not one msgpack map of page to count")
+        raise RequestError(400, "Bad batch", _MAP_FORM)
     return int.from_bytes(body[1 : 1 + width], "big")
 
 
@@ -139,19 +155,20 @@ _DIGITS = re.compile(r"[0-9]{1,6}")
 
 
 def list_query(params: dict[str, Any]) -> ListQuery:
-    """The query of GET /totals: prefix, limit, after, sort."""
+    """The query of GET /totals: prefix, limit, after, sort; an empty one is as good as none."""
     known = ("prefix", "limit", "after", "sort")
     for name, value in params.items():
         if name not in known:
-            raise RequestError(400, "Bad query", f"{name!r} is not a parameter; known are {', '.join(known)}")
+            shown = name[:SHOWN_CHARS]
+            raise RequestError(400, "Bad query", f"{shown!r} is not a parameter; known are {', '.join(known)}")
         if not isinstance(value, str):
             raise RequestError(400, "Bad query", f"{name!r} is given twice")
-    limit = params.get("limit", str(DEFAULT_LIMIT))
+    limit = params.get("limit") or str(DEFAULT_LIMIT)
     if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
-        raise RequestError(400, "Bad query", f"limit is a number from 1 to {MAX_LIMIT}, not {limit!r}")
-    sort = params.get("sort", "page")
+        raise RequestError(400, "Bad query", f"limit is a number from 1 to {MAX_LIMIT}, not {limit[:SHOWN_CHARS]!r}")
+    sort = params.get("sort") or "page"
     if sort not in ("page", "top"):
-        raise RequestError(400, "Bad query", f"sort is 'page' or 'top', not {sort!r}")
-    if sort == "top" and "after" in params:
+        raise RequestError(400, "Bad query", f"sort is 'page' or 'top', not {sort[:SHOWN_CHARS]!r}")
+    if sort == "top" and params.get("after"):
         raise RequestError(400, "Bad query", "after goes with sort=page only: the order by total moves")
     return ListQuery(params.get("prefix", ""), int(limit), params.get("after", ""), sort == "top")

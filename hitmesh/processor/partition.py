@@ -45,8 +45,8 @@ from hitmesh.state.lanes import Marks
 from hitmesh.store import Done, Outcome, Row, StoredHead, Unknown, Write
 
 LANE_RETENTION_S: Final = 7 * 24 * 3600  # a spooled job older than this is set aside, never resent
-MAX_COMMIT_ROWS: Final = 2000  # rows of one commit; with their redo well below Consul's 512 KiB value
-MAX_COMMIT_BYTES: Final = 256 * 1024  # of page names in one commit, for the same reason
+MAX_COMMIT_ROWS: Final = 1000  # rows of one commit; their redo takes some 50 bytes each beside the pages
+MAX_COMMIT_BYTES: Final = 192 * 1024  # of page names in one commit: a redo leaves 130 KiB of a head to its lanes
 MAX_WAITING_PARTS: Final = 20_000  # parts beyond the next commit; past it the spool is the memory
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 MAX_CLOSED: Final = 10_000  # workers remembered as closed under this epoch

@@ -75,7 +75,9 @@ class TotalsStore(Protocol):
     max_rows: int
     """Rows that one write can carry beside its head."""
     max_write_bytes: int
-    """Bytes of head, page names and counts that one write can carry."""
+    """Bytes of head, page names and counts that one write with rows can carry."""
+    max_head_bytes: int
+    """Bytes of a head that is written without rows: one with a redo."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out each write, atomically by itself, and say of each what became of it.

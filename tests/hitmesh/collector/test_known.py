@@ -55,7 +55,7 @@ def test_an_ack_counts_no_hit_twice() -> None:
     pages = known()
     pages.told(told({"s/a": {"x": 10}}), 0.0)
     pages.added(part({"s/a": 2}))
-    pages.settled(part({"s/a": 2}), {"s/a": {"x": 12}})
+    pages.settled(part({"s/a": 2}), told({"s/a": {"x": 12}}, commit=2))
     pages.told(told({"s/a": {"x": 12}}, commit=2), 0.0)
     assert pages.answer("s/a", 0.0) == Total(12, {"x": 12}, 0.0)
 
@@ -64,7 +64,7 @@ def test_hits_of_a_part_that_is_settled_without_their_totals_stay_in_the_answer(
     pages = known()
     pages.told(told({"s/a": {"x": 10}}), 0.0)
     pages.added(part({"s/a": 2}))
-    pages.settled(part({"s/a": 2}), {})
+    pages.settled(part({"s/a": 2}), told({}, commit=2))
     assert pages.answer("s/a", 0.0) == Total(12, {"x": 12}, 0.0)
     assert not pages.is_fresh("s/a", 0.0)
 
@@ -74,6 +74,16 @@ def test_an_older_ack_doesn_t_replace_newer_totals() -> None:
     pages.told(told({"s/a": {"x": 12}}, commit=2), 0.0)
     pages.told(told({"s/a": {"x": 10}}, commit=1), 5.0)
     assert pages.answer("s/a", 5.0) == Total(12, {"x": 12}, 5.0)
+
+
+def test_a_slow_read_from_before_one_s_own_hit_was_committed_is_not_believed() -> None:
+    pages = known()
+    pages.added(part({"s/a": 1}))
+    pages.settled(part({"s/a": 1}), told({"s/b": {"x": 4}}, commit=2))  # the read of another page shows it committed
+    pages.told(told({"s/a": {"x": 6}}, commit=1), 0.0)
+    assert pages.answer("s/a", 0.0).total is None
+    pages.told(told({"s/a": {"x": 7}}, commit=2), 0.0)
+    assert pages.answer("s/a", 0.0).total == 7
 
 
 def test_totals_of_a_later_epoch_are_newer_whatever_their_commit() -> None:
@@ -125,7 +135,7 @@ def test_a_page_with_hits_under_way_isn_t_forgotten() -> None:
     for number in range(5):
         pages.told(told({f"s/{number}": {}}), 0.0)
     assert pages.answer("s/a", 0.0).total == 2
-    pages.settled(part({"s/a": 1}), {"s/a": {"x": 2}})
+    pages.settled(part({"s/a": 1}), told({"s/a": {"x": 2}}, commit=2))
     pages.told(told({"s/a": {"x": 2}}, commit=2), 0.0)
     assert pages.answer("s/a", 0.0).total == 2
 
@@ -135,7 +145,7 @@ def test_only_so_many_pages_are_remembered() -> None:
     for number in range(1000):
         page = {f"s/{number}": 1}
         pages.added(part(page))
-        pages.settled(part(page), {})
+        pages.settled(part(page), told({}))
     assert len(pages._pages) == 10
 
 
@@ -167,7 +177,7 @@ class Oracle:
 def test_answers_are_between_what_was_told_and_what_is_true(actions: list[tuple[str, object]]) -> None:
     """Acks of any commit come in any order, with the totals of any of the pages: the oracle knows the truth."""
     pages, oracle, last = known(), Oracle(), dict.fromkeys(PAGES, 0)
-    told_counts = dict.fromkeys(PAGES, 0)
+    told_counts, newest = dict.fromkeys(PAGES, 0), 0
     for action, value in actions:
         if action == "hit":
             assert isinstance(value, dict)
@@ -190,12 +200,14 @@ def test_answers_are_between_what_was_told_and_what_is_true(actions: list[tuple[
             commit = min(value[0], len(oracle.committed) - 1)
             counts, applied = oracle.committed[commit]
             totals = {page: {"x": counts.get(page, 0)} for page in value[1]}
+            ack = told(totals, commit)
             for one in oracle.parts[oracle.told_parts : applied]:
-                pages.settled(one, totals)
+                pages.settled(one, ack)
             oracle.told_parts = max(oracle.told_parts, applied)
-            pages.told(told(totals, commit), 0.0)
-            for page in value[1]:
-                told_counts[page] = max(told_counts[page], counts.get(page, 0))
+            pages.told(ack, 0.0)
+            newest = max(newest, commit)
+            for page in value[1] if commit == newest else ():
+                told_counts[page] = counts.get(page, 0)
         for page in PAGES:
             total = pages.answer(page, 0.0).total
             own = sum(one.counts.get(page, 0) for one in oracle.parts)

@@ -207,7 +207,7 @@ class CountedOnce(RuleBasedStateMachine):
         for applied in message.applied:
             settled = worker.batches.settle(message.worker, applied)
             for part in settled.parts:
-                worker.known.settled(part, applied.totals)
+                worker.known.settled(part, applied)
             if message.worker == worker.name:
                 worker.known.told(applied, 0.0)
             for id in settled.done:
