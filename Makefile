@@ -15,9 +15,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
 	@touch $@
 
-# The hits are counted from the background, so that Ctrl-C reaches the mesh itself, which stops all of it.
 run: venv
-	@$(BIN)/python scripts/count-a-few $(STATE_DIR) & exec $(BIN)/hitmesh up --state-dir $(STATE_DIR) $(UP_ARGS)
+	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
 
 test: check services
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

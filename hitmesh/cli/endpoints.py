@@ -1,4 +1,4 @@
-"""`hitmesh endpoints`: where the roles of a mesh listen, from its configuration."""
+"""`hitmesh endpoints`: where the roles of a mesh listen, from its configuration and its Nexuses."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ from pathlib import Path
 
 import click
 
-from hitmesh.cli import folder
+from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config, nexus_endpoints
+from hitmesh.protocol.messages import Answer
 
 
 @click.command(short_help="Show where the roles of a mesh listen.")
 @state_dir_option
 @json_option
 def endpoints(state_dir: Path, as_json: bool) -> None:
-    r"""Show where the configured instances of a mesh listen, by datacenter and role.
+    r"""Show where the instances of a mesh listen, by datacenter and role.
+
+    The configured ones, whether they run or not, and those that somebody started by hand.
 
     \b
     Example:
       curl -X POST "$(hitmesh endpoints --json | jq -r '.["eu-west"].collector[0]')/hit/example.com/"
     """
-    found = {config.name: by_role(config) for config in folder.datacenters(state_dir)}
+    running = Supervisor(state_dir).running()
+    found = {}
+    for config in folder.datacenters(state_dir):
+        found[config.name] = by_role(config)
+        if config.name in running:
+            _add_living(found[config.name], picture.ask(config))
     print(json.dumps(found, indent=2) if as_json else text(found))
 
 
@@ -34,6 +43,13 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "collector": [f"http://{each.address}:{each.port}" for each in config.instances("collector")],
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
     }
+
+
+def _add_living(roles: dict[str, list[str]], answer: Answer | None) -> None:
+    for seen in picture.alive(answer, "collector"):
+        url = seen.instance.endpoints.get("http")
+        if url and url not in roles["collector"]:
+            roles["collector"].append(url)
 
 
 def text(found: dict[str, dict[str, list[str]]]) -> str:

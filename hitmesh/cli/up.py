@@ -101,12 +101,11 @@ def up(
     process = supervisor.start(sys.executable, _environment())
     try:
         wait_until_ready(layout.datacenters, supervisor, process, state_dir)
-        _announce(layout, state_dir, time.monotonic() - began, detach=detach)
-        if demo:
-            print("\n".join(["totals of a few hits:", *demonstrate(layout.datacenters, state_dir)]), flush=True)
-        if detach:
-            return
-        process.wait()
+        seconds = time.monotonic() - began
+        totals = demonstrate(layout.datacenters, state_dir) if demo else []
+        if not detach:
+            _announce(layout, state_dir, seconds, totals, detach=False)
+            process.wait()
     except KeyboardInterrupt:
         _stop(supervisor, state_dir)
         process.wait()
@@ -115,6 +114,10 @@ def up(
         _stop(supervisor, state_dir)
         process.wait()
         raise
+    if detach:
+        # Out of the way of what stops it: it runs, even if nobody reads this.
+        _announce(layout, state_dir, seconds, totals, detach=True)
+        return
     # Stopped by somebody else, such as `hitmesh down`.
     print(f"the mesh in {state_dir} was stopped", file=sys.stderr)
 
@@ -207,7 +210,7 @@ def _stop(supervisor: Supervisor, state_dir: Path) -> None:
         supervisor.stop(0.0, lambda _: None)
 
 
-def _announce(layout: Layout, state_dir: Path, seconds: float, *, detach: bool) -> None:
+def _announce(layout: Layout, state_dir: Path, seconds: float, totals: Sequence[str], *, detach: bool) -> None:
     names = ", ".join(config.name for config in layout.datacenters)
     print(f"ready in {seconds:.1f} s: {names}, {len(layout.programs)} processes in {state_dir}")
     print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
@@ -215,4 +218,6 @@ def _announce(layout: Layout, state_dir: Path, seconds: float, *, detach: bool) 
     print(f"count a hit:  curl -X POST {first}/hit/example.com/front")
     where = "" if state_dir == STATE_DIR.resolve() else f" --state-dir {state_dir}"
     print(f"stop it:      hitmesh down{where}" if detach else "stop it:      Ctrl-C")
+    if totals:
+        print("\n".join(["totals of a few hits:", *totals]))
     sys.stdout.flush()

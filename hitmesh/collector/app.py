@@ -72,6 +72,8 @@ class TotalOf(_Page):
             raise StoreUnknown("this page's total can't be read now", hint="the totals store doesn't answer")
         self._answer(resp, name, total)
 
+    on_head = on_get
+
 
 class Hits:
     """POST /hits: a batch, all or nothing."""
@@ -117,6 +119,8 @@ class Totals:
         resp.content_type = "application/json"
         resp.cache_control = ("no-store",)
 
+    on_head = on_get
+
 
 class Health:
     """GET /health: 200 when a hit would be accepted now, otherwise 503 and why. Counts nothing."""
@@ -131,6 +135,8 @@ class Health:
         resp.content_type = "application/json"
         resp.cache_control = ("no-store",)
 
+    on_head = on_get
+
 
 def make_app(collector: Collector, limits: Limits) -> falcon.App[Request, Response]:
     """The WSGI app."""
@@ -144,10 +150,25 @@ def make_app(collector: Collector, limits: Limits) -> falcon.App[Request, Respon
     app.add_route("/hits", Hits(collector, limits))
     app.add_route("/totals", Totals(collector))
     app.add_route("/health", Health(collector))
+    app.set_error_serializer(_write_error)
     app.add_error_handler(RequestError, _refuse_request)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, _refuse_for_now)
     return app
+
+
+def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
+    """JSON whatever the client says that it accepts: an empty body would tell it less."""
+    description = error.description
+    if description is None and error.status_code == 404:
+        description = "there is nothing here; see /hit/<page>, /hits, /total/<page>, /totals and /health"
+    elif description is None and error.status_code == 405:
+        description = f"{req.method} is not possible here; what is: {resp.get_header('Allow')}"
+    elif description is None:
+        description = "this is a fault of the server's; its log says more"
+    title = (error.title or "").removeprefix(f"{error.status_code} ")
+    resp.data = _encode({"title": title, "description": description})
+    resp.content_type = "application/json"
 
 
 def _total(page: str, total: Total) -> dict[str, object]:

@@ -7,75 +7,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from hitmesh.protocol.pages import partition_of
 from tests.services import require, wait_for
-
-HITMESH = [sys.executable, "-m", "hitmesh"]
-
-
-class User:
-    """Somebody at a terminal with a mesh in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *words: str, within_s: float = 90) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*HITMESH, *words, "--state-dir", str(self.folder)], capture_output=True, text=True, timeout=within_s
-        )
-
-    def ask(self, *words: str) -> Any:
-        answer = self.run(*words, "--json")
-        assert answer.stdout, answer.stderr
-        return json.loads(answer.stdout)
-
-    def totals(self) -> dict[str, int]:
-        return {entry["page"]: entry["total"] for entry in self.ask("top", "-n", "100000")}
-
-    def pid(self, name: str) -> int:
-        (found,) = [entry["pid"] for entry in self.ask("status") if entry["name"] == name]
-        return int(found)
-
-    def owner_of(self, page: str) -> str:
-        """The name of the processor that owns the page's partition, by the head's owner in the books."""
-        from hitmesh.config import load
-        from hitmesh.store.open import open_store
-        from hitmesh.store.totals import read_books
-
-        config = load(self.folder / "eu-west" / "hitmesh.toml")
-        store = open_store(config, self.folder / "eu-west")
-        try:
-            books = {one.partition: one for one in read_books(store, config.name)}
-        finally:
-            store.close()
-        return books[partition_of(page, config.partitions)].owner.split(".")[0]
-
-    def supervised(self) -> list[str]:
-        return [entry["name"] for entry in self.ask("status")]
-
-
-def free_block() -> int:
-    """The start of a hundred ports that are all free now."""
-    for base in range(33_000, 60_000, 100):
-        try:
-            for port in range(base, base + 60):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no hundred free ports")
+from tests.system.user import HITMESH, User, free_block
 
 
 @pytest.fixture(params=["embedded", "real"])
@@ -94,6 +37,10 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[User]:
         user.run("down")
 
 
+def is_back(user: User, name: str, pid: int) -> bool:
+    return user.pid(name) not in (0, pid)
+
+
 def expected(log: Path) -> Counter[str]:
     """The log's pages, counted by awk: not by our parser. Only what awk's fields can say: the path's text."""
     found = subprocess.run(
@@ -109,8 +56,6 @@ def expected(log: Path) -> Counter[str]:
 
 def as_page(path: str) -> str:
     """What a request for this path counts, said independently of our parser."""
-    from urllib.parse import unquote_to_bytes
-
     raw = unquote_to_bytes(path)
     try:
         text = raw.decode()
@@ -143,7 +88,7 @@ def test_kill_9_of_everything_loses_and_doubles_nothing(user: User, access_log: 
         for name in names:
             pid = user.pid(name)
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda name=name, pid=pid: user.pid(name) not in (0, pid), within_s=20, what=f"{name} to be back")
+            wait_for(partial(is_back, user, name, pid), within_s=20, what=f"{name} to be back")
         last_kill_s = time.monotonic()
         stdout, stderr = replay.communicate(timeout=240)
     finally:

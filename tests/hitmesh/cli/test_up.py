@@ -270,6 +270,15 @@ def test_a_demonstration_counts_a_few_hits_and_shows_their_totals(small: Mesh) -
     assert totals == [["3", "example.com/front", "(one", "3)"], ["1", "example.com/about", "(one", "1)"]]
 
 
+def test_a_detached_mesh_runs_even_if_nobody_reads_what_up_says(small: Mesh) -> None:
+    command = small.command(*small.up_arguments("one"), "-d")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(UP_S)
+    assert small.status()["one-collector-1"]["state"] == "up"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_a_signal_stops_all_of_it(small: Mesh, number: signal.Signals) -> None:
     command = small.command(*small.up_arguments("one"))

@@ -108,6 +108,10 @@ class Owner:
         return self.partition.phase
 
     @property
+    def is_away(self) -> bool:
+        return self.partition.phase is Phase.AWAY
+
+    @property
     def head(self) -> Head:
         """The head in the store."""
         assert self.store.head is not None
@@ -210,7 +214,7 @@ def test_a_new_owner_writes_the_redo_s_rows_before_anything_else(store: MemorySt
 def test_a_partition_with_rows_but_no_head_is_a_fault_and_not_taken(store: MemoryStore) -> None:
     store.rows["s/a", "x"] = Row("s/a", "x", 7, 1)
     owner = Owner(store).take()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert store.head is None
     assert "rows but no head" in owner.counters.faults[0]
 
@@ -218,7 +222,7 @@ def test_a_partition_with_rows_but_no_head_is_a_fault_and_not_taken(store: Memor
 def test_a_partition_whose_head_can_t_be_read_is_a_fault_and_not_taken(store: MemoryStore) -> None:
     store.head, store.index = b"\x97\x01\x1enonsense", 5
     owner = Owner(store).take()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert store.head == b"\x97\x01\x1enonsense"
     assert "can't be read" in owner.counters.faults[0]
 
@@ -236,7 +240,7 @@ def test_the_slower_of_two_who_take_over_goes_away(store: MemoryStore) -> None:
         slow.end(step)
     fast.take()
     slow.end(step)
-    assert slow.phase is Phase.AWAY
+    assert slow.is_away
     assert (fast.partition.epoch, fast.head.owner) == (1, "fast")
 
 
@@ -489,7 +493,7 @@ def test_a_fenced_owner_doesn_t_take_the_next_owner_s_commit_for_its_own(store: 
     other.offer(part(1))
     other.commit()
     owner.step()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert store.totals() == {"s/a": 1}
 
 
@@ -510,7 +514,7 @@ def test_a_head_that_was_deleted_under_its_owner_is_a_fault(store: MemoryStore, 
     store.head, store.index = None, 0
     owner.step()
     owner.step()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert "deleted" in owner.counters.faults[0]
 
 
@@ -519,7 +523,7 @@ def test_a_head_that_can_t_be_read_while_settling_is_a_fault(store: MemoryStore,
     owner.step("before")
     store.head = b"nonsense"
     owner.step()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert "can't be read" in owner.counters.faults[0]
 
 
@@ -767,7 +771,7 @@ def test_an_owner_fenced_while_it_writes_a_redo_steps_down(store: MemoryStore) -
     owner.step()
     other = Owner(store, "p2", max_rows=1).take()
     owner.step()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     other.offer(part(2, {"s/b": 1}))
     other.commit()
     assert store.totals() == {"s/a": 1, "s/b": 3}
@@ -881,7 +885,7 @@ def test_what_is_staged_is_committed_before_leaving(owner: Owner) -> None:
     owner.partition.leave()
     assert owner.phase is Phase.OWNED
     assert owner.step()[HERE, "w"].mark == 1
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert owner.store.totals() == {"s/a": 1}
 
 
@@ -899,7 +903,7 @@ def test_leaving_waits_for_the_step_that_is_under_way(owner: Owner) -> None:
     owner.partition.leave()
     assert owner.phase is Phase.COMMITTING
     assert owner.end(step)[HERE, "w"].mark == 1
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
 
 
 def test_leaving_waits_for_what_was_staged_during_the_step_under_way(owner: Owner) -> None:
@@ -910,7 +914,7 @@ def test_leaving_waits_for_what_was_staged_during_the_step_under_way(owner: Owne
     owner.end(step)
     assert owner.phase is Phase.OWNED
     owner.step()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert owner.store.totals() == {"s/a": 2}
 
 
@@ -920,7 +924,7 @@ def test_leaving_settles_an_unknown_commit_first(owner: Owner) -> None:
     owner.partition.leave()
     owner.step()
     assert owner.step()[HERE, "w"].mark == 1
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
 
 
 def test_leaving_writes_the_redo_s_rows_first(store: MemoryStore) -> None:
@@ -928,7 +932,7 @@ def test_leaving_writes_the_redo_s_rows_first(store: MemoryStore) -> None:
     owner.offer(part(1, {"s/a": 1, "s/b": 1}))
     owner.partition.leave()
     owner.commit()
-    assert owner.phase is Phase.AWAY
+    assert owner.is_away
     assert len(store.rows) == 2
 
 
@@ -941,7 +945,7 @@ def test_who_leaves_while_taking_over_ends_away(store: MemoryStore, steps: int) 
     step = owner.begin()
     owner.partition.leave()
     owner.end(step)
-    while owner.phase is not Phase.AWAY:
+    while not owner.is_away:
         owner.step()
     assert owner.partition.epoch == 0
 

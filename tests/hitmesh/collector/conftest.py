@@ -1,0 +1,30 @@
+"""Meshes of real processes: each started once for all tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services import require
+from tests.services.beanstalkd import Beanstalkd
+from tests.system.mesh import Mesh
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A Nexus, a processor and a collector on SQLite."""
+    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def beanstalkd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beanstalkd]:
+    """A server of its own."""
+    require("beanstalkd")
+    server = Beanstalkd(tmp_path_factory.mktemp("beanstalkd"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
