@@ -1,4 +1,4 @@
-"""Reads of totals that aren't known: gathered by partition, a few at a time, off the hits' way.
+"""Reads of totals that aren't known: many pages at once, off the hits' way.
 
 Owns who waits for what. A store that gives no answer makes nobody wait twice: for a second after
 a failure nothing is waited for, and answers say how old they are.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -22,8 +23,8 @@ from hitmesh.store.totals import applied_of
 
 log = logging.getLogger(__name__)
 
-READERS: Final = 4  # reads under way; a store answers a few at once better than many
-READ_PAGES: Final = 60  # pages of one read: with the head they fit into one Consul transaction
+READERS: Final = 2  # reads under way: while they are, the pages of the next ones gather
+READ_PAGES: Final = 32  # pages of one read: with a head each they fit into one Consul transaction
 FAILED_S: Final = 1.0  # for which nobody waits after a failed read
 MAX_WANTED: Final = 100_000  # pages waiting to be read; past it answers use what is known
 
@@ -36,8 +37,8 @@ class Reader:
         self._partitions = partitions
         self._worker = worker
         self._told = told
-        self._wanted: dict[int, dict[str, Event]] = {}  # partition -> page -> who waits
-        self._reading: dict[str, Event] = {}
+        self._wanted: dict[str, Event] = {}  # page -> who waits
+        self._reading: dict[str, Event] = {}  # the same, of reads under way
         self._has_wanted = Event()
         self._failed_s = float("-inf")
 
@@ -50,18 +51,12 @@ class Reader:
         """Read the page soon; the event is set when that was done or failed. None: not now."""
         if time.monotonic() - self._failed_s < FAILED_S:
             return None
-        partition = partition_of(page, self._partitions)
-        pages = self._wanted.get(partition)
-        if pages is None:
-            if len(self._wanted) * READ_PAGES > MAX_WANTED:
-                return None
-            pages = self._wanted[partition] = {}
-        event = pages.get(page)
+        event = self._wanted.get(page)
         if event is None:
-            if len(pages) > MAX_WANTED // self._partitions:
+            if len(self._wanted) >= MAX_WANTED:
                 return None
-            event = pages[page] = Event()
-        self._has_wanted.set()
+            event = self._wanted[page] = Event()
+            self._has_wanted.set()
         return event
 
     def wait(self, page: str, timeout_s: float) -> None:
@@ -73,29 +68,26 @@ class Reader:
     def _run(self) -> None:
         while True:
             self._has_wanted.wait()
+            pages = [page for page, _ in zip(self._wanted, range(READ_PAGES), strict=False)]
+            waiting = {page: self._wanted.pop(page) for page in pages}
             if not self._wanted:
                 self._has_wanted.clear()
-                continue
-            partition, pages = self._next()
-            self._reading.update(pages)
+            self._reading.update(waiting)
             try:
-                head, rows = self._store.read(partition, list(pages))
-                self._told(applied_of(partition, self._worker, list(pages), head, rows))
+                self._read(pages)
             except StoreUnknown as error:
                 if time.monotonic() - self._failed_s > FAILED_S:
-                    log.warning("can't read totals of partition %d: %s", partition, error)
+                    log.warning("can't read totals: %s", error)
                 self._failed_s = time.monotonic()
             finally:
-                for page, event in pages.items():
+                for page, event in waiting.items():
                     if self._reading.get(page) is event:
                         del self._reading[page]
                     event.set()
 
-    def _next(self) -> tuple[int, dict[str, Event]]:
-        partition, pages = next(iter(self._wanted.items()))
-        del self._wanted[partition]
-        if len(pages) > READ_PAGES:
-            names = list(pages)
-            self._wanted[partition] = {page: pages[page] for page in names[READ_PAGES:]}
-            pages = {page: pages[page] for page in names[:READ_PAGES]}
-        return partition, pages
+    def _read(self, pages: list[str]) -> None:
+        wanted: dict[int, list[str]] = defaultdict(list)
+        for page in pages:
+            wanted[partition_of(page, self._partitions)].append(page)
+        for partition, (head, rows) in self._store.read(wanted).items():
+            self._told(applied_of(partition, self._worker, wanted[partition], head, rows))

@@ -116,7 +116,9 @@ class Processor:
     # --- what others ask ---------------------------------------------------------------------
 
     def _owns(self) -> Mapping[int, int]:
-        return {p.number: p.epoch for p in self._partitions if p.epoch and not p.leaving}
+        # One that is being handed over too, until what is staged is committed: whoever takes it before
+        # either fences that commit or is refused by it, and waits a heartbeat.
+        return {p.number: p.epoch for p in self._partitions if p.epoch}
 
     def _load(self) -> dict[str, float]:
         counters = self._counters

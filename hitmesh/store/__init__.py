@@ -10,7 +10,7 @@ All methods block the calling greenlet, never the hub.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class Unknown:
 
 
 Outcome = Done | Refused | Unknown
+HeadAndRows = tuple[StoredHead | None, list[Row]]
 
 
 class TotalsStore(Protocol):
@@ -90,8 +91,11 @@ class TotalsStore(Protocol):
     def read_head(self, partition: int) -> StoredHead | None:
         """The head, or None when it doesn't exist; linearizable. Raises StoreUnknown."""
 
-    def read(self, partition: int, pages: Sequence[str]) -> tuple[StoredHead | None, list[Row]]:
-        """The head and all datacenters' rows of `pages`, from one moment. Raises StoreUnknown."""
+    def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, HeadAndRows]:
+        """Of each partition in `wanted` the head and all datacenters' rows of those pages.
+
+        What is said of one partition is from one moment. Raises StoreUnknown.
+        """
 
     def load(self, partition: int) -> list[Row]:
         """All rows of a partition; linearizable. Raises StoreUnknown."""

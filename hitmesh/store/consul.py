@@ -12,12 +12,12 @@ the leader ask its quorum before it answers. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.store import Outcome, Row, StoredHead, Unknown, Write, consul_txn
+from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_txn
 from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
 from hitmesh.store.consul_keys import Keys
 from hitmesh.store.consul_txn import Entry, Packed
@@ -77,16 +77,34 @@ class ConsulTotals:
         heads, _ = self._heads_and_rows([self._keys.head(partition)], self._timeouts.read_s)
         return heads.get(partition)
 
-    def read(self, partition: int, pages: Sequence[str]) -> tuple[StoredHead | None, list[Row]]:
-        head_key = self._keys.head(partition)
-        page_keys = [self._keys.page(partition, page) for page in dict.fromkeys(pages)]
-        chunks = [page_keys[at : at + MAX_ROWS] for at in range(0, len(page_keys), MAX_ROWS)] or [[]]
+    def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, HeadAndRows]:
+        found: dict[int, HeadAndRows] = {}
         for _ in range(READ_TRIES):
-            answers = [self._heads_and_rows([head_key, *chunk], self._timeouts.read_s) for chunk in chunks]
-            heads = [heads.get(partition) for heads, _ in answers]
-            if heads.count(heads[0]) == len(heads):
-                return heads[0], [row for _, rows in answers for row in rows.get(partition, ())]
-        raise self._unknown(f"partition {partition} was written to during each of {READ_TRIES} reads")
+            left = {partition: pages for partition, pages in wanted.items() if partition not in found}
+            answers = [(keys, *self._heads_and_rows(keys, self._timeouts.read_s)) for keys in self._read_keys(left)]
+            for partition in left:
+                heads = [heads.get(partition) for keys, heads, _ in answers if self._keys.head(partition) in keys]
+                if heads.count(heads[0]) == len(heads):
+                    found[partition] = (heads[0], [row for _, _, rows in answers for row in rows.get(partition, ())])
+            if len(found) == len(wanted):
+                return found
+        moving = ", ".join(str(partition) for partition in wanted if partition not in found)
+        raise self._unknown(f"partitions {moving} were written to during each of {READ_TRIES} reads")
+
+    def _read_keys(self, wanted: Mapping[int, Sequence[str]]) -> list[list[str]]:
+        """The keys to ask for, a transaction each; a partition's head is in each that has pages of it."""
+        transactions: list[list[str]] = [[]]
+        for partition, pages in wanted.items():
+            head = self._keys.head(partition)
+            keys = [self._keys.page(partition, page) for page in dict.fromkeys(pages)]
+            for key in keys or [""]:
+                if len(transactions[-1]) + 2 > consul_txn.MAX_OPERATIONS:
+                    transactions.append([])
+                if head not in transactions[-1]:
+                    transactions[-1].append(head)
+                if key:
+                    transactions[-1].append(key)
+        return transactions
 
     def load(self, partition: int) -> list[Row]:
         _, rows = self._heads_and_rows([self._keys.rows_of(partition)], self._timeouts.scan_s)

@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.store import Done, Outcome, Refused, Row, StoredHead, Unknown, Write
+from hitmesh.store import Done, HeadAndRows, Outcome, Refused, Row, StoredHead, Unknown, Write
 from hitmesh.store.blocking import call_blocking
 from hitmesh.store.limits import check_writes
 
@@ -73,8 +73,8 @@ class SqliteTotals:
     def read_head(self, partition: int) -> StoredHead | None:
         return self._read(lambda db: _head(db, partition))
 
-    def read(self, partition: int, pages: Sequence[str]) -> tuple[StoredHead | None, list[Row]]:
-        return self._read(lambda db: (_head(db, partition), list(_rows_of(db, partition, pages))))
+    def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, HeadAndRows]:
+        return self._read(lambda db: {at: (_head(db, at), list(_rows_of(db, at, wanted[at]))) for at in wanted})
 
     def load(self, partition: int) -> list[Row]:
         return self._read(lambda db: _rows(db, partition))

@@ -1,20 +1,44 @@
-"""Somebody at a terminal: runs the commands of a mesh as a user does, in a state folder of the test's."""
+"""Somebody at a terminal: runs the commands of a mesh as a user does, in a state folder of the test's.
+
+`mesh` starts one datacenter and leaves nothing behind. What a test asks often is read in this
+process (stores, spools, Nexuses): a command is a process, and takes half a second.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import os
+import random
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from hitmesh.config import load
+from hitmesh.cli import folder as state_folder
+from hitmesh.cli.processes import strays
+from hitmesh.config import Config, dump, load, nexus_endpoints, parse
+from hitmesh.errors import MeshError
+from hitmesh.mesh.lookup import Lookups
+from hitmesh.protocol.messages import Head, Instance, Job, decode
 from hitmesh.protocol.pages import partition_of
+from hitmesh.spool.open import open_spool
+from hitmesh.spool.sqlite import SqliteSpool
 from hitmesh.store.open import open_store
-from hitmesh.store.totals import read_books
+from hitmesh.store.totals import decode_head, read_totals
+from tests.services import wait_for
+from tests.system.mesh import Process
 
 HITMESH = [sys.executable, "-m", "hitmesh"]
+DC: Final = "eu-west"
+BLOCKS: Final = range(16_000, 32_000, 100)  # below the ports that the kernel gives out by itself
+PORTS_A_BLOCK: Final = 60  # of a hundred; the rest is nobody's
+UP_S: Final = 120.0
+SETTLED_S: Final = 30.0  # for the last acks and claims; a quiet machine needs a few
 
 
 class User:
@@ -22,6 +46,8 @@ class User:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    # --- commands -------------------------------------------------------------------------
 
     def run(self, *words: str, within_s: float = 90) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -37,6 +63,11 @@ class User:
         assert answer.stdout, answer.stderr
         return json.loads(answer.stdout)
 
+    def supervisorctl(self, *words: str) -> str:
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.folder / "supervisord.conf")]
+        answer = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+        return answer.stdout + answer.stderr
+
     def totals(self) -> dict[str, int]:
         return {entry["page"]: entry["total"] for entry in self.ask("top", "-n", "100000")}
 
@@ -44,28 +75,172 @@ class User:
         (found,) = [entry["pid"] for entry in self.ask("status") if entry["name"] == name]
         return int(found)
 
-    def owner_of(self, page: str) -> str:
-        """The name of the processor that owns the page's partition, by the head's owner in the books."""
-        config = load(self.folder / "eu-west" / "hitmesh.toml")
-        store = open_store(config, self.folder / "eu-west")
-        try:
-            books = {one.partition: one for one in read_books(store, config.name)}
-        finally:
-            store.close()
-        return books[partition_of(page, config.partitions)].owner.split(".")[0]
-
     def supervised(self) -> list[str]:
         return [entry["name"] for entry in self.ask("status")]
 
+    @contextlib.contextmanager
+    def by_hand(self, role: str, name: str) -> Iterator[Process]:
+        """An instance that nobody supervises; its whole process group is gone afterwards."""
+        command = [*HITMESH, role, "--config", str(self.config_path), "--name", name, "--state-dir", str(self.folder)]
+        process = Process(command, self.folder / f"{name}.log", {})
+        process.start()
+        try:
+            yield process
+        finally:
+            process.signal(signal.SIGCONT)
+            process.kill()
+
+    # --- who is there ---------------------------------------------------------------------
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / DC / state_folder.CONFIG_NAME
+
+    @property
+    def config(self) -> Config:
+        return load(self.config_path)
+
+    def living(self) -> dict[str, Instance]:
+        """Who is alive by a Nexus's snapshot; nobody when none answers."""
+        with Lookups([nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]) as lookups:
+            try:
+                return {seen.instance.name: seen.instance for seen in lookups.snapshot().seen if seen.alive}
+            except MeshError:
+                return {}
+
+    def owned(self) -> dict[int, str]:
+        """Partition -> the name of the living processor that claims it."""
+        return {partition: name for name, one in self.living().items() for partition in one.owns}
+
+    def owner_of(self, page: str) -> str:
+        """The name of the processor that owns the page's partition, by the head in the store."""
+        return self.heads()[partition_of(page, self.config.partitions)].owner.split(".")[0]
+
+    def collectors(self) -> list[str]:
+        """The URLs of the configured collectors."""
+        return [f"http://{each.address}:{each.port}" for each in self.config.instances("collector")]
+
+    def processes(self) -> list[int]:
+        """supervisord and all that descends from it, each parent before its children."""
+        return descendants(int(state_folder.pid_path(self.folder).read_text()))
+
+    # --- what is on disk ------------------------------------------------------------------
+
+    def committed(self, prefix: str = "") -> dict[str, int]:
+        """Every page's total as committed, of the pages that begin with `prefix`."""
+        with contextlib.closing(open_store(self.config, self.folder / DC)) as store:
+            found = read_totals(store)
+        return {page: sum(counts.values()) for page, counts in found.items() if page.startswith(prefix)}
+
+    def heads(self) -> dict[int, Head]:
+        """Every partition's head."""
+        with contextlib.closing(open_store(self.config, self.folder / DC)) as store:
+            return {at: decode_head(at, stored) for at, stored, _ in store.scan() if stored is not None}
+
+    def jobs(self) -> list[Job]:
+        """The jobs in an SQLite spool."""
+        with contextlib.closing(open_spool(self.config, self.folder / DC)) as spool:
+            assert isinstance(spool, SqliteSpool)
+            return [decode(body, Job) for _, _, body in spool.jobs()]
+
+    def spooled(self) -> int:
+        """Jobs in the spool: in the fullest of its copies that answer."""
+        with contextlib.closing(open_spool(self.config, self.folder / DC)) as spool:
+            copies = [copy for copy in spool.stats() if copy.usable]
+        assert copies, "no copy of the spool answers"
+        return max(copy.waiting + copy.ready + copy.claimed + copy.buried for copy in copies)
+
+    def wait_until_settled(self, within_s: float = SETTLED_S) -> None:
+        """Wait until the spool is empty: everything that was accepted is committed."""
+        wait_for(lambda: self.spooled() == 0, within_s=within_s, what="an empty spool")
+
+    def assert_balanced(self) -> dict[str, Any]:
+        """What `hitmesh audit` says, which must be that the books balance."""
+        audit: dict[str, Any] = self.ask("audit")
+        assert audit["balanced"], audit["problems"]
+        return audit
+
+
+@contextlib.contextmanager
+def mesh(
+    folder: Path,
+    *words: str,
+    stores: Mapping[str, Any] | None = None,
+    timing: Mapping[str, float] | None = None,
+    **instances: int,
+) -> Iterator[User]:
+    """One datacenter started by `hitmesh up -d` with these words; two of each role unless said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    node = {"address": "127.0.0.1", "nexus": 2, "processor": 2, "collector": 2, **instances}
+    tables = {"name": "dev", "nodes": {"local": node}, "stores": dict(stores or {}), "timing": dict(timing or {})}
+    config = folder / "template.toml"
+    config.write_text(dump(parse(tables, source="test")))
+    user = User(folder / "var")
+    try:
+        up(user, "--config", str(config), "--base-port", str(free_block()), *words)
+        yield user
+    finally:
+        stopped = user.run("down")
+        left = [each.name for each in strays(state_folder.conf_path(user.folder))]
+    assert not left, f"{left} were left: {stopped.stderr}"
+
+
+def up(user: User, *words: str) -> None:
+    """`hitmesh up -d` of one datacenter with these words, which must do it."""
+    started = user.run("up", "-d", "--dcs", DC, *words, within_s=UP_S)
+    assert started.returncode == 0, started.stderr
+
+
+def up_again(user: User) -> None:
+    """`hitmesh up -d` as `mesh` has done it, in the same folder and on the same ports."""
+    template, base_port = user.folder.parent / "template.toml", user.config.ports.collector // 100 * 100
+    up(user, "--config", str(template), "--base-port", str(base_port))
+
+
+def answer_to(url: str, method: str, path: str) -> tuple[int, Any]:
+    """The status and the JSON of one request on a connection of its own. Raises OSError or HTTPException."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    with contextlib.closing(connection):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def hit_all(url: str, pages: Sequence[str]) -> None:
+    """One hit on each page, one after the other, all of which must be accepted."""
+    for page in pages:
+        status, answer = answer_to(url, "POST", f"/hit/{page}")
+        assert status == 200, answer
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that descends from it, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def kill_all(pids: Sequence[int]) -> None:
+    """SIGKILL each, in this order; they stop first, so that no parent has time to start another one."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids), what="the end of the killed")
+
 
 def free_block() -> int:
-    """The start of a hundred ports that are all free now."""
-    for base in range(33_000, 60_000, 100):
-        try:
-            for port in range(base, base + 60):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
+    """The start of a hundred ports of which those that a datacenter uses are free now."""
+    for base in random.sample(BLOCKS, len(BLOCKS)):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(base, base + PORTS_A_BLOCK):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
     raise AssertionError("no hundred free ports")

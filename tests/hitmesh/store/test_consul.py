@@ -21,7 +21,7 @@ from tests.services.faulty_proxy import Fault, FaultyProxy, reads, writes
 SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
 READS: dict[str, Callable[[TotalsStore], object]] = {
     "read_head": lambda store: store.read_head(1),
-    "read": lambda store: store.read(1, ["a/b"]),
+    "read": lambda store: store.read({1: ["a/b"]})[1],
     "load": lambda store: store.load(1),
     "scan": lambda store: list(store.scan()),
     "check": lambda store: store.check(),
@@ -205,7 +205,7 @@ def test_a_head_that_keeps_moving_during_a_long_read_is_unknown(
 
     proxy.inject(Fault(when=move))
     with pytest.raises(StoreUnknown, match="written to during"):
-        through.read(1, pages)
+        through.read({1: pages})
 
 
 def test_a_head_that_moves_once_during_a_long_read_is_read_again(
@@ -225,7 +225,7 @@ def test_a_head_that_moves_once_during_a_long_read_is_read_again(
         return False
 
     proxy.inject(Fault(when=move))
-    head, found = through.read(1, pages)
+    head, found = through.read({1: pages})[1]
     assert (head and head.body, len(found), len(sent)) == (b"two", 100, 4)
 
 
@@ -238,7 +238,7 @@ def test_keys_that_the_token_may_not_read_are_unknown_and_not_absent(through: Co
 def test_every_read_is_consistent(through: ConsulTotals, proxy: FaultyProxy) -> None:
     for read in READS.values():
         read(through)
-    through.read(1, [f"site/{number}" for number in range(100)])
+    through.read({1: [f"site/{number}" for number in range(100)]})
     assert len(proxy.requests) == len(READS) + 2
     assert all("consistent" in request.path for request in proxy.requests)
 

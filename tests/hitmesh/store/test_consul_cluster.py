@@ -117,7 +117,7 @@ def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(
 
     for partition in range(PARTITIONS):
         mine = [c for c in committers if c.partition == partition]
-        head, rows = store.read(partition, ["a/b"])
+        head, rows = store.read({partition: ["a/b"]})[partition]
         assert head is not None
         marks = head.body.decode().split()
         assert len(marks) == len(set(marks))
@@ -138,14 +138,14 @@ def test_without_a_quorum_nothing_is_read_and_nothing_is_refused(cluster: Consul
     for number in others:
         cluster.kill(number)
     with pytest.raises(StoreUnknown):
-        store.read(1, ["a/b"])
+        store.read({1: ["a/b"]})
     with pytest.raises(StoreUnknown):
         list(store.scan())
     (second,) = store.write([Write(1, first.index, b"next", [])])
     assert isinstance(second, Unknown)
     cluster.start(others[0])
     cluster.leader()
-    head, rows = store.read(1, ["a/b"])
+    head, rows = store.read({1: ["a/b"]})[1]
     assert head is not None
     assert head.body in (b"head", b"next")
     assert rows == [Row("a/b", "dc", 5, 1)]

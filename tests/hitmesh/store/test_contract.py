@@ -241,7 +241,7 @@ def test_outcomes_are_in_the_order_of_the_writes(store: Store) -> None:
 
 def test_a_count_of_zero_is_not_an_absent_row(store: Store) -> None:
     put(store, 1, b"head", Row("a/zero", "eu", 0, 1))
-    assert store.read(1, ["a/zero", "a/absent"])[1] == [Row("a/zero", "eu", 0, 1)]
+    assert store.read({1: ["a/zero", "a/absent"]})[1][1] == [Row("a/zero", "eu", 0, 1)]
 
 
 def test_the_largest_counts_and_commits_come_back(store: Store) -> None:
@@ -259,12 +259,12 @@ def test_a_row_is_replaced_by_the_next_count(store: Store) -> None:
 def test_each_datacenters_row_of_a_page_is_kept(store: Store) -> None:
     rows = [Row("a/b", "eu-west", 1, 1), Row("a/b", "us-west", 2, 1)]
     put(store, 1, b"head", *rows)
-    assert sorted(store.read(1, ["a/b"])[1], key=repr) == rows
+    assert sorted(store.read({1: ["a/b"]})[1][1], key=repr) == rows
 
 
 def test_a_read_has_the_head_and_only_the_pages_asked_for(store: Store) -> None:
     index = put(store, 1, b"head", Row("a/b", "eu", 1, 1), Row("a/b/c", "eu", 2, 1), Row("a", "eu", 3, 1))
-    head, rows = store.read(1, ["a/b", "a/b"])
+    head, rows = store.read({1: ["a/b", "a/b"]})[1]
     assert head is not None
     assert (head.body, head.index, rows) == (b"head", index, [Row("a/b", "eu", 1, 1)])
 
@@ -272,13 +272,13 @@ def test_a_read_has_the_head_and_only_the_pages_asked_for(store: Store) -> None:
 def test_a_read_of_what_can_not_be_a_name_leaves_the_store_usable(store: Store) -> None:
     put(store, 1, b"head", Row("a/b", "eu", 1, 1))
     with pytest.raises(ValueError, match="surrogates"):
-        store.read(1, ["a/\ud800"])
-    assert store.read(1, ["a/b"])[1] == [Row("a/b", "eu", 1, 1)]
+        store.read({1: ["a/\ud800"]})
+    assert store.read({1: ["a/b"]})[1][1] == [Row("a/b", "eu", 1, 1)]
 
 
 def test_a_read_of_no_pages_has_the_head(store: Store) -> None:
     put(store, 1, b"head", Row("a/b", "eu", 1, 1))
-    head, rows = store.read(1, [])
+    head, rows = store.read({1: []})[1]
     assert (head and head.body, rows) == (b"head", [])
 
 
@@ -286,9 +286,21 @@ def test_a_read_of_many_pages_has_all_of_them(store: Store) -> None:
     rows = [Row(f"site/{number}", "eu", number, 1) for number in range(200)]
     for at in range(0, 200, 50):
         put(store, 1, b"head %d" % at, *rows[at : at + 50])
-    head, found = store.read(1, [row.page for row in rows])
+    head, found = store.read({1: [row.page for row in rows]})[1]
     assert head == store.read_head(1)
     assert sorted(found, key=repr) == sorted(rows, key=repr)
+
+
+def test_a_read_of_many_partitions_says_of_each_its_own(store: Store) -> None:
+    for partition in range(50):
+        put(store, partition, b"head %d" % partition, Row("site/page", "eu", partition, 1), Row("site/b", "us", 1, 1))
+    wanted = {partition: ["site/page", "site/absent"] for partition in (*range(50), 60)}
+    found = store.read(wanted)
+    assert found.keys() == wanted.keys()
+    assert found.pop(60) == (None, [])
+    for partition, (head, rows) in found.items():
+        assert head == store.read_head(partition)
+        assert rows == [Row("site/page", "eu", partition, 1)]
 
 
 def test_reads_loads_and_scans_agree(store: Store) -> None:
@@ -299,7 +311,7 @@ def test_reads_loads_and_scans_agree(store: Store) -> None:
     for partition, head, rows in scanned:
         assert head == store.read_head(partition)
         assert sorted(rows, key=repr) == sorted(store.load(partition), key=repr)
-        assert store.read(partition, [row.page for row in rows])[0] == head
+        assert store.read({partition: [row.page for row in rows]})[partition][0] == head
 
 
 def test_an_empty_store_has_nothing_to_scan(store: Store) -> None:
@@ -317,7 +329,7 @@ def test_a_store_that_answers_passes_its_check(store: Store) -> None:
 def test_an_odd_page_is_a_page_of_its_own(store: Store, page: str) -> None:
     assert check_page(page)
     put(store, 2, b"head", *(Row(each, "eu", at, 1) for at, each in enumerate(ODD_PAGES)))
-    assert store.read(2, [page])[1] == [Row(page, "eu", ODD_PAGES.index(page), 1)]
+    assert store.read({2: [page]})[2][1] == [Row(page, "eu", ODD_PAGES.index(page), 1)]
 
 
 def _is_a_page(text: str) -> bool:
@@ -335,5 +347,5 @@ pages = st.text(max_size=200).filter(_is_a_page)
 @given(st.lists(pages, min_size=1, max_size=20, unique=True))
 def test_any_pages_come_back_as_they_were(store: Store, names: list[str]) -> None:
     put(store, 9, b"head", *(Row(name, "eu", at, 1) for at, name in enumerate(names)))
-    found = {row.page: row.count for row in store.read(9, names)[1]}
+    found = {row.page: row.count for row in store.read({9: names})[9][1]}
     assert found == {name: at for at, name in enumerate(names)}

@@ -34,7 +34,7 @@ def test_processes_that_start_at_once_and_race_lose_no_commit(tmp_path: Path) ->
     code = """
 for number in range(25):
     while True:
-        head, rows = store.read(1, ["a/b"])
+        head, rows = store.read({1: ["a/b"]})[1]
         count = rows[0].count + 1 if rows else 1
         write = Write(1, head.index if head else 0, b"%d" % count, [Row("a/b", "eu", count, count)])
         if isinstance(store.write([write])[0], Done):
@@ -44,7 +44,7 @@ for number in range(25):
     command = [sys.executable, "-c", START + code, str(path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [("", 0)] * 6
-    head, rows = SqliteTotals(path).read(1, ["a/b"])
+    head, rows = SqliteTotals(path).read({1: ["a/b"]})[1]
     assert head is not None
     assert (head.body, rows) == (b"150", [Row("a/b", "eu", 150, 150)])
     assert [each.name for each in path.parent.iterdir() if each.name.endswith(".new")] == []
@@ -144,7 +144,7 @@ for number in range(1, 400):
     writer = subprocess.Popen([sys.executable, "-c", START + code, str(path)])
     seen = set()
     while writer.poll() is None:
-        head, rows = store.read(1, ["a/b"])
+        head, rows = store.read({1: ["a/b"]})[1]
         assert [b"%d" % row.count for row in rows] == ([head.body] if head else [])
         seen.add(head)
     assert writer.returncode == 0
