@@ -6,7 +6,6 @@ counted is answered with an error in the form {"title", "description"}, and coun
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import falcon
@@ -18,10 +17,8 @@ from hitmesh.collector.known import Total
 from hitmesh.collector.requests import RequestError, batch_of, list_query, page_of
 from hitmesh.config import Limits
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
-from hitmesh.store.totals import read_totals
 
 RETRY_AFTER_S: Final = 1
-LIST_AGE_S: Final = 1.0  # for which a list of all totals serves other requests: it reads the whole store
 READ_BYTES: Final = 64 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -49,7 +46,7 @@ class Hit(_Page):
 
     def on_post(self, req: Request, resp: Response, page: str = "") -> None:
         """Count, then answer with the total."""
-        if req.content_length or req.get_header("Transfer-Encoding"):
+        if req.content_length or "HTTP_TRANSFER_ENCODING" in req.env:
             _read_body(req, self._limits.hit_body_bytes)  # ignored, but bounded
         name = self._page(req)
         collector = self._collector
@@ -97,24 +94,19 @@ class Totals:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._totals: dict[str, dict[str, int]] = {}
-        self._read_s = float("-inf")
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Pages by name after `after`, or the largest totals first."""
         query = list_query(dict(req.params))
-        now_s = time.monotonic()
-        if now_s - self._read_s > LIST_AGE_S:
-            self._totals, self._read_s = read_totals(self._collector.store), now_s
-        age_s = time.monotonic() - self._read_s
-        found = [page for page in self._totals if page.startswith(query.prefix)]
+        totals, age_s = self._collector.all_totals()
+        found = [page for page in totals if page.startswith(query.prefix)]
         if query.by_total:
-            found.sort(key=lambda page: (-sum(self._totals[page].values()), page))
+            found.sort(key=lambda page: (-sum(totals[page].values()), page))
         else:
             found = sorted(page for page in found if page > query.after)
         more = len(found) > query.limit and not query.by_total
         found = found[: query.limit]
-        entries = [_total(page, Total(sum(self._totals[page].values()), self._totals[page], age_s)) for page in found]
+        entries = [_total(page, Total(sum(totals[page].values()), totals[page], age_s)) for page in found]
         resp.data = _encode({"totals": entries, "after": found[-1] if more else None})
         resp.content_type = "application/json"
         resp.cache_control = ("no-store",)

@@ -21,6 +21,7 @@ from typing import Final
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.known import Known, Total
@@ -35,6 +36,7 @@ from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Job
 from hitmesh.spool import Claimed, JobId, Spool
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
+from hitmesh.store.totals import read_totals
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ CLAIM_POLL_S: Final = 0.5  # between two looks for claimable jobs
 CLAIMS_START: Final = 8  # claims under way at first; doubles while they come to their end
 CLAIMS_MAX: Final = 256
 CLAIM_AGE_LIMIT_S: Final = 7 * 24 * 3600 - 3600  # lanes are kept for 7 days; an hour for clocks that differ
+LIST_AGE_S: Final = 1.0  # for which a list of all totals serves other requests: it reads the whole store
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
 
 
@@ -67,7 +70,7 @@ class Forming:
         for page, count in counts.items():
             before = self.counts.get(page)
             if before is None:
-                self.size_bytes += len(page)
+                self.size_bytes += len(page.encode())
                 self.counts[page] = count
             else:
                 self.counts[page] = before + count
@@ -102,6 +105,9 @@ class Collector:
         )
         self._known = Known(dc=config.name, fresh_s=config.timing.fresh_s, max_pages=config.limits.known_pages)
         self._reader = Reader(store, partitions=config.partitions, worker=self.id, told=self._told)
+        self._list: dict[str, dict[str, int]] = {}
+        self._listed_s = float("-inf")
+        self._list_lock = BoundedSemaphore()
         self._queue: deque[Forming] = deque()
         self._has_hits = Event()
         self._putting = False
@@ -199,10 +205,12 @@ class Collector:
             raise SpoolRefused("this collector is stopping")
         self._spool.check()
 
-    @property
-    def store(self) -> TotalsStore:
-        """Where lists of totals are read."""
-        return self._store
+    def all_totals(self) -> tuple[dict[str, dict[str, int]], float]:
+        """Every page's committed counts by datacenter, and how old they are. Raises StoreUnknown."""
+        with self._list_lock:  # one reads, and those who waited have its list
+            if time.monotonic() - self._listed_s > LIST_AGE_S:
+                self._list, self._listed_s = read_totals(self._store), time.monotonic()
+            return self._list, time.monotonic() - self._listed_s
 
     def _load(self) -> dict[str, float]:
         batches = self._batches
@@ -373,7 +381,7 @@ class Collector:
             elif under_way:
                 self._claim_window = CLAIMS_START  # acks aren't coming: more claims would not help
                 continue
-            if under_way >= self._claim_window:
+            if under_way >= self._claim_window or self._batches.size_bytes > self._config.limits.unacked_bytes:
                 continue
             try:
                 jobs = self._spool.claim(self._claim_window - under_way)

@@ -6,17 +6,29 @@ forked. Scale by starting more collectors, not by workers: an instance is a proc
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import time
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import gevent
+import msgspec
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.ggevent import GeventWorker
 
 from hitmesh.config import Config
@@ -27,6 +39,12 @@ KEEPALIVE_S: Final = 75  # longer than a balancer keeps its idle connections, or
 LINE_BYTES: Final = 8190  # gunicorn's and Apache's limit of a request line
 HEADERS: Final = 100
 BEAT_S: Final = 1.0  # the worker's sign of life to its master
+STATUSES: Final = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}  # of requests that gunicorn can't parse; any other is a 400
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
 
 
@@ -41,6 +59,23 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         """SIGTERM: wake `run` at once."""
         super().handle_exit(sig, frame)
         self._stop.set()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """A request that can't be parsed gets our form of error, and nothing of it back."""
+        if not isinstance(exc, ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        status = next((status for kind, status in STATUSES.items() if isinstance(exc, kind)), HTTPStatus.BAD_REQUEST)
+        log.info("refused a request of %s: %s %s", addr[0] if addr else "?", status.value, type(exc).__name__)
+        body = msgspec.json.encode(
+            {"title": status.phrase, "description": f"the request isn't HTTP as we take it: {_words(exc)}"}
+        )
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            util.write_nonblock(client, head.encode() + body)
 
     def run(self) -> None:
         """Serve until told to stop, then drain: answer what came in, commit what was accepted."""
@@ -121,6 +156,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         )
         self.collector = collector
         app = make_app(collector, self._config.limits)
+        app.add_error_handler(ParseException, _pass_on)  # the connection's framing is lost: it must be closed
         busy = self.busy
 
         def counted(environ: Any, start_response: Any) -> Any:
@@ -132,3 +168,12 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
                 busy.discard(token)
 
         return counted
+
+
+def _words(error: BaseException) -> str:
+    """An exception's name as words: InvalidHeaderName is "invalid header name"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+
+
+def _pass_on(req: object, resp: object, error: ParseException, params: object) -> None:
+    raise error

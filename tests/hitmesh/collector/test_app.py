@@ -427,7 +427,20 @@ def test_a_client_that_waits_for_100_continue_gets_it(mesh: Mesh) -> None:
 def test_what_isn_t_http_is_refused(mesh: Mesh, head: bytes, statuses: set[int]) -> None:
     with Raw(mesh.address()) as raw:
         raw.send(head)
-        assert int(raw.read_to_end().split(b" ")[1]) in statuses
+        refusal, body = raw.read_to_end().split(b"\r\n\r\n")
+        assert int(refusal.split(b" ")[1]) in statuses
+        assert json.loads(body).keys() == {"title", "description"}
+
+
+def test_a_bad_chunk_is_refused_and_ends_the_connection(mesh: Mesh) -> None:
+    with nothing_counted(mesh), Raw(mesh.address()) as raw:
+        raw.send(
+            b"POST /hits HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+            b'Transfer-Encoding: chunked\r\n\r\n10\r\n{"page": "bad/a"}\r\nZZ\r\n\r\n' + HIT % b"bad/b"
+        )
+        refusal = raw.read_to_end()
+        assert refusal.startswith(b"HTTP/1.1 400 ")
+        assert refusal.count(b"HTTP/1.1") == 1
 
 
 def test_what_isn_t_http_counts_nothing(mesh: Mesh) -> None:
