@@ -27,8 +27,6 @@ RESEND_MAX_S: Final = 15.0
 PART_OVERHEAD_BYTES: Final = 200  # of a part in memory, beside its pages
 PAGE_OVERHEAD_BYTES: Final = 60
 
-Lane = tuple[str, int]  # (worker, partition)
-
 
 @dataclass(slots=True, eq=False)
 class Flight:
@@ -59,8 +57,8 @@ class Settled:
 
 
 @dataclass(slots=True)
-class _LaneOut:
-    """The outgoing side of one of this worker's lanes, or of a claimed job's."""
+class _Lane:
+    """The sending end of one of this worker's lanes."""
 
     next_seq: int = 1
     flights: dict[int, Flight | None] = field(default_factory=dict)  # seq -> flight; None while being put
@@ -74,7 +72,7 @@ class Batches:
         self._partitions = partitions
         self._resend_s = resend_s
         self._limit_bytes = unacked_bytes
-        self._lanes: dict[Lane, _LaneOut] = defaultdict(_LaneOut)
+        self._lanes: dict[int, _Lane] = defaultdict(_Lane)  # by partition
         self._flights: dict[JobId, Flight] = {}  # this worker's own
         self._claims: dict[JobId, Flight] = {}
         self._size_bytes = 0
@@ -92,7 +90,7 @@ class Batches:
             by_partition[partition_of(page, self._partitions)].append(page)
         parts = []
         for partition, pages in by_partition.items():
-            lane = self._lanes[self.worker, partition]
+            lane = self._lanes[partition]
             for chunk in _chunks(pages):
                 seq = lane.next_seq
                 lane.next_seq += 1
@@ -103,14 +101,15 @@ class Batches:
     def spooled(self, job: Job, id: JobId, now_s: float, *, only_once: bool = True) -> Flight:
         """The spool has the job: its hits may be answered and its parts sent.
 
-        `only_once` False: an earlier put of it had no clear answer, so it may be there twice. Past the memory's limit the flight has no open parts: somebody with room claims the job.
+        `only_once` False: an earlier put of it had no clear answer, so it may be there twice. Past
+        the memory's limit the flight has no open parts: somebody with room claims the job.
         """
         flight = self._flight(job, id, now_s, claimed=False)
         self._flights[id] = flight
         self.accepted += flight.hits
         self._clean = self._clean and only_once
         for part in job.parts:
-            self._lanes[job.worker, part.partition].flights[part.seq] = flight
+            self._lanes[part.partition].flights[part.seq] = flight
         if self._size_bytes > self._limit_bytes:
             self._release(flight)
             flight.parts = dict.fromkeys(flight.parts)
@@ -120,7 +119,7 @@ class Batches:
     def refused(self, job: Job, *, unknown: bool) -> None:
         """The put failed: its sequence numbers are given up, and never used again."""
         for part in job.parts:
-            self._lanes[self.worker, part.partition].flights.pop(part.seq, None)
+            self._lanes[part.partition].flights.pop(part.seq, None)
         if unknown:
             self.unknown += _hits(job)
             self._clean = False
@@ -177,7 +176,7 @@ class Batches:
         marks = Marks(applied.mark, applied.above)
         settled = Settled([], [])
         if worker == self.worker:
-            lane = self._lanes[worker, applied.partition]
+            lane = self._lanes[applied.partition]
             for seq in [seq for seq in lane.flights if marks.covers(seq)]:
                 flight = lane.flights.pop(seq)
                 if flight is not None:  # None: being put this moment and applied all the same, by a claim
@@ -216,8 +215,8 @@ class Batches:
             return []
         return [
             LaneEnd(partition, epochs[partition], lane.next_seq - 1)
-            for (worker, partition), lane in self._lanes.items()
-            if worker == self.worker and lane.next_seq > 1 and partition in epochs
+            for partition, lane in self._lanes.items()
+            if lane.next_seq > 1 and partition in epochs
         ]
 
     @property

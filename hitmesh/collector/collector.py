@@ -1,4 +1,4 @@
-"""The collector's shell: group commit into the spool, pushes to owners, acks, claims, reads.
+"""The collector's shell: group commit into the spool, pushes to owners, acks.
 
 Owns the forming batch, the PUSH sockets to processors and the PULL socket for acks. Decisions
 are `Batches`' (what to send again, what is done) and `Known`'s (what to answer). Knows nothing of
@@ -21,9 +21,9 @@ from typing import Final
 
 import gevent
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 
 from hitmesh.collector.batches import Batches, Flight
+from hitmesh.collector.claims import Claimer
 from hitmesh.collector.known import Known, Total
 from hitmesh.collector.reader import Reader
 from hitmesh.config import Config
@@ -32,11 +32,10 @@ from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
-from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Job, Redirect, decode, encode, make
-from hitmesh.spool import Claimed, JobId, Spool
+from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.spool import JobId, Spool
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
-from hitmesh.store.totals import read_totals
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +45,6 @@ PUT_RETRY_PAUSE_S: Final = 0.1
 SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's limit
 TICK_S: Final = 0.1  # how often overdue flights are looked for
 MAX_RESENT: Final = 500  # flights sent again in one tick
-CLAIM_POLL_S: Final = 0.5  # between two looks for claimable jobs
-CLAIMS_START: Final = 8  # claims under way at first; doubles while they come to their end
-CLAIMS_MAX: Final = 256
-CLAIM_AGE_LIMIT_S: Final = 7 * 24 * 3600 - 3600  # lanes are kept for 7 days; an hour for clocks that differ
-LIST_AGE_S: Final = 1.0  # for which a list of all totals serves other requests: it reads the whole store
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
 
 
@@ -105,9 +99,6 @@ class Collector:
         )
         self._known = Known(dc=config.name, fresh_s=config.timing.fresh_s, max_pages=config.limits.known_pages)
         self._reader = Reader(store, partitions=config.partitions, worker=self.id, told=self._told)
-        self._list: dict[str, dict[str, int]] = {}
-        self._listed_s = float("-inf")
-        self._list_lock = BoundedSemaphore()
         self._queue: deque[Forming] = deque()
         self._has_hits = Event()
         self._putting = False
@@ -120,8 +111,7 @@ class Collector:
         self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
         self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
-        self._claim_window = CLAIMS_START
-        self._claim_now = Event()
+        self._claimer = Claimer(spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send)
         self._draining = False
         self._resent = 0
         self.mesh: MeshClient | None = None
@@ -140,12 +130,13 @@ class Collector:
         )
         self.mesh.start()
         self._reader.start()
-        for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claim):
+        for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
 
     def drain(self) -> None:
         """Tell everybody that this collector takes no more than it has."""
         self._draining = True
+        self._claimer.stop()
         if self.mesh is not None:
             self.mesh.drain()
 
@@ -207,10 +198,7 @@ class Collector:
 
     def all_totals(self) -> tuple[dict[str, dict[str, int]], float]:
         """Every page's committed counts by datacenter, and how old they are. Raises StoreUnknown."""
-        with self._list_lock:  # one reads, and those who waited have its list
-            if time.monotonic() - self._listed_s > LIST_AGE_S:
-                self._list, self._listed_s = read_totals(self._store), time.monotonic()
-            return self._list, time.monotonic() - self._listed_s
+        return self._reader.all_totals()
 
     def _load(self) -> dict[str, float]:
         batches = self._batches
@@ -352,7 +340,7 @@ class Collector:
             self._done += settled.done
             self._has_done.set()
         if settled.claims:
-            self._claim_now.set()
+            self._claimer.progress()
 
     def _told(self, applied: Applied) -> None:
         """What the store says of this worker's lane and some pages: the same as an ack."""
@@ -366,50 +354,6 @@ class Collector:
             done = list(self._done)
             self._batches.deleted(self._spool.done(done))
             del self._done[: len(done)]
-
-    # --- claims --------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        while True:
-            progress = self._claim_now.wait(CLAIM_POLL_S)
-            self._claim_now.clear()
-            if self._draining:
-                return
-            under_way = self._batches.claims
-            if progress:
-                self._claim_window = min(self._claim_window * 2, CLAIMS_MAX)
-            elif under_way:
-                self._claim_window = CLAIMS_START  # acks aren't coming: more claims would not help
-                continue
-            if under_way >= self._claim_window or self._batches.size_bytes > self._config.limits.unacked_bytes:
-                continue
-            try:
-                jobs = self._spool.claim(self._claim_window - under_way)
-            except (SpoolRefused, SpoolUnknown) as error:
-                log.warning("can't claim: %s", error)
-                continue
-            flights = [flight for flight in map(self._take_claim, jobs) if flight is not None]
-            if flights:
-                log.info("claimed %d jobs that nobody acked in time", len(flights))
-                self._send(flights, time.monotonic())
-
-    def _take_claim(self, claimed: Claimed) -> Flight | None:
-        try:
-            job = decode(claimed.body, Job)
-        except DecodeError as error:
-            log.error("set job %r aside: it isn't a job of ours: %s", claimed.id, error)
-            self._spool.bury(claimed.id)
-            return None
-        age_s = time.time() - job.created_ms / 1000
-        if age_s > CLAIM_AGE_LIMIT_S:
-            log.error(
-                "set job %r of worker %s aside: it is %.1f days old, and its lanes are kept for 7 days only; "
-                "whether its %d hits were counted can't be told any more",
-                claimed.id, job.worker, age_s / 86_400, sum(sum(part.counts.values()) for part in job.parts),
-            )  # fmt: skip
-            self._spool.bury(claimed.id)
-            return None
-        return self._batches.claimed(job, claimed.id, time.monotonic())
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -13,19 +13,21 @@ from collections.abc import Callable
 from typing import Final
 
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Applied
 from hitmesh.protocol.pages import partition_of
 from hitmesh.store import TotalsStore
-from hitmesh.store.totals import applied_of
+from hitmesh.store.totals import applied_of, read_totals
 
 log = logging.getLogger(__name__)
 
 READERS: Final = 2  # reads under way: while they are, the pages of the next ones gather
 READ_PAGES: Final = 32  # pages of one read: with a head each they fit into one Consul transaction
 FAILED_S: Final = 1.0  # for which nobody waits after a failed read
+ALL_AGE_S: Final = 1.0  # for which a list of all totals serves other requests: it reads the whole store
 MAX_WANTED: Final = 100_000  # pages waiting to be read; past it answers use what is known
 
 
@@ -41,6 +43,9 @@ class Reader:
         self._reading: dict[str, Event] = {}  # the same, of reads under way
         self._has_wanted = Event()
         self._failed_s = float("-inf")
+        self._all: dict[str, dict[str, int]] = {}
+        self._all_read_s = float("-inf")
+        self._reading_all = BoundedSemaphore()
 
     def start(self) -> None:
         """Begin to read."""
@@ -64,6 +69,13 @@ class Reader:
         event = self._reading.get(page) or self.want(page)
         if event is not None:
             event.wait(timeout_s)
+
+    def all_totals(self) -> tuple[dict[str, dict[str, int]], float]:
+        """Every page's counts by datacenter, and how old they are in seconds. Raises StoreUnknown."""
+        with self._reading_all:  # one reads, and those who waited have its list
+            if time.monotonic() - self._all_read_s > ALL_AGE_S:
+                self._all, self._all_read_s = read_totals(self._store), time.monotonic()
+            return self._all, time.monotonic() - self._all_read_s
 
     def _run(self) -> None:
         while True:
