@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitmesh.cli import folder as state_folder
-from hitmesh.cli.processes import strays
+from hitmesh.cli.processes import started, strays
 from hitmesh.config import Config, dump, load, nexus_endpoints, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
@@ -233,7 +233,7 @@ def kill_all(pids: Sequence[int]) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-    wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids), what="the end of the killed")
+    wait_for(lambda: not any(map(started, pids)), what="the end of the killed")
 
 
 def free_block() -> int:
