@@ -136,7 +136,8 @@ def test_no_accepted_hit_is_lost_when_the_only_beanstalkd_is_killed(tmp_path: Pa
     server.start()
     try:
         stores = {"spools": [server.url("pages")]}
-        with mesh(tmp_path / "mesh", stores=stores, timing=TIMING, nexus=1, processor=1) as user:
+        timing = {**TIMING, "resend_s": 0.5, "retry_delay_s": 1.0}  # doubtful puts come back as claims: soon
+        with mesh(tmp_path / "mesh", stores=stores, timing=timing, nexus=1, processor=1) as user:
             visitors = visitors_of(user, "killed-spool")
             with at_work(*visitors):
                 wait_for(lambda: accepted(*visitors).total() > 50, what="hits")

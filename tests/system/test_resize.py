@@ -242,16 +242,17 @@ def test_without_a_nexus_traffic_goes_on_and_a_new_one_knows_everybody_within_tw
     everybody = set(user.living())
     with hits(user, "no-nexus") as visitors:
         user.supervisorctl("stop", *nexuses)
-        assert user.living() == {}
-        timing = user.config.timing
-        time.sleep(timing.heartbeat_s * (timing.missed_heartbeats + 0.5))  # longer than silence takes to mean death
-        before = accepted(*visitors).total()
-        wait_for(lambda: accepted(*visitors).total() > before, what="more hits")
-        # Twice: what was sent earlier may have been committed a moment ago.
-        for _ in range(2):
-            heads = sum(head.hits for head in user.heads().values())
-            wait_for(lambda heads=heads: sum(head.hits for head in user.heads().values()) > heads, what="commits")  # type: ignore[misc]
-        user.supervisorctl("start", *nexuses)  # returns after they have been up for a second
+        try:
+            assert user.living() == {}
+            timing = user.config.timing
+            time.sleep(timing.heartbeat_s * (timing.missed_heartbeats + 0.5))  # silence means death by now
+            before = accepted(*visitors).total()
+            wait_for(lambda: accepted(*visitors).total() > before, what="more hits")
+            for _ in range(2):  # what was sent before may have been committed a moment ago
+                hits_before = committed_hits(user)
+                wait_for(lambda before=hits_before: committed_hits(user) > before, what="commits")  # type: ignore[misc]
+        finally:
+            user.supervisorctl("start", *nexuses)  # returns after they have been up for a second
         wait_for(user.living, within_s=STARTED_S, what="a Nexus to answer")
         took_s = seconds_until(
             lambda: set(user.living()) == everybody and len(user.owned()) == user.config.partitions,
@@ -259,6 +260,10 @@ def test_without_a_nexus_traffic_goes_on_and_a_new_one_knows_everybody_within_tw
             within_s=NEWCOMER_S * SLACK,
         )
         told("new Nexuses: from the first answer until everybody is known", took_s)
+
+
+def committed_hits(user: User) -> int:
+    return sum(head.hits for head in user.heads().values())
 
 
 # --- the dead who walk -----------------------------------------------------------------------

@@ -228,11 +228,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_all(pids: Sequence[int]) -> None:
-    """SIGKILL each, in this order; they stop first, so that no parent has time to start another one."""
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    """SIGKILL each, parents before their children, which nobody can start again then.
+
+    Not stopped first: the kernel wakes stopped orphans with SIGHUP, on which gunicorn starts a worker.
+    """
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not any(map(started, pids)), what="the end of the killed")
 
 

@@ -37,6 +37,7 @@ class Target:
         self.connections = 0
         self._answer = answer
         self._lock = threading.Lock()
+        self.ended = threading.Semaphore(0)  # released for each connection that is closed
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -50,6 +51,12 @@ class Target:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._exchange(connection)
+        finally:
+            self.ended.release()
+
+    def _exchange(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             data = b""
             while True:
@@ -156,8 +163,8 @@ def test_hits_that_nobody_takes_are_unanswered(log: Path) -> None:
 
 def test_a_connection_that_ends_between_two_hits_costs_none(target: Callable[..., Target], log: Path) -> None:
     one = target(lambda _: b"!" + OK)
-    # One sender and two URLs: while the other one answers, the end of the first connection arrives.
-    two = target()
+    # One sender and two URLs: the other one answers once the first connection is closed.
+    two = target(lambda _: OK if one.ended.acquire(timeout=10) else REFUSED)
     status, report, _ = replay(log, "--to", one.url, "--to", two.url, "--concurrency", "1")
     assert (status, numbers(report)) == (0, (20, 20, 0, 0, 0, 0))
     assert (one.connections, two.connections) == (10, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +109,14 @@ class TracedBeanstalkd(Beanstalkd):
 
     def command(self) -> list[str]:
         return [*strace(self.output), *super().command()]
+
+    def stop(self) -> None:
+        """Stop the server itself: strace ends with it, but not the other way round."""
+        if self.process is not None:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for pid in children:
+                os.kill(int(pid), signal.SIGTERM)
+        super().stop()
 
 
 @pytest.fixture
