@@ -38,7 +38,7 @@ class _Page:
     def _answer(self, resp: Response, page: str, total: Total) -> None:
         resp.data = _encode(_total(page, total))
         resp.content_type = "application/json"
-        resp.cache_control = ("no-store",)
+        resp.set_header("Cache-Control", "no-store")
 
 
 class Hit(_Page):
@@ -86,7 +86,7 @@ class Hits:
         self._collector.submit(counts).wait()
         resp.data = _encode({"accepted": sum(counts.values())})
         resp.content_type = "application/json"
-        resp.cache_control = ("no-store",)
+        resp.set_header("Cache-Control", "no-store")
 
 
 class Totals:
@@ -109,7 +109,7 @@ class Totals:
         entries = [_total(page, Total(sum(totals[page].values()), totals[page], age_s)) for page in found]
         resp.data = _encode({"totals": entries, "after": found[-1] if more else None})
         resp.content_type = "application/json"
-        resp.cache_control = ("no-store",)
+        resp.set_header("Cache-Control", "no-store")
 
     on_head = on_get
 
@@ -125,7 +125,7 @@ class Health:
         self._collector.check()
         resp.data = b'{"status":"up"}'
         resp.content_type = "application/json"
-        resp.cache_control = ("no-store",)
+        resp.set_header("Cache-Control", "no-store")
 
     on_head = on_get
 

@@ -220,6 +220,7 @@ class Collector:
             self._has_hits.wait()
             self._putting = True
             while self._queue:
+                gevent.sleep(0)  # no timer: only the requests that the hub has at hand join the batch
                 self._put(self._queue.popleft())
             self._putting = False
             self._has_hits.clear()

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from hitmesh.protocol.messages import Applied, Part
 
 
@@ -30,8 +32,7 @@ class _Page:
     floor: int = 0  # the largest total answered
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(Struct):
     """An answer. `total` is None when the page's count was never known; that isn't 0."""
 
     total: int | None

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
+import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
@@ -80,6 +81,7 @@ class Reader:
     def _run(self) -> None:
         while True:
             self._has_wanted.wait()
+            gevent.sleep(0)  # whoever else the hub has at hand may want pages too
             pages = [page for page, _ in zip(self._wanted, range(READ_PAGES), strict=False)]
             waiting = {page: self._wanted.pop(page) for page in pages}
             if not self._wanted:

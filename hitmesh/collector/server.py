@@ -80,7 +80,6 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop, then drain: answer what came in, commit what was accepted."""
         collector = self.app.collector
-        busy = self.app.busy
         servers = []
         for listener in self.sockets:
             listener.setblocking(1)
@@ -95,7 +94,7 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             server.close()
         deadline = time.monotonic() + ANSWER_S
-        while busy and time.monotonic() < deadline:
+        while self.app.busy and time.monotonic() < deadline:
             gevent.sleep(0.01)
         collector.drain()
         stopper = gevent.spawn(collector.stop)
@@ -112,7 +111,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         self._name = name
         self._state_dir = state_dir
         self._listen = listen
-        self.busy: set[int] = set()  # requests being answered
+        self.busy = 0  # requests being answered
         super().__init__()
 
     def load_config(self) -> None:
@@ -157,15 +156,13 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         self.collector = collector
         app = make_app(collector, self._config.limits)
         app.add_error_handler(ParseException, _pass_on)  # the connection's framing is lost: it must be closed
-        busy = self.busy
 
         def counted(environ: Any, start_response: Any) -> Any:
-            token = id(environ)
-            busy.add(token)
+            self.busy += 1
             try:
                 return app(environ, start_response)
             finally:
-                busy.discard(token)
+                self.busy -= 1
 
         return counted
 
