@@ -59,7 +59,7 @@ def as_page(path: str) -> str:
     raw = unquote_to_bytes(path)
     try:
         text = raw.decode()
-        if any(ord(char) < 32 for char in text):
+        if any(ord(char) < 32 for char in text) or {".", ".."} & set(text.split("/")):
             text = path
     except UnicodeDecodeError:
         text = path
