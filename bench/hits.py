@@ -11,14 +11,14 @@ import argparse
 import json
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
+
+from bench.ports import free_block, free_port, wait_for_answer
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -42,12 +42,12 @@ def main() -> int:
 
 
 def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
-    base = _free_block()
+    base = free_block()
     mesh = [str(BIN / "hitmesh"), "up", "-d", "--config", str(HERE / "bench.toml"), "--dcs", "bench"]
     mesh += ["--state-dir", str(folder / "var"), "--base-port", str(base)]
     if not embedded:
         mesh += ["--consul", "--beanstalkd"]
-    constant_port = _free_port()
+    constant_port = free_port()
     constant = subprocess.Popen(
         [
             str(BIN / "gunicorn"), "-k", "gevent", "-w", "1", "--keep-alive", "75", "--worker-connections", "10000",
@@ -59,7 +59,7 @@ def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
         subprocess.run(mesh, check=True, stdout=subprocess.DEVNULL)
         ours = f"http://127.0.0.1:{base + 10}"
         theirs = f"http://127.0.0.1:{constant_port}"
-        _wait(theirs + "/hit/x/y")
+        wait_for_answer(theirs + "/hit/x/y")
         stores = "SQLite" if embedded else "beanstalkd pair (-f 0) and Consul"
         print(f"one collector worker with {stores}, {CONNECTIONS} connections, {turns} turns of {seconds} s")
         before = _total(ours)
@@ -107,37 +107,6 @@ def _total(url: str) -> int:
     with urllib.request.urlopen(f"{url}/total/example.com/front") as answer:
         total: int = json.load(answer)["total"]
         return total
-
-
-def _wait(url: str) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(url).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit(f"{url} doesn't answer")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _free_block() -> int:
-    """The start of a hundred ports, all free now."""
-    for base in range(24_000, 32_000, 100):
-        try:
-            for port in range(base, base + 60):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise SystemExit("no hundred free ports below 32,000")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class StoreUnknown(HitmeshError):
     retryable = True
 
 
+class SettingConflict(HitmeshError):
+    """The setting isn't at the version that its writer expected: nothing was written."""
+
+
 class MeshError(HitmeshError):
     """No Nexus answered, or it refused the request."""
 

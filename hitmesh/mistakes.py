@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
+import types
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 _PATTERN = re.compile(r" matching regex '(.*)'$")
+_END = r"\\Z"  # as msgspec shows it; a pattern says it because $ also matches before a last line feed
 _LENGTH = re.compile(r"of length (\S+) (\d+)$")
 _BOUND = re.compile(r"` ([<>]=? \S+)$")
 _KINDS = {
@@ -30,6 +32,9 @@ _SHOWN_CHARS = 60  # of a wrong value: enough to find it in the file
 def mistakes(data: object, kind: Any, path: str = "") -> Iterator[str]:
     """Everything that keeps `data` from being a `kind`; nothing when it is one."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(bare) in (Union, types.UnionType) and isinstance(data, dict):
+        yield from _in_choice(data, get_args(bare), path)
+        return
     if isinstance(bare, type) and issubclass(bare, msgspec.Struct) and isinstance(data, dict):
         yield from _in_table(data, bare, path)
         return
@@ -43,7 +48,10 @@ def mistakes(data: object, kind: Any, path: str = "") -> Iterator[str]:
         for index, value in enumerate(data):
             yield from mistakes(value, get_args(bare)[0], f"{path}[{index}]")
     if problem := _wrong(data, kind):
-        yield f"{path} {problem}, not {_shown(data)}{_help(kind)}"
+        if get_origin(bare) is Literal:
+            yield f"{path} {_not_among(data, get_args(bare))}{_help(kind)}"
+        else:
+            yield f"{path} {problem}, not {_shown(data)}{_help(kind)}"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -52,11 +60,26 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 
 
+def _in_choice(data: dict[str, Any], tables: Sequence[type[msgspec.Struct]], path: str) -> Iterator[str]:
+    """Of one of several tables, told apart by a setting that each of them fixes."""
+    by_tag = {table.__struct_config__.tag: table for table in tables}
+    key = str(tables[0].__struct_config__.tag_field)
+    where = f"{path}.{key}" if path else key
+    if key not in data:
+        yield f"{where} is missing ({_either(list(by_tag))})"
+    elif isinstance(data[key], str) and data[key] in by_tag:
+        yield from _in_table(data, by_tag[data[key]], path)
+    else:
+        yield f"{where} {_not_among(data[key], list(by_tag))}"
+
+
 def _in_table(data: dict[str, Any], table: type[msgspec.Struct], path: str) -> Iterator[str]:
     kinds = get_type_hints(table, include_extras=True)
     names = list(table.__struct_fields__)
     for key, value in data.items():
         where = f"{path}.{key}" if path else key
+        if key == table.__struct_config__.tag_field:
+            continue  # chose this table
         if key in names:
             yield from mistakes(value, kinds[key], where)
         else:
@@ -80,12 +103,25 @@ def _wrong(value: object, kind: Any) -> str:
     expected = re.search(r"`(\w+)`", text)
     right = _KINDS.get(expected[1], expected[1]) if expected else text
     if found := _PATTERN.search(text):
-        right += f" that matches {found[1]}"
+        right += f" that matches {found[1].replace(_END, '$')}"
     elif found := _LENGTH.search(text):
         right += f" with {found[1]} {found[2]} entries"
     elif found := _BOUND.search(text):
         right += f" {found[1]}"
     return f"must be {right}"
+
+
+def _not_among(value: object, known: Sequence[Any]) -> str:
+    """What a value must be that is none of the few that there are; with the nearest of them."""
+    words = [each for each in known if isinstance(each, str) and each]
+    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"must be {_either(known)}, not {_shown(value)}{hint}"
+
+
+def _either(known: Sequence[Any]) -> str:
+    *most, last = (_shown(each) for each in known)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _shown(value: object) -> str:

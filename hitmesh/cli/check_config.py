@@ -25,19 +25,22 @@ def check_config(files: tuple[Path, ...]) -> None:
     for path in files:
         config = load(path)
         counts = ", ".join(f"{len(config.instances(role))} {role}" for role in ROLES)
-        stores = f"totals in {config.stores.totals}, spools in {', '.join(config.stores.spools)}"
+        spools = ", ".join(config.stores.spools)
+        stores = f"totals in {config.stores.totals}, settings in {config.stores.settings}, spools in {spools}"
         print(f"{path}: ok: {config.name}: {counts}; {config.partitions} partitions; {stores}")
 
 
 def load(path: Path) -> Config:
     """A configuration with its stores' URLs checked as well, by those who read them. Raises ConfigError."""
+    from hitmesh.settings.open import open_settings
     from hitmesh.spool.open import open_spool
     from hitmesh.store.open import open_store
 
     config = settings.load(path)
     try:
-        # Neither touches a file nor a server before it is asked something.
+        # None touches a file or a server before it is asked something.
         open_store(config, path.parent).close()
+        open_settings(config.stores.settings, path.parent).close()
         open_spool(config, path.parent).close()
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error

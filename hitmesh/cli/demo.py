@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hitmesh.cli.endpoints import front
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.totals import Totals, entry, line, read_all
 from hitmesh.config import Config
@@ -23,10 +24,10 @@ def demonstrate(configs: Sequence[Config], state_dir: Path) -> list[str]:
     """Count HITS in each datacenter, wait until the stores have them; the totals, a line each."""
     before = read_all(state_dir)
     for config in configs:
-        place = config.instances("collector")[0]
+        address = front(config)[0].removeprefix("http://")
         for page, count in HITS.items():
             for _ in range(count):
-                _hit(f"{place.address}:{place.port}", page)
+                _hit(address, page)
     deadline = time.monotonic() + COMMITTED_S
     while True:
         totals = read_all(state_dir)

@@ -1,4 +1,4 @@
-"""`hitmesh down`: stops a mesh, collectors first, stores last."""
+"""`hitmesh down`: stops a mesh, balancers first, stores last."""
 
 from __future__ import annotations
 

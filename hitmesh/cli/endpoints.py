@@ -11,8 +11,16 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import Config, nexus_endpoints
+from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, nexus_endpoints
 from hitmesh.protocol.messages import Answer
+
+# Of which role, under what name it is shown, and what the instance itself calls it.
+_ANNOUNCED = (
+    ("balancer", "balancer", "http"),
+    ("balancer", "balancer_tls", "https"),
+    ("balancer", "balancer_admin", "admin"),
+    ("collector", "collector", "http"),
+)
 
 
 @click.command(short_help="Show where the roles of a mesh listen.")
@@ -25,7 +33,7 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
 
     \b
     Example:
-      curl -X POST "$(hitmesh endpoints --json | jq -r '.["eu-west"].collector[0]')/hit/example.com/"
+      curl -X POST "$(hitmesh endpoints --json | jq -r '.["eu-west"].balancer[0]')/hit/example.com/"
     """
     running = Supervisor(state_dir).running()
     found = {}
@@ -38,18 +46,42 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
 
 def by_role(config: Config) -> dict[str, list[str]]:
     """The URLs and endpoints of one datacenter; a role that listens nowhere has none."""
-    return {
-        "balancer": [],
-        "collector": [f"http://{each.address}:{each.port}" for each in config.instances("collector")],
+    balancers, collectors = config.instances("balancer"), config.instances("collector")
+    found = {
+        "balancer": [_url("http", each.address, each.port) for each in balancers],
+        "balancer_tls": [_url("https", each.address, each.tls_port) for each in balancers if each.tls_port],
+        "balancer_admin": [_url("http", each.address, each.admin_port) for each in balancers if each.admin_port],
+        "collector": [_url("http", each.address, each.port) for each in collectors],
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
     }
+    return {role: urls for role, urls in found.items() if urls or not role.startswith("balancer_")}
+
+
+def front(config: Config) -> list[str]:
+    """The URLs to which this datacenter's hits are sent.
+
+    Those of its balancers, where these pass on every Host to the collectors, or else the collectors'.
+    """
+    roles = by_role(config)
+    routes = config.route_table()
+    route = routes.get(DEFAULT_HOST)
+    if isinstance(route, Alias):
+        route = routes.get(route.of)
+    passes_on = isinstance(route, Proxy) and route.service == "collector" and not config.balancer.tls.redirect
+    return roles["balancer"] if passes_on and roles["balancer"] else roles["collector"]
+
+
+def _url(scheme: str, address: str, port: int | None) -> str:
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def _add_living(roles: dict[str, list[str]], answer: Answer | None) -> None:
-    for seen in picture.alive(answer, "collector"):
-        url = seen.instance.endpoints.get("http")
-        if url and url not in roles["collector"]:
-            roles["collector"].append(url)
+    """Those that heartbeat from elsewhere than is configured; the workers of one balancer share a URL."""
+    for role, at, key in _ANNOUNCED:
+        for seen in picture.alive(answer, role):
+            url = seen.instance.endpoints.get(key)
+            if url and url not in roles.setdefault(at, []):
+                roles[at].append(url)
 
 
 def text(found: dict[str, dict[str, list[str]]]) -> str:
@@ -57,5 +89,5 @@ def text(found: dict[str, dict[str, list[str]]]) -> str:
     rows: Sequence[tuple[str, str, str]] = [
         (dc, role, " ".join(urls)) for dc, roles in found.items() for role, urls in roles.items() if urls
     ]
-    width = max(len(dc) for dc, _, _ in rows)
-    return "\n".join(f"{dc:{width}}  {role:9}  {urls}" for dc, role, urls in rows)
+    dc_width, role_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{dc:{dc_width}}  {role:{role_width}}  {urls}" for dc, role, urls in rows)

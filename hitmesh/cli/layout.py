@@ -18,14 +18,16 @@ import msgspec
 from msgspec import Struct
 
 from hitmesh import config as settings
-from hitmesh.config import ROLES, Config, Placement, Ports, Stores
+from hitmesh.config import ROLES, Config, Placement, Ports, Role, ports_of
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
 
 BLOCK_PORTS = 100  # of one datacenter
-# Where each kind of server starts in its datacenter's block; 0 to 9 are the balancers'.
-COLLECTOR_AT, NEXUS_AT, BEANSTALKD_AT, CONSUL_AT = 10, 20, 40, 50
+# Where each kind of server starts in its datacenter's block.
+BALANCER_AT, BALANCER_ADMIN_AT, COLLECTOR_AT, NEXUS_AT = 0, 5, 10, 20
+BEANSTALKD_AT, CONSUL_AT, BALANCER_TLS_AT = 40, 50, 60
+MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
 BEANSTALKDS = 2  # a pair: one may lose its disk
@@ -95,7 +97,8 @@ def lay_out(template: Config, options: Options, *, source: str) -> Layout:
         for role in ROLES:
             for placement in config.instances(role):
                 programs.append(_role_program(config, placement, path, options))
-                ports += _role_ports(dc, placement)
+                who = f"{dc}-{placement.name}"
+                ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
         if options.beanstalkd:
             for number in range(1, BEANSTALKDS + 1):
                 folder = options.state_dir / dc / f"beanstalkd-{number}"
@@ -147,8 +150,9 @@ def _check(template: Config, options: Options, source: str) -> None:
     last = options.base_port + BLOCK_PORTS * len(options.dcs) - 1
     if last > 65_535:
         raise CommandError(f"--base-port {options.base_port}: {len(options.dcs)} datacenters need ports up to {last}")
-    for role, limit in (("collector", MAX_COLLECTORS), ("nexus", MAX_NEXUSES)):
-        count = len(template.instances(role))  # type: ignore[arg-type]
+    limits: dict[Role, int] = {"balancer": MAX_BALANCERS, "collector": MAX_COLLECTORS, "nexus": MAX_NEXUSES}
+    for role, limit in limits.items():
+        count = len(template.instances(role))
         if count > limit:
             raise CommandError(f"{source}: {count} {role} instances; `hitmesh up` has ports for {limit}")
     for name, node in template.nodes.items():
@@ -159,17 +163,21 @@ def _check(template: Config, options: Options, source: str) -> None:
 
 
 def _configured(template: Config, dc: str, first: int, options: Options) -> Config:
-    totals, spools = template.stores.totals, template.stores.spools
+    stores, asked = template.stores, template.ports
     if options.consul:
-        totals = f"consul://{LOOPBACK}:{_consul_ports(first).http}/hitmesh"
+        consul = f"consul://{LOOPBACK}:{_consul_ports(first).http}"
+        stores = msgspec.structs.replace(stores, totals=f"{consul}/hitmesh", settings=f"{consul}/hitmesh-settings")
     if options.beanstalkd:
         spools = tuple(f"beanstalk://{LOOPBACK}:{first + BEANSTALKD_AT + n}/hitmesh" for n in range(BEANSTALKDS))
-    return msgspec.structs.replace(
-        template,
-        name=dc,
-        ports=Ports(collector=first + COLLECTOR_AT, nexus=first + NEXUS_AT),
-        stores=Stores(totals=totals, spools=spools, spool_copies=template.stores.spool_copies),
+        stores = msgspec.structs.replace(stores, spools=spools)
+    ports = Ports(
+        balancer=first + BALANCER_AT,
+        balancer_tls=first + BALANCER_TLS_AT if asked.balancer_tls else 0,
+        balancer_admin=first + BALANCER_ADMIN_AT if asked.balancer_admin else 0,
+        collector=first + COLLECTOR_AT,
+        nexus=first + NEXUS_AT,
     )
+    return msgspec.structs.replace(template, name=dc, ports=ports, stores=stores)
 
 
 def _role_program(config: Config, placement: Placement, path: Path, options: Options) -> Program:
@@ -180,15 +188,6 @@ def _role_program(config: Config, placement: Placement, path: Path, options: Opt
         "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
     }
     return Program(config.name, placement.role, placement.name, values)
-
-
-def _role_ports(dc: str, placement: Placement) -> list[Wanted]:
-    assert placement.port is not None or placement.role == "processor"
-    if placement.port is None:
-        return []
-    width = 3 if placement.role == "nexus" else 1
-    who = f"{dc}-{placement.name}"
-    return [Wanted(placement.address, port, who) for port in range(placement.port, placement.port + width)]
 
 
 def _beanstalkd(dc: str, number: int, port: int, folder: Path, program: str) -> Program:

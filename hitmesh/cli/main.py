@@ -61,7 +61,7 @@ def hitmesh() -> None:
     \b
     Example:
       hitmesh up -d                             # a mesh of two datacenters on this machine
-      curl -X POST http://127.0.0.1:8010/hit/example.com/front
+      curl -X POST http://127.0.0.1:8000/hit/example.com/front
       hitmesh total example.com/front
       hitmesh down
     """

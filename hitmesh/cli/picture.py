@@ -6,6 +6,7 @@ instances that somebody started by hand, supervisord also knows processes that d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
+
+_WORKER = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 
 class Shown(Struct, frozen=True):
@@ -28,7 +31,8 @@ class Shown(Struct, frozen=True):
     uptime_s: float | None
     heartbeat_age_s: float | None
     load: Mapping[str, float]
-    supervisor_pid: int | None  # of the process that supervisord started; a collector's is gunicorn's master
+    # of the process that supervisord started; a collector's is gunicorn's master, a balancer's its own
+    supervisor_pid: int | None
     supervisor_state: str | None
 
 
@@ -57,24 +61,25 @@ def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms
     last_heard: dict[str, float] = {}
     for seen in sorted(answer.seen if answer else (), key=lambda seen: (not seen.alive, seen.age_ms)):
         instance = seen.instance
+        program = _program(instance.name)
         if seen.alive:
             living.add(instance.name)
-        elif instance.name in living or instance.name in supervised:
-            last_heard.setdefault(instance.name, seen.age_ms / 1000)
+        elif instance.name in living or program in supervised:
+            last_heard.setdefault(program, seen.age_ms / 1000)
             continue  # its successor, or its supervisor, says more
-        shown.append(_heard(dc, seen, supervised.get(instance.name), now_ms))
+        shown.append(_heard(dc, seen, supervised.get(program), now_ms))
     shown += [_silent(dc, each, last_heard.get(name)) for name, each in supervised.items() if name not in living]
     return sorted(shown, key=_order)
 
 
 def missing(config: Config, answer: Answer | None) -> list[str]:
     """What a datacenter lacks until it is ready: instances by name, then partitions without an owner."""
-    lacking = [
-        placement.name
-        for role in ROLES
-        for placement in config.instances(role)
-        if placement.name not in {seen.instance.name for seen in alive(answer, role)}
-    ]
+    lacking = []
+    for role in ROLES:
+        heard = {seen.instance.name for seen in alive(answer, role)}
+        workers = config.balancer.workers if role == "balancer" else 1
+        for placement in config.instances(role):
+            lacking += [name for name in _heartbeat_names(placement.name, workers) if name not in heard]
     owned = {partition for seen in alive(answer, "processor") for partition in seen.instance.owns}
     count = len(set(range(config.partitions)) - owned)
     return [*lacking, f"{count} of {config.partitions} partitions"] if count else lacking
@@ -95,6 +100,16 @@ def table(shown: Sequence[Shown]) -> str:
 def as_json(shown: Shown) -> dict[str, Any]:
     """The object that `hitmesh status --json` prints."""
     return {field: getattr(shown, field) for field in shown.__struct_fields__}
+
+
+def _heartbeat_names(name: str, workers: int) -> list[str]:
+    """Under which names an instance of several workers heartbeats: its first one has its own."""
+    return [name, *(f"{name}-w{number}" for number in range(1, workers))]
+
+
+def _program(name: str) -> str:
+    """The name that supervisord has for whoever heartbeats under this one."""
+    return _WORKER.sub("", name)
 
 
 def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
@@ -131,7 +146,7 @@ def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> S
 
 def _order(shown: Shown) -> tuple[int, str, int, str]:
     roles: dict[str, int] = {role: index for index, role in enumerate(ROLES)}
-    number = shown.name.rpartition("-")[2]
+    number = _program(shown.name).rpartition("-")[2]
     return roles.get(shown.role, len(roles)), shown.role, int(number) if number.isdecimal() else 0, shown.name
 
 

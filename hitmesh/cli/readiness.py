@@ -1,7 +1,7 @@
 """Waiting for a mesh that starts: what isn't ready yet, told while it lasts.
 
-Ready is: every configured instance has a live heartbeat, every partition an owner, and every
-collector says on /health that it can take a hit.
+Ready is: every configured instance has a live heartbeat, every partition an owner, every collector
+says on /health that it can take a hit, and every balancer through which hits come passes that on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hitmesh.cli import picture
+from hitmesh.cli.endpoints import by_role, front
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.supervision import Supervised, Supervisor
-from hitmesh.config import Config
+from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
 
 READY_S = 60.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s
@@ -67,15 +68,23 @@ def _lacking(configs: Sequence[Config]) -> dict[str, list[str]]:
     for config in configs:
         lacking = picture.missing(config, picture.ask(config))
         if not lacking:
-            reasons = {each.name: _unhealthy(f"{each.address}:{each.port}") for each in config.instances("collector")}
-            lacking = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+            lacking = _unable(config, "collector", http.client.OK)
+        if not lacking and front(config) == by_role(config)["balancer"]:
+            # A live route may answer in the collectors' place: that is the balancer's work too.
+            lacking = _unable(config, "balancer", http.client.INTERNAL_SERVER_ERROR - 1)
         if lacking:
             found[config.name] = lacking
     return found
 
 
-def _unhealthy(address: str) -> str:
-    """Why a collector can't take a hit; empty when it can."""
+def _unable(config: Config, role: Role, highest: int) -> list[str]:
+    """The instances, with the reason, that don't answer /health with a status up to `highest`."""
+    reasons = {each.name: _unhealthy(f"{each.address}:{each.port}", highest) for each in config.instances(role)}
+    return [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+
+
+def _unhealthy(address: str, highest: int) -> str:
+    """Why whoever listens there can't take a hit; empty when it can."""
     connection = http.client.HTTPConnection(address, timeout=HEALTH_TIMEOUT_S)
     with contextlib.closing(connection):
         try:
@@ -84,7 +93,7 @@ def _unhealthy(address: str) -> str:
             body = answer.read(MAX_REASON_BYTES)
         except (OSError, http.client.HTTPException) as error:
             return f"/health: {error}"
-    return "" if answer.status == http.client.OK else f"/health: {answer.status}: {explanation(body)}"
+    return "" if answer.status <= highest else f"/health: {answer.status}: {explanation(body)}"
 
 
 def _text(lacking: dict[str, list[str]]) -> str:

@@ -14,7 +14,7 @@ import click
 
 from hitmesh.cli import folder
 from hitmesh.cli.accesslog import DEFAULT_SITE, Format, hit_path
-from hitmesh.cli.endpoints import by_role
+from hitmesh.cli.endpoints import front
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.sending import Outcome, Sender
 from hitmesh.errors import CommandError
@@ -48,8 +48,9 @@ def replay(
     perhaps "host".
 
     Without --to the hits go to the first datacenter of the mesh in the state folder: its
-    balancers, or else its collectors in turn. A hit is never sent twice: one that was refused or
-    not answered has failed, and the exit status is 1.
+    balancers, or else its collectors, in turn. A hit is never sent twice: one that was refused or
+    not answered has failed, and the exit status is 1. Where a balancer says that the collectors
+    didn't answer it (502, 504), neither did they here.
 
     \b
     Example:
@@ -128,8 +129,7 @@ def _with_progress(log: _Log, outcome: Outcome) -> Iterator[Iterable[str]]:
 
 
 def _mesh_urls(state_dir: Path) -> list[str]:
-    first = by_role(folder.datacenters(state_dir)[0])
-    return first["balancer"] or first["collector"]
+    return front(folder.datacenters(state_dir)[0])
 
 
 def _report(outcome: Outcome, ignored: int, seconds: float, *, as_json: bool) -> None:

@@ -22,6 +22,8 @@ from hitmesh.errors import CommandError
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0  # a collector answers within one sync of its spool, a balancer within its own limits
+# Of a balancer that has sent a hit and has no answer to it: nobody here knows whether it counts.
+UNKNOWN = (http.client.BAD_GATEWAY, http.client.GATEWAY_TIMEOUT)
 MAX_REASONS = 5  # kinds of failure that are shown
 MAX_REASON_CHARS = 200
 _END = None
@@ -33,7 +35,7 @@ class Outcome:
 
     accepted: int = 0
     refused: int = 0  # answered with an error: not counted
-    unanswered: int = 0  # no connection, or none any more: counted at most once
+    unanswered: int = 0  # no connection, none any more, or a balancer has none: counted at most once
     reasons: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -107,8 +109,12 @@ class Sender:
         if 200 <= status < 300:
             self.outcome.accepted += 1
             return
+        reason = f"{status} from {connection}: {explanation(body)}"
+        if status in UNKNOWN:
+            self._unanswered(reason)
+            return
         self.outcome.refused += 1
-        self._because(f"{status} from {connection}: {explanation(body)}")
+        self._because(reason)
 
     def _unanswered(self, reason: str) -> None:
         self.outcome.unanswered += 1
@@ -173,7 +179,7 @@ def _target(url: str) -> tuple[str, int, str]:
     except ValueError as error:
         raise CommandError(f"--to {url!r}: {error}") from error
     if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
-        raise CommandError(f"--to {url!r} is not a URL such as http://127.0.0.1:8010")
+        raise CommandError(f"--to {url!r} is not a URL such as http://127.0.0.1:8000")
     return parts.hostname, port, parts.path.rstrip("/")
 
 

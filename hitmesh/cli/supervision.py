@@ -24,7 +24,7 @@ from hitmesh.cli.processes import KILL_WAIT_S, Process, end, process, started, s
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
 # Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
-STOP_ORDER = (("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
+STOP_ORDER = (("balancer",), ("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 _NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 

@@ -31,8 +31,7 @@ from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError, ConfigError
 
 TEMPLATE = "config/dev.toml"
-TEMPLATES = ("supervisord", "collector", "processor", "nexus", "beanstalkd", "consul")
-OPEN_FILES = 65_536  # for a collector's 10,000 connections, and what the rest needs
+OPEN_FILES = 65_536  # for a balancer's 20,000 connections, as many to its backends, and what the rest needs
 
 
 @click.command(short_help="Run a whole mesh on this machine under supervisord.")
@@ -182,6 +181,8 @@ def _write(layout: Layout, options: Options) -> None:
         for path in layout.folders:
             path.mkdir(parents=True, exist_ok=True)
         for path, text in layout.files.items():
+            path.touch()
+            path.chmod(0o600)  # balancer.admin_token may be in it
             path.write_text(text, encoding="utf-8")
         conf = supervisor_text(layout, options, templates)
         folder.conf_path(options.state_dir).write_text(conf, encoding="utf-8")
@@ -214,7 +215,7 @@ def _announce(layout: Layout, state_dir: Path, seconds: float, totals: Sequence[
     names = ", ".join(config.name for config in layout.datacenters)
     print(f"ready in {seconds:.1f} s: {names}, {len(layout.programs)} processes in {state_dir}")
     print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
-    first = endpoints.by_role(layout.datacenters[0])["collector"][0]
+    first = endpoints.front(layout.datacenters[0])[0]
     print(f"count a hit:  curl -X POST {first}/hit/example.com/front")
     where = "" if state_dir == STATE_DIR.resolve() else f" --state-dir {state_dir}"
     print(f"stop it:      hitmesh down{where}" if detach else "stop it:      Ctrl-C")

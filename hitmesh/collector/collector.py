@@ -133,12 +133,16 @@ class Collector:
         for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
 
-    def drain(self) -> None:
-        """Tell everybody that this collector takes no more than it has."""
-        self._draining = True
+    def leave(self) -> None:
+        """Tell everybody to send no more; what they send until they have heard it is taken."""
         self._claimer.stop()
         if self.mesh is not None:
             self.mesh.drain()
+
+    def drain(self) -> None:
+        """Take no more than there is."""
+        self.leave()
+        self._draining = True
 
     def stop(self) -> None:
         """Wait until everything accepted is committed and deleted, bounded by `drain_s`; close the lanes."""

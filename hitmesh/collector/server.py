@@ -45,6 +45,7 @@ STATUSES: Final = {
     ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }  # of requests that gunicorn can't parse; any other is a 400
+LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
 
 
@@ -91,6 +92,8 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         while self.alive and not self._stop.is_set():
             self.notify()
             self._stop.wait(BEAT_S)
+        collector.leave()
+        self._keep_on(LEAVE_S)
         for server in servers:
             server.close()
         deadline = time.monotonic() + ANSWER_S
@@ -101,6 +104,13 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         while not stopper.ready():
             self.notify()
             stopper.join(BEAT_S)
+
+    def _keep_on(self, for_s: float) -> None:
+        """Serve on, each answer the last of its connection: gunicorn sees to that once it is to stop."""
+        deadline = time.monotonic() + for_s
+        while time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(min(for_s, BEAT_S))
 
 
 class CollectorApplication(BaseApplication):  # type: ignore[misc]
@@ -125,7 +135,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             "backlog": 2048,
             "keepalive": KEEPALIVE_S,
             "timeout": 30,
-            "graceful_timeout": int(config.timing.drain_s + ANSWER_S) + 1,
+            "graceful_timeout": int(config.timing.drain_s + LEAVE_S + ANSWER_S) + 1,
             "limit_request_line": LINE_BYTES,
             "limit_request_fields": HEADERS,
             "limit_request_field_size": LINE_BYTES,

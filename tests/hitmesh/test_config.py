@@ -5,45 +5,35 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from hitmesh.config import Config, Placement, dump, load, nexus_endpoints, parse
+from hitmesh.config import Placement, dump, load, nexus_endpoints, parse
 from hitmesh.errors import ConfigError
-
-DEV = Path(__file__).parents[2] / "config" / "dev.toml"
-Change = Callable[[dict[str, Any]], object]
+from tests.hitmesh.dev_config import DEV, Change, configured, mistake, tables
 
 
-def tables() -> dict[str, Any]:
-    return tomllib.loads(DEV.read_text())
-
-
-def configured(change: Change = lambda _: None) -> Config:
-    data = tables()
-    change(data)
-    return parse(data, source="x.toml")
-
-
-def mistake(change: Change) -> str:
-    with pytest.raises(ConfigError) as raised:
-        configured(change)
-    message = str(raised.value)
-    assert message.startswith("x.toml: ")
-    assert "\n" not in message
-    return message.removeprefix("x.toml: ")
+def keys(table: dict[str, Any], path: str = "") -> set[str]:
+    found = {path + key for key in table}
+    return found.union(*(keys(value, f"{path}{key}.") for key, value in table.items() if isinstance(value, dict)))
 
 
 def test_the_shipped_example_shows_every_setting_with_its_default() -> None:
     shown = tables()
     defaults = parse({"name": "dev", "nodes": shown["nodes"]}, source="defaults")
-    assert load(DEV) == defaults
-    assert {key: set(shown[key]) for key in ("ports", "stores", "timing", "limits")} == {
-        key: set(getattr(defaults, key).__struct_fields__) for key in ("ports", "stores", "timing", "limits")
-    }
+    assert msgspec.structs.replace(load(DEV), routes={}) == defaults
+    del shown["routes"]
+    assert keys(shown) == keys(msgspec.to_builtins(msgspec.structs.replace(load(DEV), routes={}))) - {"routes"}
+
+
+def test_the_shipped_example_shows_the_route_of_a_file_without_routes_and_all_its_settings() -> None:
+    shown = tables()
+    assert load(DEV).route_table() == parse({**shown, "routes": {}}, source="defaults").route_table()
+    [route] = load(DEV).routes.values()
+    assert set(shown["routes"]["default"]) == {"action", *route.__struct_fields__}
 
 
 def test_a_dumped_configuration_is_read_back_equal() -> None:
@@ -80,7 +70,10 @@ def test_an_instance_that_is_not_configured_runs_on_any_port() -> None:
             lambda d: d["nodes"]["local"].update(colector=1),
             "nodes.local.colector is not a setting; did you mean collector?",
         ),
-        (lambda d: d["ports"].update(zzz=1), "ports.zzz is not a setting; known here: collector, nexus"),
+        (
+            lambda d: d["ports"].update(zzz=1),
+            "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, nexus",
+        ),
     ],
 )
 def test_an_unknown_setting_is_named_with_the_nearest_right_one(change: Change, message: str) -> None:
@@ -110,6 +103,7 @@ def test_a_missing_setting_is_named_with_what_it_is_for(change: Change, message:
         (lambda d: d.update(nodes={}), "nodes must be a table with >= 1 entries, not {}"),
         (lambda d: d.update(ports=3), "ports must be a table, not 3"),
         (lambda d: d.update(name="EU"), "name must be a string that matches ^[a-z0-9]"),
+        (lambda d: d.update(name="eu\n"), "name must be a string that matches ^[a-z0-9]"),
         (lambda d: d.update(insecure=1), "insecure must be true or false, not 1"),
         (lambda d: d["stores"].update(spools="sqlite:///x"), 'stores.spools must be an array, not "sqlite:///x"'),
         (lambda d: d["stores"].update(spools=[]), "stores.spools must be an array with >= 1 entries, not []"),
@@ -132,6 +126,8 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
         (lambda d: d["timing"].update(resend_s=6), "timing.resend_s (6.0) must be below timing.retry_delay_s (5.0)"),
         (lambda d: d["stores"].update(spool_copies=2), "stores.spool_copies (2) is more than the spools (1)"),
         (lambda d: d["stores"].update(spools=["sqlite:///x"] * 2), "stores.spools names the same spool twice"),
+        (lambda d: d["stores"].update(settings="sqlite:///totals.db"), "stores.settings (sqlite:///totals.db) holds"),
+        (lambda d: d["stores"].update(settings="sqlite:///spool.db"), "stores.settings (sqlite:///spool.db) holds"),
         (lambda d: d["nodes"]["local"].update(processor=0), "no node runs a processor; set nodes.<node>.processor"),
         (lambda d: d["nodes"]["local"].update(address="10.0.0.1"), "nodes.local.address (10.0.0.1) is beyond loopback"),
         (lambda d: d["ports"].update(nexus=8011), "collector-2 and nexus-1 both want port 8011"),
@@ -147,6 +143,7 @@ def test_settings_that_contradict_each_other_are_named(change: Change, message: 
     ("key", "value", "url", "hint"),
     [
         ("totals", "sqllite:///x", "sqllite:///x", "did you mean sqlite?"),
+        ("settings", "consl://h:1/x", "consl://h:1/x", "did you mean consul?"),
         ("totals", "redis://h/x", "redis://h/x", "known here: sqlite, consul"),
         ("totals", "/var/x", "/var/x", "known here: sqlite, consul"),
         ("totals", "http://[x", "http://[x", "known here: sqlite, consul"),
@@ -170,7 +167,7 @@ def test_a_store_that_somebody_else_registered_is_known(monkeypatch: pytest.Monk
 def test_a_trusted_network_beyond_loopback_is_allowed_when_it_is_said() -> None:
     def change(data: dict[str, Any]) -> None:
         data["insecure"] = True
-        data["nodes"]["local"]["address"] = "10.0.0.1"
+        data["nodes"]["local"].update(address="10.0.0.1", balancer=0)
 
     assert configured(change).instances("collector")[0].address == "10.0.0.1"
 

@@ -16,12 +16,12 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.layout import Layout, Options, lay_out, supervisor_text
-from hitmesh.config import Config
+from hitmesh.config import Config, Ports
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
-ROLES = ("supervisord", "collector", "processor", "nexus", "beanstalkd", "consul")
+ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "beanstalkd", "consul")
 
 
 def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
@@ -59,7 +59,7 @@ def programs(parser: configparser.RawConfigParser) -> dict[str, Mapping[str, str
 
 def test_each_instance_of_each_datacenter_is_a_program() -> None:
     found = programs(parsed(options()))
-    roles = ("collector-1", "collector-2", "processor-1", "processor-2", "nexus-1", "nexus-2")
+    roles = ("balancer-1", "collector-1", "collector-2", "processor-1", "processor-2", "nexus-1", "nexus-2")
     assert sorted(found) == sorted(f"{dc}-{role}" for dc in ("eu-west", "us-west") for role in roles)
 
 
@@ -80,7 +80,7 @@ def test_each_datacenter_has_a_hundred_ports_from_the_base_port_on() -> None:
     layout = laid_out(whole(base_port=20_000))
     for wanted in layout.ports:
         first = 20_000 if wanted.who.startswith("eu-west") else 20_100
-        assert first + 10 <= wanted.port < first + 100
+        assert first <= wanted.port < first + 100
 
 
 def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> None:
@@ -88,6 +88,8 @@ def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> 
     wanted = {wanted.port for wanted in layout.ports}
     for config in layout.datacenters:
         assert {each.port for each in config.instances("collector")} <= wanted
+        for balancer in config.instances("balancer"):
+            assert {balancer.port, balancer.tls_port, balancer.admin_port} - {None} <= wanted
         for nexus in config.instances("nexus"):
             assert nexus.port is not None
             assert {nexus.port, nexus.port + 1, nexus.port + 2} <= wanted
@@ -97,13 +99,23 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
     layout = laid_out(options())
     written = settings.parse(tomllib.loads(layout.files[Path("/srv/mesh/us-west/hitmesh.toml")]), source="written")
     assert written == layout.datacenters[1]
-    assert (written.name, written.ports.collector, written.ports.nexus) == ("us-west", 8110, 8120)
+    assert (written.name, written.ports) == (
+        "us-west",
+        Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120),
+    )
     assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports) == TEMPLATE
 
 
-def test_collectors_stop_first_and_stores_last() -> None:
+def test_balancers_stop_first_and_stores_last() -> None:
     priorities = {name: int(program["priority"]) for name, program in programs(parsed(whole())).items()}
-    order = ["consul-1", "beanstalkd-1", "nexus-1", "processor-1", "collector-1"]  # supervisord stops the last first
+    order = [
+        "consul-1",
+        "beanstalkd-1",
+        "nexus-1",
+        "processor-1",
+        "collector-1",
+        "balancer-1",
+    ]  # supervisord stops the last first
     assert [priorities[f"eu-west-{name}"] for name in order] == sorted({priorities[f"eu-west-{n}"] for n in order})
 
 
@@ -113,9 +125,32 @@ def test_supervisord_waits_longer_than_a_role_drains() -> None:
         assert (program["autorestart"], program["stopsignal"], program["killasgroup"]) == ("true", "TERM", "true")
 
 
-def test_a_collector_is_told_to_stop_through_its_master_alone() -> None:
-    # gunicorn drains its worker itself; a TERM to both would end the worker twice.
-    assert programs(parsed(options()))["eu-west-collector-1"].get("stopasgroup") == "false"
+@pytest.mark.parametrize("name", ["eu-west-collector-1", "eu-west-balancer-1"])
+def test_a_role_of_several_processes_is_told_to_stop_through_its_master_alone(name: str) -> None:
+    # It drains its workers itself; a TERM to all would end a worker twice.
+    assert programs(parsed(options()))[name].get("stopasgroup") == "false"
+
+
+def test_a_balancer_is_a_program_of_its_own_package() -> None:
+    command = shlex.split(programs(parsed(options()))["us-west-balancer-1"]["command"])
+    assert command == [
+        "/usr/bin/python3", "-m", "balancer",
+        "--config", "/srv/mesh/us-west/hitmesh.toml", "--name", "balancer-1", "--state-dir", "/srv/mesh",
+    ]  # fmt: skip
+
+
+def test_a_template_with_certificates_gets_https_ports_and_finds_its_files(tmp_path: Path) -> None:
+    template = tmp_path / "site.toml"
+    text = folder.shipped("config/dev.toml").read_text()
+    text = text.replace("balancer_tls = 0", "balancer_tls = 443").replace("balancer_admin = 8005", "balancer_admin = 0")
+    template.write_text(text.replace("certificates = []", 'certificates = ["site.pem"]'))
+    layout = laid_out(whole(), settings.load(template))
+    written = settings.parse(tomllib.loads(layout.files[Path("/srv/mesh/us-west/hitmesh.toml")]), source="written")
+    assert (written.ports.balancer_tls, written.ports.balancer_admin) == (8160, 0)
+    assert written.balancer.tls.certificates == (str(tmp_path / "site.pem"),)
+    ports = [(wanted.address, wanted.port) for wanted in layout.ports]
+    assert len(set(ports)) == len(ports)
+    assert ("127.0.0.1", 8160) in ports
 
 
 def test_beanstalkd_syncs_each_put_and_takes_the_largest_job() -> None:
@@ -142,6 +177,7 @@ def test_with_beanstalkd_the_spool_is_the_pair() -> None:
 def test_with_consul_each_datacenter_has_a_server_that_joins_the_others() -> None:
     layout = laid_out(options(consul="/usr/bin/consul"))
     assert layout.datacenters[0].stores.totals == "consul://127.0.0.1:8050/hitmesh"
+    assert layout.datacenters[1].stores.settings == "consul://127.0.0.1:8150/hitmesh-settings"
     agent = json.loads(layout.files[Path("/srv/mesh/eu-west/consul.json")])
     assert (agent["datacenter"], agent["ports"]["http"], agent["bootstrap_expect"]) == ("eu-west", 8050, 1)
     assert agent["retry_join_wan"] == ["127.0.0.1:8152"]
@@ -188,6 +224,7 @@ def test_what_cannot_be_laid_out_is_refused(changes: dict[str, Any], message: st
 @pytest.mark.parametrize(
     ("node", "message"),
     [
+        ({"balancer": 6}, "dev.toml: 6 balancer instances; `hitmesh up` has ports for 5"),
         ({"collector": 11}, "dev.toml: 11 collector instances; `hitmesh up` has ports for 10"),
         ({"nexus": 7}, "dev.toml: 7 nexus instances; `hitmesh up` has ports for 6"),
         ({"address": "10.0.0.1"}, "dev.toml: nodes.local.address is 10.0.0.1"),

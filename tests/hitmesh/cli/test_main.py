@@ -11,9 +11,12 @@ import click
 import pytest
 
 from hitmesh.cli import main
+from hitmesh.cli.endpoints import front
 from hitmesh.cli.main import COMMANDS, run
+from hitmesh.config import load
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
+COLLECTORS = ["http://127.0.0.1:8010", "http://127.0.0.1:8011"]
 
 
 def python(code: str) -> str:
@@ -93,8 +96,8 @@ def test_down_without_a_mesh_is_done_already(tmp_path: Path, capsys: pytest.Capt
 def test_a_right_configuration_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check-config", str(DEV)]) == 0
     assert capsys.readouterr().out == (
-        f"{DEV}: ok: dev: 2 nexus, 2 processor, 2 collector; 32 partitions;"
-        " totals in sqlite:///totals.db, spools in sqlite:///spool.db\n"
+        f"{DEV}: ok: dev: 2 nexus, 2 processor, 2 collector, 1 balancer; 32 partitions;"
+        " totals in sqlite:///totals.db, settings in sqlite:///settings.db, spools in sqlite:///spool.db\n"
     )
 
 
@@ -104,6 +107,7 @@ def test_a_right_configuration_is_summed_up(capsys: pytest.CaptureFixture[str]) 
         ("nexus = 2", "nexsu = 2", "nodes.local.nexsu is not a setting; did you mean nexus?"),
         ("sqlite:///totals.db", "consul://127.0.0.1/x", "stores.totals: 'consul://127.0.0.1/x' names no totals store"),
         ("sqlite:///spool.db", "beanstalk://h/x", "stores.spools: "),
+        ("sqlite:///settings.db", "consul://127.0.0.1/x", "stores.settings: 'consul://127.0.0.1/x' names no settings"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_and_status_1(
@@ -185,8 +189,40 @@ def test_endpoints_are_those_of_the_configuration(tmp_path: Path, capsys: pytest
     assert run(["endpoints", "--json", "--state-dir", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "dc": {
-            "balancer": [],
+            "balancer": ["http://127.0.0.1:8000"],
+            "balancer_admin": ["http://127.0.0.1:8005"],
             "collector": ["http://127.0.0.1:8010", "http://127.0.0.1:8011"],
             "nexus": ["tcp://127.0.0.1:8022", "tcp://127.0.0.1:8025"],
         }
     }
+
+
+FRONTS = {
+    "balancers that pass everything on": ("", ["http://127.0.0.1:8000"]),
+    "an alias of the collectors' route": (
+        '[routes.default]\naction = "alias"\nof = "a"\n[routes.a]\naction = "proxy"\nservice = "collector"\n',
+        ["http://127.0.0.1:8000"],
+    ),
+    "something else by default": ('[routes.default]\naction = "empty"\n', COLLECTORS),
+    "other backends by default": ('[routes.default]\naction = "proxy"\nbackends = ["h:1"]\n', COLLECTORS),
+    "nothing by default": ('[routes."a.org"]\naction = "proxy"\nservice = "collector"\n', COLLECTORS),
+    "https alone": (
+        '[ports]\nbalancer_tls = 8443\n[balancer.tls]\ncertificates = ["a.pem"]\nredirect = true\n',
+        COLLECTORS,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FRONTS)
+def test_hits_are_sent_to_the_balancers_unless_they_lead_elsewhere(what: str, tmp_path: Path) -> None:
+    text, urls = FRONTS[what]
+    node = "[nodes.local]\naddress = '127.0.0.1'\nnexus = 1\nprocessor = 1\ncollector = 2\nbalancer = 1\n"
+    path = tmp_path / "x.toml"
+    path.write_text(f'name = "x"\n{node}{text}')
+    assert front(load(path)) == urls
+
+
+def test_without_balancers_hits_are_sent_to_the_collectors(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(DEV.read_text().replace("balancer = 1", "balancer = 0"))
+    assert front(load(path)) == COLLECTORS

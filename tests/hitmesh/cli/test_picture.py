@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.picture import as_json, merge, missing, table
 from hitmesh.cli.supervision import STOP_ORDER, Supervised, split_name
-from hitmesh.config import ROLES
+from hitmesh.config import ROLES, Balancer
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
 
 CONFIG = settings.load(folder.shipped("config/dev.toml"))
@@ -19,7 +20,7 @@ NOW_MS = 1_000_000
 
 
 def seen(name: str, *, alive: bool = True, age_ms: int = 100, pid: int = 1, **changes: Any) -> Seen:
-    role = name.rsplit("-", 1)[0]
+    role = changes.get("role", name.rsplit("-", 1)[0])
     instance = Instance(
         dc="dev",
         role=role,
@@ -105,9 +106,16 @@ def test_other_datacenters_programs_are_not_shown() -> None:
 
 
 def test_instances_are_in_order_of_role_and_number() -> None:
-    names = ["collector-10", "collector-2", "consul-1", "nexus-1", "processor-1"]
+    names = ["balancer-1", "collector-10", "collector-2", "consul-1", "nexus-1", "processor-1"]
     found = merge("dev", None, [supervised(f"dev-{name}") for name in names], NOW_MS)
-    assert [each.name for each in found] == ["nexus-1", "processor-1", "collector-2", "collector-10", "consul-1"]
+    assert [each.name for each in found] == [
+        "nexus-1",
+        "processor-1",
+        "collector-2",
+        "collector-10",
+        "balancer-1",
+        "consul-1",
+    ]
 
 
 def test_a_table_has_a_line_per_instance() -> None:
@@ -142,7 +150,30 @@ def test_a_dead_processor_owns_nothing() -> None:
 
 
 def test_without_a_nexus_everything_is_missing() -> None:
-    assert len(missing(CONFIG, None)) == 7
+    assert len(missing(CONFIG, None)) == 8
+
+
+def test_every_worker_of_a_balancer_must_heartbeat() -> None:
+    several = msgspec.structs.replace(CONFIG, balancer=Balancer(workers=3))
+    assert missing(several, everybody(32)) == ["balancer-1-w1", "balancer-1-w2"]
+    heard = answer(*everybody(32).seen, seen("balancer-1-w1", role="balancer"), seen("balancer-1-w2", role="balancer"))
+    assert missing(several, heard) == []
+
+
+def test_further_workers_of_a_balancer_are_shown_with_its_supervisor() -> None:
+    known = answer(seen("balancer-1", pid=8), seen("balancer-1-w1", role="balancer", pid=9))
+    found = shown(known, supervised("dev-balancer-1"))
+    assert list(found) == ["balancer-1", "balancer-1-w1"]
+    assert [(each["role"], each["pid"], each["supervisor_pid"]) for each in found.values()] == [
+        ("balancer", 8, 7),
+        ("balancer", 9, 7),
+    ]
+
+
+def test_of_a_balancer_that_is_stopped_one_line_is_left() -> None:
+    known = answer(seen("balancer-1", alive=False), seen("balancer-1-w1", role="balancer", alive=False))
+    found = shown(known, supervised("dev-balancer-1", "STOPPED", 0))
+    assert {name: each["state"] for name, each in found.items()} == {"balancer-1": "stopped"}
 
 
 def test_a_programs_name_is_its_datacenter_and_instance() -> None:

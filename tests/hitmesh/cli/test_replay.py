@@ -139,6 +139,17 @@ def test_a_refused_hit_has_failed_and_goes_nowhere_else(target: Callable[..., Ta
     assert report["reasons"] == {f"503 from {one.url.removeprefix('http://')}: the spool is full": 10}
 
 
+@pytest.mark.parametrize("status_line", ["502 Bad Gateway", "504 Gateway Timeout"])
+def test_a_hit_that_a_balancer_has_no_answer_to_is_unanswered(
+    target: Callable[..., Target], log: Path, status_line: str
+) -> None:
+    head = f"HTTP/1.1 {status_line}\r\nContent-Length: 2\r\n\r\n{{}}"
+    one = target(lambda count: head.encode() if count == 1 else OK)
+    status, report, _ = replay(log, "--to", one.url, "--concurrency", "1")
+    assert (status, numbers(report)) == (1, (20, 19, 1, 0, 1, 0))
+    assert len(one.paths) == 20
+
+
 def test_a_hit_without_an_answer_is_never_sent_again(target: Callable[..., Target], log: Path) -> None:
     one, two = target(lambda _: None), target()
     status, report, _ = replay(log, "--to", one.url, "--to", two.url)

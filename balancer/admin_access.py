@@ -1,0 +1,112 @@
+"""Who may use the admin listener. Pure: says why not, or nothing.
+
+With a token, whoever shows it: as a Bearer, or as the password of Basic, which browsers ask people
+for. Without one, this machine only, and nobody who merely makes a browser on it ask: a page from
+elsewhere (Origin, Sec-Fetch-Site), a name that was made to point here (DNS rebinding), or a proxy.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from hitmesh.config import is_loopback
+
+READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+# A request with one of these came through a proxy, whose address says nothing of who asks.
+_FORWARDED: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
+_SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
+
+
+class Refusal(Struct, frozen=True):
+    """Why a request isn't carried out. 401 asks for the token."""
+
+    status: int
+    title: str
+    description: str
+
+
+class Access:
+    """The rules of one listener. `hosts` are further names by which it may be asked when there is no token."""
+
+    def __init__(self, token: str, hosts: Collection[str] = ()) -> None:
+        self._token = token.encode()
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    def refusal(self, environ: Mapping[str, str]) -> Refusal | None:
+        """What is wrong with a request, by its WSGI environment; None when nothing is."""
+        if environ["REQUEST_METHOD"] not in READS and (problem := _cross_site(environ)):
+            return Refusal(403, "Cross-site request", problem)
+        if self._token:
+            _, shown = credentials(environ)
+            if hmac.compare_digest(shown, self._token):
+                return None
+            problem = "the token is wrong" if shown else "this needs the token: Authorization: Bearer ..."
+            return Refusal(401, "Unauthorized", problem)
+        if problem := self._not_local(environ):
+            return Refusal(403, "Forbidden", f"{problem}; with balancer.admin_token set, the token would do")
+        return None
+
+    def _not_local(self, environ: Mapping[str, str]) -> str:
+        address = environ.get("REMOTE_ADDR", "")
+        if not is_loopback(_unmapped(address)):
+            return f"without a token only this machine may ask, not {address or 'an unknown address'}"
+        for name in _FORWARDED:
+            if name in environ:
+                return "without a token a request may not come through a proxy"
+        host = host_of(environ.get("HTTP_HOST", ""))
+        if host and not (_is_address(host) or host == "localhost" or host in self._hosts):
+            return f"this is no name of the admin listener's: {host[:_SHOWN_CHARS]!r}"
+        return ""
+
+
+def credentials(environ: Mapping[str, str]) -> tuple[str, bytes]:
+    """The user's name, if one was given, and the token."""
+    scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return "", value.encode("latin-1", "replace")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(value, validate=True).partition(b":")
+        except (binascii.Error, ValueError):
+            return "", b""
+        return user.decode("utf-8", "replace"), password
+    return "", b""
+
+
+def host_of(host: str) -> str:
+    """The name in a Host field: small letters, without port, brackets and trailing dot."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].removesuffix(".")
+
+
+def _cross_site(environ: Mapping[str, str]) -> str:
+    origin = environ.get("HTTP_ORIGIN")
+    host = environ.get("HTTP_HOST", "").lower()
+    if origin is not None and (not host or origin.lower().partition("://")[2] != host):
+        return f"a page of {origin[:_SHOWN_CHARS]!r} may not change anything here"
+    if environ.get("HTTP_SEC_FETCH_SITE", "none").lower() not in ("none", "same-origin"):
+        return "a page from elsewhere may not change anything here"
+    return ""
+
+
+def _unmapped(address: str) -> str:
+    """An IPv4 address that a socket for both kinds shows as IPv6."""
+    return address.lower().removeprefix("::ffff:")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""Routes by REST: what is in force and what is stored, and changing the live ones.
+
+Owns the JSON of /routes and what is checked before something is written. What is stored is in the
+settings store under `routes/<pattern>`; every worker of every balancer follows it by itself, so
+what was just written is in force a moment later, which `in_force` tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
+
+import falcon
+import msgspec
+from falcon import Request, Response
+
+from balancer.admin_access import credentials
+from balancer.routes import KEYS, RouteTable, parse_stored
+from hitmesh.config import Alias, host_pattern
+from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
+from hitmesh.settings import Setting, SettingsStore
+
+T = TypeVar("T")
+
+BODY_BYTES: Final = 256 * 1024  # a setting's 64 KiB, with room for escapes and indentation
+READ_BYTES: Final = 64 * 1024
+RETRY_AFTER_S: Final = 1
+MAX_NAME_CHARS: Final = 64  # of who changes something: a setting's author has room for it and an address
+SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
+
+_ETAG: Final = re.compile(r'"([0-9]{1,18})"')
+_VERSION: Final = re.compile(r"[0-9]{1,18}")
+_NO_STORE: Final = "this balancer runs without a settings store: its routes are those that it was started with"
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Tables(Protocol):
+    """Who has the routes in force."""
+
+    def table(self) -> RouteTable:
+        """The routes in force in this worker."""
+
+
+class _Routes:
+    """What both resources share."""
+
+    def __init__(self, tables: Tables, settings: SettingsStore | None) -> None:
+        self._tables = tables
+        self._settings = settings
+
+    def _stored(self) -> tuple[Mapping[str, Setting], str]:
+        """Live routes by pattern, and why they aren't known."""
+        if self._settings is None:
+            return {}, _NO_STORE
+        try:
+            found = self._settings.list(KEYS)
+        except StoreUnknown as error:
+            return {}, str(error)
+        return {key.removeprefix(KEYS): setting for key, setting in found.items()}, ""
+
+    def _change(self, change: Callable[[SettingsStore], T]) -> T:
+        """Do something to the store, and say it in HTTP when that fails."""
+        if self._settings is None:
+            raise falcon.HTTPConflict(title="No settings store", description=_NO_STORE)
+        try:
+            return change(self._settings)
+        except ConfigError as error:
+            raise falcon.HTTPBadRequest(title="Bad route", description=str(error)) from error
+        except SettingConflict as error:
+            raise falcon.HTTPPreconditionFailed(title="Changed meanwhile", description=str(error)) from error
+        except StoreUnknown as error:
+            raise falcon.HTTPServiceUnavailable(
+                title="Perhaps done", description=str(error), retry_after=RETRY_AFTER_S
+            ) from error
+
+
+class RouteList(_Routes):
+    """GET /routes: all of them."""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Those in force and those stored, and whether the store could be asked."""
+        table = self._tables.table()
+        stored, reason = self._stored()
+        patterns = sorted({*table.configured, *table.live, *stored})
+        _answer(
+            resp,
+            {
+                "routes": [_told(pattern, table, stored.get(pattern)) for pattern in patterns],
+                "settings": {"available": not reason, "reason": reason},
+            },
+        )
+
+    on_head = on_get
+
+
+class OneRoute(_Routes):
+    """GET, PUT and DELETE /routes/<pattern>."""
+
+    def on_get(self, req: Request, resp: Response, pattern: str) -> None:
+        """The route; its version is the ETag."""
+        pattern = _pattern(pattern)
+        table = self._tables.table()
+        setting = self._stored()[0].get(pattern)
+        if setting is None and table.get(pattern) is None:
+            raise _no_route(pattern)
+        _answer(resp, _told(pattern, table, setting))
+
+    on_head = on_get
+
+    def on_put(self, req: Request, resp: Response, pattern: str) -> None:
+        """Store a live route, which wins over the configured one."""
+        pattern = _pattern(pattern)
+        expected, author = _expected(req), _author(req)
+        body = _read_body(req)
+
+        def put(settings: SettingsStore) -> Setting:
+            value = _encode(parse_stored(pattern, body))
+            return settings.set(KEYS + pattern, value, author=author, expect_version=expected)
+
+        setting = self._change(put)
+        _answer(resp, _told(pattern, self._tables.table(), setting))
+
+    def on_delete(self, req: Request, resp: Response, pattern: str) -> None:
+        """Remove a live route; the configured one, if there is one, is in force again."""
+        pattern = _pattern(pattern)
+        expected, author = _expected(req), _author(req)
+        configured = self._tables.table().configured.get(pattern)
+        if not self._change(lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)):
+            if configured is None:
+                raise _no_route(pattern)
+            raise falcon.HTTPConflict(
+                title="Configured route",
+                description=f"{pattern} is in the configuration and has no live route to delete; change the "
+                "configuration, or PUT a live route, which wins over it",
+            )
+        _answer(resp, {"host": pattern, "deleted": True, "route": configured})
+
+
+def _told(pattern: str, table: RouteTable, setting: Setting | None) -> dict[str, Any]:
+    """A pattern's route: the stored one where there is one, and whether that is in force."""
+    configured, live = table.configured.get(pattern), table.live.get(pattern)
+    told: dict[str, Any] = {
+        "host": pattern,
+        "route": live or configured,
+        "origin": "config" if live is None else "live",
+        "in_force": True,
+        "problem": "",
+        "version": None,
+        "author": None,
+        "changed_at": None,
+    }
+    if setting is not None:
+        told |= {"version": setting.version, "author": setting.author, "changed_at": setting.changed_at}
+        try:
+            stored = parse_stored(pattern, setting.value)
+        except ConfigError as error:
+            return told | {"in_force": False, "problem": f"the stored route can't be used: {error}"}
+        told |= {"route": stored, "origin": "live", "in_force": stored == live}
+        if configured is not None:
+            told["hides"] = configured
+    if isinstance(told["route"], Alias):
+        coming = RouteTable(table.configured, {**table.live, pattern: told["route"]})
+        match = coming.get(pattern)
+        told["problem"] = match.problem if match else ""
+    return told
+
+
+def _pattern(text: str) -> str:
+    try:
+        # WSGI gives a path's bytes as Latin-1, and falcon makes UTF-8 of them where it can.
+        return host_pattern(text)
+    except ValueError as error:
+        raise falcon.HTTPBadRequest(title="Bad Host", description=f"{text[:SHOWN_CHARS]!r} {error}") from error
+
+
+def _no_route(pattern: str) -> falcon.HTTPNotFound:
+    return falcon.HTTPNotFound(title="No such route", description=f"there is no route {pattern}")
+
+
+def _author(req: Request) -> str:
+    """Who changes something: the name given with the token, and where from."""
+    name = credentials(req.env)[0]
+    if not name.isprintable() or len(name) > MAX_NAME_CHARS:
+        raise falcon.HTTPBadRequest(title="Bad name", description=f"a name has at most {MAX_NAME_CHARS} characters")
+    return f"{name or 'admin'} at {req.env.get('REMOTE_ADDR', '')}"
+
+
+def _expected(req: Request) -> int | None:
+    """The version that must be there: If-Match "7", If-None-Match *, or ?expect_version=7 (0: none)."""
+    if_match, if_none_match = req.get_header("If-Match"), req.get_header("If-None-Match")
+    asked = req.get_param("expect_version")
+    if sum(each is not None for each in (if_match, if_none_match, asked)) > 1:
+        raise falcon.HTTPBadRequest(
+            title="Bad condition", description="one of If-Match, If-None-Match and expect_version says enough"
+        )
+    if asked is not None and _VERSION.fullmatch(asked):
+        return int(asked)
+    if if_match is not None and (found := _ETAG.fullmatch(if_match.strip())):
+        return int(found[1])
+    if if_none_match is not None and if_none_match.strip() == "*":
+        return 0
+    if asked is if_match is if_none_match is None:
+        return None
+    raise falcon.HTTPBadRequest(
+        title="Bad condition",
+        description='it is If-Match: "7", If-None-Match: * or expect_version=7, with the version of the route',
+    )
+
+
+def _read_body(req: Request) -> bytes:
+    too_long = falcon.HTTPContentTooLarge(title="Body too large", description=f"a route has at most {BODY_BYTES} bytes")
+    if (req.content_length or 0) > BODY_BYTES:
+        raise too_long
+    stream = req.bounded_stream if req.content_length is not None else req.stream
+    body = bytearray()
+    while chunk := stream.read(min(READ_BYTES, BODY_BYTES + 1 - len(body))):
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise too_long
+    if req.content_length is not None and len(body) < req.content_length:
+        raise falcon.HTTPBadRequest(title="Body cut short", description="less came than Content-Length says")
+    return bytes(body)
+
+
+def _answer(resp: Response, told: dict[str, Any]) -> None:
+    if told.get("version") is not None:
+        resp.set_header("ETag", f'"{told["version"]}"')
+    resp.data = _encode(told)
+    resp.content_type = "application/json"

@@ -1,0 +1,44 @@
+"""One backend: its connections, and how many requests are with it. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from balancer.stats import BackendStats
+
+if TYPE_CHECKING:
+    from balancer.upstream import Upstream
+
+
+class Backend:
+    """A server that requests may go to. What `balancer.choice` looks at comes first."""
+
+    __slots__ = (
+        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "since", "stats",
+        "usable", "weight", "when_idle",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, name: str, id: str, family: int, address: Any, limit: int, stats: BackendStats, since: float
+    ) -> None:
+        self.outstanding = 0  # requests that are with it, or on their way
+        self.weight = 1.0
+        self.limit = limit
+        self.usable = True  # requests may be sent to it
+        self.name = name
+        self.id = id
+        self.family = family
+        self.address = address
+        self.stats = stats
+        self.since = since  # from when on its slow start counts, monotonic
+        self.gone = False  # for good: no connection is kept
+        self.when_idle: Callable[[], None] | None = None  # called once, when it is gone and the last request is done
+        self.idle: list[Upstream] = []  # connections without a request; the one used last is at the end
+        self.open: set[Upstream] = set()  # all of them
+
+    def forget(self) -> None:
+        """No idle connection to it is used again."""
+        idle, self.idle = self.idle, []
+        for upstream in idle:
+            upstream.drop()

@@ -1,0 +1,438 @@
+"""One request on its way through a backend, and its answer on the way back.
+
+Owns the order of things between a client and an upstream: when the head goes out, when a body
+waits for a slow receiver, when a failure may still be tried elsewhere. Both ends call it; it
+knows neither sockets nor how a backend is chosen.
+
+Invariant, *never twice*: once the kernel has taken a byte of the request for one backend, it goes
+to no other, unless the route says `retry = "idempotent"` and the method is. The answer is then 502
+or 504.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from balancer.answers import refusal
+from hitmesh.http.chunks import encode_chunk, encode_last
+from hitmesh.http.errors import BadMessage
+from hitmesh.http.requests import CHUNKED, Request
+from hitmesh.http.responses import UNTIL_CLOSE, Response, ResponseReader
+from hitmesh.hub.link import BULK_READ_BYTES, READ_BYTES
+
+if TYPE_CHECKING:
+    from balancer.backend import Backend
+    from balancer.client import Client
+    from balancer.service import Service
+    from balancer.upstream import Upstream
+
+NEVER: Final = float("inf")
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2, but TRACE
+INTERIM_RESPONSES: Final = 16  # 1xx before an answer; more is a backend that has lost its way
+_monotonic = time.monotonic
+
+
+class Exchange:
+    """`request` of `client`, for `service`."""
+
+    # Where most exchanges begin; only what differs is set for each (it is made once a request).
+    assigned_at = connected_at = first_byte_at = 0.0
+    bytes_in = bytes_out = 0  # to the backend, to the client
+    body_bytes = 0  # of the request, without its coding
+    backend: Backend | None = None
+    backend_name = ""  # of the last one that it was with
+    upstream: Upstream | None = None
+    response: Response | None = None
+    request_id = b""
+    request_done = False  # all of it is on the way to the backend
+    sent = False  # the kernel took a byte of it
+    taken = b""  # of its body, read but not sent yet
+    waiting = False
+    wait_reason = ""
+    tries = 0
+    refused_by: tuple[Backend, ...] = ()
+    last_error = ""
+    interim = 0
+    status = 0
+    sticky_key: bytes | None = None
+
+    def __init__(self, client: Client, request: Request, service: Service, now: float) -> None:
+        self.client = client
+        self.request = request
+        self.service = service
+        self.began = now
+        sticky = service.sticky
+        if sticky:
+            self.sticky_key = request.target.partition(b"?")[0] if sticky == "page" else client.address.encode()
+
+    # --- the service's calls ----------------------------------------------------------------
+
+    def wait(self, wait_s: float, reason: str) -> None:
+        """No backend yet. The client's deadline is what ends it."""
+        self.waiting = True
+        self.wait_reason = reason
+        self.client.deadline = self.began + wait_s
+
+    def begin_anew(self) -> None:
+        """What was waited for is no more: find the route again."""
+        self.waiting = False
+        self.client.reroute(self)
+
+    def connect(self, backend: Backend, upstream: Upstream) -> None:
+        """Go to `backend` on a connection that has still to be made."""
+        self.assigned_at = now = _monotonic()
+        self.backend = backend
+        self.upstream = upstream
+        self.client.deadline = NEVER
+        upstream.deadline = now + self.client.traffic.limits.connect_s
+        upstream.open(self)
+
+    def begin(self, backend: Backend, upstream: Upstream) -> None:
+        """Go to `backend` on an open connection."""
+        self.assigned_at = self.connected_at = _monotonic()
+        self.backend = backend
+        self.upstream = upstream
+        upstream.exchange = self
+        self._send_head(self.client, upstream)
+
+    def refuse(self, status: int, word: str, reason: str) -> None:
+        """Answer an error, or break off when the answer has begun. `word` is for counting, one of a few."""
+        self._leave()
+        self.status = status
+        client = self.client
+        client.exchange = None
+        self.service.stats.failed(status, word)
+        client.traffic.exchange_over(client, self, reason)
+        if self.bytes_out:
+            client.abort()
+        else:
+            client.answer(refusal(status, reason), self.request, whole=client.reader.body_done)
+
+    # --- the upstream's calls ---------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The connection that was waited for is there."""
+        self.connected_at = _monotonic()
+        assert self.upstream is not None
+        self._send_head(self.client, self.upstream)
+
+    def not_connected(self, error: OSError) -> None:
+        """Nothing was sent: another backend may have it."""
+        backend = self.backend
+        assert backend is not None
+        backend.stats.connect_errors += 1
+        self.last_error = f"{backend.name}: can't connect: {error.strerror or error}"
+        self.client.traffic.connect_failed(backend, str(error.strerror or error))
+        self._elsewhere(backend)
+
+    def answered(self, data: bytes) -> None:
+        """Bytes from the backend."""
+        upstream = self.upstream
+        assert upstream is not None
+        client = self.client
+        reader = upstream.reader
+        reader.feed(data)
+        response = self.response
+        try:
+            if response is None:
+                request = self.request
+                response = reader.next(request.method)
+                if response is None:
+                    return
+                self.first_byte_at = _monotonic()
+                if response.status < 200:
+                    self._interim(upstream, response)
+                    return
+                self.response = response
+                self.status = response.status
+                client.keep_alive = keep_alive = (
+                    request.keep_alive
+                    and self.request_done
+                    and response.length != UNTIL_CLOSE
+                    and (request.minor == 1 or response.length != CHUNKED)
+                    and not client.traffic.draining
+                )
+                out = upstream.forwarder.head(response, request.minor, keep_alive) + reader.first
+                if response.length < 0:
+                    out += self._rest(reader, response)
+            else:
+                out = self._rest(reader, response)
+        except BadMessage as error:
+            self._bad_backend(502, "bad answer", f"a bad answer: {error.message}")
+            return
+        if out:
+            self.bytes_out += len(out)
+            if not client.send(out):
+                if client.closed:
+                    return
+                if not reader.body_done:
+                    upstream.stop_reading()
+                client.deadline = _monotonic() + client.traffic.limits.write_s
+        if reader.body_done:
+            self._complete(client, upstream, response)
+        else:
+            upstream.read_bytes = BULK_READ_BYTES
+            upstream.deadline = _monotonic() + client.traffic.limits.between_bytes_s
+
+    def backend_ended(self) -> None:
+        """The backend sent its last byte."""
+        response = self.response
+        upstream = self.upstream
+        assert upstream is not None
+        if response is not None and response.length == UNTIL_CLOSE:
+            upstream.reader.body_done = True
+            self._complete(self.client, upstream, response)
+        else:
+            self.backend_lost(ConnectionResetError("closed its connection"))
+
+    def backend_lost(self, error: OSError) -> None:
+        """The connection broke with a request on it: whether it was handled, nobody can say."""
+        self._bad_backend(502, "no whole answer", f"no whole answer: {error.strerror or error}")
+
+    def backend_drained(self) -> None:
+        """The backend is ready for more of the request's body."""
+        if not self.request_done:
+            self.client.start_reading()
+            self.more_body()
+
+    # --- the client's calls -----------------------------------------------------------------
+
+    def more_body(self) -> None:
+        """There may be more of the request's body."""
+        upstream = self.upstream
+        if upstream is None or not self.sent or self.request_done:
+            if self.client.reader.pending >= READ_BYTES:
+                self.client.stop_reading()
+            return
+        try:
+            out = self._request_body()
+        except BadMessage as error:
+            self.refuse(error.status, "bad body", f"the request's body: {error.message}")
+            return
+        client = self.client
+        done = client.reader.body_done
+        if done:
+            upstream.deadline = _monotonic() + client.traffic.limits.first_byte_s
+            client.deadline = NEVER
+        else:
+            client.deadline = _monotonic() + client.traffic.limits.body_s
+        if out:
+            self.bytes_in += len(out)
+            if not (upstream.send(out) or done or upstream.closed):
+                client.stop_reading()
+                client.deadline = NEVER
+                upstream.deadline = _monotonic() + client.traffic.limits.between_bytes_s
+
+    def client_drained(self) -> None:
+        """The client is ready for more of the answer."""
+        if self.upstream is not None:
+            self.client.deadline = NEVER
+            self.upstream.start_reading()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        if self.waiting:
+            self.waiting = False
+            self.service.abandon(self)
+        self.client.stats.client_aborts += 1
+        if self.backend is not None:
+            self.backend.stats.client_aborts += 1
+        self._leave()
+        self.client.traffic.exchange_over(self.client, self, "the client went away")
+
+    def timed_out(self) -> None:
+        """A deadline of the client's side passed."""
+        client = self.client
+        if self.waiting:
+            self.waiting = False
+            self.service.abandon(self)
+            self.refuse(503, "waited too long", self.wait_reason)
+        elif self.response is not None:
+            self.refuse(408, "slow client", "the client took nothing of its answer")
+        else:
+            self.refuse(408, "slow client", f"no more of the request's body for {client.traffic.limits.body_s:g} s")
+
+    def tunnel_over(self) -> None:
+        """The upgraded connection ended."""
+        self._leave()
+
+    def backend_timed_out(self) -> None:
+        """A deadline of the backend's side passed."""
+        upstream = self.upstream
+        assert upstream is not None
+        limits = self.client.traffic.limits
+        if upstream.connecting:
+            self.not_connected(TimeoutError(f"no connection within {limits.connect_s:g} s"))
+        elif self.response is None:
+            self._bad_backend(504, "time-out", f"no answer within {limits.first_byte_s:g} s")
+        else:
+            self._bad_backend(504, "time-out", f"nothing more of the answer for {limits.between_bytes_s:g} s")
+
+    # --- its own ----------------------------------------------------------------------------
+
+    def _send_head(self, client: Client, upstream: Upstream) -> None:
+        request = self.request
+        traffic = client.traffic
+        if not self.request_id:
+            given = client.trusted and request.fields.known.get(b"x-request-id")
+            self.request_id = given[0] if given else traffic.next_id()
+        out = client.forwarder.head(request, self.request_id)
+        limits = traffic.limits
+        if not request.length:
+            self.request_done = True
+        elif not self.taken:
+            try:
+                self.taken = self._request_body()
+            except BadMessage as error:
+                self.refuse(error.status, "bad body", f"the request's body: {error.message}")
+                return
+        if self.taken:
+            out += self.taken
+        if not upstream.first_send(out):  # it had gone stale: no byte was taken
+            assert self.backend is not None
+            self.backend.forget()  # and so, likely, have the others
+            self._elsewhere(None)
+            return
+        self.taken = b""
+        self.bytes_in = len(out)
+        self.sent = True
+        upstream.served += 1
+        if self.request_done:
+            upstream.deadline = self.connected_at + limits.first_byte_s
+            client.deadline = NEVER
+        else:
+            client.read_bytes = BULK_READ_BYTES
+            if upstream.kept:
+                client.stop_reading()
+                upstream.deadline = self.connected_at + limits.between_bytes_s
+            else:
+                upstream.deadline = NEVER
+                client.deadline = self.connected_at + limits.body_s
+                client.start_reading()
+
+    def _request_body(self) -> bytes:
+        """What there is of the body, as the backend gets it. Raises BadMessage."""
+        reader = self.client.reader
+        data = reader.body()
+        self.request_done = reader.body_done
+        self.body_bytes += len(data)
+        most = self.client.traffic.limits.body_bytes
+        if most and self.body_bytes > most:
+            raise BadMessage(f"more than {most} bytes", status=413)
+        if self.request.length != CHUNKED:
+            return data
+        out = encode_chunk(data) if data else b""
+        if reader.body_done:
+            out += encode_last(reader.trailers)
+        return out
+
+    def _interim(self, upstream: Upstream, response: Response) -> None:
+        """The head of an interim answer: pass it on, and look at what is behind it. Raises BadMessage."""
+        if response.status == 101:
+            self._tunnel(upstream, response)
+            return
+        self.interim += 1
+        if self.interim > INTERIM_RESPONSES:
+            raise BadMessage("too many interim responses")
+        if self.request.minor:  # RFC 9110, 15.2: not for HTTP/1.0
+            self.client.send(upstream.forwarder.head(response, 1, True))
+        if upstream.exchange is self:
+            self.answered(b"")
+
+    def _rest(self, reader: ResponseReader, response: Response) -> bytes:
+        """What there is of the answer's body, as the client gets it. Raises BadMessage."""
+        data = reader.body()
+        if response.length != CHUNKED or not self.request.minor:
+            return data  # to HTTP/1.0 the end of the connection is its end
+        out = encode_chunk(data) if data else b""
+        if reader.body_done:
+            out += encode_last(reader.trailers)
+        return out
+
+    def _tunnel(self, upstream: Upstream, response: Response) -> None:
+        asked = self.request.fields.upgrade
+        if not asked or response.fields.upgrade != asked:
+            raise BadMessage("a protocol that nobody asked for")
+        client = self.client
+        self.status = 101
+        self.response = response
+        client.send(upstream.forwarder.head(response, 1, True, upgrade=asked))
+        if not client.closed:
+            client.tunnel(upstream, self)
+
+    def _complete(self, client: Client, upstream: Upstream, response: Response) -> None:
+        now = _monotonic()
+        backend = upstream.backend
+        stats = backend.stats
+        stats.classes[self.status // 100] += 1
+        stats.answered += 1
+        stats.bytes_in += self.bytes_in
+        stats.bytes_out += self.bytes_out
+        stats.last_used = now
+        stats.queue_s += self.assigned_at - self.began
+        stats.connect_s += self.connected_at - self.assigned_at
+        stats.first_byte_s += self.first_byte_at - self.connected_at
+        stats.total_s += now - self.began
+        self.upstream = None
+        if (
+            response.keep_alive and self.request_done and upstream.reading
+            and not (upstream.reader.pending or upstream.kept)
+        ):  # fmt: skip
+            upstream.read_bytes = READ_BYTES
+            self.service.done(backend, upstream, now)
+        else:
+            upstream.drop()
+            self.service.done(backend, None, now)
+        client.exchange = None
+        front = client.stats
+        front.classes[self.status // 100] += 1
+        front.bytes_out += self.bytes_out
+        if client.traffic.logs:
+            client.traffic.log_exchange(client, self, "")
+        client.finished(now)
+
+    def _bad_backend(self, status: int, word: str, reason: str) -> None:
+        """The backend failed with the request at it."""
+        backend = self.backend
+        assert backend is not None
+        backend.stats.response_errors += 1
+        backend.stats.server_aborts += bool(self.bytes_out)
+        self.client.traffic.answer_failed(backend, reason)
+        request = self.request
+        if (
+            self.service.route.retry == "idempotent"
+            and request.method in IDEMPOTENT
+            and not request.length
+            and not self.bytes_out
+        ):
+            self.last_error = f"{backend.name}: {reason}"
+            self.response = None
+            self._elsewhere(backend)
+            return
+        self.refuse(status, word, f"{backend.name}: {reason}")
+
+    def _elsewhere(self, refused_by: Backend | None) -> None:
+        """Not a byte is with the backend, or the route allows it: try another, or the same one anew."""
+        self._leave()
+        client = self.client
+        self.tries += 1
+        if refused_by is not None:
+            self.refused_by = (*self.refused_by, refused_by)
+            refused_by.stats.retries += 1
+            if self.tries >= client.traffic.limits.tries and not self.service.route.hold:
+                self.refuse(502, "can't connect", self.last_error)
+                return
+        self.sent = False
+        self.service.assign(self)
+
+    def _leave(self) -> None:
+        """Give the backend back; its connection is of no use any more."""
+        mine, backend = self.upstream, self.backend
+        self.upstream = self.backend = None
+        if backend is not None:
+            self.backend_name = backend.name
+        if mine is not None:
+            mine.drop()
+        if backend is not None:
+            self.service.done(backend, None, 0.0)

@@ -1,0 +1,143 @@
+"""What a head looks like on the other side: which fields go, which come. Pure.
+
+A head that needs nothing removed is forwarded as the bytes that came, with our lines at its end.
+The result for a block of fields is kept while the same bytes come again on the same connection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+from hitmesh.http.fields import FORWARDED, Pair
+from hitmesh.http.requests import CHUNKED, Request, RequestFields
+from hitmesh.http.responses import Response, ResponseFields
+
+PRODUCT: Final = b"hitmesh"  # our pseudonym in Via (RFC 9110, 7.6.3)
+
+# Of one connection only (RFC 9110, 7.6.1; RFC 9113 for the last one).
+_HOP_BY_HOP: Final = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te upgrade http2-settings".split()
+)
+# What only we may say to those behind us; a stranger's are dropped.
+_OURS: Final = frozenset((b"forwarded", b"x-real-ip", b"x-request-id"))  # and all that begin with X-Forwarded-
+
+
+class RequestForwarder:
+    """The heads of one client's requests, as the backends get them.
+
+    `peer` is the client's address, `local` the authority to name for HTTP/1.0 clients that name none.
+    With `trusted`, what the client says of those before it is kept and added to.
+    """
+
+    __slots__ = ("_block", "_fields", "_for", "_local", "_minor", "_peer", "_scheme", "_trusted")
+
+    def __init__(self, *, peer: str, scheme: str, local: str, trusted: bool) -> None:
+        self._peer = peer.encode()
+        self._for = _node(peer)
+        self._scheme = scheme.encode()
+        self._local = local.encode()
+        self._trusted = trusted
+        self._fields: RequestFields | None = None
+        self._minor = 1
+        self._block = b""
+
+    def head(self, request: Request, request_id: bytes) -> bytes:
+        """The whole head of `request`, for a backend."""
+        if request.fields is not self._fields or request.minor != self._minor:
+            self._block = self._forwarded(request)
+            self._fields, self._minor = request.fields, request.minor
+        return b"%b %b HTTP/1.1%b%b\r\n\r\n" % (request.method, request.target, self._block, request_id)
+
+    def _forwarded(self, request: Request) -> bytes:
+        """The field lines, up to the value of the last one, which is the request's id."""
+        fields = request.fields
+        known = fields.known
+        trusted = self._trusted
+        dropped = _HOP_BY_HOP | fields.connection
+        if trusted:
+            dropped |= {b"forwarded", b"x-forwarded-for", b"x-request-id"}  # said anew, with what they said
+        else:
+            dropped |= _OURS.union(name for name in known if name.startswith(FORWARDED))
+        said = known.get(b"expect", ())
+        if said and (request.minor == 0 or len(said) > 1 or not said[0]):
+            dropped |= {b"expect"}  # said once, and not for HTTP/1.0 (RFC 9110, 10.1.1)
+        lines = _kept(fields.block, fields.pairs, known, dropped)
+        if b"expect" in dropped and fields.expects and request.minor:
+            lines += b"\r\nExpect: 100-continue"
+        authority = fields.authority or self._local
+        if not fields.authority:
+            lines = b"\r\nHost: " + authority + lines
+        if fields.upgrade:
+            lines += b"\r\nConnection: upgrade\r\nUpgrade: " + fields.upgrade
+        lines += b"\r\nX-Forwarded-For: " + _list(known, b"x-forwarded-for", self._peer, trusted)
+        if not (trusted and b"x-forwarded-proto" in known):
+            lines += b"\r\nX-Forwarded-Proto: " + self._scheme
+        if not (trusted and b"x-forwarded-host" in known):
+            lines += b"\r\nX-Forwarded-Host: " + authority
+        element = b'for=%b;host="%b";proto=%b' % (self._for, authority, self._scheme)
+        lines += b"\r\nForwarded: " + _list(known, b"forwarded", element, trusted)
+        lines += b"\r\nVia: 1.%d " % request.minor + PRODUCT
+        return lines + b"\r\nX-Request-Id: "
+
+
+class ResponseForwarder:
+    """The heads of one backend connection's answers, as clients get them."""
+
+    __slots__ = ("_block", "_fields", "_head", "_response")
+
+    def __init__(self) -> None:
+        self._fields: ResponseFields | None = None
+        self._block = b""
+        self._response: Response | None = None  # the last one to a client of HTTP/1.1 that stays
+        self._head = b""
+
+    def head(self, response: Response, minor: int, keep_alive: bool, upgrade: bytes = b"") -> bytes:
+        """The whole head of `response`, for a client of HTTP/1.`minor`."""
+        if minor and keep_alive and not upgrade and response is self._response:
+            return self._head
+        fields = response.fields
+        if fields is not self._fields:
+            self._block = _kept(fields.block, fields.pairs, fields.known, _HOP_BY_HOP | fields.connection) + b"\r\n\r\n"
+            self._fields = fields
+        line = response.line if response.minor else b"HTTP/1.1" + response.line[8:]
+        if minor and keep_alive and not upgrade:
+            self._response, self._head = response, line + self._block
+            return self._head
+        block = self._block[:-4]
+        if not minor and fields.length == CHUNKED:
+            block = _kept(fields.block, fields.pairs, fields.known, _HOP_BY_HOP | fields.connection | _CODING)
+        if upgrade:
+            block += b"\r\nConnection: upgrade\r\nUpgrade: " + upgrade
+        elif not keep_alive:
+            block += b"\r\nConnection: close"
+        elif not minor:
+            block += b"\r\nConnection: keep-alive"
+        return line + block + b"\r\n\r\n"
+
+
+_CODING: Final = frozenset((b"transfer-encoding", b"trailer"))
+
+
+def _kept(block: bytes, pairs: Sequence[Pair], known: dict[bytes, list[bytes]], dropped: frozenset[bytes]) -> bytes:
+    """The lines that stay, each with the CRLF before it."""
+    if dropped.isdisjoint(known):  # what Connection names is in it only beside Connection itself
+        return block[:-4]
+    return b"".join(b"\r\n%b: %b" % pair for pair in pairs if pair[0].lower() not in dropped)
+
+
+def _list(known: dict[bytes, list[bytes]], name: bytes, ours: bytes, trusted: bool) -> bytes:
+    if trusted and name in known:
+        return b", ".join([*known[name], ours])
+    return ours
+
+
+def _node(peer: str) -> bytes:
+    """A node of Forwarded (RFC 7239, section 6): an IPv6 address stands in brackets and quotes."""
+    try:
+        if ipaddress.ip_address(peer.partition("%")[0]).version == 6:
+            return f'"[{peer}]"'.encode()
+    except ValueError:
+        pass
+    return peer.encode()

@@ -1,0 +1,75 @@
+"""One worker process: what its master gave it, and what both say to each other. Runs on gevent.
+
+The word on the descriptors is in `balancer.processes`; what a worker does is `balancer.worker`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import socket
+from typing import Any, Final
+
+from gevent import get_hub
+from gevent.monkey import get_original
+
+from balancer.front import Front
+from balancer.listeners import KINDS
+from balancer.processes import BEGIN, KILL_GRACE_S, READY
+
+log = logging.getLogger(__name__)
+
+READ: Final = 1  # of gevent's watchers
+UNWANTED: Final = 1
+
+
+def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int) -> int:
+    """Run worker `index` with these descriptors until it has drained; the exit status."""
+    from balancer.worker import run
+
+    watcher = _end_with_master(alive_fd, front.drain_s)
+    channel = socket.socket(fileno=ready_fd)  # gevent's: to wait on it holds nobody up
+
+    def ready() -> None:
+        """Tell the master, and return when it says that connections may be taken."""
+        try:
+            channel.sendall(READY)
+            told = channel.recv(1)
+        except OSError:  # the master is gone
+            told = b""
+        channel.close()
+        if told != BEGIN:
+            raise SystemExit(UNWANTED)
+
+    status = run(front, index=index, sockets=_sockets(fds), ready=ready)
+    watcher.stop()
+    return status
+
+
+def _sockets(fds: str) -> dict[str, list[socket.socket]]:
+    """The standard library's own sockets, not gevent's: their readers are the hub's watchers."""
+    make = get_original("socket", "socket")
+    given: dict[str, list[socket.socket]] = {}
+    for part in filter(None, fds.split(",")):
+        kind, _, fd = part.partition("=")
+        assert kind in KINDS, f"no socket is for {kind}"
+        sock = make(fileno=int(fd))
+        sock.setblocking(False)
+        given.setdefault(kind, []).append(sock)
+    return given
+
+
+def _end_with_master(alive_fd: int, drain_s: float) -> Any:
+    """Drain once the master is gone, as if it had said so; nobody else would kill us if that hung."""
+    watcher = get_hub().loop.io(alive_fd, READ, ref=False)
+
+    def gone() -> None:
+        watcher.stop()
+        log.warning("the master is gone: drains and ends")
+        signal.alarm(math.ceil(drain_s + KILL_GRACE_S))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    watcher.start(gone)
+    return watcher

@@ -1,0 +1,148 @@
+"""A service: the backends that one route's requests may go to, and the requests that wait for one.
+
+Owns who gets which backend, and when. The choice itself is `balancer.choice`; whether a backend
+works is `balancer.health`; bytes are the exchange's.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from balancer.backend import Backend
+from balancer.choice import choose, choose_sticky
+from balancer.stats import ServiceStats
+from balancer.upstream import Upstream
+from hitmesh.config import Proxy
+
+if TYPE_CHECKING:
+    from balancer.exchange import Exchange
+
+
+_draw = random.random
+
+
+class Service:
+    """The backends of one Proxy route. `backends` is replaced as a whole, never changed in place."""
+
+    def __init__(self, name: str, route: Proxy, *, backend_idle_s: float) -> None:
+        self.name = name
+        self.route = route
+        self.sticky = route.sticky
+        self.stats = ServiceStats(time.monotonic(), queue_limit=route.queue, held_limit=route.hold)
+        self.backends: tuple[Backend, ...] = ()
+        self.waiting: deque[Exchange] = deque()  # those that were abandoned stay until their turn
+        self.queued = 0  # of them, how many still wait
+        self._backend_idle_s = backend_idle_s
+
+    # --- for exchanges ----------------------------------------------------------------------
+
+    def assign(self, exchange: Exchange) -> None:
+        """Give `exchange` a backend now, or let it wait, or refuse it."""
+        backend = choose(self.backends, _draw) if exchange.sticky_key is None else self._choose(exchange)
+        if backend is not None:
+            self._serve(backend, exchange)
+        elif self.route.hold or (backend := self._choose(exchange)) is None:
+            self._wait(exchange)
+        else:
+            self._serve(backend, exchange)
+
+    def done(self, backend: Backend, upstream: Upstream | None, now: float) -> None:
+        """A request is no longer with `backend`; `upstream` may be used again, if there is one."""
+        backend.outstanding -= 1
+        if upstream is not None:
+            if backend.usable:
+                upstream.exchange = None
+                upstream.deadline = now + self._backend_idle_s
+                backend.idle.append(upstream)
+            else:
+                upstream.drop()
+        if backend.gone and not backend.outstanding and backend.when_idle is not None:
+            backend.when_idle()
+        if self.queued:
+            self.wake()
+
+    def dissolve(self) -> None:
+        """The route is no more, or another: those who wait are sent on their way anew."""
+        waiting, self.waiting, self.queued = self.waiting, deque(), 0
+        for exchange in waiting:
+            if exchange.waiting:
+                exchange.begin_anew()
+
+    def abandon(self, exchange: Exchange) -> None:
+        """A waiting exchange waits no more."""
+        self.queued -= 1
+        if not self.queued:
+            self.waiting.clear()
+
+    def wake(self) -> None:
+        """Something changed: those who wait go on, in their order, as far as there is room."""
+        waiting = self.waiting
+        while waiting:
+            exchange = waiting[0]
+            if not exchange.waiting:
+                waiting.popleft()
+                continue
+            backend = self._choose(exchange)
+            if backend is None:
+                return
+            waiting.popleft()
+            self.queued -= 1
+            exchange.waiting = False
+            self._serve(backend, exchange)
+
+    @property
+    def alive(self) -> bool:
+        """Whether any backend may be sent requests."""
+        return any(backend.usable for backend in self.backends)
+
+    # --- its own ----------------------------------------------------------------------------
+
+    def _choose(self, exchange: Exchange) -> Backend | None:
+        key = exchange.sticky_key
+        chosen = choose(self.backends, _draw) if key is None else choose_sticky(self.backends, key)
+        if chosen is None and not self.route.hold and not self.alive:
+            # Nobody will wait: better one more try than a refusal without any.
+            untried = [each for each in self.backends if each not in exchange.refused_by]
+            return random.choice(untried) if untried else None
+        return chosen
+
+    def _serve(self, backend: Backend, exchange: Exchange) -> None:
+        backend.outstanding += 1
+        stats = backend.stats
+        stats.sessions_total += 1
+        stats.sessions_max = max(stats.sessions_max, backend.outstanding)
+        if backend.idle:
+            stats.reuses += 1
+            exchange.begin(backend, backend.idle.pop())
+            return
+        try:
+            upstream = Upstream(backend)
+        except OSError as error:  # no file descriptor is left
+            backend.outstanding -= 1
+            exchange.refuse(503, "no descriptor", f"no connection can be opened: {error.strerror}")
+            return
+        stats.connects += 1
+        exchange.connect(backend, upstream)
+
+    def _wait(self, exchange: Exchange) -> None:
+        route = self.route
+        if self.alive:
+            most, wait_s, lack = route.queue, route.queue_s, "all backends are busy"
+        else:
+            most, wait_s, lack = route.hold, route.hold_s, "no backend is alive"
+        if exchange.refused_by and not most:
+            exchange.refuse(502, "can't connect", exchange.last_error)
+        elif self.queued >= most:
+            full = f", and {self.queued} requests wait already" if most else ""
+            exchange.refuse(503, "full" if most else "no backend", f"{self.name}: {lack}{full}")
+        else:
+            self.queued += 1
+            if self.alive:
+                self.stats.queued()
+            else:
+                self.stats.hold()
+            self.waiting.append(exchange)
+            exchange.wait(wait_s, f"{self.name}: {lack} for {wait_s:g} s")

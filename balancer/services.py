@@ -1,0 +1,182 @@
+"""The services of the routes in force, and the backends that each has at the moment.
+
+Owns who is a member: fixed backends, or the instances of a role as the Nexus shows them. Whether
+a member works is its Health's word; the checks are in `balancer.checks`. A service lives as long
+as its route stays the same, so that a change elsewhere touches none of its connections.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from balancer.backend import Backend
+from balancer.checks import Checker
+from balancer.choice import weight_of
+from balancer.health import Health
+from balancer.routes import Match, RouteTable
+from balancer.service import Service
+from balancer.stats import BackendStats
+from hitmesh.config import BalancerLimits, Hold, Proxy
+from hitmesh.protocol.messages import Instance
+
+FRONT_ENDPOINT: Final = "http"  # of an instance's endpoints, the one that takes requests
+
+log = logging.getLogger(__name__)
+Members = Callable[[str], Iterable[Instance]]
+
+
+class Services:
+    """`members` tells the live instances of a role; it is asked by `sync` and `weigh`."""
+
+    def __init__(self, limits: BalancerLimits, members: Members) -> None:
+        self._limits = limits
+        self._members = members
+        self._services: dict[str, Service] = {}
+        self._checkers: dict[Backend, Checker] = {}
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(list(self._services.values()))
+
+    @property
+    def backends(self) -> Iterable[Backend]:
+        """Every backend that has a connection or may get one."""
+        return list(self._checkers)
+
+    def adopt(self, table: RouteTable) -> None:
+        """Give each match of a new table its service; those of routes that are no more are left."""
+        before, self._services = self._services, {}
+        for match in table:
+            if isinstance(match.route, Proxy | Hold):
+                match.made = self._service(match, before)
+        for service in before.values():
+            if service not in self._services.values():
+                for backend in service.backends:
+                    self._leave(service, backend)
+                service.backends = ()
+                service.dissolve()
+
+    def sync(self) -> None:
+        """Take over who is there now."""
+        for service in self:
+            if service.route.service:
+                self._set_members(service, self._members(service.route.service))
+
+    def weigh(self) -> None:
+        """Take over what heartbeats say of load; once a second."""
+        now = time.monotonic()
+        for service in self:
+            loads = (
+                {each.id: each.load for each in self._members(service.route.service)} if service.route.service else {}
+            )
+            for backend in service.backends:
+                backend.weight = weight_of(loads.get(backend.id, {}), now - backend.since, service.route.slow_start_s)
+
+    def connect_failed(self, backend: Backend, reason: str) -> None:
+        """No connection: a request found out before a check did."""
+        if checker := self._checkers.get(backend):
+            checker.unreachable(reason)
+
+    def answer_failed(self, backend: Backend, reason: str) -> None:
+        """No answer, or no good one."""
+        if checker := self._checkers.get(backend):
+            checker.suspect(reason)
+
+    def stop(self) -> None:
+        """End all checks and close all connections."""
+        for backend, checker in list(self._checkers.items()):
+            checker.stop()
+            for upstream in list(backend.open):
+                upstream.drop()
+
+    # --- its own ----------------------------------------------------------------------------
+
+    def _service(self, match: Match, before: Mapping[str, Service]) -> Service:
+        route = match.route
+        if isinstance(route, Hold):
+            route = Proxy(service="", hold=route.hold, hold_s=route.hold_s)
+        assert isinstance(route, Proxy)
+        name = match.target
+        known = self._services.get(name) or before.get(name)
+        if known is not None and known.route == route:
+            self._services[name] = known
+            return known
+        service = Service(name, route, backend_idle_s=self._limits.backend_idle_s)
+        self._services[name] = service
+        if route.backends:
+            now = time.monotonic()
+            service.backends = tuple(
+                self._join(service, name=text, id=text, url=f"//{text}", now=now, fresh=False)
+                for text in route.backends
+            )
+        elif route.service:
+            self._set_members(service, self._members(route.service))
+        return service
+
+    def _set_members(self, service: Service, instances: Iterable[Instance]) -> None:
+        now = time.monotonic()
+        known = {backend.id: backend for backend in service.backends}
+        members: list[Backend] = []
+        for instance in instances:
+            url = instance.endpoints.get(FRONT_ENDPOINT)
+            if url is None:
+                continue
+            backend = known.pop(instance.id, None)
+            if backend is None:
+                if instance.state != "up":
+                    continue
+                fresh = bool(service.backends)  # with nobody else there is nothing to start slowly beside
+                backend = self._join(service, name=instance.name, id=instance.id, url=url, now=now, fresh=fresh)
+            members.append(backend)
+            self._checkers[backend].drain(instance.state != "up")
+        for backend in known.values():
+            self._leave(service, backend)
+        service.backends = tuple(members)
+        service.wake()
+
+    def _join(self, service: Service, *, name: str, id: str, url: str, now: float, fresh: bool) -> Backend:
+        route = service.route
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+        family, address = _resolve(host, port)
+        stats = service.stats.backends.get(name)
+        if stats is None:
+            stats = BackendStats(parts.netloc, now, sessions_limit=route.backend_connections)
+            service.stats.backends[name] = stats
+        backend = Backend(
+            name=name, id=id, family=family, address=address, limit=route.backend_connections, stats=stats,
+            since=now if fresh else now - route.slow_start_s,
+        )  # fmt: skip
+        self._checkers[backend] = Checker(service, backend, Health(route.rise, route.fall), host=parts.netloc)
+        self._checkers[backend].start()
+        log.info("%s: %s (%s) joins", service.name, name, parts.netloc)
+        return backend
+
+    def _leave(self, service: Service, backend: Backend) -> None:
+        """It gets no more requests; those under way are finished."""
+        log.info("%s: %s leaves", service.name, backend.name)
+        backend.gone = True
+        self._checkers[backend].drain(True)
+        self._checkers[backend].stop()
+        backend.when_idle = lambda: self._forget(service, backend)
+        if not backend.outstanding:
+            backend.when_idle()
+
+    def _forget(self, service: Service, backend: Backend) -> None:
+        self._checkers.pop(backend, None)
+        if all(each.name != backend.name for each in service.backends) and backend.name in service.stats.backends:
+            service.stats.forget(backend.name)
+
+
+def _resolve(host: str, port: int) -> tuple[int, object]:
+    """The first address of a name. One that isn't known keeps its name: connecting will fail, and be tried again."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        log.warning("%s can't be resolved: %s", host, error)
+        return socket.AF_INET, ("0.0.0.0", 0)
+    return family, address

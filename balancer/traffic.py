@@ -1,0 +1,201 @@
+"""What all connections of a worker share: settings, routes in force, counters, the clock of deadlines.
+
+Owns the set of clients and the sweep over them. Connections know it; it decides nothing for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from gevent.hub import get_hub
+
+from balancer.accesslog import AccessLog, Stamps, line
+from balancer.answers import Answer, refusal
+from balancer.limits import ClientLimits
+from balancer.proxy_protocol import Networks
+from balancer.routes import Match, RouteTable, location
+from hitmesh.config import Balancer, Redirect
+from hitmesh.http.requests import HeadLimits, Request
+
+if TYPE_CHECKING:
+    from balancer.backend import Backend
+    from balancer.client import Client
+    from balancer.exchange import Exchange
+    from balancer.services import Services
+    from balancer.upstream import Upstream
+
+SWEEP_S: Final = 0.25  # how closely deadlines are kept
+QUIET_S: Final = 1.0  # that a client was silent when a draining worker closes its connection
+
+log = logging.getLogger(__name__)
+_monotonic = time.monotonic
+
+
+class Traffic:
+    """Shared by the connections of one worker."""
+
+    def __init__(self, settings: Balancer, *, services: Services, access_log: AccessLog | None) -> None:
+        limits = settings.limits
+        self.limits = limits
+        self.head_limits = HeadLimits(
+            line_bytes=limits.line_bytes,
+            headers=limits.headers,
+            header_bytes=limits.header_bytes,
+            head_bytes=limits.head_bytes,
+        )
+        self.services = services
+        self.table = RouteTable({}, {})
+        self.draining = False
+        self.clients: set[Client] = set()
+        client_limits = ClientLimits(
+            connections=limits.client_connections, rps=limits.client_rps, burst=limits.client_burst
+        )
+        self.client_limits = client_limits if client_limits.enabled else None
+        self._redirect = settings.tls.redirect
+        self._trusted = Networks(settings.trusted)
+        self._access_log = access_log
+        self.logs = access_log is not None
+        self._stamps = Stamps()
+        self._id_prefix = os.urandom(6).hex().encode() + b"-%x"
+        self._ids = itertools.count(1)
+        self._date = (0, b"")
+        self._sweeper: Any = get_hub().loop.timer(SWEEP_S, SWEEP_S)
+
+    def start(self) -> None:
+        """Begin to keep deadlines."""
+        self._sweeper.start(self._sweep)
+
+    def stop(self) -> None:
+        """Close everything."""
+        self._sweeper.stop()
+        self._sweeper.close()
+        for client in list(self.clients):
+            client.lost(ConnectionAbortedError("the balancer ends"))
+
+    def drain(self) -> None:
+        """From now on every answer is the last one of its connection."""
+        self.draining = True
+        for client in self.clients:
+            client.drain(QUIET_S)
+
+    # --- for connections --------------------------------------------------------------------
+
+    def next_id(self) -> bytes:
+        """A request's id: unique in the mesh."""
+        return self._id_prefix % next(self._ids)
+
+    def is_trusted(self, address: str) -> bool:
+        """Whether what a client says of those before it is believed."""
+        return self._trusted.contains(address)
+
+    def date(self) -> bytes:
+        """Now, as HTTP says it."""
+        now = int(time.time())
+        if now != self._date[0]:
+            self._date = (now, formatdate(now, usegmt=True).encode())
+        return self._date[1]
+
+    def own_answer(self, client: Client, request: Request, match: Match) -> Answer:
+        """The answer to a request whose route needs no backend."""
+        if match.made is not None:
+            client.stats.intercepted += 1
+            answer: Answer = match.made
+            return answer
+        route = match.route
+        if isinstance(route, Redirect):
+            client.stats.intercepted += 1
+            return Answer(route.status, headers=((b"Location", location(route, request.target)),))
+        return refusal(404, match.problem)
+
+    def client_gone(self, client: Client) -> None:
+        """A client's connection is closed."""
+        self.clients.discard(client)
+        client.stats.sessions -= 1
+        if self.client_limits is not None:
+            self.client_limits.closed(client.address)
+
+    def refused(self, client: Client, request: Request | None, status: int, reason: str) -> None:
+        """A request was answered with an error of the client's."""
+        client.stats.refused(status)
+        log.debug("%s: %s %s", client.address, HTTPStatus(status).value, reason)  # strangers make as many as they like
+        if self._access_log is not None:
+            self._log(client, request, status, reason)
+
+    def exchange_over(self, client: Client, exchange: Exchange, reason: str) -> None:
+        """An exchange ended other than by an answer that went all the way; `reason` says how."""
+        if exchange.bytes_out or exchange.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            client.stats.classes[exchange.status // 100] += 1
+            client.stats.bytes_out += exchange.bytes_out
+        if reason:
+            log.warning("%s %s: %s %s", client.address, exchange.request_id.decode(), exchange.status, reason)
+        if self._access_log is not None:
+            self.log_exchange(client, exchange, reason)
+
+    def connect_failed(self, backend: Backend, reason: str) -> None:
+        """A backend couldn't be reached."""
+        self.services.connect_failed(backend, reason)
+
+    def answer_failed(self, backend: Backend, reason: str) -> None:
+        """A backend didn't answer a request as it should."""
+        self.services.answer_failed(backend, reason)
+
+    # --- its own ----------------------------------------------------------------------------
+
+    def _log(self, client: Client, request: Request | None, status: int, reason: str) -> None:
+        assert self._access_log is not None
+        text, referer, agent = _seen(request)
+        self._access_log.add(
+            line(
+                self._stamps.at(time.time()), client=client.address, request=text, status=status, size=0,
+                referer=referer, agent=agent, reason=reason,
+            )
+        )  # fmt: skip
+
+    def log_exchange(self, client: Client, exchange: Exchange, reason: str) -> None:
+        """A line for the access log."""
+        assert self._access_log is not None
+        text, referer, agent = _seen(exchange.request)
+        began, assigned, connected = exchange.began, exchange.assigned_at, exchange.connected_at
+        times_s = (
+            assigned - began if assigned else -1.0,
+            connected - assigned if connected else -1.0,
+            exchange.first_byte_at - connected if exchange.first_byte_at else -1.0,
+            _monotonic() - began,
+        )
+        self._access_log.add(
+            line(
+                self._stamps.at(time.time()), client=client.address, request=text, status=exchange.status,
+                size=exchange.bytes_out, referer=referer, agent=agent, route=exchange.service.name,
+                backend=exchange.backend.name if exchange.backend else exchange.backend_name, reason=reason, times_s=times_s, request_id=exchange.request_id,
+            )
+        )  # fmt: skip
+
+    def _sweep(self) -> None:
+        now = _monotonic()
+        try:
+            for client in [each for each in self.clients if each.deadline < now]:
+                if not client.closed:
+                    client.expire()
+            late: list[Upstream] = []
+            for backend in self.services.backends:
+                late += [each for each in backend.open if each.deadline < now]
+            for upstream in late:
+                if not upstream.closed:
+                    upstream.expire()
+        except Exception:
+            log.exception("the sweep over deadlines failed")
+
+
+def _seen(request: Request | None) -> tuple[bytes, bytes, bytes]:
+    """The request line, Referer and User-Agent, as far as there was a request."""
+    if request is None:
+        return b"", b"", b""
+    found = {name.lower(): value for name, value in request.fields.pairs if name.lower() in (b"referer", b"user-agent")}
+    text = b"%b %b HTTP/1.%d" % (request.method, request.target, request.minor)
+    return text, found.get(b"referer", b""), found.get(b"user-agent", b"")

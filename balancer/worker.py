@@ -1,0 +1,232 @@
+"""One worker process: everything put together, begun in order, drained and ended.
+
+Owns the process's life and nothing else. It is started by the master, on sockets that the master
+keeps; gevent has patched the process before this is imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent.event import Event
+
+from balancer.acceptor import Acceptor
+from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
+from balancer.admin_server import AdminServer
+from balancer.front import Front
+from balancer.live_routes import LiveRoutes
+from balancer.proxy_protocol import Networks
+from balancer.routes import RouteTable
+from balancer.services import Services
+from balancer.siblings import Siblings
+from balancer.stats import FrontStats, Picture, picture
+from balancer.tls import TlsContexts
+from balancer.traffic import Traffic
+from hitmesh import __version__
+from hitmesh.mesh.duty import spawn
+from hitmesh.protocol.messages import Instance
+
+if TYPE_CHECKING:
+    from hitmesh.mesh.client import MeshClient
+
+PICTURE_S: Final = 2.0  # that a worker waits for its first picture of the mesh before it takes clients
+STEP_S: Final = 0.05  # between two looks at something that is awaited
+COLLECT_AFTER: Final = 50_000  # allocations between two garbage collections: almost nothing here is cyclic
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The parts of one worker. `index` is 0 for the one that also answers for the instance."""
+
+    def __init__(self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        self._front = front
+        self._index = index
+        settings = front.balancer
+        self.name = front.name if index == 0 else f"{front.name}-w{index}"
+        self._began = time.monotonic()
+        self._mesh: MeshClient | None = None
+        self._services = Services(settings.limits, self._members)
+        self._access_log = _access_log(front)
+        self.traffic = Traffic(settings, services=self._services, access_log=self._access_log)
+        self._fronts: dict[str, FrontStats] = {}
+        self._acceptors: list[Acceptor] = []
+        self._endpoints = {
+            kind: f"{'https' if kind == 'tls' else 'http'}://{_place(listeners[0])}"
+            for kind, listeners in sockets.items()
+            if listeners
+        }
+        proxied = Networks(settings.proxy_protocol)
+        for kind in ("http", "tls"):
+            listeners = sockets.get(kind, ())
+            if listeners:
+                tls = None
+                if kind == "tls":
+                    tls = TlsContexts([Path(file) for file in settings.tls.certificates])
+                    for warning in tls.warnings:
+                        log.warning("%s", warning)
+                stats = self._fronts[kind] = FrontStats(self._began, sessions_limit=settings.limits.connections)
+                self._acceptors += [
+                    Acceptor(self.traffic, listener, stats=stats, proxied=proxied, tls=tls) for listener in listeners
+                ]
+        self._routes = LiveRoutes(front, self._adopt)
+        self._siblings = Siblings(self.snapshot)
+        self._admin: AdminServer | None = None
+        if sockets.get("admin"):
+            self._admin = AdminServer(
+                front, sockets["admin"], traffic=self.traffic, siblings=self._siblings, store=self._routes.store
+            )
+
+    def start(self) -> None:
+        """Do all that can fail or takes time; clients are taken from `open_up` on. Raises HitmeshError."""
+        self._routes.start()
+        self._join_mesh()
+        self.traffic.start()
+        spawn("second hand", self._tick)
+        gc.collect()
+        gc.freeze()  # what is here now stays, and needn't be looked at again
+        gc.set_threshold(COLLECT_AFTER, 20, 100)
+
+    def open_up(self) -> None:
+        """Take clients."""
+        self._siblings.start()
+        if self._admin is not None:
+            self._admin.start()
+        for acceptor in self._acceptors:
+            acceptor.start()
+
+    def drain(self, within_s: float) -> None:
+        """Take no more clients, and let those who are here finish."""
+        if self._mesh is not None:
+            self._mesh.drain()
+        for acceptor in self._acceptors:
+            acceptor.stop()
+        if self._admin is not None:
+            self._admin.stop()
+        self.traffic.drain()
+        deadline = time.monotonic() + within_s
+        while self.traffic.clients and time.monotonic() < deadline:
+            gevent.sleep(STEP_S)
+        if self.traffic.clients:
+            log.warning("%d connections are cut: they didn't end within %g s", len(self.traffic.clients), within_s)
+
+    def stop(self) -> None:
+        """End what is left."""
+        self.traffic.stop()
+        self._services.stop()
+        self._siblings.stop()
+        self._routes.stop()
+        if self._mesh is not None:
+            self._mesh.stop()
+        if self._access_log is not None:
+            self._access_log.close()
+
+    def snapshot(self) -> Picture:
+        """What this worker has counted."""
+        now = time.monotonic()
+        for service in self._services:
+            waiting, alive = service.queued, service.alive
+            service.stats.queue, service.stats.held = (waiting, 0) if alive else (0, waiting)
+        for backend in self._services.backends:
+            backend.stats.sessions = backend.outstanding
+            backend.stats.idle = len(backend.idle)
+            backend.stats.weight = backend.weight
+        about = {
+            "name": self.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(now - self._began, 3),
+            "state": "draining" if self.traffic.draining else "up",
+        }
+        return picture(
+            now, about=about, fronts=self._fronts, services={service.name: service.stats for service in self._services}
+        )
+
+    # --- its own ----------------------------------------------------------------------------
+
+    def _adopt(self, table: RouteTable) -> None:
+        self._services.adopt(table)
+        self.traffic.table = table
+
+    def _members(self, role: str) -> Iterable[Instance]:
+        return self._mesh.view.live(role) if self._mesh is not None else ()
+
+    def _join_mesh(self) -> None:
+        config = self._front.config
+        if config is None:
+            return
+        import zmq.green
+
+        from hitmesh.mesh.client import MeshClient
+
+        self._mesh = MeshClient(
+            config,
+            role="balancer",
+            name=self.name,
+            instance_id=f"{self.name}-{os.urandom(8).hex()}",
+            endpoints=self._endpoints,
+            context=zmq.green.Context(),
+            load=self._load,
+            on_change=lambda view: self._services.sync(),
+        )
+        self._mesh.start()
+        deadline = time.monotonic() + PICTURE_S
+        while not self._mesh.view.connected and time.monotonic() < deadline:
+            gevent.sleep(STEP_S)
+        self._services.sync()
+
+    def _load(self) -> dict[str, float]:
+        fronts = self._fronts.values()
+        return {
+            "requests": sum(front.requests for front in fronts),
+            "connections": len(self.traffic.clients),
+            "waiting": sum(service.queued for service in self._services),
+        }
+
+    def _tick(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_S)
+            now = time.monotonic()
+            self._services.weigh()
+            for front in self._fronts.values():
+                front.sample(now)
+            for service in self._services:
+                service.stats.sample(now)
+            if self._access_log is not None:
+                self._access_log.flush()
+
+
+def run(front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], ready: Callable[[], None]) -> int:
+    """Serve until SIGTERM, then drain; the exit status. `ready` blocks until clients may be taken."""
+    stop = Event()
+    watcher = gevent.signal_handler(signal.SIGTERM, stop.set)
+    worker = Worker(front, index=index, sockets=sockets)
+    worker.start()
+    ready()
+    worker.open_up()
+    stop.wait()
+    worker.drain(front.drain_s)
+    worker.stop()
+    watcher.cancel()
+    return 0
+
+
+def _access_log(front: Front) -> AccessLog | None:
+    target = front.balancer.access_log
+    if not target or target == STDOUT:
+        return AccessLog(target) if target else None
+    return AccessLog((front.state_dir or Path()) / target)
+
+
+def _place(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

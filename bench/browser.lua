@@ -1,0 +1,12 @@
+-- A GET with the twelve headers that a browser sends; the first, Host, is wrk's own.
+wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+wrk.headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+wrk.headers["Accept-Language"] = "en-US,en;q=0.5"
+wrk.headers["Accept-Encoding"] = "gzip, deflate"
+wrk.headers["Referer"] = "http://www.example.com/articles/2024/counting"
+wrk.headers["Connection"] = "keep-alive"
+wrk.headers["Cookie"] = "session=5f2b9c1e7d3a4f60; theme=dark; seen=1718040000"
+wrk.headers["Upgrade-Insecure-Requests"] = "1"
+wrk.headers["Sec-Fetch-Dest"] = "document"
+wrk.headers["Sec-Fetch-Mode"] = "navigate"
+wrk.headers["Sec-Fetch-Site"] = "same-origin"

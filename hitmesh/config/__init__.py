@@ -1,0 +1,67 @@
+"""One datacenter's configuration: a TOML file, typed and checked. Owns every setting's type,
+default, unit and help; knows nothing of what the roles do with it.
+
+Each setting is declared once: the balancer's in `balancer` and `routes`, all others in `sections`.
+`load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
+right one. What all roles use is named here.
+"""
+
+from __future__ import annotations
+
+from hitmesh.config.addresses import DEFAULT_HOST, Network, host_pattern, host_port, is_loopback, network
+from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
+from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of
+from hitmesh.config.files import dump, load, loads, parse
+from hitmesh.config.routes import (
+    Alias,
+    Empty,
+    Hold,
+    HostPattern,
+    Proxy,
+    Redirect,
+    Route,
+    Static,
+    normal_routes,
+    parse_route,
+    route_problems,
+)
+from hitmesh.config.sections import ROLES, Limits, Node, Ports, Role, Stores, Timing
+
+__all__ = [
+    "DEFAULT_HOST",
+    "ROLES",
+    "Alias",
+    "Balancer",
+    "BalancerLimits",
+    "BalancerTls",
+    "Config",
+    "Empty",
+    "Hold",
+    "HostPattern",
+    "Limits",
+    "Network",
+    "NexusEndpoints",
+    "Node",
+    "Placement",
+    "Ports",
+    "Proxy",
+    "Redirect",
+    "Role",
+    "Route",
+    "Static",
+    "Stores",
+    "Timing",
+    "dump",
+    "host_pattern",
+    "host_port",
+    "is_loopback",
+    "load",
+    "loads",
+    "network",
+    "nexus_endpoints",
+    "normal_routes",
+    "parse",
+    "parse_route",
+    "ports_of",
+    "route_problems",
+]

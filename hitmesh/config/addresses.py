@@ -1,0 +1,84 @@
+"""How addresses, networks and hosts are written in settings. Pure; knows no particular setting.
+
+What is wrong is a ValueError, said so that it can follow the value it is about.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+DEFAULT_HOST = "default"  # the pattern of every Host that no other one matches
+
+MAX_HOST_CHARS = 253  # of a name in the DNS (RFC 1035, section 2.3.4)
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
+
+
+def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
+    """HOST:PORT taken apart; an IPv6 address is in brackets, which are dropped. Raises ValueError."""
+    found = _HOST_PORT.fullmatch(text)
+    if found is None or not lowest_port <= int(found["port"]) <= 65_535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    if found["ipv6"] and not _is_ipv6(found["ipv6"]):
+        raise ValueError(f"has no IPv6 address between its brackets: {found['ipv6']}")
+    return found["ipv6"] or found["name"], int(found["port"])
+
+
+def network(text: str) -> Network:
+    """A network in CIDR, or a single address as the network of itself. Raises ValueError."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        near = _without_host_bits(text)
+        hint = f"; did you mean {near}?" if near else ", such as 10.0.0.0/8 or 192.0.2.7"
+        raise ValueError(f"must be a network in CIDR or an address{hint}") from error
+
+
+def host_pattern(text: str) -> str:
+    """The one way a pattern of Hosts is written: small letters, no dot at the end. Raises ValueError.
+
+    A pattern is "default", an exact name or address, or "*." and the end of names.
+    """
+    pattern = text.lower().removesuffix(".")
+    if pattern == "*":
+        raise ValueError(f'must be a name; the pattern of every other Host is "{DEFAULT_HOST}"')
+    if pattern.startswith("[") and pattern.endswith("]") and _is_ipv6(pattern[1:-1]):
+        return pattern
+    name = pattern.removeprefix("*.")
+    if len(name) <= MAX_HOST_CHARS and _NAME.fullmatch(name):
+        return pattern
+    without_port = re.sub(r":[0-9]*$", "", pattern)
+    if without_port != pattern and "://" not in pattern:
+        raise ValueError(f"must have no port; did you mean {without_port}?")
+    if not pattern.isascii():
+        raise ValueError("must be ASCII, as browsers send it: xn--... for other letters")
+    raise ValueError(f'must be a name such as www.example.com, "*.example.com", or "{DEFAULT_HOST}"')
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `address`."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_host_bits(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return ""

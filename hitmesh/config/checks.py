@@ -1,0 +1,128 @@
+"""Settings that contradict each other, each right by itself. Pure.
+
+Whether a file that is named exists, or a store answers, is for those who use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hitmesh.config.addresses import is_loopback, network
+from hitmesh.config.datacenter import Config, ports_of
+from hitmesh.config.routes import route_problems
+from hitmesh.config.sections import NEEDED_ROLES, ROLES
+from hitmesh.mistakes import nearest
+
+COLLECTOR_KEEP_ALIVE_S = 75.0  # gunicorn closes an idle connection then: a request would meet its end
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """What is wrong with a configuration as a whole, most telling first."""
+    yield from _timing(config)
+    yield from _stores(config)
+    for role in NEEDED_ROLES:
+        if not config.instances(role):
+            yield f"no node runs a {role}; set nodes.<node>.{role}"
+    if not config.insecure:
+        for name, node in config.nodes.items():
+            if not is_loopback(node.address):
+                yield (
+                    f"nodes.{name}.address ({node.address}) is beyond loopback, where sockets need encryption; "
+                    "say insecure = true on a network that you trust"
+                )
+    yield from _clashes(config)
+    yield from _balancer(config)
+    yield from route_problems(config.routes)
+
+
+def _timing(config: Config) -> Iterator[str]:
+    timing = config.timing
+    if timing.commit_s >= timing.retry_delay_s:
+        yield (
+            f"timing.commit_s ({timing.commit_s}) must be below timing.retry_delay_s ({timing.retry_delay_s}), "
+            "or every batch is claimed before it can be committed"
+        )
+    if timing.resend_s >= timing.retry_delay_s:
+        yield f"timing.resend_s ({timing.resend_s}) must be below timing.retry_delay_s ({timing.retry_delay_s})"
+
+
+def _stores(config: Config) -> Iterator[str]:
+    stores = config.stores
+    if stores.spool_copies > len(stores.spools):
+        yield f"stores.spool_copies ({stores.spool_copies}) is more than the spools ({len(stores.spools)})"
+    if len(set(stores.spools)) < len(stores.spools):
+        yield "stores.spools names the same spool twice"
+    yield from _urls("stores.totals", [stores.totals], ("sqlite", "consul"), "hitmesh.stores")
+    yield from _urls("stores.settings", [stores.settings], ("sqlite", "consul"), "hitmesh.settings")
+    yield from _urls("stores.spools", stores.spools, ("sqlite", "beanstalk"), "hitmesh.spools")
+    if stores.settings in (stores.totals, *stores.spools):
+        yield f"stores.settings ({stores.settings}) holds something else already; it needs a place of its own"
+
+
+def _urls(key: str, urls: Sequence[str], own: tuple[str, ...], group: str) -> Iterator[str]:
+    foreign = {url: url.partition("://")[0] for url in urls if not url.startswith(tuple(f"{name}://" for name in own))}
+    if not foreign:
+        return
+    # Slow to import, and seldom needed: only a store of somebody else's is registered there.
+    from importlib.metadata import entry_points
+
+    known = [*own, *(point.name for point in entry_points(group=group))]
+    for url, scheme in foreign.items():
+        if "://" not in url or scheme not in known:
+            yield f"{key}: {url!r} is not a URL of a known kind; {nearest(scheme, known)}"
+
+
+def _clashes(config: Config) -> Iterator[str]:
+    taken: dict[tuple[str, int], str] = {}
+    for role in ROLES:
+        for placement in config.instances(role):
+            for port in ports_of(placement):
+                other = taken.setdefault((placement.address, port), placement.name)
+                if other != placement.name:
+                    yield f"{placement.name} and {other} both want port {port} of {placement.address}; see ports"
+                    return
+                if port > 65_535:
+                    yield f"{placement.name} would get port {port}; lower ports.{role}"
+                    return
+            if len(set(ports_of(placement))) < len(ports_of(placement)):
+                yield f"{placement.name} wants one port twice; see ports.balancer, balancer_tls and balancer_admin"
+                return
+
+
+def _balancer(config: Config) -> Iterator[str]:
+    balancer, limits = config.balancer, config.balancer.limits
+    for key in ("trusted", "proxy_protocol"):
+        for text in getattr(balancer, key):
+            try:
+                network(text)
+            except ValueError as error:
+                yield f"balancer.{key}: {text!r} {error}"
+    for key in ("line_bytes", "header_bytes"):
+        value = getattr(limits, key)
+        if value > limits.head_bytes:
+            yield f"balancer.limits.{key} ({value}) is more than balancer.limits.head_bytes ({limits.head_bytes})"
+    if limits.backend_idle_s >= COLLECTOR_KEEP_ALIVE_S:
+        yield (
+            f"balancer.limits.backend_idle_s ({limits.backend_idle_s}) must be below {COLLECTOR_KEEP_ALIVE_S}, after "
+            "which a collector closes an idle connection, and a request that is just being sent is lost"
+        )
+    if limits.client_burst and not limits.client_rps:
+        yield "balancer.limits.client_burst means nothing without balancer.limits.client_rps"
+    yield from _listeners(config)
+
+
+def _listeners(config: Config) -> Iterator[str]:
+    tls, ports = config.balancer.tls, config.ports
+    if ports.balancer_admin and not config.balancer.admin_token:
+        for name, node in config.nodes.items():
+            if node.balancer and not is_loopback(node.address):
+                yield (
+                    f"balancer.admin_token is missing: nodes.{name}.address ({node.address}) is beyond loopback, "
+                    "where anybody could change routes; or ports.balancer_admin = 0 for no admin listener"
+                )
+    if ports.balancer_tls and not tls.certificates:
+        yield f"balancer.tls.certificates is empty, and ports.balancer_tls ({ports.balancer_tls}) needs one"
+    if tls.certificates and not ports.balancer_tls:
+        yield "ports.balancer_tls is 0: nobody would be shown balancer.tls.certificates"
+    if tls.redirect and not ports.balancer_tls:
+        yield "balancer.tls.redirect has nowhere to go: ports.balancer_tls is 0"

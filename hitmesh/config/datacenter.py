@@ -1,0 +1,106 @@
+"""A datacenter: its tables together, and where each configured instance runs. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hitmesh.config.balancer import Balancer
+from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
+from hitmesh.config.sections import Limits, Name, Node, Ports, Role, Section, Stores, Timing
+from hitmesh.protocol.messages import MAX_PARTITIONS
+
+NEXUS_PORTS = 3  # heartbeats, changes, lookups
+
+
+class Config(Section, frozen=True):
+    """A datacenter."""
+
+    name: Annotated[Name, Meta(description="the datacenter's name, such as eu-west")]
+    nodes: Annotated[dict[Name, Node], Meta(min_length=1, description="the hosts, by name")]
+    partitions: Annotated[
+        int, Meta(ge=1, le=MAX_PARTITIONS, description="the same in every datacenter, and never changed later")
+    ] = 32
+    insecure: Annotated[bool, Meta(description="allow sockets beyond loopback without keys")] = False
+    ports: Ports = Ports()
+    stores: Stores = Stores()
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+    balancer: Balancer = Balancer()
+    routes: dict[HostPattern, Route] = msgspec.field(default_factory=dict)
+
+    def instances(self, role: Role) -> list[Placement]:
+        """Where each configured instance of `role` runs; numbered over the nodes in file order."""
+        placements: list[Placement] = []
+        for node_name, node in self.nodes.items():
+            for index in range(getattr(node, role)):
+                name = f"{role}-{len(placements) + 1}"
+                placements.append(self._placed(role, name, node_name, node.address, index))
+        return placements
+
+    def placement(self, role: Role, name: str) -> Placement:
+        """Where the instance `name` runs. One that isn't configured runs on the first node, on any port."""
+        for placement in self.instances(role):
+            if placement.name == name:
+                return placement
+        node_name, node = next(iter(self.nodes.items()))
+        if role != "balancer":
+            return Placement(role, name, node_name, node.address, None)
+        tls, admin = (0 if port else None for port in (self.ports.balancer_tls, self.ports.balancer_admin))
+        return Placement(role, name, node_name, node.address, None, tls, admin)
+
+    def route_table(self) -> dict[str, Route]:
+        """The routes by pattern; those of a file without any pass everything on to the collectors."""
+        return dict(self.routes or DEFAULT_ROUTES)
+
+    def _placed(self, role: Role, name: str, node: str, address: str, index: int) -> Placement:
+        ports = self.ports
+        if role == "balancer":
+            tls, admin = (port + index if port else None for port in (ports.balancer_tls, ports.balancer_admin))
+            return Placement(role, name, node, address, ports.balancer + index, tls, admin)
+        if role == "collector":
+            return Placement(role, name, node, address, ports.collector + index)
+        if role == "nexus":
+            return Placement(role, name, node, address, ports.nexus + NEXUS_PORTS * index)
+        return Placement(role, name, node, address, None)
+
+
+class Placement(Struct, frozen=True):
+    """One instance's place. `port` is its first one; None lets the kernel choose.
+
+    A balancer's other listeners: None is none, 0 lets the kernel choose.
+    """
+
+    role: Role
+    name: str
+    node: str
+    address: str
+    port: int | None
+    tls_port: int | None = None
+    admin_port: int | None = None
+
+
+class NexusEndpoints(Struct, frozen=True):
+    """The three sockets of one Nexus, as ZeroMQ endpoints."""
+
+    heartbeats: str
+    changes: str
+    lookups: str
+
+
+def nexus_endpoints(placement: Placement) -> NexusEndpoints:
+    """The endpoints of a configured Nexus: its three ports in a row."""
+    assert placement.port is not None, "a Nexus has fixed ports"
+    host, port = placement.address, placement.port
+    return NexusEndpoints(*(f"tcp://{host}:{port + offset}" for offset in range(NEXUS_PORTS)))
+
+
+def ports_of(placement: Placement) -> list[int]:
+    """Every port that an instance is configured to take."""
+    if placement.port is None:
+        return []
+    width = NEXUS_PORTS if placement.role == "nexus" else 1
+    own = [placement.port + offset for offset in range(width)]
+    return own + [port for port in (placement.tls_port, placement.admin_port) if port]

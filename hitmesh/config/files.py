@@ -1,0 +1,91 @@
+"""From a TOML file to a checked configuration, and back to TOML.
+
+Every mistake is a ConfigError that names the file, the key, and the nearest right one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitmesh.config.checks import contradictions
+from hitmesh.config.datacenter import Config
+from hitmesh.config.routes import Route, Static, normal_routes
+from hitmesh.errors import ConfigError
+from hitmesh.mistakes import mistakes
+
+
+def load(path: Path) -> Config:
+    """Read and check one datacenter's file, as `loads` does. Raises ConfigError."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    return loads(text, path=path)
+
+
+def loads(text: bytes, *, path: Path) -> Config:
+    """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
+
+    The files that it names, certificates and static answers, are relative to its folder; what is
+    returned names them in full.
+    """
+    try:
+        data = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    return _with_files_below(parse(data, source=str(path)), path.absolute().parent)
+
+
+def parse(data: dict[str, Any], *, source: str) -> Config:
+    """Check the tables of a file; `source` is the file's name for errors."""
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        problem = next(mistakes(data, Config), str(error))
+        raise ConfigError(f"{source}: {problem}") from error
+    try:
+        config = msgspec.structs.replace(config, routes=normal_routes(config.routes))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    for problem in contradictions(config):
+        raise ConfigError(f"{source}: {problem}")
+    return config
+
+
+def dump(config: Config) -> str:
+    """The TOML text of a configuration, which `load` reads back to an equal one."""
+    return "\n".join(_lines("", msgspec.to_builtins(config))) + "\n"
+
+
+def _with_files_below(config: Config, folder: Path) -> Config:
+    tls = config.balancer.tls
+    certificates = tuple(str(folder / file) for file in tls.certificates)
+    routes: dict[str, Route] = {
+        pattern: msgspec.structs.replace(route, file=str(folder / route.file))
+        if isinstance(route, Static) and route.file
+        else route
+        for pattern, route in config.routes.items()
+    }
+    balancer = msgspec.structs.replace(config.balancer, tls=msgspec.structs.replace(tls, certificates=certificates))
+    return msgspec.structs.replace(config, balancer=balancer, routes=routes)
+
+
+def _lines(title: str, table: dict[str, Any]) -> list[str]:
+    """A table's settings, then the tables in it, each under its full title."""
+    lines = [f"{key} = {_toml(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    if title and lines:
+        lines = ["", f"[{title}]", *lines]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            name = key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else _toml(key)
+            lines += _lines(f"{title}.{name}" if title else name, value)
+    return lines
+
+
+def _toml(value: object) -> str:
+    # JSON's strings, numbers, booleans and arrays are TOML's too, but for one character.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -1,0 +1,289 @@
+"""A client's bytes, read as requests (RFC 9112): strictly, since somebody behind us reads them too.
+
+A head is buffered until its blank line and judged as a whole; nothing of it is passed on before.
+What can't become a request any more is refused at once, not when a time-out strikes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from hitmesh.http.chunks import ChunkDecoder
+from hitmesh.http.errors import BadMessage
+from hitmesh.http.fields import Fields, Pair, read_pairs
+
+CHUNKED: Final = -1  # the length of a body whose end is told by its coding
+EMPTY_LINES: Final = 4  # before a request line: some clients send one too many (RFC 9112, 2.2)
+METHOD_BYTES: Final = 32
+
+_NEED_A_REQUEST: Final = "a request line is METHOD TARGET HTTP/1.1"
+# Visible ASCII without what no URL may hold and others read in their own way. `[]{}|^` and the
+# backquote aren't URL characters either, but browsers send them.
+_LINE: Final = re.compile(rb"([!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n" % METHOD_BYTES)
+_OTHER_VERSION: Final = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?@]*)([/?].*)?")
+_SUB_DELIMS = rb"!$&'()*+;="  # without the comma: a list of hosts is two opinions on one request
+_HOST: Final = re.compile(
+    rb"((?:[A-Za-z0-9\-._~" + _SUB_DELIMS + rb"]|%[0-9A-Fa-f]{2}){1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?"
+)
+_TUNNELS: Final = frozenset((b"websocket",))  # anything else may be ignored (RFC 9110, 7.8); h2c would hide requests
+
+
+class HeadLimits(Struct, frozen=True):
+    """What a head may be. Bytes and lines."""
+
+    line_bytes: int = 8192
+    headers: int = 100
+    header_bytes: int = 8192
+    head_bytes: int = 16384
+
+
+class RequestFields:
+    """What the field lines of a request say; the same object for the same bytes on one connection.
+
+    `host` is for choosing: lower case, without port and trailing dot. `authority` is as it came.
+    """
+
+    __slots__ = ("authority", "block", "close", "connection", "expects", "host", "keep_alive", "known", "length", "pairs", "upgrade")  # fmt: skip
+
+    def __init__(self, fields: Fields) -> None:
+        known = fields.known
+        self.block = fields.block
+        self.pairs = fields.pairs
+        self.known = known
+        self.length: int = CHUNKED if fields.chunked else fields.length or 0
+        self.connection = fields.connection
+        self.close = b"close" in fields.connection
+        self.keep_alive = b"keep-alive" in fields.connection
+        hosts = known.get(b"host")
+        self.authority = self.host = b""
+        if hosts:
+            if len(hosts) > 1:
+                raise BadMessage("several Host fields")
+            self.authority, self.host = hosts[0], host_of(hosts[0])
+        if len(known.get(b"content-type", ())) > 1:
+            raise BadMessage("several Content-Type fields")  # whichever we mean, a backend may mean the other
+        expectations = {value.lower() for value in known.get(b"expect", ())} - {b""}
+        if expectations - {b"100-continue"}:
+            raise BadMessage("an expectation other than 100-continue", status=417)
+        self.expects = bool(expectations)
+        upgrade = fields.first(b"upgrade").lower()
+        wanted = upgrade in _TUNNELS and b"upgrade" in fields.connection and not self.length
+        self.upgrade = upgrade if wanted else b""
+
+
+class Request:
+    """The head of one request. `target` is in origin form, or `*`; `length` is CHUNKED, or the body's bytes."""
+
+    __slots__ = ("fields", "host", "keep_alive", "length", "method", "minor", "target")
+
+    method: bytes
+    target: bytes
+    minor: int
+    fields: RequestFields
+    host: bytes
+    length: int
+    keep_alive: bool
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The field lines."""
+        return list(self.fields.pairs)
+
+
+class RequestReader:
+    """The requests of one connection, in their order.
+
+    `feed` bytes; `next` gives a head, or None until more have come. Then `body` gives what there is
+    of its body, until `body_done`; only after that `next` may be called again. Any BadMessage is
+    final.
+    """
+
+    __slots__ = (
+        "_block",
+        "_buffer",
+        "_chunks",
+        "_empty_lines",
+        "_fields",
+        "_left",
+        "_limits",
+        "_line_room",
+        "body_done",
+    )
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._line_room = 0  # for a request line before the same field lines
+        self._buffer = b""
+        self._block = b"-"  # the last request's field lines, which nothing equals at first
+        self._fields: RequestFields | None = None  # what they say
+        self._left = 0
+        self._chunks: ChunkDecoder | None = None
+        self._empty_lines = 0
+        self.body_done = True
+
+    @property
+    def pending(self) -> int:
+        """Bytes that came and weren't taken."""
+        return len(self._buffer)
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer lines of a chunked body that is done."""
+        return self._chunks.trailers if self._chunks else b""
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self._buffer = self._buffer + data if self._buffer else data
+
+    def next(self) -> Request | None:
+        """The next head, or None. Raises BadMessage."""
+        buffer = self._buffer
+        line = _LINE.match(buffer)
+        if line is None:
+            return self._without_line()
+        start = line.end() - 2
+        block = self._block
+        if buffer.startswith(block, start) and start <= self._line_room:
+            fields = self._fields  # the same lines again
+            end = start + len(block)
+        else:
+            end = buffer.find(b"\r\n\r\n", start) + 4
+            limits = self._limits
+            if start > limits.line_bytes:
+                raise _bad_line(buffer, limits)
+            if end < 4:
+                self._check_lines()
+                return None
+            if end > limits.head_bytes:
+                raise BadMessage(f"a head of more than {limits.head_bytes} bytes", status=431)
+            block = buffer[start:end]
+            pairs = read_pairs(block, limits.headers, limits.header_bytes)
+            fields = RequestFields(Fields(block, pairs))
+            self._block, self._fields = block, fields
+            self._line_room = min(limits.line_bytes, limits.head_bytes - len(block))
+        assert fields is not None
+        request = Request()
+        request.fields = fields
+        request.method, request.target, minor = line.groups()
+        request.host = fields.host
+        request.length = length = fields.length
+        if minor == b"1":
+            request.minor = 1
+            request.keep_alive = not fields.close
+            if not fields.host:
+                raise BadMessage("no Host")
+        else:
+            request.minor = 0
+            request.keep_alive = fields.keep_alive and not fields.close
+            if length == CHUNKED:
+                raise BadMessage("Transfer-Encoding in HTTP/1.0")
+        if request.target[0] != 47:  # "/"
+            _reform(request)
+        self._buffer = buffer[end:]
+        self._empty_lines = 0
+        if length:
+            self.body_done = False
+            self._left = length
+            self._chunks = ChunkDecoder() if length == CHUNKED else None
+        else:
+            self._chunks = None
+        return request
+
+    def body(self) -> bytes:
+        """What there is of the body, decoded; nothing when there is nothing yet. Raises BadMessage."""
+        buffer = self._buffer
+        if self._chunks is not None:
+            data = self._chunks.feed(buffer)
+            self.body_done = self._chunks.done
+            self._buffer = self._chunks.rest
+            return data
+        left = self._left
+        if len(buffer) <= left:
+            self._buffer = b""
+            self._left = left - len(buffer)
+            self.body_done = not self._left
+            return buffer
+        self._left = 0
+        self.body_done = True
+        self._buffer = buffer[left:]
+        return buffer[:left]
+
+    def rest(self) -> bytes:
+        """Take all bytes that weren't read: they belong to another protocol now."""
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def _without_line(self) -> Request | None:
+        """There is no request line at the start: not yet, not at all, or behind empty lines. Raises BadMessage."""
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n"):
+            self._empty_lines += 1
+            if self._empty_lines > EMPTY_LINES:
+                raise BadMessage("empty lines instead of a request")
+            self._buffer = buffer[2:]
+            return self.next()
+        if not buffer or buffer == b"\r":
+            return None
+        limits = self._limits
+        if buffer.find(b"\n", 0, limits.line_bytes + 2) >= 0 or len(buffer) > limits.line_bytes + 1:
+            raise _bad_line(buffer, limits)
+        if not 33 <= buffer[0] <= 126:
+            raise BadMessage(_NEED_A_REQUEST)
+        return None
+
+    def _check_lines(self) -> None:
+        """The field lines as far as they came: what can't become good is refused now. Raises BadMessage."""
+        buffer = self._buffer
+        if buffer.count(b"\n") != buffer.count(b"\r\n"):
+            raise BadMessage("a line that ends in LF alone")
+        if len(buffer) > self._limits.head_bytes:
+            raise BadMessage(f"a head of more than {self._limits.head_bytes} bytes", status=431)
+
+
+def host_of(authority: bytes) -> bytes:
+    """The host of an authority as routes know it: lower case, no port, no trailing dot. Raises BadMessage."""
+    found = _HOST.fullmatch(authority)
+    if found is None or (found[2] and int(found[2]) > 65_535):
+        raise BadMessage("a Host that isn't a name or an address")
+    host = found[1].lower()
+    if host.endswith(b"."):
+        host = host[:-1]
+        if not host or host.endswith(b"."):
+            raise BadMessage("a Host that isn't a name or an address")
+    return host
+
+
+def _reform(request: Request) -> None:
+    """From absolute form to origin form, its authority in place of Host's (RFC 9112, 3.2.2)."""
+    target = request.target
+    if target == b"*" and request.method == b"OPTIONS":
+        return
+    if request.method == b"CONNECT":
+        return  # refused by whoever answers: 405 says more than 400
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        raise BadMessage("a target that is neither a path nor a http(s) URL")
+    authority, path = found[1], found[2] or b"/"
+    request.host = host_of(authority)
+    request.target = path if path.startswith(b"/") else b"/" + path
+    if request.method == b"OPTIONS" and not found[2]:
+        request.target = b"*"  # RFC 9112, 3.2.4
+    pairs = [(name, value) for name, value in request.fields.pairs if name.lower() != b"host"]
+    block = b"".join(b"\r\n%b: %b" % pair for pair in [(b"Host", authority), *pairs]) + b"\r\n\r\n"
+    request.fields = RequestFields(Fields(block, [(b"Host", authority), *pairs]))
+
+
+def _bad_line(buffer: bytes, limits: HeadLimits) -> BadMessage:
+    end = buffer.find(b"\n", 0, limits.line_bytes + 2)
+    if end < 0:
+        return BadMessage(f"a request line of more than {limits.line_bytes} bytes", status=414)
+    line = buffer[:end]
+    if line.endswith(b"\r") and _OTHER_VERSION.fullmatch(line[:-1]):
+        *_, version = line[:-1].split(b" ")
+        if version not in (b"HTTP/1.0", b"HTTP/1.1"):
+            return BadMessage(f"{version.decode()}: this server speaks HTTP/1.1", status=505)
+    return BadMessage(_NEED_A_REQUEST)

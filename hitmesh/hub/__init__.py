@@ -1,0 +1,1 @@
+"""Connections driven by gevent's hub: watchers and callbacks, no greenlets."""

@@ -1,0 +1,197 @@
+"""The settings store in Consul's KV. Owns what an answer means for a read or a change; knows
+nothing of connections, nor of what a setting means.
+
+Reads and changes are transactions over the transport of the totals store: consistent, and from
+one moment. Invariants:
+
+- 200 with the body that it should have is the only answer with settings in it; 409 about an index
+  the only one that refuses, and is tried again with what is there now. All else is unknown.
+- A store in which there have been settings, and now there is nothing, not even the last change,
+  was wiped, or its token may read nothing: unknown, and not "no settings".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from hitmesh.errors import StoreUnknown
+from hitmesh.settings import Setting, consul_records, limits
+from hitmesh.settings.consul_query import WAIT_S, BlockingQuery
+from hitmesh.settings.consul_records import LastChange, Record, Tree
+from hitmesh.settings.watch import Watch
+from hitmesh.store import consul_txn
+from hitmesh.store.consul import Timeouts
+from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
+from hitmesh.store.consul_txn import Entry
+
+T = TypeVar("T")
+
+CHANGE_TRIES: Final = 20  # at each of which somebody else's change succeeded; people don't make that many
+
+_WIPED: Final = "there were settings, and now there is nothing at all"
+_WIPED_HINT: Final = "restore them, or restart to begin with none; or may the token not read them?"
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocking:
+    """The source of a watch."""
+
+    look: Callable[[], Mapping[str, Setting] | None]
+    interrupt: Callable[[], None]
+    close: Callable[[], None]
+
+
+class ConsulSettings:
+    """A SettingsStore below `prefix` in the KV store of the datacenter that `hosts` are in."""
+
+    def __init__(
+        self, hosts: Sequence[Host], prefix: str, *, timeouts: Timeouts | None = None, wait_s: float = WAIT_S
+    ) -> None:
+        self.endpoint = f"consul://{','.join(map(str, hosts))}/{prefix}"
+        self._consul = ConsulHosts(hosts)
+        self._tree = Tree(prefix)
+        self._timeouts = timeouts or Timeouts()
+        self._wait_s = wait_s
+        self._was_used = False  # whether the last change was ever there
+
+    def get(self, key: str) -> Setting | None:
+        limits.check_key(key)
+        op = f"read {key}"
+        found = self._read(op, self._tree.key(key), self._timeouts.read_s)
+        return self._understood(op, lambda: self._setting(key, found))
+
+    def list(self, prefix: str = "") -> Mapping[str, Setting]:
+        limits.check_prefix(prefix)
+        op = "list settings"
+        found = self._read(op, self._tree.root + prefix, self._timeouts.scan_s)
+        return self._understood(op, lambda: self._tree.settings(found.values(), prefix))
+
+    def set(self, key: str, value: bytes, *, author: str, expect_version: int | None = None) -> Setting:
+        limits.check_key(key)
+        limits.check_value(key, value)
+        limits.check_author(author)
+        change = self._change(key, value.decode(), author, expect_version)
+        assert change is not None
+        return Setting(key, value, change.version, author, change.changed_at)
+
+    def delete(self, key: str, *, author: str, expect_version: int | None = None) -> bool:
+        limits.check_key(key)
+        limits.check_author(author)
+        return self._change(key, None, author, expect_version) is not None
+
+    def watch(self, prefix: str = "") -> Watch:
+        limits.check_prefix(prefix)
+        query = BlockingQuery(self._consul.hosts, self._tree.root, self._wait_s)
+        look = partial(self._look, query, prefix)
+        return Watch(_Blocking(look, query.interrupt, query.close), self.endpoint)
+
+    def check(self) -> None:
+        self._read("read settings", self._tree.last_change, self._timeouts.read_s)
+
+    def close(self) -> None:
+        self._consul.close()
+
+    def _change(self, key: str, value: str | None, author: str, expect_version: int | None) -> LastChange | None:
+        """Set a value, or delete it (None); what was done, or None when there was nothing to delete."""
+        op = f"set {key}" if value is not None else f"delete {key}"
+        for _ in range(CHANGE_TRIES):
+            found = self._read(op, self._tree.key(key), self._timeouts.read_s)
+            if expect_version is not None:
+                # Without that, one that can't be read may be overwritten: it is how it is repaired.
+                now = self._understood(op, lambda found=found: self._setting(key, found))  # type: ignore[misc]
+                limits.check_version(key, now, expect_version, self.endpoint)
+            if value is None and self._tree.key(key) not in found:
+                return None
+            version = 1 + self._understood(op, lambda found=found: self._last_version(key, found))  # type: ignore[misc]
+            change = LastChange(version, key, author, time.time(), value is None)
+            record = None if value is None else Record(value, version, author, change.changed_at)
+            if self._write(op, consul_records.change_body(self._tree, change, found, record)):
+                self._was_used = True
+                return change
+        raise self._unknown(f"others made a change at each of {CHANGE_TRIES} tries", op)
+
+    def _setting(self, key: str, found: Mapping[str, Entry]) -> Setting | None:
+        entry = found.get(self._tree.key(key))
+        return consul_records.setting(key, entry) if entry is not None else None
+
+    def _last_version(self, key: str, found: Mapping[str, Entry]) -> int:
+        last = consul_records.last_version(found.get(self._tree.last_change))
+        try:
+            setting = self._setting(key, found)
+        except ValueError:
+            setting = None
+        return max(last, setting.version if setting else 0)  # the last change may have been lost by hand
+
+    def _read(self, op: str, prefix: str, timeout_s: float) -> Mapping[str, Entry]:
+        """What is at the keys that begin with `prefix`, and the last change, by key."""
+
+        def understand(status: int, body: str) -> list[Entry]:
+            if status != 200:
+                raise NoAnswer(f"{status}: {excerpt(body)}")
+            try:
+                return consul_txn.entries(body)
+            except ValueError as error:
+                raise NoAnswer(f"200, but {error}: {excerpt(body)}") from error
+
+        request = consul_txn.read_body([self._tree.last_change, prefix])
+        try:
+            entries = self._consul.read(request, timeout_s, understand)
+        except NoAnswer as failure:
+            raise self._unknown(str(failure), op) from failure
+        return self._present(entries, op)
+
+    def _present(self, entries: Iterable[Entry], op: str) -> Mapping[str, Entry]:
+        """Entries that are all there is, by key. Raises StoreUnknown where there must be more."""
+        found = consul_records.by_key(entries)
+        if self._tree.last_change in found:
+            self._was_used = True
+        elif self._was_used:
+            raise self._unknown(_WIPED, op, _WIPED_HINT)
+        return found
+
+    def _look(self, query: BlockingQuery, prefix: str) -> Mapping[str, Setting] | None:
+        op = "watch settings"
+        try:
+            entries = query.ask()
+        except NoAnswer as failure:
+            raise self._unknown(str(failure), op) from failure
+        if entries is None:
+            return None
+        try:
+            found = self._present(entries, op)
+            return self._understood(op, lambda: self._tree.settings(found.values(), prefix))
+        except StoreUnknown:
+            query.begin_anew()  # or it would be "nothing has changed" next time
+            raise
+
+    def _write(self, op: str, request: bytes) -> bool:
+        """True: done. False: certainly not, an index had moved. Otherwise raises StoreUnknown."""
+
+        def understand(status: int, body: str) -> bool:
+            try:
+                if status == 200 and any(e.key == self._tree.last_change for e in consul_txn.entries(body)):
+                    return True
+                if status == 409 and consul_records.was_refused(body):
+                    return False
+            except ValueError as error:
+                raise NoAnswer(f"{status}, but {error}: {excerpt(body)}") from error
+            raise NoAnswer(f"{status}: {excerpt(body)}")
+
+        try:
+            return self._consul.write(request, self._timeouts.write_s, understand)
+        except NoAnswer as failure:
+            hint = "read it before trying again: it may have been carried out"
+            raise self._unknown(str(failure), op, hint) from failure
+
+    def _understood(self, op: str, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except ValueError as error:
+            raise self._unknown(str(error), op, "set or delete it again") from error
+
+    def _unknown(self, reason: str, op: str, hint: str = "") -> StoreUnknown:
+        return StoreUnknown(reason, op=op, endpoint=self.endpoint, hint=hint)

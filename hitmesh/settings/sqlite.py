@@ -1,0 +1,165 @@
+"""The settings store in one SQLite file, shared by all processes of a datacenter on one machine.
+
+Owns what is read and written in the file; knows nothing of what a setting means. WAL with
+synchronous=FULL: a change is on disk when it is reported. Versions come from one counter for the
+whole file, in the same transaction.
+
+Changes are made by people and are few: each call opens the file and closes it again. A watch
+keeps it open, and asks several times a second whether anybody has written to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hitmesh.errors import StoreUnknown
+from hitmesh.settings import Setting, limits
+from hitmesh.settings.sqlite_file import Identity, SettingsFile
+from hitmesh.settings.watch import Watch, pause
+from hitmesh.store.blocking import call_blocking
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S: Final = 2.0  # a change holds the write lock for milliseconds
+POLL_S: Final = 0.2  # a look takes some microseconds, and a change has a second to be everywhere
+
+# The cast: a value that was set by hand may be TEXT.
+_GET: Final = "SELECT key, CAST(value AS BLOB), version, author, changed_at FROM settings WHERE key = ?"
+_LIST: Final = """SELECT key, CAST(value AS BLOB), version, author, changed_at
+    FROM settings WHERE substr(key, 1, ?) = ? ORDER BY key"""
+_NEXT_VERSION: Final = """UPDATE last_change
+    SET version = version + 1, key = ?, author = ?, changed_at = ?, deleted = ? RETURNING version"""
+_SET: Final = """INSERT INTO settings VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET value = ?2, version = ?3, author = ?4, changed_at = ?5"""
+
+
+class SqliteSettings:
+    """A SettingsStore in the file `path`, which is made when there never was one."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, poll_s: float = POLL_S) -> None:
+        self.path = path
+        self.endpoint = str(path)
+        self._file = SettingsFile(path, busy_timeout_s)
+        self._poll_s = poll_s
+
+    def get(self, key: str) -> Setting | None:
+        limits.check_key(key)
+        return self._run(f"read {key}", lambda db: _get(db, key))
+
+    def list(self, prefix: str = "") -> Mapping[str, Setting]:
+        limits.check_prefix(prefix)
+        return self._run("list settings", lambda db: _list(db, prefix))
+
+    def set(self, key: str, value: bytes, *, author: str, expect_version: int | None = None) -> Setting:
+        limits.check_key(key)
+        limits.check_value(key, value)
+        limits.check_author(author)
+
+        def write(db: sqlite3.Connection) -> Setting:
+            # The lock comes before the look at the version, so that nobody changes it in between.
+            db.execute("BEGIN IMMEDIATE")
+            limits.check_version(key, _get(db, key), expect_version, self.endpoint)
+            now = time.time()
+            version = db.execute(_NEXT_VERSION, (key, author, now, False)).fetchall()[0][0]
+            db.execute(_SET, (key, value, version, author, now))
+            db.execute("COMMIT")
+            return Setting(key, value, version, author, now)
+
+        return self._run(f"set {key}", write, hint="read it before trying again: it may have been written")
+
+    def delete(self, key: str, *, author: str, expect_version: int | None = None) -> bool:
+        limits.check_key(key)
+        limits.check_author(author)
+
+        def remove(db: sqlite3.Connection) -> bool:
+            db.execute("BEGIN IMMEDIATE")
+            found = _get(db, key)
+            limits.check_version(key, found, expect_version, self.endpoint)
+            if found is not None:
+                db.execute(_NEXT_VERSION, (key, author, time.time(), True)).fetchall()
+                db.execute("DELETE FROM settings WHERE key = ?", (key,))
+            db.execute("COMMIT")
+            return found is not None
+
+        return self._run(f"delete {key}", remove, hint="read it before trying again: it may have been deleted")
+
+    def watch(self, prefix: str = "") -> Watch:
+        limits.check_prefix(prefix)
+        return Watch(_Polling(self._file, prefix, self._poll_s), self.endpoint)
+
+    def check(self) -> None:
+        self._run("read settings", lambda db: db.execute("SELECT version FROM last_change").fetchone())
+
+    def close(self) -> None:
+        pass  # nothing is kept open between calls
+
+    def _run(self, op: str, work: Callable[[sqlite3.Connection], T], hint: str = "") -> T:
+        def opened() -> T:
+            with closing(self._file.open()[0]) as db:  # a transaction that didn't end is rolled back
+                return work(db)
+
+        try:
+            return call_blocking(opened)
+        except (sqlite3.Error, OSError) as error:
+            raise _unknown(error, op, self.endpoint, hint) from error
+
+
+class _Polling:
+    """The source of a watch: a connection of its own, whose data_version moves when another one commits."""
+
+    def __init__(self, file: SettingsFile, prefix: str, poll_s: float) -> None:
+        self._file = file
+        self._prefix = prefix
+        self._poll_s = poll_s
+        self._db: sqlite3.Connection | None = None
+        self._identity: Identity | None = None
+        self._data_version = 0  # never one of SQLite's
+
+    def look(self) -> Mapping[str, Setting] | None:
+        if self._db is not None:
+            pause(self._poll_s)
+        try:
+            return call_blocking(self._poll)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise _unknown(error, "watch settings", str(self._file.path)) from error
+
+    def interrupt(self) -> None:
+        pass  # the next look is soon
+
+    def close(self) -> None:
+        if self._db is not None:
+            call_blocking(self._db.close)  # the last one to close a file writes its log back
+            self._db = None
+
+    def _poll(self) -> Mapping[str, Setting] | None:
+        if self._db is None or self._file.identity() != self._identity:
+            self.close()  # another file has taken its place
+            self._db, self._identity = self._file.open()
+            self._data_version = 0
+        # Before the reading: what is committed between the two is read, and again at the next look.
+        data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        if data_version == self._data_version:
+            return None
+        found = _list(self._db, self._prefix)
+        self._data_version = data_version
+        return found
+
+
+def _unknown(error: Exception, op: str, endpoint: str, hint: str = "") -> StoreUnknown:
+    # An error before COMMIT left nothing behind, one in COMMIT may have: not worth two answers to a person.
+    return StoreUnknown(f"SQLite: {error}", op=op, endpoint=endpoint, hint=hint)
+
+
+def _get(db: sqlite3.Connection, key: str) -> Setting | None:
+    found = db.execute(_GET, (key,)).fetchall()
+    return Setting(*found[0]) if found else None
+
+
+def _list(db: sqlite3.Connection, prefix: str) -> dict[str, Setting]:
+    return {row[0]: Setting(*row) for row in db.execute(_LIST, (len(prefix), prefix))}

@@ -1,0 +1,74 @@
+"""A worker that answers every connection with one line: its label, index, pid and the kind of socket.
+
+It keeps to what `balancer.processes` says of the descriptors, without any of the balancer's code.
+The configuration is JSON; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+index = int(options["--worker"])
+text_fd = int(options["--config-fd"])
+config = json.loads(os.pread(text_fd, os.fstat(text_fd).st_size, 0))
+mode = config.get("mode", "") if index in config.get("bad", [index]) else ""
+alive_fd = int(options["--alive-fd"])
+
+listening = {}
+for part in options["--fds"].split(","):
+    kind, _, fd = part.partition("=")
+    listening[socket.socket(fileno=int(fd))] = kind
+
+if mode == "ends before it is ready":
+    sys.exit(3)
+if mode == "is never ready":
+    time.sleep(60)
+while mode == "takes its time" and not os.path.exists(config["until"]):  # noqa: PTH110 - pathlib takes its time, too
+    time.sleep(0.01)
+told, tell = os.pipe()
+signal.signal(signal.SIGTERM, lambda number, frame: os.write(tell, b"T"))
+if mode == "is deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+channel = socket.socket(fileno=int(options["--ready-fd"]))
+channel.send(b"R")
+if channel.recv(1) != b"B":
+    sys.exit(1)
+channel.close()
+if mode == "dies at once":
+    sys.exit(4)
+
+
+def answer(listener: socket.socket) -> bool:
+    """Take one connection, if there is one."""
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return False
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(5)
+        connection.recv(1)
+        connection.sendall(f"{config['label']} {index} {os.getpid()} {listening[listener]}\n".encode())
+    return True
+
+
+while True:
+    ready = select.select([*(each.fileno() for each in listening), told, alive_fd], [], [])[0]
+    if alive_fd in ready:
+        os.write(2, b"a worker's master is gone\n")
+    if alive_fd in ready or told in ready:
+        break
+    for each in listening:
+        if each.fileno() in ready:
+            answer(each)
+for each in listening:
+    while answer(each):
+        pass
+    each.close()

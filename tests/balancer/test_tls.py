@@ -1,0 +1,323 @@
+"""Certificates: which is shown to whom, which protocols are spoken, and what is said of a file that can't be used."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from balancer.tls import TlsContexts
+from balancer.tls_socket import TlsSocket
+from hitmesh.errors import ConfigError
+from tests.balancer.certificates import EC, client_context, make_certificate, openssl, shaken
+
+DAY_S = 86400.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Path:
+    return make_certificate(folder, "site.example", "*.site.example")
+
+
+@pytest.fixture(scope="module")
+def shop(folder: Path) -> Path:
+    return make_certificate(folder, "shop.example", "WWW.Shop.Example", "pay.site.example", "site.example")
+
+
+@pytest.fixture(scope="module")
+def contexts(site: Path, shop: Path) -> TlsContexts:
+    return TlsContexts([site, shop])
+
+
+def shown(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None) -> ssl.SSLSocket:
+    """The client's end, its handshake done; both ends are closed."""
+    asking, tls = shaken(server, client, name)
+    tls.close()
+    asking.close()
+    return asking
+
+
+def common_name(contexts: TlsContexts, site: Path, shop: Path, name: str | None) -> str:
+    """Whose certificate a client is shown that asks for `name`."""
+    client = client_context(site, shop)
+    client.check_hostname = False
+    asking, tls = shaken(contexts.server, client, name)
+    certificate = asking.getpeercert()
+    tls.close()
+    asking.close()
+    assert certificate is not None
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate["subject"]  # type: ignore[assignment]
+    return subject[0][0][1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("site.example", "site.example"),  # both have it: the first
+        ("shop.example", "shop.example"),
+        ("SHOP.example", "shop.example"),
+        ("www.shop.example", "shop.example"),
+        ("news.site.example", "site.example"),
+        ("pay.site.example", "shop.example"),  # exact before wildcard
+        ("very.new.site.example", "site.example"),  # nobody's: the first
+        ("mail.shop.example", "site.example"),
+        ("elsewhere.example", "site.example"),
+        (None, "site.example"),
+    ],
+)
+def test_sni_chooses_the_certificate(
+    contexts: TlsContexts, site: Path, shop: Path, asked: str | None, given: str
+) -> None:
+    assert common_name(contexts, site, shop, asked) == given
+
+
+def test_a_wildcard_is_for_one_label_only(folder: Path, site: Path, shop: Path) -> None:
+    contexts = TlsContexts([shop, site])
+    assert common_name(contexts, site, shop, "a.site.example") == "site.example"
+    assert common_name(contexts, site, shop, "a.b.site.example") == "shop.example"
+
+
+def test_a_client_that_checks_everything_is_content(contexts: TlsContexts, site: Path, shop: Path) -> None:
+    for name in ("site.example", "news.site.example", "shop.example", "www.shop.example"):
+        shown(contexts.server, client_context(site, shop), name)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["site.example", "shop.example"])
+def test_tls_1_2_and_1_3_are_spoken(contexts: TlsContexts, version: ssl.TLSVersion, name: str) -> None:
+    client = client_context()
+    client.minimum_version = client.maximum_version = version
+    asking, tls = shaken(contexts.server, client, name)
+    assert asking.version() == tls.version() == version.name.replace("_", ".")
+    tls.close()
+    asking.close()
+
+
+@pytest.mark.parametrize("name", ["site.example", "shop.example"])
+def test_tls_1_1_is_refused_and_told_so(contexts: TlsContexts, name: str) -> None:
+    client = client_context()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError) as refused:
+        shown(contexts.server, client, name)
+    assert refused.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
+
+
+def test_a_cipher_without_forward_secrecy_is_refused(folder: Path) -> None:
+    rsa = make_certificate(folder, "rsa.example", key=("-newkey", "rsa:2048"))
+    client = client_context()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    contexts = TlsContexts([rsa])
+    shown(contexts.server, client, "rsa.example")
+    for ciphers in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA"):  # the key itself encrypts; CBC
+        client.set_ciphers(ciphers)
+        with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+            shown(contexts.server, client, "rsa.example")
+
+
+@pytest.mark.parametrize("name", ["site.example", "shop.example"])
+def test_http_1_1_is_what_is_agreed_on(contexts: TlsContexts, name: str) -> None:
+    client = client_context()
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    asking, tls = shaken(contexts.server, client, name)
+    assert asking.selected_alpn_protocol() == "http/1.1"
+    tls.close()
+    asking.close()
+
+
+@pytest.mark.parametrize("name", ["site.example", "shop.example"])
+def test_a_session_is_resumed(contexts: TlsContexts, name: str) -> None:
+    client = client_context()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # of 1.3 the tickets come with the first answer
+    asking, tls = shaken(contexts.server, client, name)
+    session = asking.session
+    tls.close()
+    asking.close()
+    asking, tls = shaken(contexts.server, client, name, session)
+    assert asking.session_reused
+    tls.close()
+    asking.close()
+
+
+def test_a_name_that_is_not_ascii_prints_nothing(contexts: TlsContexts, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client_context().wrap_bio(down, up, server_hostname="abcdef.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        asking.do_handshake()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        tls = TlsSocket(ours, contexts.server, up.read().replace(b"abcdef", b"\xff\xfecdef"))
+        with pytest.raises(ssl.SSLError):
+            tls.recv(1)
+    assert not told
+    assert sys.unraisablehook == told.append
+
+
+def test_names_and_dates_are_known(contexts: TlsContexts, shop: Path) -> None:
+    certificate = contexts.certificates[1]
+    assert certificate.path == shop
+    assert certificate.names == ("shop.example", "www.shop.example", "pay.site.example", "site.example")
+    assert certificate.ends_s - certificate.begins_s == 30 * DAY_S
+    assert contexts.warnings == ()
+
+
+def test_without_names_the_common_name_counts(folder: Path, site: Path) -> None:
+    old = make_certificate(folder, file="old.example")
+    contexts = TlsContexts([site, old])
+    assert contexts.certificates[1].names == ("old.example",)
+    assert common_name(contexts, site, old, "old.example") == "old.example"
+
+
+def test_a_key_before_its_certificate_and_comments_in_any_letters_are_fine(folder: Path, site: Path) -> None:
+    pem = folder / "turned.pem"
+    pem.write_text(
+        "Schlüssel für die Seite\n" + site.with_suffix(".key").read_text() + site.with_suffix(".crt").read_text()
+    )
+    assert TlsContexts([pem]).certificates[0].names == ("site.example", "*.site.example")
+
+
+def test_a_chain_is_sent_and_only_its_first_certificate_chosen_by(folder: Path) -> None:
+    authority = make_certificate(folder, "authority.example", extension="keyUsage=keyCertSign")
+    request, made, extensions = folder / "leaf.csr", folder / "leaf.crt", folder / "leaf.ext"
+    extensions.write_text("subjectAltName=DNS:leaf.example\n")
+    openssl("req", "-new", *EC, "-nodes", "-subj", "/CN=leaf", "-keyout", folder / "leaf.key", "-out", request)
+    openssl(
+        "x509", "-req", "-in", request, "-CA", authority.with_suffix(".crt"), "-CAkey", authority.with_suffix(".key"),
+        "-CAcreateserial", "-days", "10", "-extfile", extensions, "-out", made,
+    )  # fmt: skip
+    pem = folder / "leaf.pem"
+    parts = (made, authority.with_suffix(".crt"), folder / "leaf.key")
+    pem.write_bytes(b"".join(part.read_bytes() for part in parts))
+    contexts = TlsContexts([pem])
+    assert contexts.certificates[0].names == ("leaf.example",)
+    shown(contexts.server, client_context(authority), "leaf.example")
+
+
+# --- files that can't be used ---------------------------------------------------------------
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as error:
+        TlsContexts([path])
+    assert str(path) in str(error.value)
+    return error.value.message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "absent.pem")
+
+
+def test_a_folder_is_no_certificate(tmp_path: Path) -> None:
+    assert "directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no PEM\n", b"\x30\x82\x01\x0a\xff\xfe\x00"])
+def test_a_file_that_is_not_pem_is_told_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "some.pem"
+    path.write_bytes(content)
+    assert refusal(path) == "this certificate can't be used: it has no certificate in PEM"
+
+
+def test_a_certificate_without_its_key_is_told_so(site: Path) -> None:
+    assert refusal(site.with_suffix(".crt")) == "this certificate can't be used: it has no private key in PEM"
+
+
+def test_another_certificates_key_is_told_so(tmp_path: Path, site: Path, shop: Path) -> None:
+    path = tmp_path / "mixed.pem"
+    path.write_bytes(site.with_suffix(".crt").read_bytes() + shop.with_suffix(".key").read_bytes())
+    assert "the private key is not the first certificate's" in refusal(path)
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path, site: Path) -> None:
+    secret = tmp_path / "encrypted.key"
+    openssl("pkcs8", "-topk8", "-in", site.with_suffix(".key"), "-passout", "pass:secret", "-out", secret)
+    path = tmp_path / "encrypted.pem"
+    path.write_bytes(site.with_suffix(".crt").read_bytes() + secret.read_bytes())
+    assert "its private key is encrypted" in refusal(path)
+
+
+def test_a_broken_certificate_is_refused(tmp_path: Path, site: Path) -> None:
+    path = tmp_path / "broken.pem"
+    path.write_text(site.read_text().replace("MII", "MIA", 1))
+    refusal(path)
+
+
+def test_no_certificate_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no certificate"):
+        TlsContexts([])
+
+
+def test_a_certificate_that_no_client_would_take_is_refused(folder: Path) -> None:
+    path = make_certificate(folder, "person.example", extension="extendedKeyUsage=clientAuth")
+    assert "purpose" in refusal(path)
+
+
+def test_an_expired_certificate_is_served_with_a_warning(folder: Path) -> None:
+    path = make_certificate(folder, file="expired", days=-1)
+    contexts = TlsContexts([path])
+    assert [str(path) in text and "expired on" in text for text in contexts.warnings] == [True]
+    shown(contexts.server, client_context(), "expired")
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(-1, "isn't valid yet"), (0, ""), (22, ""), (24, "expires on"), (31, "expired on")]
+)
+def test_the_dates_are_warned_of(site: Path, days: int, said: str) -> None:
+    begins_s = TlsContexts([site]).certificates[0].begins_s
+    warned = TlsContexts([site], now_s=begins_s + days * DAY_S + 1).warnings
+    assert [said in text for text in warned] == ([True] if said else [])
+
+
+def test_it_works_in_a_process_that_gevent_has_patched(site: Path, shop: Path) -> None:
+    script = """
+        from gevent import monkey; monkey.patch_all()
+        import ssl, sys, _socket
+        from pathlib import Path
+        from balancer.tls import TlsContexts
+        contexts = TlsContexts([Path(sys.argv[1]), Path(sys.argv[2])])
+        ours, theirs = _socket.socketpair()
+        ours.setblocking(False)
+        tls = contexts.wrap(ours)
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.load_verify_locations(cadata=Path(sys.argv[2]).read_text())
+        asking = client.wrap_bio(down, up, server_hostname="shop.example")
+        for _ in range(2):
+            try: asking.do_handshake()
+            except ssl.SSLWantReadError: pass
+            theirs.send(up.read())
+            try: tls.recv(1)
+            except BlockingIOError: pass
+            down.write(theirs.recv(65536))
+        asking.write(b"ping")
+        theirs.send(up.read())
+        assert tls.recv(10) == b"ping"
+        assert tls.send(b"pong") == 4
+        down.write(theirs.recv(65536))
+        print(asking.read(10).decode(), tls.version())
+    """
+    answer = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), site, shop],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.stdout.split() == ["pong", "TLSv1.3"], answer.stderr

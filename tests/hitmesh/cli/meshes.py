@@ -1,0 +1,155 @@
+"""Whole meshes on this machine for tests of the commands: real processes on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitmesh.cli import folder
+from hitmesh.cli.layout import BLOCK_PORTS
+from hitmesh.cli.processes import Process, strays
+from hitmesh.config import dump, load
+from tests.services import wait_for
+
+DEV = Path(__file__).parents[3] / "config" / "dev.toml"
+UP_S = 90.0  # a busy machine starts fourteen processes in 20 s
+# A mesh starts and stops in heartbeats. Dead after 2 s, which a busy machine doesn't reach.
+TIMING = {"heartbeat_s": 0.5, "missed_heartbeats": 4, "retry_delay_s": 2.0, "claim_s": 4.0}
+# Blocks of ports below those that the kernel gives out by itself.
+PORTS = range(20_000, 32_000, 2 * BLOCK_PORTS)
+
+
+@dataclass
+class Mesh:
+    """One state folder, and the commands on it."""
+
+    state_dir: Path
+    base_port: int
+    config: Path
+    shown: str = ""  # by the last `up`
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "hitmesh", *arguments, "--state-dir", str(self.state_dir)]
+
+    def up_arguments(self, dcs: str) -> list[str]:
+        return ["up", "--config", str(self.config), "--dcs", dcs, "--base-port", str(self.base_port)]
+
+    def run(self, *arguments: str, within_s: float = UP_S) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=within_s, check=False)
+
+    def up(self, dcs: str = "one", *options: str) -> str:
+        answer = self.run(*self.up_arguments(dcs), *options, "-d")
+        assert answer.returncode == 0, answer.stderr
+        self.shown = answer.stdout
+        return answer.stdout
+
+    def up_unread(self, dcs: str = "one") -> None:
+        """Like `up`, with nobody who reads what it says."""
+        command = self.command(*self.up_arguments(dcs), "-d")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            process.wait(UP_S)
+
+    def json(self, *arguments: str) -> Any:
+        answer = self.run(*arguments, "--json")
+        assert answer.stdout, answer.stderr
+        return json.loads(answer.stdout)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        return {f"{each['dc']}-{each['name']}": each for each in self.json("status")}
+
+    def supervisorctl(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.state_dir / "supervisord.conf")]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False).stdout
+
+    def urls(self, dc: str, role: str) -> list[str]:
+        urls: list[str] = self.json("endpoints")[dc][role]
+        return urls
+
+    def processes(self) -> list[Process]:
+        return strays(folder.conf_path(self.state_dir))
+
+    def left(self) -> list[str]:
+        """Command lines of whatever process names a configuration of this mesh, workers included."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = entry.read_bytes().decode(errors="replace").split("\0")
+                if any(word.startswith(f"{self.state_dir}/") and word.endswith(".toml") for word in words):
+                    found.append(" ".join(words))
+        return found
+
+
+def hit(url: str, page: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", f"/hit/{page}")
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+def status_of(url: str, method: str, path: str, body: str | None = None, host: str = "127.0.0.1") -> int:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {"Host": host})
+        return connection.getresponse().status
+
+
+def put_and_delete_a_live_route(mesh: Mesh) -> None:
+    """Through eu-west's admin listener, until its balancer has done as it says, and no longer does."""
+    [admin], [balancer] = mesh.urls("eu-west", "balancer_admin"), mesh.urls("eu-west", "balancer")
+
+    def asked() -> int:
+        return status_of(balancer, "GET", "/health", host="live.example")
+
+    assert status_of(admin, "PUT", "/routes/live.example", '{"action": "empty", "status": 410}') in {200, 201}
+    wait_for(lambda: asked() == 410, within_s=10, what="the live route in force")
+    assert status_of(admin, "DELETE", "/routes/live.example") in {200, 204}
+    wait_for(lambda: asked() == 200, within_s=10, what="the configured route in force again")
+
+
+def free_base_port() -> int:
+    for base in random.sample(PORTS, len(PORTS)):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(base, base + 2 * BLOCK_PORTS):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
+    raise AssertionError("no free block of ports")
+
+
+@contextlib.contextmanager
+def meshes(state_dir: Path, **instances: int) -> Iterator[Mesh]:
+    """A mesh that can be started, with so many instances; all of it is gone afterwards."""
+    template = load(DEV)
+    node = msgspec.structs.replace(template.nodes["local"], **instances)
+    timing = msgspec.structs.replace(template.timing, **TIMING)
+    state_dir.parent.mkdir(parents=True, exist_ok=True)
+    config = state_dir.parent / "template.toml"
+    config.write_text(dump(msgspec.structs.replace(template, nodes={"local": node}, timing=timing)))
+    mesh = Mesh(state_dir, free_base_port(), config)
+    try:
+        yield mesh
+    finally:
+        said = mesh.run("down").stderr
+    assert not mesh.left(), said
+    path = folder.socket_path(state_dir)
+    assert path is None or not path.exists(), said
+
+
+def settled(mesh: Mesh) -> Any:
+    report = mesh.json("audit")
+    return report if report["in_flight"] == report["spooled"] == 0 else None

@@ -1,0 +1,88 @@
+"""When a mesh whose instances all heartbeat is ready: servers that say so, or don't."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from hitmesh.cli import picture, readiness
+from hitmesh.config import Config, parse
+from tests.services import free_port
+
+Serve = Callable[[int], int]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a server that answers everything with this status; its port."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(b'{"title": "x", "description": "the spool is full"}')
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.05,), daemon=True).start()
+        return int(servers[-1].server_address[1])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def datacenter(collector: int, balancer: int, **tables: Any) -> Config:
+    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
+    ports = {"collector": collector, "balancer": balancer, "balancer_admin": 0}
+    return parse({"name": "dc", "nodes": {"local": node}, "ports": ports, **tables}, source="test")
+
+
+def lacking(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(picture, "ask", lambda _: None)
+    monkeypatch.setattr(picture, "missing", lambda *_: [])
+    return readiness._lacking([config]).get("dc", [])
+
+
+def test_it_is_ready_when_collectors_and_balancers_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking(datacenter(serve(200), serve(200)), monkeypatch) == []
+
+
+@pytest.mark.parametrize("status", [204, 301, 503])
+def test_a_collector_that_cannot_take_a_hit_is_lacking(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    [found] = lacking(datacenter(serve(status), serve(200)), monkeypatch)
+    assert found.startswith(f"collector-1 (/health: {status}: ")
+
+
+def test_a_balancer_that_has_no_collector_is_lacking_with_its_reason(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = lacking(datacenter(serve(200), serve(503)), monkeypatch)
+    assert found == ["balancer-1 (/health: 503: the spool is full)"]
+
+
+def test_a_balancer_that_does_not_listen_is_lacking(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    [found] = lacking(datacenter(serve(200), free_port()), monkeypatch)
+    assert found.startswith("balancer-1 (/health: ")
+
+
+def test_a_balancer_whose_live_route_answers_for_the_collectors_is_ready(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lacking(datacenter(serve(200), serve(308)), monkeypatch) == []
+
+
+def test_a_balancer_that_leads_elsewhere_is_not_asked(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = {"default": {"action": "proxy", "backends": ["127.0.0.1:1"]}}
+    assert lacking(datacenter(serve(200), free_port(), routes=routes), monkeypatch) == []

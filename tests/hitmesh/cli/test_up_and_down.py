@@ -1,0 +1,152 @@
+"""Starting and stopping a whole mesh on this machine. Real processes on free ports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from hitmesh.cli import folder, readiness
+from hitmesh.cli.main import run
+from hitmesh.cli.supervision import Supervisor
+from tests.hitmesh.cli.meshes import DEV, Mesh, hit, meshes, put_and_delete_a_live_route, settled
+from tests.services import require, wait_for
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with meshes(tmp_path_factory.mktemp("single") / "var", nexus=1, processor=1, collector=1) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def running(single: Mesh) -> Mesh:
+    """A datacenter of one instance per role that runs, for tests that may end it."""
+    if Supervisor(single.state_dir).pid() is None:
+        single.up_unread()
+    return single
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Mesh]:
+    """A datacenter of one instance per role, not started."""
+    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1) as mesh:
+        yield mesh
+
+
+def test_a_detached_mesh_runs_even_if_nobody_reads_what_up_says(running: Mesh) -> None:
+    assert running.status()["one-collector-1"]["state"] == "up"
+
+
+def test_totals_survive_down_and_up(running: Mesh) -> None:
+    hit(running.urls("one", "collector")[0], "kept.example/x")
+    down = running.run("down")
+    assert (down.returncode, down.stdout) == (0, f"stopped the mesh in {running.state_dir}\n")
+    assert "didn't stop by themselves" not in down.stderr
+    assert running.left() == []
+    assert not folder.new_socket_path(running.state_dir).exists()
+    assert running.json("total", "kept.example/x")["total"] == 1
+    running.up()
+    assert hit(running.urls("one", "collector")[0], "kept.example/x")["total"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_a_signal_stops_all_of_it(small: Mesh, number: signal.Signals) -> None:
+    command = small.command(*small.up_arguments("one"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready in ")
+        assert len(small.processes()) == 5  # a collector is two
+        assert len(small.left()) == 6  # and so is a balancer, whose worker has more words
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(60) == 0
+    assert small.left() == []
+
+
+def test_in_the_foreground_it_ends_when_somebody_else_stops_it(small: Mesh) -> None:
+    command = small.command(*small.up_arguments("one"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready in ")
+        assert small.run("down").returncode == 0
+        process.stdout.read()
+        assert process.wait(60) == 0
+
+
+def test_what_a_killed_supervisord_leaves_is_found_and_stopped(running: Mesh) -> None:
+    pid = Supervisor(running.state_dir).pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: Supervisor(running.state_dir).pid() is None, what="the end of supervisord")
+    again = running.run(*running.up_arguments("one"), "-d")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"hitmesh: left by an earlier mesh in {running.state_dir}: one-balancer-1 (pid ")
+    assert ", one-collector-1 (pid " in again.stderr
+    status = running.run("status")
+    assert status.stderr == "hitmesh: supervisord doesn't answer; its processes go on without it\n"
+    assert "collector-1" in status.stdout
+    assert running.run("down").returncode == 0
+    assert running.left() == []
+
+
+def test_a_role_that_does_not_get_ready_is_named_with_its_log(
+    small: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(readiness, "READY_S", 8.0)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's handlers are pytest's
+    small.config.write_text(small.config.read_text().replace("sqlite:///spool.db", "sqlite:////proc/nowhere/spool.db"))
+    assert run([*small.up_arguments("one"), "-d", "--state-dir", str(small.state_dir)]) == 1
+    shown = capsys.readouterr().err
+    assert "--- one-collector-1: running\n" in shown
+    assert "hitmesh: not ready after 8 s: one: collector-1 (/health: 503: " in shown
+    assert small.left() == []
+
+
+def test_partitions_cannot_change(small: Mesh) -> None:
+    (small.state_dir / "one").mkdir(parents=True)
+    (small.state_dir / "one" / "hitmesh.toml").write_text(DEV.read_text())
+    small.config.write_text(small.config.read_text().replace("partitions = 32", "partitions = 16"))
+    answer = small.run(*small.up_arguments("one"), "-d")
+    assert answer.returncode == 1
+    assert "one has 32 partitions in" in answer.stderr
+
+
+def test_a_server_that_is_not_installed_is_named(small: Mesh, tmp_path: Path) -> None:
+    command = small.command(*small.up_arguments("one"), "--consul")
+    code = (
+        "import shutil, sys; shutil.which = lambda *_, **__: None\n"
+        "from hitmesh.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *command[3:]], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert answer.returncode == 1
+    assert answer.stderr == "hitmesh: --consul: consul is not installed (scripts/install-services installs it)\n"
+
+
+def members(consul: str, port: int) -> Sequence[str]:
+    command = [consul, "members", "-wan", f"-http-addr=127.0.0.1:{port}"]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()[1:]
+    return sorted(line.split()[0] for line in lines if line.split()[2] == "alive")
+
+
+def test_with_real_servers_consul_is_joined_over_wan_and_totals_are_in_it(tmp_path: Path) -> None:
+    consul = require("consul")
+    require("beanstalkd")
+    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1) as mesh:
+        mesh.up("eu-west,us-west", "--consul", "--beanstalkd")
+        http_port = mesh.base_port + 50
+        joined = ["eu-west-consul.eu-west", "us-west-consul.us-west"]
+        wait_for(lambda: members(consul, http_port) == joined, within_s=30, what="both servers in the WAN pool")
+        hit(mesh.urls("eu-west", "balancer")[0], "real.example/x")
+        put_and_delete_a_live_route(mesh)
+        report = wait_for(lambda: settled(mesh), within_s=30, what="quiet books")
+        assert (report["balanced"], report["accepted"], report["orphan_jobs"]) == (True, 1, 0)
+        assert mesh.json("total", "real.example/x")["total"] == 1
+        assert mesh.status()["us-west-beanstalkd-2"]["state"] == "running"
