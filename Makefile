@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STATE_DIR := var
+# Most tests wait for servers most of the time.
+PYTEST_WORKERS := 3
 
 .PHONY: venv run test services check fmt bench clean
 
@@ -19,7 +21,7 @@ run: venv
 	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
 
 test: check services
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # What the tests start besides hitmesh; says what is missing where it may not install.
 services:

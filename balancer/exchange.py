@@ -289,9 +289,12 @@ class Exchange:
                 return
         if self.taken:
             out += self.taken
-        if not upstream.first_send(out):  # it had gone stale: no byte was taken
+        if not upstream.first_send(out):  # no byte was taken
             assert self.backend is not None
-            self.backend.forget()  # and so, likely, have the others
+            if not upstream.served:
+                self.not_connected(ConnectionResetError("closed its connection at once"))
+                return
+            self.backend.forget()  # it had gone stale, and so, likely, have the others
             self._elsewhere(None)
             return
         self.taken = b""
@@ -405,6 +408,7 @@ class Exchange:
             and request.method in IDEMPOTENT
             and not request.length
             and not self.bytes_out
+            and self.tries + 1 < self.client.traffic.limits.tries  # or one that breaks backends would break them all
         ):
             self.last_error = f"{backend.name}: {reason}"
             self.response = None
@@ -415,16 +419,17 @@ class Exchange:
     def _elsewhere(self, refused_by: Backend | None) -> None:
         """Not a byte is with the backend, or the route allows it: try another, or the same one anew."""
         self._leave()
-        client = self.client
-        self.tries += 1
-        if refused_by is not None:
-            self.refused_by = (*self.refused_by, refused_by)
-            refused_by.stats.retries += 1
-            if self.tries >= client.traffic.limits.tries and not self.service.route.hold:
-                self.refuse(502, "can't connect", self.last_error)
-                return
         self.sent = False
-        self.service.assign(self)
+        if refused_by is None:
+            self.service.assign(self)
+            return
+        self.tries += 1
+        self.refused_by = (*self.refused_by, refused_by)
+        refused_by.stats.retries += 1
+        if self.tries >= self.client.traffic.limits.tries and not self.service.route.hold:
+            self.refuse(502, "can't connect", self.last_error)
+        else:
+            self.service.assign_again(self)
 
     def _leave(self) -> None:
         """Give the backend back; its connection is of no use any more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from balancer.backend import Backend
@@ -48,6 +49,15 @@ class Service:
             self._wait(exchange)
         else:
             self._serve(backend, exchange)
+
+    def assign_again(self, exchange: Exchange) -> None:
+        """As `assign`, for one that has failed: not with the same backend, if there is another."""
+        others = [each for each in self.backends if each not in exchange.refused_by]
+        backend = _of(others, exchange.sticky_key)
+        if backend is not None:
+            self._serve(backend, exchange)
+        else:
+            self.assign(exchange)
 
     def done(self, backend: Backend, upstream: Upstream | None, now: float) -> None:
         """A request is no longer with `backend`; `upstream` may be used again, if there is one."""
@@ -101,8 +111,7 @@ class Service:
     # --- its own ----------------------------------------------------------------------------
 
     def _choose(self, exchange: Exchange) -> Backend | None:
-        key = exchange.sticky_key
-        chosen = choose(self.backends, _draw) if key is None else choose_sticky(self.backends, key)
+        chosen = _of(self.backends, exchange.sticky_key)
         if chosen is None and not self.route.hold and not self.alive:
             # Nobody will wait: better one more try than a refusal without any.
             untried = [each for each in self.backends if each not in exchange.refused_by]
@@ -146,3 +155,7 @@ class Service:
                 self.stats.hold()
             self.waiting.append(exchange)
             exchange.wait(wait_s, f"{self.name}: {lack} for {wait_s:g} s")
+
+
+def _of(backends: Sequence[Backend], key: bytes | None) -> Backend | None:
+    return choose(backends, _draw) if key is None else choose_sticky(backends, key)

@@ -119,7 +119,7 @@ def _load(path: Path) -> tuple[ssl.SSLContext, Certificate]:
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A client may not make us begin again (CVE-2011-1473), nor compress (CRIME).
+    # A client may not make us begin again (CVE-2011-1473; OpenSSL 3 lets none by itself), nor compress (CRIME).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(PROTOCOLS)

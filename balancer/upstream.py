@@ -31,7 +31,9 @@ class Upstream(Link):
         stream = _socket.socket(backend.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if backend.family != socket.AF_UNIX:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().__init__(stream)
+        # Before any client: an idle connection that the backend has closed must not get the request that
+        # came at the same time.
+        super().__init__(stream, first=True)
         self.backend = backend
         self.exchange: Exchange | Tunnel | None = None
         self.reader = ResponseReader(HEAD_LIMITS)

@@ -179,9 +179,10 @@ class Worker:
             on_change=lambda view: self._services.sync(),
         )
         self._mesh.start()
-        deadline = time.monotonic() + PICTURE_S
-        while not self._mesh.view.connected and time.monotonic() < deadline:
-            gevent.sleep(STEP_S)
+        if any(service.route.service for service in self._services):
+            deadline = time.monotonic() + PICTURE_S
+            while not self._mesh.view.connected and time.monotonic() < deadline:
+                gevent.sleep(STEP_S)
         self._services.sync()
 
     def _load(self) -> dict[str, float]:

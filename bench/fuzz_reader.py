@@ -11,6 +11,7 @@ they fed whole or in pieces, and at whatever the reader raises that isn't a BadM
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ LONGEST = 8192  # bytes: limits are the corpus's matter
 def main() -> int:
     """Run it; libFuzzer ends the process."""
     try:
-        import atheris  # type: ignore[import-not-found, unused-ignore]
+        atheris = importlib.import_module("atheris")
     except ImportError:
         print("atheris is not installed", file=sys.stderr)
         return 1

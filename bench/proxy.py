@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,7 +38,6 @@ STANDSTILL_S = 1.0  # time enough to swallow a whole body, without back-pressure
 IDLE_CONNECTIONS = 10_000
 SPARE_FILES = 300  # of those that a process may open: what else it needs
 IDLE_CHECKED = 100  # each so many-th connection is asked again
-QUIET = 0.05  # of a core that others may use before figures aren't to be trusted
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,7 @@ def main() -> int:
         try:
             bench = Bench(folder, cores[0], ours, nginx, options.seconds, options.turns)
             _head(bench, cores[1])
-            others_s, begun = _others_cpu_s(), time.monotonic()
             _run(bench, options.only)
-            others = (_others_cpu_s() - others_s) / (time.monotonic() - begun)
-            show(f"  meanwhile others used {others:.0%} of a core" + (": NOT QUIET" if others > QUIET else ""))
         finally:
             nginx.stop()
     return 0
@@ -229,14 +224,6 @@ def _version(program: str, option: str) -> str:
     words = (said.stdout + said.stderr).replace("nginx/", "").splitlines()[0].split()
     number = next(word for word in words if any(map(str.isdigit, word)))
     return f"{program} {number}"
-
-
-def _others_cpu_s() -> float:
-    """Processor time that neither we nor our children have used since the machine was started."""
-    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
-    ended = os.times()
-    ours_s = seats.cpu_s(os.getpid()) + ended.children_user + ended.children_system
-    return (user + nice + system + irq + soft) / seats.TICKS - ours_s
 
 
 def _memory_folder() -> str | None:

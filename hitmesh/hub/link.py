@@ -53,12 +53,14 @@ class Link:
 
     __slots__ = ("_reader", "_recv", "_send", "_stream", "_tls", "_writer", "closed", "kept", "read_bytes", "reading")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, *, first: bool = False) -> None:
+        """`first`: of what the hub finds together, this link's bytes and its end come before others'."""
         self._stream = stream
         self._recv = stream.recv
         self._send = stream.send
         self._tls: Callable[[], int] | None = getattr(stream, "pending", None)
-        self._reader: Any = get_hub().loop.io(stream.fileno(), READ)
+        loop = get_hub().loop
+        self._reader: Any = loop.io(stream.fileno(), READ, priority=loop.MAXPRI if first else None)
         self._writer: Any = None
         self.kept: deque[bytes] | None = None  # what couldn't be sent yet; empty or None when there is nothing
         self.closed = False

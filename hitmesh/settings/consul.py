@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 CHANGE_TRIES: Final = 20  # at each of which somebody else's change succeeded; people don't make that many
 
-_WIPED: Final = "there were settings, and now there is nothing at all"
-_WIPED_HINT: Final = "restore them, or restart to begin with none; or may the token not read them?"
+_WIPED: Final = "the last change was there, and is gone"
+_WIPED_HINT: Final = "was the store wiped? Restore it, or make a change from a new process to go on with what is there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class ConsulSettings:
                 limits.check_version(key, now, expect_version, self.endpoint)
             if value is None and self._tree.key(key) not in found:
                 return None
-            version = 1 + self._understood(op, lambda found=found: self._last_version(key, found))  # type: ignore[misc]
+            version = 1 + self._last_version(op, key, found)
             change = LastChange(version, key, author, time.time(), value is None)
             record = None if value is None else Record(value, version, author, change.changed_at)
             if self._write(op, consul_records.change_body(self._tree, change, found, record)):
@@ -118,12 +118,15 @@ class ConsulSettings:
         entry = found.get(self._tree.key(key))
         return consul_records.setting(key, entry) if entry is not None else None
 
-    def _last_version(self, key: str, found: Mapping[str, Entry]) -> int:
-        last = consul_records.last_version(found.get(self._tree.last_change))
+    def _last_version(self, op: str, key: str, found: Mapping[str, Entry]) -> int:
+        try:
+            last = consul_records.last_version(found.get(self._tree.last_change))
+        except ValueError as error:
+            raise self._unknown(str(error), op, "remove it with `consul kv delete`") from error
         try:
             setting = self._setting(key, found)
         except ValueError:
-            setting = None
+            setting = None  # it is about to be overwritten
         return max(last, setting.version if setting else 0)  # the last change may have been lost by hand
 
     def _read(self, op: str, prefix: str, timeout_s: float) -> Mapping[str, Entry]:

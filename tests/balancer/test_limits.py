@@ -147,6 +147,14 @@ def test_a_flood_of_clients_is_bounded_and_shuts_nobody_out() -> None:
         assert len(limits) <= 1000
 
 
+def test_who_asked_the_longest_ago_is_forgotten_first() -> None:
+    limits = ClientLimits(0, 1, 2, max_clients=3)
+    for address in (A, B, "192.0.2.3", A):
+        assert limits.request(address, 1000.0) == 0.0
+    assert limits.request("192.0.2.4", 1000.0) == 0.0  # no room: B goes, not A
+    assert limits.request(A, 1000.0) > 0.0
+
+
 # --- who is a client ------------------------------------------------------------------------
 
 

@@ -147,6 +147,7 @@ REFUSED = [
     V1.replace(b"\r\n", b"\rX\n\r\n"),
     b"PROXY UNKNOWN\n\r\n",
     b"PROXY UNKNOWN some\nthing\r\n",
+    b"PROXY UNKNOWN some\rthing\r\n",
     b"PROXY UNKNOWN " + b"x" * (V1_BYTES - 15) + b"\r\n",
     SIGNATURE + b"\x11\x11\x00\x0c" + bytes(12),  # version 1
     SIGNATURE + b"\x31\x11\x00\x0c" + bytes(12),

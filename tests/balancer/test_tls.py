@@ -116,13 +116,13 @@ def test_tls_1_1_is_refused_and_told_so(contexts: TlsContexts, name: str) -> Non
     assert refused.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
 
 
-def test_a_cipher_without_forward_secrecy_is_refused(folder: Path) -> None:
+def test_a_cipher_without_forward_secrecy_or_authentication_is_refused(folder: Path) -> None:
     rsa = make_certificate(folder, "rsa.example", key=("-newkey", "rsa:2048"))
     client = client_context()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     contexts = TlsContexts([rsa])
     shown(contexts.server, client, "rsa.example")
-    for ciphers in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA"):  # the key itself encrypts; CBC
+    for ciphers in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256"):  # the key itself encrypts; CBC
         client.set_ciphers(ciphers)
         with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
             shown(contexts.server, client, "rsa.example")

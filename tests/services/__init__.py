@@ -6,6 +6,7 @@ under CI=true.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -32,12 +33,23 @@ def require(program: str) -> str:
     pytest.skip(reason)
 
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 def free_port() -> int:
-    """A TCP port that the kernel calls free on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that the kernel calls free on loopback.
+
+    Tests run in several processes (pytest-xdist's workers): each takes ports of its own remainder, so
+    that none is given out twice before it is bound.
+    """
+    with contextlib.ExitStack() as held:
+        while True:
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port % WORKERS == WORKER:
+                return port
 
 
 def wait_for(condition: Callable[[], T], *, within_s: float = 10.0, what: str = "the condition") -> T:

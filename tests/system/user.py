@@ -30,7 +30,7 @@ from hitmesh.spool.open import open_spool
 from hitmesh.spool.sqlite import SqliteSpool
 from hitmesh.store.open import open_store
 from hitmesh.store.totals import decode_head, read_totals
-from tests.services import wait_for
+from tests.services import WORKER, WORKERS, wait_for
 from tests.system.mesh import Process
 
 HITMESH = [sys.executable, "-m", "hitmesh"]
@@ -240,7 +240,8 @@ def kill_all(pids: Sequence[int]) -> None:
 
 def free_block() -> int:
     """The start of a hundred ports of which those that a datacenter uses are free now."""
-    for base in random.sample(BLOCKS, len(BLOCKS)):
+    mine = BLOCKS[WORKER::WORKERS]
+    for base in random.sample(mine, len(mine)):
         with contextlib.ExitStack() as held, contextlib.suppress(OSError):
             for port in range(base, base + PORTS_A_BLOCK):
                 held.enter_context(socket.socket()).bind(("127.0.0.1", port))

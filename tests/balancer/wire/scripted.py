@@ -59,10 +59,10 @@ Script = Callable[[Turn], None]
 class ScriptedBackend:
     """Plays, for each request, the script of its path; an unknown path is answered 200 with its own name."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.scripts: dict[str, Script] = {}
         self.heads: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -78,6 +78,10 @@ class ScriptedBackend:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close all connections, and take new ones."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):

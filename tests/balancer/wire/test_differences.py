@@ -8,7 +8,7 @@ from tests.balancer.wire.backend import StrictBackend
 from tests.balancer.wire.clients import Talk, talk_all
 from tests.balancer.wire.corpus import combinations, named_cases
 from tests.balancer.wire.differences import difference
-from tests.balancer.wire.listed import COMPARED, HEADING, ROWS
+from tests.balancer.wire.listed import COMPARED, HEADING, ROWS, SOMETIMES
 from tests.balancer.wire.oracle import read
 from tests.balancer.wire.outcomes import Outcome, outcome_of
 from tests.balancer.wire.proxies import Balancer, HAProxy
@@ -54,7 +54,8 @@ def test_every_difference_from_haproxy_is_listed_with_what_decides_it(tmp_path: 
             found.add(seen.rule)
     assert not surprises, f"{len(surprises)} differences that docs/http.md doesn't list:\n" + "\n".join(surprises[:10])
     if haproxy.version == COMPARED:
-        assert sorted(found) == sorted(listed), "docs/http.md lists what isn't so any more"
+        stale = set(listed) - found - SOMETIMES
+        assert not stale, f"docs/http.md lists what isn't so any more: {stale}"
 
 
 def test_the_document_s_table_is_what_the_tests_compare_with() -> None:

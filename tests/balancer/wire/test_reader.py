@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import CHUNKED, HeadLimits, Request, RequestReader
-from tests.balancer.wire.case import Case
+from tests.balancer.wire.case import Case, chunked, request
 from tests.balancer.wire.corpus import combinations, in_pieces, named_cases
 from tests.balancer.wire.mutate import Mutator
 from tests.balancer.wire.oracle import End, Reading, read, seen_of
@@ -87,6 +87,29 @@ def test_a_case_is_read_as_the_corpus_says(case: Case) -> None:
         check([case.sent[at : at + 1] for at in range(len(case.sent))], reading)
     for _ in range(5):
         check(in_pieces(case.sent, rng), reading)
+
+
+HOPELESS = {
+    "not a method": (b"\x16\x03\x01", 400),
+    "a space": (b" ", 400),
+    "empty lines": (b"\r\n" * 5, 400),
+    "a request line without end": (b"GET /" + b"a" * 8200, 414),
+    "another version": (b"GET / HTTP/2.0\r\n", 505),
+    "a bare LF": (b"GET / HTTP/1.1\r\nHost: a.example\n", 400),
+    "a head without end": (request(*[b"X-A: " + b"a" * 1000] * 17)[:-2], 431),
+    "a chunk size that is none": (chunked(body=b"x"), 400),
+    "a chunk size without end": (chunked(body=b"3;a=" + b"a" * 5000), 400),
+    "a chunk's end that is none": (chunked(body=b"3\r\nabcd"), 400),
+    "trailers without end": (chunked(body=b"0\r\n" + (b"X-A: " + b"a" * 1000 + b"\r\n") * 9), 431),
+    "a trailer that ends in LF": (chunked(body=b"0\r\nX-A: 1\n"), 400),
+}
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_what_can_t_become_a_request_is_refused_before_its_end(name: str) -> None:
+    begun, status = HOPELESS[name]
+    assert read_pieces([begun]) == ([], status)
+    assert read_pieces([begun[at : at + 50] for at in range(0, len(begun), 50)]) == ([], status)
 
 
 def test_every_combination_is_read_as_the_oracle_says() -> None:

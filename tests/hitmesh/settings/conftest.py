@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
@@ -12,12 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.settings import Setting, SettingsStore
+from hitmesh.settings import Setting, SettingsStore, consul_query, watch
+from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.watch import Watch
-from tests.services import wait_for
+from hitmesh.store.consul import Timeouts
+from hitmesh.store.consul_http import Host
+from tests.services import require, wait_for
 from tests.services.consul import ConsulCluster
 from tests.services.faulty_proxy import FaultyProxy, Request
+
+# Of the stores that are behind a proxy.
+SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
 
 _prefixes = (f"test-{number}" for number in itertools.count())
 
@@ -112,8 +119,8 @@ def proxy(consul: ConsulCluster) -> Iterator[KvProxy]:
 class Following:
     """A watch that a thread follows; what it handed out, in order."""
 
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
+    def __init__(self, followed: Watch) -> None:
+        self.watch = followed
         self.seen: list[Mapping[str, Setting]] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -154,10 +161,43 @@ def follow() -> Iterator[Follow]:
     """Follows watches, and ends them with the test."""
     followed: list[Following] = []
 
-    def start(watch: Watch) -> Following:
-        followed.append(Following(watch))
+    def start(one: Watch) -> Following:
+        followed.append(Following(one))
         return followed[-1]
 
     yield start
     for each in followed:
         each.stop()
+
+
+@pytest.fixture
+def straight(consul_url: str) -> Iterator[SettingsStore]:
+    """A store without the proxy."""
+    store = open_settings(consul_url, Path())
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def through(proxy: KvProxy, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsulSettings]:
+    """A store behind the proxy that waits for nothing for long."""
+    monkeypatch.setattr(consul_query, "ANSWER_S", 0.1)
+    monkeypatch.setattr(consul_query, "DISTANCE_S", 0.02)
+    monkeypatch.setattr(watch, "FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr(watch, "LONGEST_RETRY_S", 0.05)
+    store = ConsulSettings([Host("127.0.0.1", proxy.port)], prefix, timeouts=SHORT, wait_s=0.1)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def kv(consul: ConsulCluster, prefix: str) -> Callable[..., str]:
+    """`consul kv` below the prefix: put KEY VALUE, get KEY, delete KEY."""
+
+    def run(verb: str, *options: str, value: str | None = None) -> str:
+        *flags, key = options
+        command = [require("consul"), "kv", verb, f"-http-addr=127.0.0.1:{consul.http(0)}", *flags]
+        command += [f"{prefix}/settings{key}", *(["-"] if value is not None else [])]
+        return subprocess.run(command, input=value, check=True, capture_output=True, text=True).stdout
+
+    return run

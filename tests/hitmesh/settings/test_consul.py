@@ -1,103 +1,24 @@
-"""What Consul answers when things go wrong, and what the settings store makes of it."""
+"""What Consul answers to reads and changes when things go wrong, and what the settings store makes of it."""
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hitmesh.errors import SettingConflict, StoreUnknown
-from hitmesh.settings import SettingsStore, consul_query, watch
+from hitmesh.settings import SettingsStore
 from hitmesh.settings import consul as consul_settings
 from hitmesh.settings.consul import ConsulSettings
-from hitmesh.settings.consul_query import BlockingQuery
 from hitmesh.settings.open import open_settings
-from hitmesh.store.consul import Timeouts
 from hitmesh.store.consul_http import Host
 from tests.hitmesh.settings.conftest import Follow, KvProxy
-from tests.services import free_port, require, wait_for
-from tests.services.consul import ConsulCluster
+from tests.hitmesh.settings.consul_faults import FAULTS, READS, put
+from tests.services import free_port, wait_for
 from tests.services.faulty_proxy import Fault, Request, writes
-
-SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
-READS: dict[str, Callable[[SettingsStore], object]] = {
-    "get": lambda store: store.get("routes/a"),
-    "list": lambda store: store.list(),
-    "check": lambda store: store.check(),
-}
-FAULTS = {
-    "500": Fault(status=500, body=b"No cluster leader"),
-    "500 that looks like a result": Fault(status=500, body=b'{"Results":[],"Errors":null}'),
-    "404": Fault(status=404, body=b""),
-    "404 with an index and a text": Fault(status=404, body=b"no such page", headers=(("X-Consul-Index", "7"),)),
-    "403": Fault(status=403, body=b"Permission denied", headers=(("X-Consul-Index", "7"),)),
-    "429": Fault(status=429, body=b"Your IP is issuing too many concurrent connections"),
-    "redirect": Fault(status=307, body=b""),
-    "200 and no JSON": Fault(status=200, body=b"<html>welcome</html>", headers=(("X-Consul-Index", "7"),)),
-    "200 and nothing": Fault(status=200, body=b"", headers=(("X-Consul-Index", "7"),)),
-    "200 and no index": Fault(status=200, body=b"[]"),
-    "200 and an odd index": Fault(status=200, body=b"[]", headers=(("X-Consul-Index", "-1"),)),
-    "200 and half of it": Fault(status=200, body=b'[{"Key":"', headers=(("X-Consul-Index", "7"),)),
-    "200 and only brackets": Fault(status=200, body=b"[" * 100_000, headers=(("X-Consul-Index", "7"),)),
-    "409": Fault(status=409, body=b'{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}'),
-    "filtered": Fault(headers=(("X-Consul-Results-Filtered-By-ACLs", "true"),)),
-    "cut connection": Fault(cut=True),
-    "no answer in time": Fault(delay_s=0.5),
-}
-
-
-def blocking(request: Request) -> bool:
-    """The queries of watches."""
-    return request.method == "GET"
-
-
-def waiting(request: Request) -> bool:
-    """Those of them that wait."""
-    return request.method == "GET" and "index=" in request.path
-
-
-def put(store: SettingsStore, key: str = "routes/a", value: str = "1") -> int:
-    return store.set(key, value.encode(), author="anna").version
-
-
-@pytest.fixture
-def straight(consul_url: str) -> Iterator[SettingsStore]:
-    """A store without the proxy."""
-    store = open_settings(consul_url, Path())
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def through(proxy: KvProxy, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsulSettings]:
-    """A store behind the proxy that waits for nothing for long."""
-    monkeypatch.setattr(consul_query, "ANSWER_S", 0.1)
-    monkeypatch.setattr(consul_query, "DISTANCE_S", 0.02)
-    monkeypatch.setattr(watch, "FIRST_RETRY_S", 0.02)
-    monkeypatch.setattr(watch, "LONGEST_RETRY_S", 0.05)
-    store = ConsulSettings([Host("127.0.0.1", proxy.port)], prefix, timeouts=SHORT, wait_s=0.1)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def kv(consul: ConsulCluster, prefix: str) -> Callable[..., str]:
-    """`consul kv` below the prefix: put KEY VALUE, get KEY, delete KEY."""
-
-    def run(verb: str, *options: str, value: str | None = None) -> str:
-        *flags, key = options
-        command = [require("consul"), "kv", verb, f"-http-addr=127.0.0.1:{consul.http(0)}", *flags]
-        command += [f"{prefix}/settings{key}", *(["-"] if value is not None else [])]
-        return subprocess.run(command, input=value, check=True, capture_output=True, text=True).stdout
-
-    return run
-
 
 # --- reads ------------------------------------------------------------------------------------
 
@@ -275,241 +196,15 @@ def test_the_last_change_can_be_lost_and_versions_still_rise(
     fresh.close()
 
 
-# --- watches ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_watch_keeps_the_last_known_through_a_fault_and_goes_on_after_it(
-    straight: SettingsStore, through: ConsulSettings, proxy: KvProxy, follow: Follow, fault: Fault
-) -> None:
-    put(straight, value="1")
-    following = follow(through.watch())
-    following.wait_for({"routes/a": "1"})
-    proxy.inject(replace(fault, when=blocking))
-    following.wait_for_trouble()
-    put(straight, value="2")
-    proxy.heal()
-    following.wait_for({"routes/a": "1"}, {"routes/a": "2"})
-    following.wait_for_answers()
-    assert len(following.seen) == 2
-
-
-@pytest.mark.parametrize(
-    "fault", [f for f in FAULTS.values() if not f.delay_s], ids=[n for n in FAULTS if n != "no answer in time"]
-)
-def test_a_watch_that_begins_in_a_fault_hands_out_nothing_until_it_ends(
-    straight: SettingsStore, through: ConsulSettings, proxy: KvProxy, follow: Follow, fault: Fault
-) -> None:
-    proxy.inject(fault)
-    following = follow(through.watch())
-    following.wait_for_trouble()
-    assert following.seen == []
-    put(straight)
-    proxy.heal()
-    following.wait_for({"routes/a": "1"})
-    assert len(following.seen) == 1
-
-
-def test_a_watch_outlives_consul_and_says_so_once(
-    consul: ConsulCluster, consul_url: str, follow: Follow, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "hitmesh.settings")
-    store = open_settings(consul_url, Path())
-    put(store)
-    following = follow(store.watch())
-    following.wait_for({"routes/a": "1"})
-    consul.kill(0)
-    following.wait_for_trouble()
-    with pytest.raises(StoreUnknown):
-        store.list()
-    consul.start(0)
-    wait_for(consul.servers[0].has_leader, within_s=20, what="Consul's leader")
-    following.wait_for_answers()
-    put(store, value="2")
-    following.wait_for({"routes/a": "1"}, {"routes/a": "2"})
-    assert len(following.seen) == 2
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert "the last known ones stay in force" in said[0]
-    assert "answers again" in said[1]
-    store.close()
-
-
-def test_a_watch_that_waits_for_long_is_stopped_at_once(consul: ConsulCluster, prefix: str, follow: Follow) -> None:
-    store = ConsulSettings([Host("127.0.0.1", consul.http(0))], prefix, wait_s=120)
-    following = follow(store.watch())
-    following.wait_for({})
-    following.stop()
-    assert following.watch.trouble == ""
-    store.close()
-
-
-def test_a_wiped_store_is_unknown_and_not_empty(
-    consul_url: str, straight: SettingsStore, kv: Callable[..., str], follow: Follow
+def test_a_last_change_that_can_not_be_read_stops_changes_and_no_reads(
+    consul_url: str, straight: SettingsStore, kv: Callable[..., str]
 ) -> None:
     put(straight)
-    following = follow(straight.watch())
-    following.wait_for({"routes/a": "1"})
-    kv("delete", "-recurse", "/")
-    assert "there is nothing at all" in following.wait_for_trouble()
-    for read in READS.values():
-        with pytest.raises(StoreUnknown, match="there is nothing at all"):
-            read(straight)
-    with pytest.raises(StoreUnknown):
+    kv("put", "/.last-change", value="by hand")
+    with pytest.raises(StoreUnknown, match="consul kv delete"):
         put(straight)
-    fresh = open_settings(consul_url, Path())  # a process that never saw any begins anew, and is followed
-    put(fresh, "routes/b", "2")
-    following.wait_for({"routes/a": "1"}, {"routes/b": "2"})
-    assert list(straight.list()) == ["routes/b"]
+    assert list(straight.list()) == ["routes/a"]
+    kv("delete", "/.last-change")
+    fresh = open_settings(consul_url, Path())
+    assert put(fresh) == 2
     fresh.close()
-
-
-def test_a_setting_that_is_deleted_by_hand_is_followed(
-    straight: SettingsStore, kv: Callable[..., str], follow: Follow
-) -> None:
-    put(straight)
-    following = follow(straight.watch())
-    following.wait_for({"routes/a": "1"})
-    kv("delete", "/routes/a")
-    following.wait_for({"routes/a": "1"}, {})
-
-
-def test_a_setting_that_can_not_be_read_hides_no_other_from_a_watch(
-    straight: SettingsStore, kv: Callable[..., str], follow: Follow
-) -> None:
-    put(straight)
-    following = follow(straight.watch())
-    following.wait_for({"routes/a": "1"})
-    kv("put", "/routes/b", value="by hand")
-    assert "routes/b" in following.wait_for_trouble()
-    put(straight, value="2")
-    put(straight, "routes/b", "3")
-    following.wait_for({"routes/a": "1"}, {"routes/a": "2", "routes/b": "3"})
-    following.wait_for_answers()
-
-
-def test_a_setting_that_can_not_be_read_is_trouble_for_as_long_as_it_is_there(
-    through: ConsulSettings,
-    proxy: KvProxy,
-    kv: Callable[..., str],
-    follow: Follow,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    put(through)
-    following = follow(through.watch())
-    following.wait_for({"routes/a": "1"})
-    kv("put", "/routes/b", value="by hand")
-    following.wait_for_trouble()
-    before = len(proxy.queries())
-    wait_for(lambda: len(proxy.queries()) > before + 5, what="more queries")  # none of which says that all is well
-    assert "routes/b" in following.watch.trouble
-    assert len(caplog.records) == 1
-
-
-def test_writes_elsewhere_in_consul_wake_no_watch(
-    consul: ConsulCluster, proxy: KvProxy, prefix: str, follow: Follow
-) -> None:
-    store = ConsulSettings([Host("127.0.0.1", proxy.port)], prefix, wait_s=60)
-    put(store)
-    following = follow(store.watch())
-    wait_for(lambda: any(map(waiting, proxy.requests)), what="a query that waits")
-    before = len(proxy.queries())
-    other = open_settings(consul.url(f"{prefix}-other"), Path())
-    for number in range(30):
-        put(other, value=str(number))
-    put(store, value="2")
-    following.wait_for({"routes/a": "1"}, {"routes/a": "2"})
-    assert len(proxy.queries()) <= before + 1
-    store.close()
-    other.close()
-
-
-def test_queries_that_something_wakes_all_the_time_keep_a_distance(
-    consul: ConsulCluster, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(consul_query, "pause", waited.append)
-    monkeypatch.setattr(consul_query, "DISTANCE_S", 60.0)
-    query = BlockingQuery([Host("127.0.0.1", consul.http(0))], f"{prefix}/settings/", wait_s=0.05)
-    for _ in range(3):
-        query.ask()
-    assert waited[0] == 0
-    assert all(50 < each <= 60 for each in waited[1:])
-    query.close()
-
-
-def answer(prefix: str, index: int, value: str) -> Fault:
-    """An answer to a watch's query, made up."""
-
-    def entry(key: str, record: dict[str, object]) -> dict[str, object]:
-        encoded = base64.b64encode(json.dumps(record).encode()).decode()
-        return {"Key": f"{prefix}/settings/{key}", "Flags": 0, "Value": encoded, "ModifyIndex": 3}
-
-    common = {"version": 9, "author": "anna", "changed_at": 1.0}
-    entries = [
-        entry(".last-change", {**common, "key": "routes/a", "deleted": False}),
-        entry("routes/a", {**common, "value": value}),
-    ]
-    headers = (("X-Consul-Index", str(index)),)
-    return Fault(status=200, body=json.dumps(entries).encode(), headers=headers, times=1, when=blocking)
-
-
-def indexes(proxy: KvProxy) -> list[str]:
-    """The indexes that were waited for, "" where none was."""
-    return [path.partition("&index=")[2].partition("&")[0] for path in proxy.queries()]
-
-
-def test_an_index_that_goes_backwards_begins_anew(
-    through: ConsulSettings, proxy: KvProxy, prefix: str, follow: Follow
-) -> None:
-    for index, value in ((900_000, "1"), (800_000, "2")):
-        proxy.inject(answer(prefix, index, value))
-    put(through, value="real")
-    following = follow(through.watch())
-    following.wait_for({"routes/a": "1"}, {"routes/a": "2"}, {"routes/a": "real"})
-    wait_for(lambda: len(proxy.queries()) > 3, what="the query after it")
-    first, second, third, fourth = indexes(proxy)[:4]
-    assert (first, second, third) == ("", "900000", "")
-    assert 0 < int(fourth) < 800_000
-    assert following.watch.trouble == ""
-
-
-def test_after_an_error_nothing_is_waited_for(
-    straight: SettingsStore, through: ConsulSettings, proxy: KvProxy, follow: Follow
-) -> None:
-    put(straight)
-    proxy.inject(Fault(cut=True, times=1, when=waiting))
-    following = follow(through.watch())
-    wait_for(lambda: len(proxy.queries()) > 2, what="the query after it")
-    first, second, third = indexes(proxy)[:3]
-    assert (first, second != "", third) == ("", True, "")  # a restored store's index may be a lower one
-    following.wait_for_answers()
-    assert len(following.seen) == 1
-
-
-def test_an_index_of_zero_is_never_waited_for(
-    through: ConsulSettings, proxy: KvProxy, prefix: str, follow: Follow
-) -> None:
-    proxy.inject(answer(prefix, 0, "1"))
-    follow(through.watch())
-    wait_for(lambda: len(proxy.queries()) > 1, what="the query after it")
-    assert indexes(proxy)[:2] == ["", "1"]
-
-
-def test_a_wait_is_bounded_and_its_end_is_no_change(through: ConsulSettings, proxy: KvProxy, follow: Follow) -> None:
-    put(through)
-    following = follow(through.watch())
-    wait_for(lambda: len(proxy.queries()) > 2, what="a wait to end")
-    assert all("wait=100ms" in path for path in proxy.queries()[1:])
-    assert len(following.seen) == 1
-    assert following.watch.trouble == ""
-
-
-def test_the_token_of_the_environment_is_sent_with_every_request(
-    through: ConsulSettings, proxy: KvProxy, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "sesame")
-    put(through)
-    follow(through.watch()).wait_for({"routes/a": "1"})
-    assert len(proxy.tokens) >= 3
-    assert set(proxy.tokens) == {"sesame"}

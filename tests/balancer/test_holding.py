@@ -1,0 +1,227 @@
+"""Requests that wait: while no backend lives, and while all are busy."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.balancer.stage import (
+    Gate,
+    Instance,
+    ask,
+    ask_at_once,
+    backends,
+    proxy,
+    reason,
+    requests_to,
+    said,
+    sized,
+    staged,
+    statuses,
+)
+from tests.balancer.wire.scripted import ScriptedBackend, Turn
+from tests.balancer.wire.visitor import Visitor
+from tests.services import free_port, wait_for
+
+HOLD = 5
+CHECKED = {"check_s": 0.2, "hold": HOLD, "hold_s": 30.0}
+BIG = bytes(range(256)) * 2000  # more than a connection keeps in memory while it waits
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[ScriptedBackend]:
+    with backends(1) as [one]:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def places() -> dict[str, int]:
+    """Ports where nobody listens, until a test does."""
+    names = ("comes", "asked", "never", "leaving", "nobody", "short", "stats")
+    return {f"{name}.example": free_port() for name in names}
+
+
+@pytest.fixture(scope="module")
+def balancer(
+    backend: ScriptedBackend, places: dict[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Instance]:
+    routes = {host: proxy(port, **CHECKED) for host, port in places.items()}
+    routes["asked.example"] = proxy(places["asked.example"], check_path="/health", **CHECKED)
+    routes["nobody.example"] = proxy(places["nobody.example"], hold=0)
+    routes["short.example"] = proxy(places["short.example"], hold=1, hold_s=0.3)
+    routes["busy.example"] = proxy(backend.port, backend_connections=2, queue=4, queue_s=30.0)
+    routes["hasty.example"] = proxy(backend.port, backend_connections=1, queue=4, queue_s=0.3)
+    with staged(tmp_path_factory.mktemp("holding"), routes) as instance:
+        yield instance
+
+
+def wait_for_waiting(balancer: Instance, host: str, count: int) -> None:
+    wait_for(lambda: balancer.waiting(host) == count, what=f"{count} requests to wait at {host}")
+
+
+def echo(turn: Turn) -> None:
+    """Answers with the body, however its length was told."""
+    held = turn.rest
+    if b"chunked" in turn.head:
+        while not held.endswith(b"0\r\n\r\n"):
+            held += turn.read()
+        body = b""
+        while not held.startswith(b"0\r\n"):
+            size, _, held = held.partition(b"\r\n")
+            body, held = body + held[: int(size, 16)], held[int(size, 16) + 2 :]
+    else:
+        length = int(turn.head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(held) < length:
+            held += turn.read()
+        body = held
+    turn.say(sized(body))
+
+
+@pytest.mark.parametrize("host", ["comes.example", "asked.example"])
+def test_requests_of_every_kind_wait_for_a_backend_and_go_on_when_it_comes(
+    host: str, balancer: Instance, places: dict[str, int]
+) -> None:
+    chunks = b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    questions = [
+        said("/get", host),
+        said("/echo", host, method="POST", body=b"hello"),
+        said("/echo", host, method="PUT", body=BIG),
+        said("/echo", host, method="POST", more=b"Transfer-Encoding: chunked\r\n") + chunks,
+    ]
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(Visitor(balancer.port)) for _ in questions]
+        answers = ask_at_once(
+            len(questions), lambda number: (visitors[number].send(questions[number]), visitors[number].answer())[1]
+        )
+        wait_for_waiting(balancer, host, len(questions))
+        one = ScriptedBackend(places[host])
+        stack.callback(one.stop)
+        one.scripts["/echo"] = echo
+        found = [each.result(10) for each in answers]
+    assert [each.status for each in found] == [200] * len(questions)
+    assert [each.body for each in found] == [b"/get", b"hello", BIG, b"abcde"]
+    assert requests_to([one], "/get") == 1
+    assert requests_to([one], "/echo") == 3
+
+
+def test_no_more_wait_than_are_allowed_to_and_who_leaves_frees_a_place(balancer: Instance) -> None:
+    host = "leaving.example"
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(Visitor(balancer.port)) for _ in range(HOLD)]
+        for visitor in visitors:
+            visitor.send(said("/", host))
+        wait_for_waiting(balancer, host, HOLD)
+        answer = ask(balancer.port, host)
+        assert answer.status == 503
+        assert f"{HOLD} requests wait already" in reason(answer)
+        wait_for_waiting(balancer, host, HOLD)
+        closes, resets = visitors[0]._connection, visitors[1]._connection
+        resets.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        resets.close()
+        wait_for_waiting(balancer, host, HOLD - 1)
+        closes.close()
+        wait_for_waiting(balancer, host, HOLD - 2)
+        visitors[0] = stack.enter_context(Visitor(balancer.port))
+        visitors[0].send(said("/", host))
+        wait_for_waiting(balancer, host, HOLD - 1)
+
+
+def test_who_waits_too_long_for_a_backend_gets_503(balancer: Instance) -> None:
+    began = time.monotonic()
+    answer = ask(balancer.port, "short.example")
+    assert answer.status == 503
+    assert "no backend is alive for 0.3 s" in reason(answer)
+    assert time.monotonic() - began >= 0.3
+    with Visitor(balancer.port) as visitor:
+        assert [visitor.get("/", host="short.example").status for _ in range(2)] == [503, 503], "it stays connected"
+
+
+def test_without_hold_nobody_waits(balancer: Instance) -> None:
+    for _ in range(3):
+        answer = ask(balancer.port, "nobody.example")
+        assert answer.status in {502, 503}
+        assert "can't connect" in reason(answer)
+    assert balancer.service("nobody.example")["held_total"] == 0
+
+
+def test_most_that_waited_at_once_is_counted(balancer: Instance) -> None:
+    for _ in range(3):
+        with Visitor(balancer.port) as visitor:
+            visitor.send(said("/", "stats.example"))
+            wait_for_waiting(balancer, "stats.example", 1)
+        wait_for_waiting(balancer, "stats.example", 0)
+    answers = [Visitor(balancer.port) for _ in range(2)]
+    for each in answers:
+        each.send(said("/", "stats.example"))
+    wait_for_waiting(balancer, "stats.example", 2)
+    for each in answers:
+        each.__exit__()
+    service = balancer.service("stats.example")
+    assert (service["held_max"], service["held_total"]) == (2, 5)
+
+
+def test_a_backend_gets_no_more_connections_than_allowed_and_the_others_wait_in_their_order(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    gate = backend.scripts["/busy"] = Gate()
+    assert isinstance(gate, Gate)
+    with contextlib.ExitStack() as stack:
+        visitors = []
+        for number in range(6):
+            visitors.append(stack.enter_context(Visitor(balancer.port)))
+            visitors[-1].send(said("/busy", "busy.example", more=b"X-Number: %d\r\n" % number))
+            if number < 2:
+                wait_for(lambda arrived=number + 1: gate.arrived == arrived, what="the request to arrive")  # type: ignore[misc]
+            else:
+                wait_for_waiting(balancer, "busy.example", number - 1)
+        assert gate.arrived == 2
+        answer = ask(balancer.port, "busy.example", "/busy")
+        assert answer.status == 503
+        assert "all backends are busy, and 4 requests wait already" in reason(answer)
+        assert balancer.service("busy.example")["backends"]["127.0.0.1:%d" % backend.port]["sessions"] == 2
+        for let in range(4):
+            gate.let(1)
+            wait_for(lambda arrived=let + 3: gate.arrived == arrived, what="the next one to arrive")  # type: ignore[misc]
+        gate.let()
+        assert [visitor.answer().status for visitor in visitors] == [200] * 6
+    order = [int(head.partition(b"X-Number: ")[2].partition(b"\r\n")[0]) for head in gate.heads]
+    assert order == list(range(6))
+
+
+def test_who_waits_too_long_for_a_busy_backend_gets_503(balancer: Instance, backend: ScriptedBackend) -> None:
+    gate = backend.scripts["/hasty"] = Gate()
+    assert isinstance(gate, Gate)
+    with Visitor(balancer.port) as first:
+        first.send(said("/hasty", "hasty.example"))
+        wait_for(lambda: gate.arrived == 1, what="the first one to arrive")
+        answers = ask_at_once(4, lambda _: ask(balancer.port, "hasty.example", "/hasty"))
+        assert statuses(answers) == [503] * 4
+        assert "all backends are busy for 0.3 s" in reason(answers[0].result())
+        gate.let()
+        assert first.answer().status == 200
+    assert gate.arrived == 1
+
+
+def test_those_who_left_the_queue_are_not_kept_in_memory(balancer: Instance, backend: ScriptedBackend) -> None:
+    gate = backend.scripts["/churn"] = Gate()
+    assert isinstance(gate, Gate)
+    with Visitor(balancer.port) as first, Visitor(balancer.port) as second:
+        first.send(said("/churn", "busy.example"))
+        second.send(said("/churn", "busy.example"))
+        wait_for(lambda: gate.arrived == 2, what="the backend to be busy")
+        with Visitor(balancer.port) as third:
+            third.send(said("/churn", "busy.example"))
+            wait_for_waiting(balancer, "busy.example", 1)
+            before = balancer.memory_kb()
+            pad = b"X-Pad: %b\r\n" % (b"x" * 7000)
+            for _ in range(1500):
+                with Visitor(balancer.port) as leaver:
+                    leaver.send(said("/churn", "busy.example", more=pad))
+            wait_for_waiting(balancer, "busy.example", 1)
+            assert balancer.memory_kb() - before < 4000
+            gate.let()
+            assert third.answer().status == 200
