@@ -117,10 +117,17 @@ class Acceptor:
             self._stats.denied_connections += 1
             stream.close()
             return
-        carried = stream
-        if self._tls is not None:
-            carried, received = self._tls.wrap(stream, received), b""
-        client = Client(traffic, carried, stats=self._stats, address=address, scheme=self._scheme, local=self._local)
+        try:
+            carried = stream
+            if self._tls is not None:
+                carried, received = self._tls.wrap(stream, received), b""
+            client = Client(
+                traffic, carried, stats=self._stats, address=address, scheme=self._scheme, local=self._local
+            )
+        except BaseException:
+            if traffic.client_limits is not None:
+                traffic.client_limits.closed(address)
+            raise
         self._stats.opened()
         traffic.clients.add(client)
         client.start_reading()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import gevent
 from gevent.event import Event
 
+from balancer.choice import weight_of
 from balancer.health import Health
 from balancer.stats import Status
 
@@ -70,15 +71,15 @@ class Checker:
 
     def unreachable(self, reason: str) -> None:
         """A request found that nobody listens: no other is sent there before a check has passed."""
-        self._health.unreachable(reason)
-        self._settle()
-        self._hurry.set()
+        if self._health.unreachable(reason):
+            self._settle()
+            self._hurry.set()
 
     def suspect(self, reason: str) -> None:
         """A request got no answer, or no good one."""
-        self._health.failed(reason)
-        self._settle()
-        self._hurry.set()
+        if self._health.failed(reason):
+            self._settle()
+            self._hurry.set()
 
     def _run(self) -> None:
         route = self._service.route
@@ -116,6 +117,7 @@ class Checker:
         elif usable and not was:
             log.info("%s: %s is UP", self._service.name, backend.name)
             backend.since = now
+            backend.weight = weight_of({}, 0.0, self._service.route.slow_start_s)
             self._service.wake()
 
 

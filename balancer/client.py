@@ -36,7 +36,7 @@ class Client(Link):
 
     __slots__ = (
         "_advancing", "_closing", "_eof", "_lingered", "_partial", "address", "deadline", "exchange", "forwarder",
-        "keep_alive", "reader", "requests", "stats", "traffic", "trusted", "tunnelled",
+        "keep_alive", "reader", "requests", "stats", "to_https", "traffic", "trusted", "tunnelled",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,7 @@ class Client(Link):
         self.reader = RequestReader(traffic.head_limits)
         self.trusted = traffic.is_trusted(address)  # what it says of those before it is believed
         self.forwarder = RequestForwarder(peer=address, scheme=scheme, local=local, trusted=self.trusted)
+        self.to_https = scheme == "http" and traffic.https_port is not None  # every request is sent there
         self.exchange: Exchange | None = None
         self.tunnelled: Tunnel | None = None
         self.keep_alive = True  # after the answer that is under way
@@ -89,6 +90,10 @@ class Client(Link):
             self.gone()
         elif not self.reader.body_done:
             self.lost(ConnectionResetError("ended within a request"))
+        elif self.exchange is not None and self.exchange.waiting:
+            # Whoever closes says no more than this. He may have shut one half only, but hardly anybody does
+            # that, and those who have left must not take the places of those who would wait.
+            self.lost(ConnectionResetError("left while it waited"))
 
     def lost(self, error: OSError) -> None:
         """The connection broke."""
@@ -178,8 +183,9 @@ class Client(Link):
             self.exchange.timed_out()
         elif self.reader.pending:
             self._refuse(408, f"no whole request within {self.traffic.limits.head_s:g} s", None)
-        else:
-            self.gone()  # idle
+        else:  # idle
+            self.shut()
+            self.gone()
 
     def drain(self, quiet_s: float) -> None:
         """The worker is to end: a connection that stays idle for `quiet_s` is closed."""
@@ -228,6 +234,9 @@ class Client(Link):
                 return
         if request.method in _NO_METHODS:
             self._refuse(405, f"{request.method.decode()} is not for servers like this one", request, headers=_ALLOW)
+            return
+        if self.to_https:
+            self._local(traffic.https_instead(request), request)
             return
         if request.length and 0 < traffic.limits.body_bytes < request.length:
             self._refuse(413, f"a body of more than {traffic.limits.body_bytes} bytes", request)

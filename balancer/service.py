@@ -10,7 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from balancer.backend import Backend
 from balancer.choice import choose, choose_sticky
@@ -21,7 +21,7 @@ from hitmesh.config import Proxy
 if TYPE_CHECKING:
     from balancer.exchange import Exchange
 
-
+SPARE: Final = 16  # of those that wait no more, how many are kept beside as many as wait: to find them all costs time
 _draw = random.random
 
 
@@ -84,8 +84,10 @@ class Service:
     def abandon(self, exchange: Exchange) -> None:
         """A waiting exchange waits no more."""
         self.queued -= 1
-        if not self.queued:
+        if len(self.waiting) > 2 * self.queued + SPARE:
+            waiting = [each for each in self.waiting if each.waiting]
             self.waiting.clear()
+            self.waiting.extend(waiting)
 
     def wake(self) -> None:
         """Something changed: those who wait go on, in their order, as far as there is room."""
@@ -148,11 +150,14 @@ class Service:
             full = f", and {self.queued} requests wait already" if most else ""
             exchange.refuse(503, "full" if most else "no backend", f"{self.name}: {lack}{full}")
         else:
-            self.queued += 1
+            stats = self.stats
             if self.alive:
-                self.stats.queued()
+                stats.queue = self.queued
+                stats.queued()
             else:
-                self.stats.hold()
+                stats.held = self.queued
+                stats.hold()
+            self.queued += 1
             self.waiting.append(exchange)
             exchange.wait(wait_s, f"{self.name}: {lack} for {wait_s:g} s")
 

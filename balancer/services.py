@@ -151,6 +151,7 @@ class Services:
             name=name, id=id, family=family, address=address, limit=route.backend_connections, stats=stats,
             since=now if fresh else now - route.slow_start_s,
         )  # fmt: skip
+        backend.weight = weight_of({}, now - backend.since, route.slow_start_s)
         self._checkers[backend] = Checker(service, backend, Health(route.rise, route.fall), host=parts.netloc)
         self._checkers[backend].start()
         log.info("%s: %s (%s) joins", service.name, name, parts.netloc)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from balancer.upstream import Upstream
 
 SWEEP_S: Final = 0.25  # how closely deadlines are kept
+HTTPS_PORT: Final = 443  # which a URL leaves out
 QUIET_S: Final = 1.0  # that a client was silent when a draining worker closes its connection
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ _monotonic = time.monotonic
 class Traffic:
     """Shared by the connections of one worker."""
 
-    def __init__(self, settings: Balancer, *, services: Services, access_log: AccessLog | None) -> None:
+    def __init__(
+        self, settings: Balancer, *, services: Services, access_log: AccessLog | None, https_port: int | None = None
+    ) -> None:
         limits = settings.limits
         self.limits = limits
         self.head_limits = HeadLimits(
@@ -57,7 +60,7 @@ class Traffic:
             connections=limits.client_connections, rps=limits.client_rps, burst=limits.client_burst
         )
         self.client_limits = client_limits if client_limits.enabled else None
-        self._redirect = settings.tls.redirect
+        self.https_port = https_port if settings.tls.redirect else None  # where plain requests are sent instead
         self._trusted = Networks(settings.trusted)
         self._access_log = access_log
         self.logs = access_log is not None
@@ -112,6 +115,15 @@ class Traffic:
             client.stats.intercepted += 1
             return Answer(route.status, headers=((b"Location", location(route, request.target)),))
         return refusal(404, match.problem)
+
+    def https_instead(self, request: Request) -> Answer:
+        """Send a plain request to the same URL with https, method and body as they were."""
+        host = request.host  # an IPv6 address has its brackets
+        if not host:
+            return refusal(400, "https is needed here, and without a Host nobody can say where that is")
+        port = b"" if self.https_port == HTTPS_PORT else b":%d" % (self.https_port or 0)
+        path = request.target if request.target.startswith(b"/") else b"/"
+        return Answer(HTTPStatus.PERMANENT_REDIRECT, headers=((b"Location", b"https://%b%b%b" % (host, port, path)),))
 
     def client_gone(self, client: Client) -> None:
         """A client's connection is closed."""

@@ -57,7 +57,13 @@ class Worker:
         self._mesh: MeshClient | None = None
         self._services = Services(settings.limits, self._members)
         self._access_log = _access_log(front)
-        self.traffic = Traffic(settings, services=self._services, access_log=self._access_log)
+        https = sockets.get("tls")
+        self.traffic = Traffic(
+            settings,
+            services=self._services,
+            access_log=self._access_log,
+            https_port=https[0].getsockname()[1] if https else None,
+        )
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
         self._endpoints = {

@@ -41,6 +41,7 @@ def configuration(port: int, routes: Routes, **tables: Mapping[str, Any]) -> str
         "nodes": {"local": {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}},
         "ports": {"balancer": port, "balancer_admin": 0, "collector": free_port(), "nexus": free_ports(3)},
         "routes": routes,
+        "timing": {"drain_s": 1.0},
     }
     for name, table in tables.items():
         data[name] = {**data.get(name, {}), **table}

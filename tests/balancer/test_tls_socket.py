@@ -1,16 +1,13 @@
-"""The socket that speaks TLS: nothing is lost, nothing waits, and whatever comes is an answer, an end or an OSError."""
+"""The socket that speaks TLS: nothing is lost, nothing waits, and what is counted as sent is sent."""
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +17,8 @@ from balancer import tls_socket
 from balancer.tls import TlsContexts
 from balancer.tls_socket import RECEIVE_BYTES, RECORD_BYTES, SEND_BYTES, TlsSocket
 from tests.balancer.certificates import client_context, make_certificate, shaken
-from tests.services import require, wait_for
+from tests.balancer.tls_wire import connected, received
+from tests.services import wait_for
 
 MEGABYTE = bytes(range(256)) * 4096
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -41,92 +39,6 @@ def ends(request: pytest.FixtureRequest, server: ssl.SSLContext) -> Iterator[End
     yield asking, tls
     tls.close()
     asking.close()
-
-
-class Wire:
-    """A carrier whose peer is in this process. `room` is how much it takes before it blocks."""
-
-    def __init__(self) -> None:
-        self.to_read = bytearray()
-        self.taken = bytearray()
-        self.room = 1 << 30
-        self.closed_by_peer = False
-
-    def recv(self, size: int) -> bytes:
-        data = bytes(self.to_read[:size])
-        del self.to_read[:size]
-        if not data and not self.closed_by_peer:
-            raise BlockingIOError(errno.EAGAIN, "nothing")
-        return data
-
-    def send(self, data: memoryview) -> int:
-        if not self.room:
-            raise BlockingIOError(errno.EAGAIN, "full")
-        sent = bytes(data[: self.room])
-        self.taken += sent
-        self.room -= len(sent)
-        return len(sent)
-
-    def fileno(self) -> int:
-        return -1
-
-    def shutdown(self, how: int) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class Client:
-    """The other end of a Wire."""
-
-    def __init__(self, wire: Wire, name: str = "site.example") -> None:
-        self.wire = wire
-        self.down, self.up = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = client_context().wrap_bio(self.down, self.up, server_hostname=name)
-
-    def shake(self, ours: TlsSocket) -> None:
-        for _ in range(3):
-            with suppress(ssl.SSLWantReadError):
-                self.tls.do_handshake()
-            self.push()
-            with suppress(BlockingIOError):
-                ours.recv(1)
-            self.pull()
-        assert ours.shaken
-
-    def push(self) -> None:
-        self.wire.to_read += self.up.read()
-
-    def pull(self) -> None:
-        self.down.write(bytes(self.wire.taken))
-        self.wire.taken.clear()
-
-    def read_all(self) -> bytes:
-        self.pull()
-        read = bytearray()
-        with suppress(ssl.SSLWantReadError):
-            while piece := self.tls.read(RECORD_BYTES):
-                read += piece
-        return bytes(read)
-
-
-def connected(server: ssl.SSLContext) -> tuple[Wire, Client, TlsSocket]:
-    wire = Wire()
-    client, tls = Client(wire), TlsSocket(wire, server)
-    client.shake(tls)
-    return wire, client, tls
-
-
-def received(tls: TlsSocket, size: int = 65536) -> bytes:
-    """What the next `recv` gives that has something to say."""
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            return tls.recv(size)
-        except BlockingIOError:
-            assert tls.pending() == 0
-            assert select.select([tls], [], [], deadline - time.monotonic())[0], "nothing came"
 
 
 def test_a_megabyte_goes_both_ways_at_once_through_narrow_sockets(ends: Ends) -> None:
@@ -279,136 +191,6 @@ def test_plaintext_before_a_broken_record_is_read_before_the_error(server: ssl.S
         client.read_all()  # the peer has been told
 
 
-# --- handshakes -----------------------------------------------------------------------------
-
-
-def test_a_handshake_may_come_byte_by_byte(server: ssl.SSLContext) -> None:
-    ours, theirs = socket.socketpair()
-    down, up = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = client_context().wrap_bio(down, up, server_hostname="shop.example")
-    ours.setblocking(False)
-    with ours, theirs:
-        tls = TlsSocket(ours, server)
-        for _ in range(2):
-            with suppress(ssl.SSLWantReadError):
-                client.do_handshake()
-            for byte in up.read():
-                assert not tls.shaken
-                theirs.sendall(bytes([byte]))
-                with pytest.raises(BlockingIOError):
-                    tls.recv(100)
-                assert tls.pending() == 0
-            down.write(theirs.recv(65536))
-        assert tls.shaken
-        client.write(b"hello")
-        theirs.sendall(up.read())
-        assert tls.recv(100) == b"hello"
-
-
-def test_what_was_read_before_belongs_to_the_handshake(server: ssl.SSLContext) -> None:
-    wire = Wire()
-    client = Client(wire)
-    with suppress(ssl.SSLWantReadError):
-        client.tls.do_handshake()
-    hello = client.up.read()
-    wire.to_read += hello[100:]
-    tls = TlsSocket(wire, server, hello[:100])
-    assert tls.pending() == 100
-    client.shake(tls)
-
-
-def test_a_handshake_that_the_wire_does_not_take_is_flushed_later(server: ssl.SSLContext) -> None:
-    wire = Wire()
-    client, tls = Client(wire), TlsSocket(wire, server)
-    with suppress(ssl.SSLWantReadError):
-        client.tls.do_handshake()
-    client.push()
-    wire.room = 10
-    with pytest.raises(BlockingIOError):
-        tls.recv(100)
-    assert tls.wants_write
-    assert not tls.flush()
-    wire.room = 1 << 30
-    assert tls.flush()
-    assert not tls.wants_write
-    client.pull()
-    client.shake(tls)
-
-
-def test_send_waits_for_the_handshake(server: ssl.SSLContext) -> None:
-    wire = Wire()
-    client, tls = Client(wire), TlsSocket(wire, server)
-    with pytest.raises(BlockingIOError):
-        tls.send(b"early")
-    client.shake(tls)
-    assert tls.send(b"early") == 5
-    assert client.read_all() == b"early"
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        pytest.param(b"GET / HTTP/1.1\r\nHost: site.example\r\n\r\n", id="HTTP"),
-        pytest.param(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", id="PROXY"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="SSH"),
-        pytest.param(b"\x16\x03\x01\x00\x05hello" + bytes(64), id="no-hello"),
-        pytest.param(b"\x16\x03\x01\xff\xff" + bytes(64), id="too-long"),
-        pytest.param(bytes(64), id="zeros"),
-        pytest.param(b"\x15\x03\x01\x00\x02\x02\x28", id="alert"),
-    ],
-)
-def test_garbage_instead_of_a_handshake_is_an_error_at_once(server: ssl.SSLContext, garbage: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with ours, theirs:
-        theirs.sendall(garbage)
-        tls = TlsSocket(ours, server)
-        with pytest.raises(OSError, match="SSL") as error:
-            tls.recv(100)
-        assert not isinstance(error.value, BlockingIOError)
-        assert not tls.shaken
-
-
-@pytest.mark.parametrize("sent", [0, 1, 100])
-def test_a_peer_that_leaves_within_the_handshake_is_an_end(server: ssl.SSLContext, sent: int) -> None:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    client = Client(Wire())
-    with suppress(ssl.SSLWantReadError):
-        client.tls.do_handshake()
-    with ours:
-        tls = TlsSocket(ours, server)
-        theirs.sendall(client.up.read()[:sent])
-        if sent:
-            with pytest.raises(BlockingIOError):
-                tls.recv(100)
-        theirs.close()
-        assert tls.recv(100) == b""
-        assert not tls.shaken
-
-
-@given(st.binary(max_size=400), st.integers(0, 500), st.integers(0, 255))
-@settings(max_examples=150)
-def test_no_bytes_raise_anything_but_an_os_error(server: ssl.SSLContext, garbage: bytes, at: int, value: int) -> None:
-    wire = Wire()
-    client, tls = Client(wire), TlsSocket(wire, server)
-    with suppress(ssl.SSLWantReadError):
-        client.tls.do_handshake()
-    hello = bytearray(client.up.read())
-    hello[at % len(hello)] = value
-    wire.to_read += hello + garbage
-    wire.closed_by_peer = True
-    for _ in range(100):
-        try:
-            if tls.recv(1000) == b"":
-                return
-        except BlockingIOError:
-            continue
-        except OSError:
-            return
-    raise AssertionError("neither an end nor an error")
-
-
 # --- sending --------------------------------------------------------------------------------
 
 
@@ -497,71 +279,3 @@ def test_a_peer_that_asks_and_takes_no_answer_is_cut_off(
     assert tls.recv(100) == b"question"  # nothing that was decrypted is lost for it
     with pytest.raises(ConnectionAbortedError):
         tls.recv(100)
-
-
-# --- openssl's own client -------------------------------------------------------------------
-
-
-class Shell:
-    """`openssl s_client` connected to a TlsSocket that answers each line with the same in capitals."""
-
-    def __init__(self, server: ssl.SSLContext, file: Path, *options: str) -> None:
-        self.file = file
-        with socket.create_server(("127.0.0.1", 0)) as listener, file.open("wb") as said:
-            place = f"127.0.0.1:{listener.getsockname()[1]}"
-            self.process = subprocess.Popen(
-                [require("openssl"), "s_client", "-connect", place, *options],
-                stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            accepted, _ = listener.accept()
-        accepted.setblocking(False)
-        self.tls = TlsSocket(accepted, server)
-
-    def __enter__(self) -> Shell:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self.tls.close()
-
-    def type(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n".encode())
-        self.process.stdin.flush()
-
-    def says(self, text: str) -> None:
-        wait_for(lambda: text in self.file.read_text(errors="replace"), what=text)
-
-    def asks(self, line: str) -> None:
-        self.type(line)
-        got = b""
-        while not got.endswith(b"\n"):
-            got += received(self.tls)
-        assert got == f"{line}\n".encode()
-        self.tls.send(got.upper())
-        self.says(line.upper())
-
-
-@pytest.mark.parametrize(("version", "command"), [("-tls1_3", "K"), ("-tls1_3", "k"), ("-tls1_2", "")])
-def test_openssls_client_is_served_and_may_update_its_keys(
-    server: ssl.SSLContext, version: str, command: str, tmp_path: Path
-) -> None:
-    with Shell(server, tmp_path / "said", version, "-servername", "shop.example") as shell:
-        shell.asks("one")
-        shell.says("shop.example")  # the certificate's name
-        if command:
-            shell.type(command)
-            shell.says("KEYUPDATE")
-        shell.asks("two")
-        shell.process.communicate(timeout=5)
-        assert received(shell.tls) == b""
-
-
-def test_a_client_may_not_renegotiate(server: ssl.SSLContext, tmp_path: Path) -> None:
-    with Shell(server, tmp_path / "said", "-tls1_2") as shell:
-        shell.asks("one")
-        shell.type("R")
-        with pytest.raises(ssl.SSLError):  # that client takes no for an error
-            received(shell.tls)
-        shell.says("no renegotiation")

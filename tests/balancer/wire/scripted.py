@@ -18,7 +18,7 @@ class Turn:
 
     connection: socket.socket
     head: bytes
-    rest: bytes  # what came behind the head already
+    rest: bytes  # what came behind the head already, and wasn't taken as its body
 
     def say(self, data: bytes) -> None:
         """Send bytes; a peer that has gone is no error."""
@@ -46,6 +46,20 @@ class Turn:
             return self.connection.recv(RECV_BYTES)
         except OSError:
             return b""
+
+    def body(self) -> bytes:
+        """The request's body, whole, as it came: of a chunked one its chunks."""
+        head = self.head.lower() + b"\r\n"
+        if b"\r\ntransfer-encoding: chunked\r\n" in head:
+            while b"0\r\n\r\n" not in self.rest and (data := self.read()):
+                self.rest += data
+            length = self.rest.index(b"0\r\n\r\n") + 5
+        else:
+            length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or b"0")
+            while len(self.rest) < length and (data := self.read()):
+                self.rest += data
+        body, self.rest = self.rest[:length], self.rest[length:]
+        return body
 
     def wait_for_close(self) -> None:
         """Read until the peer closes."""
@@ -109,7 +123,9 @@ class ScriptedBackend:
                 head, _, held = held.partition(b"\r\n\r\n")
                 self.heads.append(head)
                 path = head.split(b" ")[1].decode()
-                self.scripts.get(path, _ok)(Turn(connection, head, held))
+                turn = Turn(connection, head, held)
+                self.scripts.get(path, _ok)(turn)
+                held = turn.rest
         except OSError:
             pass
         finally:
@@ -150,5 +166,6 @@ def says_and_waits(data: bytes) -> Script:
 
 
 def _ok(turn: Turn) -> None:
+    turn.body()
     body = turn.head.split(b" ")[1]
     turn.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
