@@ -163,8 +163,13 @@ class Client(Link):
 
     def reroute(self, exchange: Exchange) -> None:
         """The route that it waited at is no more."""
-        self.exchange = None
-        self._route(exchange.request, exchange.began)
+        request = exchange.request
+        match = self.traffic.table.find(request.host)
+        if match.made.__class__ is Service:
+            exchange.move(match.made)
+        else:
+            self.exchange = None
+            self._local(self.traffic.own_answer(self, request, match), request)
 
     def tunnel(self, upstream: Upstream, exchange: Exchange) -> None:
         """From now on bytes only pass through."""
@@ -177,10 +182,12 @@ class Client(Link):
         """The deadline has passed."""
         if self.tunnelled is not None:
             self.tunnelled.close()
-        elif self._closing:
-            self.gone()
         elif self.exchange is not None:
             self.exchange.timed_out()
+        elif self.kept:
+            self.abort()  # it takes nothing: the kernel needn't go on trying either
+        elif self._closing:
+            self.gone()
         elif self.reader.pending:
             self._refuse(408, f"no whole request within {self.traffic.limits.head_s:g} s", None)
         else:  # idle

@@ -62,9 +62,8 @@ class Exchange:
         self.request = request
         self.service = service
         self.began = now
-        sticky = service.sticky
-        if sticky:
-            self.sticky_key = request.target.partition(b"?")[0] if sticky == "page" else client.address.encode()
+        if service.sticky:
+            self._stick(service.sticky)
 
     # --- the service's calls ----------------------------------------------------------------
 
@@ -78,6 +77,14 @@ class Exchange:
         """What was waited for is no more: find the route again."""
         self.waiting = False
         self.client.reroute(self)
+
+    def move(self, service: Service) -> None:
+        """Go on at another service, with what was read already."""
+        self.service = service
+        self.sticky_key = None
+        if service.sticky:
+            self._stick(service.sticky)
+        service.assign(self)
 
     def connect(self, backend: Backend, upstream: Upstream) -> None:
         """Go to `backend` on a connection that has still to be made."""
@@ -166,9 +173,11 @@ class Exchange:
             if not client.send(out):
                 if client.closed:
                     return
+                client.deadline = _monotonic() + client.traffic.limits.write_s
                 if not reader.body_done:
                     upstream.stop_reading()
-                client.deadline = _monotonic() + client.traffic.limits.write_s
+                    upstream.deadline = NEVER  # it is the client that is waited for
+                    return
         if reader.body_done:
             self._complete(client, upstream, response)
         else:
@@ -193,6 +202,9 @@ class Exchange:
     def backend_drained(self) -> None:
         """The backend is ready for more of the request's body."""
         if not self.request_done:
+            if self.response is None:
+                assert self.upstream is not None
+                self.upstream.deadline = NEVER  # it is the client that is waited for
             self.client.start_reading()
             self.more_body()
 
@@ -226,9 +238,13 @@ class Exchange:
 
     def client_drained(self) -> None:
         """The client is ready for more of the answer."""
-        if self.upstream is not None:
-            self.client.deadline = NEVER
-            self.upstream.start_reading()
+        upstream = self.upstream
+        if upstream is not None and self.response is not None:
+            client = self.client
+            client.deadline = NEVER
+            upstream.deadline = _monotonic() + client.traffic.limits.between_bytes_s
+            upstream.read_bytes = BULK_READ_BYTES
+            upstream.start_reading()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -271,6 +287,9 @@ class Exchange:
 
     # --- its own ----------------------------------------------------------------------------
 
+    def _stick(self, sticky: str) -> None:
+        self.sticky_key = self.request.target.partition(b"?")[0] if sticky == "page" else self.client.address.encode()
+
     def _send_head(self, client: Client, upstream: Upstream) -> None:
         request = self.request
         traffic = client.traffic
@@ -308,6 +327,7 @@ class Exchange:
             client.read_bytes = BULK_READ_BYTES
             if upstream.kept:
                 client.stop_reading()
+                client.deadline = NEVER
                 upstream.deadline = self.connected_at + limits.between_bytes_s
             else:
                 upstream.deadline = NEVER

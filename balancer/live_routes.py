@@ -31,6 +31,8 @@ class LiveRoutes:
         self._front = front
         self._adopt = adopt
         self._watch: Any = None
+        # Of the configured routes, as they were at the start: a file that has gone since stops no change.
+        self._pages: dict[Static, Answer] = {}
         self.store: SettingsStore | None = None
         if front.config is not None:
             from hitmesh.settings.open import open_settings
@@ -40,6 +42,9 @@ class LiveRoutes:
 
     def start(self) -> None:
         """Put the configured routes in force, and the live ones as soon as the store answers. Raises ConfigError."""
+        self._pages = {
+            route: read_static(route, Path.cwd()) for route in self._front.routes.values() if isinstance(route, Static)
+        }
         self._use({})
         if self.store is not None:
             self._watch = self.store.watch(PREFIX)
@@ -65,7 +70,7 @@ class LiveRoutes:
         table = RouteTable(self._front.routes, live)
         for match in table:
             if isinstance(match.route, Static):
-                match.made = read_static(match.route, Path.cwd())
+                match.made = self._pages.get(match.route) or read_static(match.route, Path.cwd())
             elif isinstance(match.route, Empty):
                 match.made = Answer(match.route.status)
         self._adopt(table)

@@ -6,10 +6,11 @@ works is `balancer.health`; bytes are the exchange's.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from balancer.backend import Backend
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SPARE: Final = 16  # of those that wait no more, how many are kept beside as many as wait: to find them all costs time
 _draw = random.random
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -36,6 +38,7 @@ class Service:
         self.backends: tuple[Backend, ...] = ()
         self.waiting: deque[Exchange] = deque()  # those that were abandoned stay until their turn
         self.queued = 0  # of them, how many still wait
+        self._dissolved = False
         self._backend_idle_s = backend_idle_s
 
     # --- for exchanges ----------------------------------------------------------------------
@@ -76,10 +79,11 @@ class Service:
 
     def dissolve(self) -> None:
         """The route is no more, or another: those who wait are sent on their way anew."""
+        self._dissolved = True
         waiting, self.waiting, self.queued = self.waiting, deque(), 0
         for exchange in waiting:
             if exchange.waiting:
-                exchange.begin_anew()
+                _go_on(exchange, exchange.begin_anew)
 
     def abandon(self, exchange: Exchange) -> None:
         """A waiting exchange waits no more."""
@@ -103,7 +107,7 @@ class Service:
             waiting.popleft()
             self.queued -= 1
             exchange.waiting = False
-            self._serve(backend, exchange)
+            _go_on(exchange, self._serve, backend, exchange)
 
     @property
     def alive(self) -> bool:
@@ -139,6 +143,9 @@ class Service:
         exchange.connect(backend, upstream)
 
     def _wait(self, exchange: Exchange) -> None:
+        if self._dissolved:  # it was under way when the route went, and its backend failed
+            exchange.begin_anew()
+            return
         route = self.route
         if self.alive:
             most, wait_s, lack = route.queue, route.queue_s, "all backends are busy"
@@ -164,3 +171,12 @@ class Service:
 
 def _of(backends: Sequence[Backend], key: bytes | None) -> Backend | None:
     return choose(backends, _draw) if key is None else choose_sticky(backends, key)
+
+
+def _go_on(exchange: Exchange, step: Callable[..., None], *args: object) -> None:
+    """Let one that waited go on. We are in the middle of somebody else's affairs, who mustn't suffer from a bug in its."""
+    try:
+        step(*args)
+    except Exception:
+        log.exception("a connection's handler failed")
+        exchange.client.close_after_bug()

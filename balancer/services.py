@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from gevent.lock import BoundedSemaphore
+
 from balancer.backend import Backend
 from balancer.checks import Checker
 from balancer.choice import weight_of
@@ -38,6 +40,7 @@ class Services:
         self._members = members
         self._services: dict[str, Service] = {}
         self._checkers: dict[Backend, Checker] = {}
+        self._changing = BoundedSemaphore(1)  # to look a name up is to wait, and others run meanwhile
 
     def __iter__(self) -> Iterator[Service]:
         return iter(list(self._services.values()))
@@ -47,24 +50,27 @@ class Services:
         """Every backend that has a connection or may get one."""
         return list(self._checkers)
 
-    def adopt(self, table: RouteTable) -> None:
-        """Give each match of a new table its service; those of routes that are no more are left."""
-        before, self._services = self._services, {}
-        for match in table:
-            if isinstance(match.route, Proxy | Hold):
-                match.made = self._service(match, before)
-        for service in before.values():
-            if service not in self._services.values():
-                for backend in service.backends:
-                    self._leave(service, backend)
-                service.backends = ()
-                service.dissolve()
+    def adopt(self, table: RouteTable, put_in_force: Callable[[RouteTable], None]) -> None:
+        """Give each match of a new table its service; once it is in force, those who wait at old ones go on by it."""
+        with self._changing:
+            before, self._services = self._services, {}
+            for match in table:
+                if isinstance(match.route, Proxy | Hold):
+                    match.made = self._service(match, before)
+            put_in_force(table)
+            for service in before.values():
+                if service not in self._services.values():
+                    for backend in service.backends:
+                        self._leave(service, backend)
+                    service.backends = ()
+                    service.dissolve()
 
     def sync(self) -> None:
         """Take over who is there now."""
-        for service in self:
-            if service.route.service:
-                self._set_members(service, self._members(service.route.service))
+        with self._changing:
+            for service in self:
+                if service.route.service:
+                    self._set_members(service, self._members(service.route.service))
 
     def weigh(self) -> None:
         """Take over what heartbeats say of load; once a second."""

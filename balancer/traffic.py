@@ -68,7 +68,11 @@ class Traffic:
         self._id_prefix = os.urandom(6).hex().encode() + b"-%x"
         self._ids = itertools.count(1)
         self._date = (0, b"")
-        self._sweeper: Any = get_hub().loop.timer(SWEEP_S, SWEEP_S)
+        loop = get_hub().loop
+        self._sweeper: Any = loop.timer(SWEEP_S, SWEEP_S)
+        self._late: list[Client | Upstream] = []
+        # A turn of the hub later, and after all that came with it: what is here already is not late.
+        self._judge: Any = loop.timer(0.0, priority=loop.MINPRI)
 
     def start(self) -> None:
         """Begin to keep deadlines."""
@@ -76,8 +80,9 @@ class Traffic:
 
     def stop(self) -> None:
         """Close everything."""
-        self._sweeper.stop()
-        self._sweeper.close()
+        for timer in (self._sweeper, self._judge):
+            timer.stop()
+            timer.close()
         for client in list(self.clients):
             client.lost(ConnectionAbortedError("the balancer ends"))
 
@@ -190,18 +195,24 @@ class Traffic:
 
     def _sweep(self) -> None:
         now = _monotonic()
-        try:
-            for client in [each for each in self.clients if each.deadline < now]:
-                if not client.closed:
-                    client.expire()
-            late: list[Upstream] = []
-            for backend in self.services.backends:
-                late += [each for each in backend.open if each.deadline < now]
-            for upstream in late:
-                if not upstream.closed:
-                    upstream.expire()
-        except Exception:
-            log.exception("the sweep over deadlines failed")
+        late: list[Client | Upstream] = [each for each in self.clients if each.deadline < now]
+        for backend in self.services.backends:
+            late += [each for each in backend.open if each.deadline < now]
+        if late:
+            self._late = late
+            self._judge.start(self._expire)
+
+    def _expire(self) -> None:
+        now = _monotonic()
+        late, self._late = self._late, []
+        for link in late:
+            if link.closed or link.deadline >= now:
+                continue
+            try:
+                link.expire()
+            except Exception:
+                log.exception("a connection's handler failed")
+                link.close_after_bug()
 
 
 def _seen(request: Request | None) -> tuple[bytes, bytes, bytes]:

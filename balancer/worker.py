@@ -160,7 +160,9 @@ class Worker:
     # --- its own ----------------------------------------------------------------------------
 
     def _adopt(self, table: RouteTable) -> None:
-        self._services.adopt(table)
+        self._services.adopt(table, self._put_in_force)
+
+    def _put_in_force(self, table: RouteTable) -> None:
         self.traffic.table = table
 
     def _members(self, role: str) -> Iterable[Instance]:

@@ -7,6 +7,7 @@ the children's included.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -138,19 +139,35 @@ def tree(pid: int) -> list[int]:
     """A process, its children and theirs."""
     pids = [pid]
     for each in pids:  # grows meanwhile
-        for task in Path(f"/proc/{each}/task").iterdir():
-            pids += map(int, (task / "children").read_text().split())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended just now
+            for task in Path(f"/proc/{each}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
     return pids
 
 
 def cpu_s(pid: int) -> float:
     """Processor time that a process and its living children have used so far."""
-    ticks = 0
-    for each in tree(pid):
-        # the name, in parentheses, may hold blanks
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS
+    return sum(_used_s(each)[0] for each in tree(pid))
+
+
+def others_cpu_s() -> float:
+    """Processor time that neither we nor our children have used so far, living or ended.
+
+    Not from /proc/stat, which is sampled at the clock's ticks and misses what runs briefly.
+    """
+    ours = set(tree(os.getpid()))
+    return sum(sum(_used_s(int(each.name))) for each in Path("/proc").glob("[0-9]*") if int(each.name) not in ours)
+
+
+def _used_s(pid: int) -> tuple[float, float]:
+    """Of the process itself, and of children that it had; nothing of one that has just ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0, 0.0
+    # the name, in parentheses, may hold blanks
+    own_user, own_system, ended_user, ended_system = map(int, stat.rpartition(")")[2].split()[11:15])
+    return (own_user + own_system) / TICKS, (ended_user + ended_system) / TICKS
 
 
 def nginx(folder: Path, core: int) -> Seat:

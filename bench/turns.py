@@ -6,13 +6,11 @@ taken where it was much, and those with the least of it count. What is left of i
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench import figures, seats
 from bench.figures import row
@@ -52,24 +50,16 @@ def in_turns(what: str, pair: Pair, measure: Callable[[Seat], float], turns: int
 
 def _turn(what: str, seat: Seat, measure: Callable[[Seat], float]) -> tuple[float, float, float]:
     """The value, the share of its core that the proxy used, and what others used."""
-    others_s, cpu_s, begun = _others_cpu_s(), seat.cpu_s(), time.monotonic()
+    others_s, cpu_s, begun = seats.others_cpu_s(), seat.cpu_s(), time.monotonic()
     value = measure(seat)
     elapsed_s = time.monotonic() - begun
-    share, others = (seat.cpu_s() - cpu_s) / elapsed_s, max(_others_cpu_s() - others_s, 0.0) / elapsed_s
+    share, others = (seat.cpu_s() - cpu_s) / elapsed_s, max(seats.others_cpu_s() - others_s, 0.0) / elapsed_s
     say(f"{what}: {value:,.6g} (CPU {share:.0%}, others {others:.0%})")
     return value, share, others
 
 
 def _is_quiet(both: dict[int, tuple[float, float, float]]) -> bool:
     return max(both[0][2], both[1][2]) <= QUIET
-
-
-def _others_cpu_s() -> float:
-    """Processor time that neither we nor our children have used since the machine was started."""
-    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
-    ended = os.times()
-    ours_s = seats.cpu_s(os.getpid()) + ended.children_user + ended.children_system
-    return (user + nice + system + irq + soft) / seats.TICKS - ours_s
 
 
 def show_cpu(ours: Turns, theirs: Turns) -> None:

@@ -237,7 +237,10 @@ class Link:
 
     def close_after_bug(self) -> None:
         """A handler raised: drop the connection, and what hangs on it."""
-        self.lost(ConnectionAbortedError("a bug in its handler"))
+        try:
+            self.lost(ConnectionAbortedError("a bug in its handler"))
+        except Exception:
+            log.exception("a connection's handler failed once more")
         self.close()
 
     def _keep(self, data: bytes) -> None:

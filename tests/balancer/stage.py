@@ -24,6 +24,7 @@ from tests.services.nexus import free_ports
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 LONG_S: Final = 10.0  # a hang, compared with what the tests wait for
+NODE: Final = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
 Routes = Mapping[str, Mapping[str, Any]]
 
 
@@ -38,7 +39,7 @@ def configuration(port: int, routes: Routes, **tables: Mapping[str, Any]) -> str
     """A datacenter's file. Every role has to be somewhere; whether anybody is there is the test's affair."""
     data: dict[str, Any] = {
         "name": "stage",
-        "nodes": {"local": {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}},
+        "nodes": {"local": NODE},
         "ports": {"balancer": port, "balancer_admin": 0, "collector": free_port(), "nexus": free_ports(3)},
         "routes": routes,
         "timing": {"drain_s": 1.0},
@@ -55,7 +56,7 @@ class Instance(Balancer):
         super().__init__(folder)
         self.admin_port = free_port()
         self.file = folder / "stage.toml"
-        self.instance = "balancer-1"
+        self.number = 1
         self._tables = tables
         self.configure(routes)
 
@@ -66,7 +67,8 @@ class Instance(Balancer):
         self.file.write_text(configuration(self.port, routes, **{**self._tables, "ports": ports}))
 
     def command(self) -> list[str]:
-        options = ["--config", str(self.file), "--name", self.instance, "--state-dir", str(self.folder / "var")]
+        name = f"balancer-{self.number}"
+        options = ["--config", str(self.file), "--name", name, "--state-dir", str(self.folder / "var")]
         return [sys.executable, "-m", "balancer", *options]
 
     def is_up(self) -> bool:
@@ -98,6 +100,10 @@ class Instance(Balancer):
             for pid in workers:
                 os.kill(pid, signal.SIGCONT)
 
+    def put_route(self, host: str, route: Mapping[str, Any]) -> None:
+        """Store a live route."""
+        self.admin("PUT", f"/routes/{host}", json.dumps(route))
+
     def admin(self, method: str, path: str, body: str | None = None) -> Any:
         """What the admin listener answers to a request; JSON. An error is an AssertionError."""
         connection = HTTPConnection("127.0.0.1", self.admin_port, timeout=LONG_S)
@@ -118,6 +124,25 @@ def staged(folder: Path, routes: Routes, **tables: Mapping[str, Any]) -> Iterato
         yield instance
     finally:
         instance.stop()
+
+
+@contextlib.contextmanager
+def staged_pair(folder: Path, routes: Routes, **tables: Mapping[str, Any]) -> Iterator[tuple[Instance, Instance]]:
+    """Two balancers of one datacenter."""
+    pair = Instance(folder, routes), Instance(folder, routes)
+    first, first_admin = free_ports(2), free_ports(2)
+    for number, each in enumerate(pair):
+        each.number, each.port, each.admin_port = number + 1, first + number, first_admin + number
+        each.name = f"balancer-{number + 1}"
+    nodes = {"local": {**NODE, "balancer": 2}}
+    pair[0].configure(routes, **{"nodes": nodes, "ports": {"balancer": first, "balancer_admin": first_admin}, **tables})
+    try:
+        for each in pair:
+            each.start()
+        yield pair
+    finally:
+        for each in pair:
+            each.stop()
 
 
 @contextlib.contextmanager

@@ -136,6 +136,7 @@ class StrictBackend:
         self.port: int = self._listener.getsockname()[1]
         self._stop_read, self._stop_write = socket.socketpair()
         self._readers: dict[int, tuple[socket.socket, StrictReader]] = {}
+        self._poll = select.epoll()
         self._thread = threading.Thread(target=self.serve, daemon=True)
 
     def __enter__(self) -> StrictBackend:
@@ -158,7 +159,7 @@ class StrictBackend:
 
     def serve(self) -> None:
         """Until stopped."""
-        poll = select.epoll()
+        poll = self._poll
         poll.register(self._listener, select.EPOLLIN)
         poll.register(self._stop_read, select.EPOLLIN)
         try:
@@ -167,17 +168,17 @@ class StrictBackend:
                     if number == self._stop_read.fileno():
                         return
                     if number == self._listener.fileno():
-                        self._accept(poll)
+                        self._accept()
                     else:
                         self._read(number)
         finally:
-            poll.close()
             for number in list(self._readers):
                 self._close(number)
+            poll.close()
             self._listener.close()
             self._stop_read.close()
 
-    def _accept(self, poll: select.epoll) -> None:
+    def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 connection, _ = self._listener.accept()
@@ -185,7 +186,7 @@ class StrictBackend:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._readers[connection.fileno()] = (connection, StrictReader())
                 self.counts.connections += 1
-                poll.register(connection, select.EPOLLIN)
+                self._poll.register(connection, select.EPOLLIN)
 
     def _read(self, number: int) -> None:
         connection, reader = self._readers[number]
@@ -244,4 +245,6 @@ class StrictBackend:
 
     def _close(self, number: int) -> None:
         connection, _ = self._readers.pop(number)
+        # A process that is being started may hold it open for a moment, and events would go on coming.
+        self._poll.unregister(number)
         connection.close()

@@ -153,5 +153,6 @@ class _Clients:
 
     def _end(self, number: int) -> None:
         connection, talk = self._open.pop(number)
+        self._poll.unregister(number)
         connection.close()
         self._ended.append(talk)

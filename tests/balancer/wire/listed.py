@@ -247,7 +247,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         "too many trailer lines, or too long ones",
         ("431",),
-        ("400",),
+        ("forwards what the backend refuses", "400"),
         "RFC 6585, 5",
     ),
 )

@@ -13,7 +13,7 @@ from tests.balancer.wire.case import chunked, request, sized
 from tests.balancer.wire.proxies import ConfiguredBalancer
 from tests.balancer.wire.visitor import LONG_S, Visitor
 
-HEAD_S = 0.5
+HEAD_S = 0.3
 SETTINGS = """
 [balancer.limits]
 head_s = {head_s}

@@ -51,10 +51,11 @@ ANSWERED_502: Final[dict[str, Script]] = {
     "two lengths": says(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
     "a length and a coding": says(OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
     "an unknown coding": says(OK + b"Transfer-Encoding: gzip\r\n\r\nx"),
+    "chunks in HTTP/1.0": says(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "a bad first chunk": says(OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n"),
     "closes within the head": says_and_closes(OK + b"Content-Le"),
     "a giant head": says(OK + b"X-A: aaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 20_000 + b"\r\n"),
-    "1xx without end": says(b"HTTP/1.1 102 Processing\r\n\r\n" * 10_000),
+    "forty interim answers": says(b"HTTP/1.1 102 Processing\r\n\r\n" * 40 + OK + b"Content-Length: 0\r\n\r\n"),
     "a protocol that nobody asked for": says(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     ),

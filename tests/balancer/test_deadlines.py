@@ -1,0 +1,287 @@
+"""How long a peer may take for each thing, and that nobody who gets on with it is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.balancer.stage import (
+    LONG_S,
+    OK,
+    Instance,
+    ask,
+    ask_at_once,
+    backends,
+    proxy,
+    reason,
+    requests_to,
+    said,
+    sized,
+    staged,
+)
+from tests.balancer.wire.answers import Answer, read_answers
+from tests.balancer.wire.scripted import ScriptedBackend, Turn, says_and_waits
+from tests.balancer.wire.visitor import Visitor
+from tests.services import wait_for
+
+SHORT_S = 0.5
+WRITE_S = 1.5
+LIMITS = {
+    **dict.fromkeys(("head_s", "idle_s", "body_s", "first_byte_s", "between_bytes_s", "tunnel_s"), SHORT_S),
+    "write_s": WRITE_S,
+    "backend_idle_s": 0.8,
+}
+STEP_S = 0.1  # of those who are slow, but not too slow
+STEPS = 12  # together longer than any time-out but write_s
+LARGE = 12_000_000  # more than the kernel takes for a receiver that doesn't read
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[ScriptedBackend]:
+    with backends(1) as [one]:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def balancer(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    routes = {
+        "default": proxy(backend.port),
+        "page.example": {"action": "static", "body": "x" * 60_000},
+    }
+    with staged(tmp_path_factory.mktemp("deadlines"), routes, balancer={"limits": LIMITS}) as instance:
+        yield instance
+
+
+def spent(pieces: list[bytes], port: int, *, step_s: float = 0.0) -> tuple[bytes, float]:
+    """What comes back for these, sent in steps, until the end of the connection; and how long it took."""
+    with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as connection:
+        began = time.monotonic()
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                connection.sendall(piece)
+                if select.select([connection], [], [], step_s)[0]:
+                    break  # an answer, or the end
+            while data := connection.recv(65_536):
+                received += data
+        return received, time.monotonic() - began
+
+
+def status(received: bytes) -> int:
+    [answer] = read_answers(received)
+    return answer.status
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: a.example\r\n"
+POST = b"POST /body HTTP/1.1\r\nHost: a.example\r\n"
+
+
+def test_a_head_that_does_not_come_whole_is_a_408(balancer: Instance) -> None:
+    received, took_s = spent([HEAD], balancer.port)
+    assert status(received) == 408
+    assert took_s >= SHORT_S
+
+
+def test_a_head_that_comes_in_drops_has_no_more_time_than_another(balancer: Instance) -> None:
+    drops = [HEAD[at : at + 1] for at in range(len(HEAD))]
+    received, took_s = spent(drops, balancer.port, step_s=0.05)
+    assert status(received) == 408
+    assert SHORT_S <= took_s < 0.05 * len(drops)
+
+
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(balancer: Instance) -> None:
+    assert spent([], balancer.port)[0] == b""
+
+
+def test_a_connection_that_stays_idle_is_closed_without_a_word_and_one_that_begins_a_request_gets_408(
+    balancer: Instance,
+) -> None:
+    with Visitor(balancer.port) as idle, Visitor(balancer.port) as begun:
+        for visitor in (idle, begun):
+            assert visitor.get("/").status == 200
+        begun.send(HEAD)
+        assert begun.answer().status == 408
+        assert idle.has_ended()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"])
+def test_a_body_that_does_not_go_on_is_a_408_and_takes_its_backend_connection_with_it(
+    framing: bytes, balancer: Instance, backend: ScriptedBackend
+) -> None:
+    ends: list[bytes] = []
+
+    def script(turn: Turn) -> None:
+        turn.wait_for_close()
+        ends.append(turn.rest)
+
+    backend.scripts["/body"] = script
+    received, took_s = spent([POST + framing], balancer.port)
+    assert status(received) == 408
+    assert took_s >= SHORT_S
+    wait_for(lambda: len(ends) == 1, what="the backend's connection to be closed")
+
+
+def test_a_body_that_comes_slowly_is_taken(balancer: Instance, backend: ScriptedBackend) -> None:
+    backend.scripts["/slow-body"] = lambda turn: turn.say(sized(turn.body()))
+    pieces = [b"POST /slow-body HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % STEPS]
+    received, took_s = spent([*pieces, *[b"x"] * STEPS], balancer.port, step_s=STEP_S)
+    assert took_s > 2 * SHORT_S
+    assert read_answers(received)[0].body == b"x" * STEPS
+
+
+def test_a_body_for_a_backend_that_was_slow_once_may_come_slowly_afterwards(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    def script(turn: Turn) -> None:
+        time.sleep(0.3)  # meanwhile the balancer can't get rid of what it has
+        turn.say(sized(b"%d" % len(turn.body())))
+
+    backend.scripts["/once-slow"] = script
+    length = LARGE + STEPS
+    start = b"POST /once-slow HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % length
+    received, _ = spent([start + b"x" * LARGE, *[b"x"] * STEPS], balancer.port, step_s=STEP_S)
+    [answer] = read_answers(received)
+    assert (answer.status, answer.body) == (200, b"%d" % length)
+
+
+def test_a_backend_that_answers_slowly_is_waited_for(balancer: Instance, backend: ScriptedBackend) -> None:
+    def script(turn: Turn) -> None:
+        turn.say(OK + b"Content-Length: %d\r\n\r\n" % STEPS)
+        for _ in range(STEPS):
+            time.sleep(STEP_S)
+            turn.say(b"x")
+
+    backend.scripts["/slowly"] = script
+    assert ask(balancer.port, "a.example", "/slowly").body == b"x" * STEPS
+
+
+def test_a_backend_that_says_nothing_is_a_504_and_one_that_stops_is_cut(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    backend.scripts["/nothing"] = says_and_waits(b"")
+    backend.scripts["/stops"] = says_and_waits(OK + b"Content-Length: 10\r\n\r\nabc")
+    nothing, stops = ask_at_once(2, lambda number: ask(balancer.port, "a", ["/nothing", "/stops"][number]))
+    assert nothing.result(LONG_S).status == 504
+    assert reason(nothing.result()).endswith(f"no answer within {SHORT_S} s")
+    answer = stops.result(LONG_S)
+    assert (answer.body, answer.whole) == (b"abc", False)
+
+
+def narrow(port: int) -> socket.socket:
+    """A client's connection that takes little ahead of its reader."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(LONG_S)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def whole_answer(connection: socket.socket) -> Answer:
+    received = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(1_000_000):
+            received += data
+    [answer] = read_answers(bytes(received))
+    return answer
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_the_backend_let_go(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    ended: list[int] = []
+
+    def script(turn: Turn) -> None:
+        turn.say(sized(b"x" * LARGE))
+        turn.wait_for_close()
+        ended.append(1)
+
+    backend.scripts["/large"] = script
+    with narrow(balancer.port) as connection:
+        connection.sendall(said("/large", "a"))
+        wait_for(lambda: len(ended) == 1, what="the backend's connection to be closed")
+        assert not whole_answer(connection).whole
+
+
+def test_a_client_that_waits_before_it_takes_its_answer_gets_it_whole(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    backend.scripts["/large"] = lambda turn: turn.say(sized(b"x" * LARGE))
+    with narrow(balancer.port) as connection:
+        connection.sendall(said("/large", "a", more=b"Connection: close\r\n"))
+        time.sleep(2 * SHORT_S)  # more than a backend has, less than a client has
+        assert whole_answer(connection).whole
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(more: bytes, balancer: Instance) -> None:
+    with narrow(balancer.port) as connection:
+        request = said("/", "page.example")
+        connection.sendall(100 * request + said("/", "page.example", more=more))
+        began = time.monotonic()
+        # A reset is the one event there is without reading.
+        wait_for(lambda: connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), what="the connection to be cut")
+        assert WRITE_S * 0.9 < time.monotonic() - began < WRITE_S * 2
+
+
+def test_a_request_that_comes_while_its_connection_expires_is_answered(balancer: Instance) -> None:
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(Visitor(balancer.port)) for _ in range(10)]
+        for visitor in visitors:
+            assert visitor.get("/").status == 200
+        with balancer.frozen():
+            time.sleep(2 * SHORT_S)
+            for visitor in visitors:
+                visitor.send(said("/expired", "a"))
+        assert [visitor.answer().status for visitor in visitors] == [200] * 10
+
+
+def test_an_answer_that_comes_while_its_time_is_up_is_passed_on(balancer: Instance, backend: ScriptedBackend) -> None:
+    with Visitor(balancer.port) as visitor:
+        arrived: list[int] = []
+        go_on: list[int] = []
+
+        def script(turn: Turn) -> None:
+            arrived.append(1)
+            wait_for(lambda: go_on, what="the word to go on")
+            turn.say(sized(b"in time"))
+
+        backend.scripts["/late"] = script
+        visitor.send(said("/late", "a"))
+        wait_for(lambda: arrived, what="the request to arrive")
+        with balancer.frozen():
+            go_on.append(1)
+            time.sleep(2 * SHORT_S)
+        assert visitor.answer().body == b"in time"
+
+
+def test_an_idle_connection_to_a_backend_is_closed_in_time(balancer: Instance, backend: ScriptedBackend) -> None:
+    for _ in range(2):
+        assert ask(balancer.port, "a", "/idle").status == 200
+    wait_for(lambda: backend.open_connections == 0, what="the balancer to close it")
+    assert requests_to([backend], "/idle") == 2
+
+
+def test_a_tunnel_lives_as_long_as_something_passes(balancer: Instance, backend: ScriptedBackend) -> None:
+    upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+
+    def script(turn: Turn) -> None:
+        turn.say(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+        while data := turn.read():
+            turn.say(data)
+
+    backend.scripts["/tunnel"] = script
+    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+        connection.sendall(said("/tunnel", "a", more=upgrade))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
+        for _ in range(STEPS):
+            time.sleep(STEP_S)
+            connection.sendall(b"ping")
+            assert connection.recv(100) == b"ping"
+        began = time.monotonic()
+        assert connection.recv(100) == b""
+        assert time.monotonic() - began >= SHORT_S * 0.8
