@@ -68,11 +68,11 @@ class Traffic:
         self._id_prefix = os.urandom(6).hex().encode() + b"-%x"
         self._ids = itertools.count(1)
         self._date = (0, b"")
-        loop = get_hub().loop
-        self._sweeper: Any = loop.timer(SWEEP_S, SWEEP_S)
+        loop: Any = get_hub().loop
+        self._sweeper = loop.timer(SWEEP_S, SWEEP_S)
         self._late: list[Client | Upstream] = []
         # A turn of the hub later, and after all that came with it: what is here already is not late.
-        self._judge: Any = loop.timer(0.0, priority=loop.MINPRI)
+        self._judge = loop.timer(0.0, priority=loop.MINPRI)
 
     def start(self) -> None:
         """Begin to keep deadlines."""

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 KEEPALIVE_S: Final = 75  # longer than a balancer keeps its idle connections, or they close under a request
 LINE_BYTES: Final = 8190  # gunicorn's and Apache's limit of a request line
-HEADERS: Final = 100
+HEADERS: Final = 120  # what a balancer lets in, and the lines that it adds
 BEAT_S: Final = 1.0  # the worker's sign of life to its master
 STATUSES: Final = {
     LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -41,7 +41,7 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self._held = b""  # an incomplete line
         self._left = 0  # bytes of the current chunk still to come
-        self._state = self._size
+        self._state = ChunkDecoder._size  # unbound: a bound one would make each body cyclic garbage
         self._extension_bytes = 0
         self.done = False
         self.rest = b""
@@ -63,9 +63,9 @@ class ChunkDecoder:
                 self._left -= len(piece)
                 pieces.append(piece)
                 if not self._left:
-                    self._state = self._data_end
+                    self._state = ChunkDecoder._data_end
                 continue
-            used = self._state(data, at)
+            used = self._state(self, data, at)
             if not used:
                 self._held = data[at:]
                 break
@@ -90,13 +90,13 @@ class ChunkDecoder:
         if self._left >> 60:
             raise BadMessage("a chunk size beyond all bounds")
         if not self._left:
-            self._state = self._trailer
+            self._state = ChunkDecoder._trailer
         return found.end() - at
 
     def _data_end(self, data: bytes, at: int) -> int:
         ending = data[at : at + 2]
         if ending == b"\r\n":
-            self._state = self._size
+            self._state = ChunkDecoder._size
             return 2
         if not b"\r\n".startswith(ending):
             raise BadMessage("a chunk longer than its size")

@@ -59,8 +59,8 @@ class Link:
         self._recv = stream.recv
         self._send = stream.send
         self._tls: Callable[[], int] | None = getattr(stream, "pending", None)
-        loop = get_hub().loop
-        self._reader: Any = loop.io(stream.fileno(), READ, priority=loop.MAXPRI if first else None)
+        loop: Any = get_hub().loop
+        self._reader = loop.io(stream.fileno(), READ, priority=loop.MAXPRI if first else None)
         self._writer: Any = None
         self.kept: deque[bytes] | None = None  # what couldn't be sent yet; empty or None when there is nothing
         self.closed = False

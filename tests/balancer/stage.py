@@ -135,7 +135,8 @@ def staged_pair(folder: Path, routes: Routes, **tables: Mapping[str, Any]) -> It
         each.number, each.port, each.admin_port = number + 1, first + number, first_admin + number
         each.name = f"balancer-{number + 1}"
     nodes = {"local": {**NODE, "balancer": 2}}
-    pair[0].configure(routes, **{"nodes": nodes, "ports": {"balancer": first, "balancer_admin": first_admin}, **tables})
+    ports = {"balancer": first, "balancer_admin": first_admin}
+    pair[0].configure(routes, nodes=nodes, ports=ports, **tables)
     try:
         for each in pair:
             each.start()

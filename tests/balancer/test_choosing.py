@@ -41,9 +41,7 @@ def gone() -> int:
 
 
 @pytest.fixture(scope="module")
-def balancer(
-    three: list[ScriptedBackend], gone: int, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Instance]:
+def balancer(three: list[ScriptedBackend], gone: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     ports = [each.port for each in three]
     checked = {"check_path": "/health", "check_timeout_s": 10.0, "check_s": 0.2, "rise": RISE, "fall": FALL}
     routes = {
@@ -104,9 +102,7 @@ def test_pages_are_spread_over_all_backends(balancer: Instance, three: list[Scri
     assert min(counts) >= 8
 
 
-def test_a_page_goes_to_another_backend_while_its_own_is_gone(
-    balancer: Instance, three: list[ScriptedBackend]
-) -> None:
+def test_a_page_goes_to_another_backend_while_its_own_is_gone(balancer: Instance, three: list[ScriptedBackend]) -> None:
     seen = {}
     for number in range(12):
         path = f"/orphan-{number}"

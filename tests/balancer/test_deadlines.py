@@ -6,7 +6,8 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -57,6 +58,28 @@ def balancer(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory)
         yield instance
 
 
+SCENARIOS: dict[str, Callable[[Instance, ScriptedBackend], None]] = {}
+
+
+@pytest.fixture(scope="module")
+def running(balancer: Instance, backend: ScriptedBackend) -> Iterator[dict[str, Future[None]]]:
+    """All scenarios at once: each is waiting most of its time."""
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        yield {name: pool.submit(scenario, balancer, backend) for name, scenario in SCENARIOS.items()}
+
+
+def meanwhile(scenario: Callable[[Instance, ScriptedBackend], None]) -> Callable[[dict[str, Future[None]]], None]:
+    """A test that runs beside the others of its kind."""
+    name = scenario.__name__
+
+    def test(running: dict[str, Future[None]]) -> None:
+        running[name].result(30)
+
+    SCENARIOS[name] = scenario
+    test.__name__ = name
+    return test
+
+
 def spent(pieces: list[bytes], port: int, *, step_s: float = 0.0) -> tuple[bytes, float]:
     """What comes back for these, sent in steps, until the end of the connection; and how long it took."""
     with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as connection:
@@ -81,25 +104,31 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a.example\r\n"
 POST = b"POST /body HTTP/1.1\r\nHost: a.example\r\n"
 
 
-def test_a_head_that_does_not_come_whole_is_a_408(balancer: Instance) -> None:
+@meanwhile
+def test_a_head_that_does_not_come_whole_is_a_408(balancer: Instance, backend: ScriptedBackend) -> None:
     received, took_s = spent([HEAD], balancer.port)
     assert status(received) == 408
     assert took_s >= SHORT_S
 
 
-def test_a_head_that_comes_in_drops_has_no_more_time_than_another(balancer: Instance) -> None:
+@meanwhile
+def test_a_head_that_comes_in_drops_has_no_more_time_than_another(balancer: Instance, backend: ScriptedBackend) -> None:
     drops = [HEAD[at : at + 1] for at in range(len(HEAD))]
     received, took_s = spent(drops, balancer.port, step_s=0.05)
     assert status(received) == 408
     assert SHORT_S <= took_s < 0.05 * len(drops)
 
 
-def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(balancer: Instance) -> None:
+@meanwhile
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
     assert spent([], balancer.port)[0] == b""
 
 
+@meanwhile
 def test_a_connection_that_stays_idle_is_closed_without_a_word_and_one_that_begins_a_request_gets_408(
-    balancer: Instance,
+    balancer: Instance, backend: ScriptedBackend
 ) -> None:
     with Visitor(balancer.port) as idle, Visitor(balancer.port) as begun:
         for visitor in (idle, begun):
@@ -109,9 +138,9 @@ def test_a_connection_that_stays_idle_is_closed_without_a_word_and_one_that_begi
         assert idle.has_ended()
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"])
+@meanwhile
 def test_a_body_that_does_not_go_on_is_a_408_and_takes_its_backend_connection_with_it(
-    framing: bytes, balancer: Instance, backend: ScriptedBackend
+    balancer: Instance, backend: ScriptedBackend
 ) -> None:
     ends: list[bytes] = []
 
@@ -120,12 +149,15 @@ def test_a_body_that_does_not_go_on_is_a_408_and_takes_its_backend_connection_wi
         ends.append(turn.rest)
 
     backend.scripts["/body"] = script
-    received, took_s = spent([POST + framing], balancer.port)
-    assert status(received) == 408
-    assert took_s >= SHORT_S
-    wait_for(lambda: len(ends) == 1, what="the backend's connection to be closed")
+    framings = [b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"]
+    with ThreadPoolExecutor(2) as pool:
+        for received, took_s in pool.map(lambda framing: spent([POST + framing], balancer.port), framings):
+            assert status(received) == 408
+            assert took_s >= SHORT_S
+    wait_for(lambda: len(ends) == 2, what="the backend's connections to be closed")
 
 
+@meanwhile
 def test_a_body_that_comes_slowly_is_taken(balancer: Instance, backend: ScriptedBackend) -> None:
     backend.scripts["/slow-body"] = lambda turn: turn.say(sized(turn.body()))
     pieces = [b"POST /slow-body HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % STEPS]
@@ -134,6 +166,7 @@ def test_a_body_that_comes_slowly_is_taken(balancer: Instance, backend: Scripted
     assert read_answers(received)[0].body == b"x" * STEPS
 
 
+@meanwhile
 def test_a_body_for_a_backend_that_was_slow_once_may_come_slowly_afterwards(
     balancer: Instance, backend: ScriptedBackend
 ) -> None:
@@ -149,6 +182,7 @@ def test_a_body_for_a_backend_that_was_slow_once_may_come_slowly_afterwards(
     assert (answer.status, answer.body) == (200, b"%d" % length)
 
 
+@meanwhile
 def test_a_backend_that_answers_slowly_is_waited_for(balancer: Instance, backend: ScriptedBackend) -> None:
     def script(turn: Turn) -> None:
         turn.say(OK + b"Content-Length: %d\r\n\r\n" % STEPS)
@@ -160,6 +194,7 @@ def test_a_backend_that_answers_slowly_is_waited_for(balancer: Instance, backend
     assert ask(balancer.port, "a.example", "/slowly").body == b"x" * STEPS
 
 
+@meanwhile
 def test_a_backend_that_says_nothing_is_a_504_and_one_that_stops_is_cut(
     balancer: Instance, backend: ScriptedBackend
 ) -> None:
@@ -190,6 +225,7 @@ def whole_answer(connection: socket.socket) -> Answer:
     return answer
 
 
+@meanwhile
 def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_the_backend_let_go(
     balancer: Instance, backend: ScriptedBackend
 ) -> None:
@@ -207,25 +243,55 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_the_backend_let_go
         assert not whole_answer(connection).whole
 
 
+@meanwhile
 def test_a_client_that_waits_before_it_takes_its_answer_gets_it_whole(
     balancer: Instance, backend: ScriptedBackend
 ) -> None:
-    backend.scripts["/large"] = lambda turn: turn.say(sized(b"x" * LARGE))
+    backend.scripts["/waits"] = lambda turn: turn.say(sized(b"x" * LARGE))
     with narrow(balancer.port) as connection:
-        connection.sendall(said("/large", "a", more=b"Connection: close\r\n"))
+        connection.sendall(said("/waits", "a", more=b"Connection: close\r\n"))
         time.sleep(2 * SHORT_S)  # more than a backend has, less than a client has
         assert whole_answer(connection).whole
 
 
-@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
-def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(more: bytes, balancer: Instance) -> None:
-    with narrow(balancer.port) as connection:
-        request = said("/", "page.example")
-        connection.sendall(100 * request + said("/", "page.example", more=more))
+@meanwhile
+def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    request = said("/", "page.example")
+    with narrow(balancer.port) as keeps, narrow(balancer.port) as closes:
+        keeps.sendall(100 * request)
+        closes.sendall(100 * request + said("/", "page.example", more=b"Connection: close\r\n"))
         began = time.monotonic()
-        # A reset is the one event there is without reading.
-        wait_for(lambda: connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), what="the connection to be cut")
+        for connection in (keeps, closes):
+            # A reset can be seen without reading.
+            wait_for(lambda each=connection: each.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), what="its cut")  # type: ignore[misc]
         assert WRITE_S * 0.9 < time.monotonic() - began < WRITE_S * 2
+
+
+@meanwhile
+def test_a_tunnel_lives_as_long_as_something_passes(balancer: Instance, backend: ScriptedBackend) -> None:
+    upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+
+    def script(turn: Turn) -> None:
+        turn.say(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+        while data := turn.read():
+            turn.say(data)
+
+    backend.scripts["/tunnel"] = script
+    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+        connection.sendall(said("/tunnel", "a", more=upgrade))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
+        for _ in range(STEPS):
+            time.sleep(STEP_S)
+            connection.sendall(b"ping")
+            assert connection.recv(100) == b"ping"
+        began = time.monotonic()
+        assert connection.recv(100) == b""
+        assert time.monotonic() - began >= SHORT_S * 0.8
+
+
+# After all scenarios: what stops the balancer would stop them too.
 
 
 def test_a_request_that_comes_while_its_connection_expires_is_answered(balancer: Instance) -> None:
@@ -264,24 +330,3 @@ def test_an_idle_connection_to_a_backend_is_closed_in_time(balancer: Instance, b
         assert ask(balancer.port, "a", "/idle").status == 200
     wait_for(lambda: backend.open_connections == 0, what="the balancer to close it")
     assert requests_to([backend], "/idle") == 2
-
-
-def test_a_tunnel_lives_as_long_as_something_passes(balancer: Instance, backend: ScriptedBackend) -> None:
-    upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
-
-    def script(turn: Turn) -> None:
-        turn.say(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
-        while data := turn.read():
-            turn.say(data)
-
-    backend.scripts["/tunnel"] = script
-    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
-        connection.sendall(said("/tunnel", "a", more=upgrade))
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
-        for _ in range(STEPS):
-            time.sleep(STEP_S)
-            connection.sendall(b"ping")
-            assert connection.recv(100) == b"ping"
-        began = time.monotonic()
-        assert connection.recv(100) == b""
-        assert time.monotonic() - began >= SHORT_S * 0.8

@@ -87,9 +87,7 @@ def test_requests_of_every_kind_wait_for_a_backend_and_go_on_when_it_comes(
     ]
     with contextlib.ExitStack() as stack:
         visitors = [stack.enter_context(Visitor(balancer.port)) for _ in questions]
-        answers = ask_at_once(
-            len(questions), lambda number: (visitors[number].send(questions[number]), visitors[number].answer())[1]
-        )
+        answers = ask_at_once(len(questions), lambda number: visitors[number].ask(questions[number]))
         wait_for_waiting(balancer, host, len(questions))
         one = ScriptedBackend(places[host])
         stack.callback(one.stop)
@@ -175,7 +173,7 @@ def test_a_backend_gets_no_more_connections_than_allowed_and_the_others_wait_in_
         answer = ask(balancer.port, "busy.example", "/busy")
         assert answer.status == 503
         assert "all backends are busy, and 4 requests wait already" in reason(answer)
-        assert balancer.service("busy.example")["backends"]["127.0.0.1:%d" % backend.port]["sessions"] == 2
+        assert balancer.service("busy.example")["backends"][f"127.0.0.1:{backend.port}"]["sessions"] == 2
         for let in range(4):
             gate.let(1)
             wait_for(lambda arrived=let + 3: gate.arrived == arrived, what="the next one to arrive")  # type: ignore[misc]

@@ -95,8 +95,10 @@ def test_a_changed_route_closes_no_connection_and_cuts_no_request(pair: Pair, tw
         assert {visitor.get("/quick", host="moves.example").status for visitor in kept} == {200}
         pair[0].put_route("moves.example", proxy(two[1].port))
         wait_for(
-            lambda: everywhere(pair, "", lambda each: ask(each.port, "moves.example", "/probe").status == 200)
-            and requests_to(two[:1], "/quick") == len(kept),
+            lambda: (
+                everywhere(pair, "", lambda each: ask(each.port, "moves.example", "/probe").status == 200)
+                and requests_to(two[:1], "/quick") == len(kept)
+            ),
             what="the route",
         )
         wait_for(lambda: _all_at(pair, two[1]), within_s=3.0, what="the other backend to have all requests")

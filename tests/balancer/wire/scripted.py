@@ -48,12 +48,13 @@ class Turn:
             return b""
 
     def body(self) -> bytes:
-        """The request's body, whole, as it came: of a chunked one its chunks."""
+        """The request's body, as it came: of a chunked one its chunks. Whole, unless the peer has gone."""
         head = self.head.lower() + b"\r\n"
         if b"\r\ntransfer-encoding: chunked\r\n" in head:
             while b"0\r\n\r\n" not in self.rest and (data := self.read()):
                 self.rest += data
-            length = self.rest.index(b"0\r\n\r\n") + 5
+            end = self.rest.find(b"0\r\n\r\n")
+            length = len(self.rest) if end < 0 else end + 5
         else:
             length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or b"0")
             while len(self.rest) < length and (data := self.read()):

@@ -33,6 +33,11 @@ class Visitor:
         self.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n".encode() + more + b"\r\n")
         return self.answer(method)
 
+    def ask(self, request: bytes) -> Answer:
+        """The answer to a request that is given as bytes."""
+        self.send(request)
+        return self.answer()
+
     def answer(self, method: str = "GET") -> Answer:
         started = time.monotonic()
         received = b""

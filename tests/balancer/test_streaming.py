@@ -1,0 +1,237 @@
+"""Bodies of any length, and any number of requests ahead of their answers, in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.balancer.stage import LONG_S, OK, Instance, backends, proxy, requests_to, said, sized, staged
+from tests.balancer.wire.answers import read_answers
+from tests.balancer.wire.scripted import ScriptedBackend, Turn
+from tests.balancer.wire.visitor import Visitor
+from tests.services import wait_for
+
+LARGE = 200 * 1024 * 1024
+PIECE = b"x" * (1024 * 1024)
+GROWN_KB = 4 * 1024  # that a worker may have grown by: some buffers, not a body
+PAUSES = 10  # of a slow receiver
+PAUSE_S = 0.03
+UNREAD = 30_000  # requests: some megabytes
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[ScriptedBackend]:
+    with backends(1) as [one]:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def balancer(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    routes = {
+        "default": proxy(backend.port),
+        "page.example": {"action": "static", "body": "page"},
+        "gone.example": {"action": "empty", "status": 410},
+    }
+    with staged(tmp_path_factory.mktemp("streaming"), routes) as instance:
+        for _ in range(20):  # what the first requests take for good
+            with Visitor(instance.port) as visitor:
+                visitor.get("/")
+        yield instance
+
+
+@contextlib.contextmanager
+def constant_memory(balancer: Instance) -> Iterator[None]:
+    """The workers don't grow, neither meanwhile nor afterwards."""
+    before = most = balancer.memory_kb()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.02):
+            most = max(most, balancer.memory_kb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    assert most - before < GROWN_KB
+
+
+def send_large(connection: socket.socket, *, chunked: bool) -> None:
+    for _ in range(LARGE // len(PIECE)):
+        connection.sendall(b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if chunked else PIECE)
+    if chunked:
+        connection.sendall(b"0\r\n\r\n")
+
+
+def received_slowly(connection: socket.socket, until: int) -> int:
+    """How much came, of something that ends after `until` bytes or a few more: those of its coding."""
+    count = 0
+    buffer = bytearray(1024 * 1024)
+    while count < until:
+        got = connection.recv_into(buffer)
+        if not got:
+            break
+        if count * PAUSES // until != (count + got) * PAUSES // until:
+            time.sleep(PAUSE_S)
+        count += got
+    return count
+
+
+FRAMING = {False: b"Content-Length: %d\r\n\r\n" % LARGE, True: b"Transfer-Encoding: chunked\r\n\r\n"}
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+def test_a_large_download_for_a_slow_client_stays_out_of_memory(
+    chunked: bool, balancer: Instance, backend: ScriptedBackend
+) -> None:
+    def script(turn: Turn) -> None:
+        turn.say(OK + FRAMING[chunked])
+        with contextlib.suppress(OSError):
+            send_large(turn.connection, chunked=chunked)
+
+    backend.scripts["/download"] = script
+    with (
+        constant_memory(balancer),
+        socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection,
+    ):
+        connection.sendall(said("/download", "a", more=b"Connection: close\r\n"))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        count = received_slowly(connection, 10 * LARGE)
+    assert count == LARGE if not chunked else LARGE < count < LARGE * 1.01
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+def test_a_large_upload_for_a_slow_backend_stays_out_of_memory(
+    chunked: bool, balancer: Instance, backend: ScriptedBackend
+) -> None:
+    def script(turn: Turn) -> None:
+        count = len(turn.rest) + received_slowly(turn.connection, LARGE - len(turn.rest))
+        if chunked:
+            last = b""
+            while not last.endswith(b"0\r\n\r\n"):
+                data = turn.read()
+                count, last = count + len(data), (last + data)[-5:]
+        turn.rest = b""
+        turn.say(sized(b"%d" % count))
+
+    backend.scripts["/upload"] = script
+    with (
+        constant_memory(balancer),
+        socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection,
+    ):
+        connection.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\n" + FRAMING[chunked])
+        send_large(connection, chunked=chunked)
+        count = int(read_answers(connection.recv(65_536))[0].body)
+    assert count == LARGE if not chunked else LARGE < count < LARGE * 1.01
+
+
+def test_an_answer_before_the_end_of_the_body_reaches_the_client_whatever_the_backend_does_then(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    def script(turn: Turn) -> None:
+        turn.say(sized(b"no", b"403 Forbidden"))
+        turn.reset()  # as the kernel does it when somebody closes with bytes unread
+
+    backend.scripts["/early"] = script
+    for _ in range(20):
+        with Visitor(balancer.port) as visitor:
+            visitor.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % LARGE)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(8):
+                    visitor.send(PIECE[:65_536])
+            answer = visitor.answer()
+            assert (answer.status, answer.body) == (403, b"no")
+
+
+def test_an_answer_while_the_body_is_still_coming_is_passed_on_at_once(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    done: list[int] = []
+
+    def script(turn: Turn) -> None:
+        turn.say(OK + b"Content-Length: 4\r\n\r\nhe")
+        body = turn.body()
+        turn.say(b"re")
+        done.append(len(body))
+
+    backend.scripts["/meanwhile"] = script
+    with Visitor(balancer.port) as visitor:
+        visitor.send(b"POST /meanwhile HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        received = b""
+        while b"\r\n\r\nhe" not in received:
+            received += visitor._connection.recv(65_536)
+        visitor.send(b"defghij")
+        while not received.endswith(b"here"):
+            received += visitor._connection.recv(65_536)
+        assert done == [10]
+        assert visitor.has_ended()
+
+
+def test_pipelined_requests_are_answered_in_their_order(balancer: Instance, backend: ScriptedBackend) -> None:
+    backend.scripts["/echo"] = lambda turn: turn.say(sized(turn.body()))
+    requests = b""
+    for number in range(100):
+        if number % 4 == 3:
+            requests += said("/", "gone.example")
+        elif number % 4 == 2:
+            requests += said("/echo", "a", method="POST", body=b"%d" % number)
+        else:
+            requests += said(f"/{number}", "a")
+    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+        connection.sendall(requests)
+        received = b""
+        while len(answers := read_answers(received)) < 100 or not answers[-1].whole:
+            received += connection.recv(65_536)
+    for number, answer in enumerate(answers):
+        if number % 4 == 3:
+            assert answer.status == 410
+        else:
+            assert answer.body == (b"%d" if number % 4 == 2 else b"/%d") % number
+
+
+@pytest.mark.parametrize("host", ["page.example", "a.example", "gone.example"])
+def test_requests_ahead_of_answers_that_nobody_reads_stay_out_of_memory(
+    host: str, balancer: Instance, backend: ScriptedBackend
+) -> None:
+    backend.scripts["/unread"] = lambda turn: turn.say(sized(b"x" * 2000))
+    sent = 0
+    with (
+        constant_memory(balancer),
+        socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection,
+    ):
+        request = said("/unread", host, more=b"X-Pad: %b\r\n" % (b"x" * 1000))
+        connection.settimeout(1.0)
+        with contextlib.suppress(TimeoutError):
+            while sent < UNREAD:
+                connection.sendall(request * 100)
+                sent += 100
+    assert sent < UNREAD, "the balancer takes all of them"
+    wait_for(lambda: balancer.admin("GET", "/stats.json")["fronts"]["http"]["sessions"] == 0, what="it to be over")
+
+
+def test_a_client_that_reads_goes_on_after_a_pause_in_which_it_did_not(balancer: Instance) -> None:
+    count = 20_000
+    request = said("/", "page.example")
+    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(request * count,))
+        sender.start()
+        time.sleep(0.3)
+        received = bytearray()
+        answers = 0
+        while answers < count:
+            received += connection.recv(1_000_000)
+            answers += received.count(b"\r\n\r\npage")
+            del received[: received.rfind(b"page") + 4]
+        sender.join()
+    assert requests_to([], "/") == 0
