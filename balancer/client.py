@@ -141,11 +141,12 @@ class Client(Link):
         self.read_bytes = READ_BYTES
         if self.kept:  # the next answer isn't begun before this one is taken
             self.deadline = now + self.traffic.limits.write_s
+            self.stop_reading()
             return
-        self.deadline = now + self.traffic.limits.idle_s
+        self.deadline = now + self.traffic.idle_s
         if self.reader.pending or self._eof:
             self._advance()
-        if not self.reading and self.exchange is None and not self._eof:
+        if not (self.reading or self.kept or self._eof) and self.exchange is None:
             self.start_reading()
 
     def abort(self) -> None:

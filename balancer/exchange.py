@@ -36,6 +36,7 @@ _monotonic = time.monotonic
 class Exchange:
     """`request` of `client`, for `service`."""
 
+    one_way = True  # what is sent, and then what is received
     # Where most exchanges begin; only what differs is set for each (it is made once a request).
     assigned_at = connected_at = first_byte_at = 0.0
     bytes_in = bytes_out = 0  # to the backend, to the client
@@ -375,7 +376,7 @@ class Exchange:
 
     def _tunnel(self, upstream: Upstream, response: Response) -> None:
         asked = self.request.fields.upgrade
-        if not asked or response.fields.upgrade != asked:
+        if not asked or not self.request.minor or response.fields.upgrade != asked:
             raise BadMessage("a protocol that nobody asked for")
         client = self.client
         self.status = 101

@@ -69,7 +69,7 @@ class RequestForwarder:
         authority = fields.authority or self._local
         if not fields.authority:
             lines = b"\r\nHost: " + authority + lines
-        if fields.upgrade:
+        if fields.upgrade and request.minor:  # RFC 9110, 7.8: HTTP/1.0 has none
             lines += b"\r\nConnection: upgrade\r\nUpgrade: " + fields.upgrade
         lines += b"\r\nX-Forwarded-For: " + _list(known, b"x-forwarded-for", self._peer, trusted)
         if not (trusted and b"x-forwarded-proto" in known):

@@ -55,6 +55,7 @@ class Traffic:
         self.services = services
         self.table = RouteTable({}, {})
         self.draining = False
+        self.idle_s = limits.idle_s  # that a connection may be without a request
         self.clients: set[Client] = set()
         client_limits = ClientLimits(
             connections=limits.client_connections, rps=limits.client_rps, burst=limits.client_burst
@@ -89,6 +90,7 @@ class Traffic:
     def drain(self) -> None:
         """From now on every answer is the last one of its connection."""
         self.draining = True
+        self.idle_s = QUIET_S
         for client in self.clients:
             client.drain(QUIET_S)
 

@@ -16,6 +16,7 @@ _monotonic = time.monotonic
 class Tunnel:
     """Between `client` and `upstream`, after the exchange that led to it. Takes its place at the upstream."""
 
+    one_way = False  # what can't be sent is the end of both
     __slots__ = ("_client", "_client_ended", "_exchange", "_over", "_upstream", "_upstream_ended")
 
     def __init__(self, client: Client, upstream: Upstream, exchange: Exchange) -> None:

@@ -93,6 +93,14 @@ class Upstream(Link):
         else:
             self.exchange.backend_lost(error)
 
+    def cannot_send(self, error: OSError) -> None:
+        """The hub's call: the backend takes no more of a request. It may have answered before it closed."""
+        if self.exchange is None or not self.exchange.one_way:
+            self.lost(error)
+            return
+        self.drop_kept()
+        self.start_reading()  # the answer, or the end
+
     def drained(self) -> None:
         """The hub's call: the backend took what was kept for it."""
         if self.exchange is not None:

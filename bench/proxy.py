@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def main() -> int:
     parser.add_argument("--ours", metavar="COMMAND", help="another balancer than this tree's, to compare versions")
     parser.add_argument("--same", action="store_true", help="HAProxy in both seats: how far equals come out apart")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     missing = [program for program in NEEDED if seats.find(program) is None]
     if missing:
         print(f"not installed: {', '.join(missing)}; scripts/install-services does it", file=sys.stderr)
@@ -113,7 +115,7 @@ def _run(bench: Bench, parts: Sequence[str]) -> None:
 
 
 def _requests(bench: Bench, pair: Pair, title: str, script: Path | None, target: str) -> float:
-    """Print requests per second; HAProxy's median."""
+    """Print requests per second; the slower one's median."""
 
     def load(seat: Seat, seconds: int) -> float:
         command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--latency"]
@@ -126,33 +128,31 @@ def _requests(bench: Bench, pair: Pair, title: str, script: Path | None, target:
 
     for seat in pair:
         load(seat, WARM_UP_S)
-    ours, theirs = in_turns(title, pair, lambda seat: load(seat, bench.seconds), bench.turns)
+    ours, theirs = in_turns(title, pair, lambda seat: load(seat, bench.seconds), bench.turns, figures.per_second)
     show(row(title, ours.values, theirs.values, figures.per_second, target=target))
     show_limit(ours, theirs, figures.per_second)
-    return statistics.median(theirs.values)
+    return min(statistics.median(each.values) for each in (ours, theirs))
 
 
 def _latency(bench: Bench, pair: Pair, per_s: float) -> None:
-    runs: dict[int, list[pace.Paced]] = {seat.port: [] for seat in pair}
+    """Print how long answers take at a rate that is at most half of what either can do."""
 
-    def load(seat: Seat) -> float:
-        done = pace.run(seat.port, per_s, bench.seconds, CONNECTIONS)
-        runs[seat.port].append(done)
-        return figures.percentile(done.times_s, 0.99)
+    def load(seat: Seat) -> pace.Paced:
+        return pace.run(seat.port, per_s, bench.seconds, CONNECTIONS)
+
+    def tell(done: pace.Paced) -> str:
+        return figures.milliseconds(figures.percentile(done.times_s, 0.99))
 
     for seat in pair:
         pace.run(seat.port, per_s, WARM_UP_S, CONNECTIONS)
-    ours, theirs = in_turns(f"99th percentile at {per_s:,.0f}/s", pair, load, bench.turns)
-    for title, share in (("median", 0.5), ("99.9th percentile", 0.999)):
-        both = [[figures.percentile(run.times_s, share) for run in runs[seat.port]] for seat in pair]
-        show(row(f"{title} at {per_s:,.0f}/s", both[0], both[1], figures.milliseconds))
-        if share == 0.5:
-            title = f"99th percentile at {per_s:,.0f}/s"
-            show(row(title, ours.values, theirs.values, figures.milliseconds, target="at most 1.50"))
+    ours, theirs = in_turns(f"99th percentile at {per_s:,.0f}/s", pair, load, bench.turns, tell)
+    for title, share, target in (("median", 0.5, ""), ("99th percentile", 0.99, "at most 1.50"), ("99.9th", 0.999, "")):
+        both = [[figures.percentile(run.times_s, share) for run in each.values] for each in (ours, theirs)]
+        show(row(f"{title} at {per_s:,.0f}/s", both[0], both[1], figures.milliseconds, target=target))
     show_cpu(ours, theirs)
-    waited = [statistics.median(run.waited / len(run.times_s) for run in runs[seat.port]) for seat in pair]
-    if max(waited) > 0:
-        show(row("  found all connections busy", waited[:1], waited[1:], figures.share, compare=False))
+    waited = [[run.waited / len(run.times_s) for run in each.values] for each in (ours, theirs)]
+    if max(map(statistics.median, waited)) > 0:
+        show(row("  due when all connections were busy", waited[0], waited[1], "{:.1%}".format, compare=False))
 
 
 def _bulk(bench: Bench) -> None:
@@ -163,7 +163,13 @@ def _bulk(bench: Bench) -> None:
             seat.forget_peak()
             bulk.download(seat.port, path, BODY_BYTES, pause_s=STANDSTILL_S)
         growth.append([seat.growth_bytes() for seat in pair])
-        ours, theirs = in_turns("download", pair, lambda seat: bulk.download(seat.port, path, BODY_BYTES), BULK_TURNS)
+        ours, theirs = in_turns(
+            "download",
+            pair,
+            lambda seat: bulk.download(seat.port, path, BODY_BYTES),
+            BULK_TURNS,
+            figures.bytes_per_second,
+        )
         show(row("download of 1 GB", ours.values, theirs.values, figures.bytes_per_second, target="0.70"))
         show_limit(ours, theirs, figures.bytes_per_second)
     with bulk.Sink() as sink, (bench.folder / "zeros").open("rb") as zeros, bench.pair(sink.port) as pair:
@@ -173,7 +179,9 @@ def _bulk(bench: Bench) -> None:
             bulk.upload(seat.port, zeros, BODY_BYTES)
         growth.append([seat.growth_bytes() for seat in pair])
         sink.pause_s = 0.0
-        ours, theirs = in_turns("upload", pair, lambda seat: bulk.upload(seat.port, zeros, BODY_BYTES), BULK_TURNS)
+        ours, theirs = in_turns(
+            "upload", pair, lambda seat: bulk.upload(seat.port, zeros, BODY_BYTES), BULK_TURNS, figures.bytes_per_second
+        )
         show(row("upload of 1 GB", ours.values, theirs.values, figures.bytes_per_second))
         show_limit(ours, theirs, figures.bytes_per_second)
     for title, (mine, other) in zip(("download", "upload"), growth, strict=True):

@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("--beanstalkd", action="store_true", help="spools in a pair of beanstalkd")
     parser.add_argument("--keep", action="store_true", help="leave the state folder, with its logs, for reading")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     stores = [f"--{name}" for name in ("consul", "beanstalkd") if getattr(options, name)]
     missing = [program for program in ("wrk", "nginx", "taskset") if seats.find(program) is None]
     if missing:

@@ -20,6 +20,7 @@ from bench.ports import free_port, wait_for_answer
 
 SBIN = "/usr/sbin:/sbin:/usr/local/sbin"  # where Debian puts servers, and what a user's PATH leaves out
 TICKS = os.sysconf("SC_CLK_TCK")
+KTHREADD = "2"  # the parent of the kernel's threads
 STOP_S = 20.0  # that a proxy may drain
 # Of both proxies, and more than the bench opens.
 MAX_CONNECTIONS = 12_000
@@ -160,13 +161,19 @@ def others_cpu_s() -> float:
 
 
 def _used_s(pid: int) -> tuple[float, float]:
-    """Of the process itself, and of children that it had; nothing of one that has just ended."""
+    """Of the process itself, and of children that it had; nothing of one that has just ended.
+
+    Nor of the kernel's own threads: what they do, they do for us as well.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0, 0.0
     # the name, in parentheses, may hold blanks
-    own_user, own_system, ended_user, ended_system = map(int, stat.rpartition(")")[2].split()[11:15])
+    fields = stat.rpartition(")")[2].split()
+    if fields[1] == KTHREADD:
+        return 0.0, 0.0
+    own_user, own_system, ended_user, ended_system = map(int, fields[11:15])
     return (own_user + own_system) / TICKS, (ended_user + ended_system) / TICKS
 
 

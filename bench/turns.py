@@ -9,8 +9,9 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bench import figures, seats
 from bench.figures import row
@@ -20,60 +21,73 @@ SATURATED = 0.95  # of its core: less, and something else was the limit
 QUIET = 0.1  # of a core, used by others
 
 Pair = tuple[Seat, Seat]  # ours and HAProxy
-NAMES = ("ours", "HAProxy")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Turns:
+class Turn(Generic[T]):
+    """One turn of one proxy."""
+
+    value: T
+    share: float  # of its core that the proxy used
+    others: float  # of a core that was used by what isn't ours
+
+
+@dataclass(frozen=True)
+class Turns(Generic[T]):
     """One proxy's."""
 
-    values: list[float]
-    shares: list[float]  # of its core that the proxy used
-    others: list[float]  # of a core that was used by what isn't ours
+    turns: Sequence[Turn[T]]
 
     @property
-    def per_cpu_s(self) -> list[float]:
-        """The same rates for a second of the proxy's processor time."""
-        return [value / share for value, share in zip(self.values, self.shares, strict=True)]
+    def values(self) -> list[T]:
+        """What was measured."""
+        return [turn.value for turn in self.turns]
 
 
-def in_turns(what: str, pair: Pair, measure: Callable[[Seat], float], turns: int) -> tuple[Turns, Turns]:
-    """Measure both so many times, or half as many times more; who is first changes."""
-    rounds: list[dict[int, tuple[float, float, float]]] = []
-    while len(rounds) < turns + turns // 2 and sum(map(_is_quiet, rounds)) < turns:
-        order = (0, 1) if len(rounds) % 2 == 0 else (1, 0)
-        rounds.append({n: _turn(f"{what}, turn {len(rounds) + 1}, {NAMES[n]}", pair[n], measure) for n in order})
-    best = sorted(rounds, key=lambda both: max(both[0][2], both[1][2]))[:turns]
-    ours, theirs = (Turns(*map(list, zip(*(both[n] for both in best), strict=True))) for n in (0, 1))
-    return ours, theirs
+def in_turns(
+    what: str, pair: Pair, measure: Callable[[Seat], T], turns: int, tell: Callable[[T], str]
+) -> tuple[Turns[T], Turns[T]]:
+    """Measure both so many times, or up to half as many times more; who is first changes."""
+    rounds: list[tuple[Turn[T], Turn[T]]] = []
+    while len(rounds) < turns + turns // 2 and sum(_others(both) <= QUIET for both in rounds) < turns:
+        done = {}
+        for n in (0, 1) if len(rounds) % 2 == 0 else (1, 0):
+            turn = done[n] = _turn(pair[n], measure)
+            say(
+                f"{what}, turn {len(rounds) + 1}, {('ours', 'HAProxy')[n]}: {tell(turn.value)} "
+                f"(CPU {turn.share:.0%}, others {turn.others:.0%})"
+            )
+        rounds.append((done[0], done[1]))
+    best = sorted(rounds, key=_others)[:turns]
+    return Turns([both[0] for both in best]), Turns([both[1] for both in best])
 
 
-def _turn(what: str, seat: Seat, measure: Callable[[Seat], float]) -> tuple[float, float, float]:
-    """The value, the share of its core that the proxy used, and what others used."""
+def _turn(seat: Seat, measure: Callable[[Seat], T]) -> Turn[T]:
     others_s, cpu_s, begun = seats.others_cpu_s(), seat.cpu_s(), time.monotonic()
     value = measure(seat)
     elapsed_s = time.monotonic() - begun
-    share, others = (seat.cpu_s() - cpu_s) / elapsed_s, max(seats.others_cpu_s() - others_s, 0.0) / elapsed_s
-    say(f"{what}: {value:,.6g} (CPU {share:.0%}, others {others:.0%})")
-    return value, share, others
+    return Turn(value, (seat.cpu_s() - cpu_s) / elapsed_s, (seats.others_cpu_s() - others_s) / elapsed_s)
 
 
-def _is_quiet(both: dict[int, tuple[float, float, float]]) -> bool:
-    return max(both[0][2], both[1][2]) <= QUIET
+def _others(both: tuple[Turn[T], Turn[T]]) -> float:
+    return max(turn.others for turn in both)
 
 
-def show_cpu(ours: Turns, theirs: Turns) -> None:
+def show_cpu(ours: Turns[T], theirs: Turns[T]) -> None:
     """How much of its core each used, and others of both cores."""
-    line = row("  of its core the proxy used", ours.shares, theirs.shares, figures.share, compare=False)
-    others = statistics.median(ours.others + theirs.others)
+    shares = [[turn.share for turn in each.turns] for each in (ours, theirs)]
+    others = statistics.median(turn.others for each in (ours, theirs) for turn in each.turns)
+    line = row("  of its core the proxy used", shares[0], shares[1], figures.share, compare=False)
     show(f"{line}   others {others:.0%}{' of a core: NOT QUIET' if others > QUIET else ''}")
 
 
-def show_limit(ours: Turns, theirs: Turns, unit: Callable[[float], str]) -> None:
-    """The same; where the proxies weren't what limited the rate, also what they would do by their own time."""
+def show_limit(ours: Turns[float], theirs: Turns[float], unit: Callable[[float], str]) -> None:
+    """The same; where a proxy wasn't what limited the rate, also what both would do by their own time."""
     show_cpu(ours, theirs)
-    if min(map(statistics.median, (ours.shares, theirs.shares))) < SATURATED:
-        show(row("  it had time left: per CPU second", ours.per_cpu_s, theirs.per_cpu_s, unit))
+    if min(statistics.median(turn.share for turn in each.turns) for each in (ours, theirs)) < SATURATED:
+        per_cpu_s = [[turn.value / turn.share for turn in each.turns] for each in (ours, theirs)]
+        show(row("  it had time left: per CPU second", per_cpu_s[0], per_cpu_s[1], unit))
 
 
 def show(line: str) -> None:

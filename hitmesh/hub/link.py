@@ -84,6 +84,10 @@ class Link:
     def drained(self) -> None:
         """All that `send` kept has gone out."""
 
+    def cannot_send(self, error: OSError) -> None:
+        """The peer takes no more. What it said before may still be there to be read; by default nobody cares."""
+        self.lost(error)
+
     # --- what it may call -------------------------------------------------------------------
 
     def start_reading(self) -> None:
@@ -112,7 +116,7 @@ class Link:
         except LATER:
             sent = 0
         except OSError as error:
-            self.lost(error)
+            self.cannot_send(error)
             return False
         if sent == len(data):
             return True
@@ -163,6 +167,12 @@ class Link:
         if isinstance(self._stream, socket_type):
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
+    def drop_kept(self) -> None:
+        """Send nothing of what is kept."""
+        if self.kept:
+            self.kept.clear()
+            self._writer.stop()
+
     def shut(self) -> None:
         """Say that nothing more will be sent."""
         with contextlib.suppress(OSError):  # it is gone already
@@ -209,7 +219,7 @@ class Link:
         except LATER:
             return
         except OSError as error:
-            self.lost(error)
+            self.cannot_send(error)
             return
         self._writer.stop()
         try:
