@@ -75,6 +75,6 @@ def weight_of(load: Mapping[str, float], age_s: float, slow_start_s: float) -> f
     """
     lag_s = max(0.0, load.get("hub_lag_s", 0.0))
     weight = LAG_S / (LAG_S + lag_s)
-    if 0 <= age_s < slow_start_s:
+    if slow_start_s and age_s < slow_start_s:
         weight *= LEAST_WEIGHT + (1 - LEAST_WEIGHT) * max(0.0, age_s) / slow_start_s
     return max(LEAST_WEIGHT, weight)

@@ -243,7 +243,7 @@ class Client(Link):
         if request.method in _NO_METHODS:
             self._refuse(405, f"{request.method.decode()} is not for servers like this one", request, headers=_ALLOW)
             return
-        if self.to_https:
+        if self.to_https and not (self.trusted and request.fields.known.get(b"x-forwarded-proto") == [b"https"]):
             self._local(traffic.https_instead(request), request)
             return
         if request.length and 0 < traffic.limits.body_bytes < request.length:

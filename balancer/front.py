@@ -12,8 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from balancer.generation import Plan
-from balancer.listeners import Address, Kind
+from balancer.process.generation import Plan
+from balancer.process.listeners import Address, Kind
 from hitmesh.config import DEFAULT_HOST, Balancer, Config, Proxy, Route, host_port, is_loopback, loads
 from hitmesh.errors import ConfigError
 

@@ -17,11 +17,11 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-from balancer import handover
 from balancer.front import Front, configured, standalone
-from balancer.generation import Plan
-from balancer.listeners import ListenError
-from balancer.processes import read_text
+from balancer.process import handover
+from balancer.process.generation import Plan
+from balancer.process.listeners import ListenError
+from balancer.process.processes import read_text
 from hitmesh import __version__
 from hitmesh.errors import ConfigError, HitmeshError
 
@@ -155,7 +155,7 @@ def command(
             raise click.UsageError("--worker is for the master to say")
         front = source.front(text)
         _log_as(f"{front.name}/{worker}")
-        from balancer.running import serve
+        from balancer.process.running import serve
 
         return serve(front, index=worker, fds=fds, ready_fd=ready_fd, alive_fd=alive_fd)
     if check:
@@ -177,7 +177,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _master(source: FromFile | FromLine) -> int:
-    from balancer.master import Master
+    from balancer.process.master import Master
 
     left = handover.take()
     # What was checked is what is taken, whatever the file says by now.
@@ -193,7 +193,7 @@ def _master(source: FromFile | FromLine) -> int:
 
 
 def _check(source: FromFile | FromLine, text: bytes | None) -> int:
-    import balancer.running
+    import balancer.process.running
     import balancer.worker  # noqa: F401 - that it can be imported is what is checked
 
     handover.check()

@@ -4,7 +4,7 @@ The hot path increments attributes (`front.requests += 1`, `backend.classes[stat
 which cost least in classes with slots. What can be worked out later is: rates and averages come
 from `sample`, once a second.
 
-A picture (`snapshot`) is a plain dict, ready for JSON; `balancer.merging` puts those of several
+A picture (`snapshot`) is a plain dict, ready for JSON; `balancer.admin.merging` puts those of several
 workers together. Times are in seconds, `now` is monotonic, and a picture holds ages, no instants.
 
 Invariant: a service's counters never go down, also when a backend leaves.

@@ -21,13 +21,13 @@ from gevent.event import Event
 
 from balancer.acceptor import Acceptor
 from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
-from balancer.admin_server import AdminServer
+from balancer.admin.server import AdminServer
+from balancer.admin.siblings import Siblings
 from balancer.front import Front
 from balancer.live_routes import LiveRoutes
 from balancer.proxy_protocol import Networks
 from balancer.routes import RouteTable
 from balancer.services import Services
-from balancer.siblings import Siblings
 from balancer.stats import FrontStats, Picture, picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic

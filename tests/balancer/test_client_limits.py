@@ -185,6 +185,7 @@ def test_a_client_that_asks_too_often_gets_429_and_when_to_try_again(
         # Time passes meanwhile, so that one more may have been due.
         assert statuses[:BURST] == [200] * BURST
         assert statuses.count(429) >= 2
+        assert answer is not None
         assert answer.status == 429
         assert answer.value(b"retry-after") == b"1"
         assert caller.is_open()

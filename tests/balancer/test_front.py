@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from balancer.front import configured, standalone
-from balancer.listeners import Address
+from balancer.process.listeners import Address
 from hitmesh.config import Proxy, Static
 from hitmesh.errors import ConfigError
 

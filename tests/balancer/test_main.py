@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from balancer.main import run
-from tests.balancer.stubs import is_alive
+from tests.balancer.process.stubs import is_alive
 from tests.services import Server, free_port, wait_for
 
 CONFIG = """
@@ -44,7 +44,7 @@ class Command(Server):
         self.arguments: Sequence[str] = ()
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.balancer.stubbed_main", *self.arguments]
+        return [sys.executable, "-m", "tests.balancer.process.stubbed_main", *self.arguments]
 
     def is_up(self) -> bool:
         return " serves " in self.log()
@@ -129,7 +129,7 @@ def test_the_master_is_not_patched_by_gevent() -> None:
     code = (
         "import sys; sys.argv = ['balancer', '--listen', 'x']\n"
         "from balancer.__main__ import main\n"
-        "import balancer.master\n"
+        "import balancer.process.master\n"
         "try: main()\n"
         "finally: assert not any(name.partition('.')[0] in ('gevent', 'zmq') for name in sys.modules)\n"
     )

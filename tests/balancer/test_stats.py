@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.merging import merge
+from balancer.admin.merging import merge
 from balancer.rates import SAMPLES, Average, Rate
 from balancer.stats import MAX_REASONS, SUMMED, BackendStats, FrontStats, Picture, ServiceStats, picture
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full, service

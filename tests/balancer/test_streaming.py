@@ -173,7 +173,7 @@ def test_an_answer_while_the_body_is_still_coming_is_passed_on_at_once(
         visitor.send(b"defghij")
         while not received.endswith(b"here"):
             received += visitor._connection.recv(65_536)
-        assert done == [10]
+        wait_for(lambda: done == [10], what="the backend to have noted the body")
         assert visitor.has_ended()
 
 

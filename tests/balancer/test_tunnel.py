@@ -135,7 +135,11 @@ def test_large_data_passes_both_ways_at_once_and_out_of_memory(balancer: Instanc
     heard: list[int] = []
 
     def script(turn: Turn) -> None:
-        speaker = threading.Thread(target=lambda: (turn.say(b"y" * LARGE), turn.end()))
+        def speak() -> None:
+            turn.say(b"y" * LARGE)
+            turn.end()
+
+        speaker = threading.Thread(target=speak)
         speaker.start()
         count = len(turn.rest)
         while data := turn.read():

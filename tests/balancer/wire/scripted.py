@@ -57,8 +57,11 @@ class Turn:
             length = len(self.rest) if end < 0 else end + 5
         else:
             length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or b"0")
-            while len(self.rest) < length and (data := self.read()):
-                self.rest += data
+            pieces, missing = [self.rest], length - len(self.rest)
+            while missing > 0 and (data := self.read()):
+                pieces.append(data)
+                missing -= len(data)
+            self.rest = b"".join(pieces)
         body, self.rest = self.rest[:length], self.rest[length:]
         return body
 

@@ -12,8 +12,8 @@ import os
 import signal
 from collections.abc import Iterable
 
-from balancer.handover import Leaver
-from balancer.processes import ending
+from balancer.process.handover import Leaver
+from balancer.process.processes import ending
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.balancer.stubbed_main ...`: the `balancer` command with a worker that is a stub.
+"""`python -m tests.balancer.process.stubbed_main ...`: the `balancer` command with a worker that is a stub.
 
 It answers a connection with what it was given: its index, kind of socket, name, routes and drain_s.
 It drains when told, and not at all if the route's first backend is port 1. A check that went well

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.balancer.stubs import Stubs, answer_to, asking, is_alive, is_refused, running
+from tests.balancer.process.stubs import Stubs, answer_to, asking, is_alive, is_refused, running
 from tests.services import free_port, wait_for
 
 

@@ -15,7 +15,7 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
-from balancer.admin_access import credentials
+from balancer.admin.access import credentials
 from balancer.routes import KEYS, RouteTable, parse_stored
 from hitmesh.config import Alias, host_pattern
 from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown

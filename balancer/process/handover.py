@@ -11,8 +11,8 @@ import os
 import msgspec
 from msgspec import Struct
 
-from balancer.listeners import Address
-from balancer.processes import read_text
+from balancer.process.listeners import Address
+from balancer.process.processes import read_text
 from hitmesh.errors import ConfigError
 
 VARIABLE = "BALANCER_HANDOVER"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from balancer.listeners import Address, Bound, Kind, ListenError, bind, close, describe, open_up, share
+from balancer.process.listeners import Address, Bound, Kind, ListenError, bind, close, describe, open_up, share
 from tests.services import free_port
 
 HERE = "127.0.0.1"

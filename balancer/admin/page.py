@@ -1,7 +1,7 @@
 """A picture as a web page for people. Pure.
 
 The page is whole in itself: no script, no font, no image, nothing from elsewhere. It loads itself
-again by a meta element. Texts are escaped where they are put into it, in `balancer.page_cells`.
+again by a meta element. Texts are escaped where they are put into it, in `balancer.admin.cells`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from balancer.page_cells import (
+from balancer.admin.cells import (
     NOTHING,
     Cell,
     Html,
@@ -26,7 +26,7 @@ from balancer.page_cells import (
     spelled,
     table,
 )
-from balancer.page_style import STYLE
+from balancer.admin.style import STYLE
 from balancer.routes import RouteTable
 from balancer.stats import Picture
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Route, Static

@@ -21,7 +21,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from balancer.listeners import Given
+from balancer.process.listeners import Given
 
 READY: Final = b"R"
 BEGIN: Final = b"B"

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from balancer import handover
-from balancer.handover import Handover, Leaver, Process
-from balancer.listeners import Address
-from balancer.processes import delay_s, ending, keep_text, read_text, reaped, spawn
+from balancer.process import handover
+from balancer.process.handover import Handover, Leaver, Process
+from balancer.process.listeners import Address
+from balancer.process.processes import delay_s, ending, keep_text, read_text, reaped, spawn
 from hitmesh.errors import ConfigError
 
 HANDOVER = Handover(

@@ -5,7 +5,7 @@
     GET /health        200 when this balancer can pass requests on, otherwise 503 and why
     GET /routes        all routes; GET, PUT and DELETE /routes/<pattern>
 
-Who may ask is said in `balancer.admin_access`. An error is JSON, {"title", "description"}.
+Who may ask is said in `balancer.admin.access`. An error is JSON, {"title", "description"}.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
-from balancer.admin_access import Access
-from balancer.admin_routes import OneRoute, RouteList
-from balancer.columns import csv
-from balancer.metrics import CONTENT_TYPE, metrics
-from balancer.pages import REFRESH_S, page
+from balancer.admin.access import Access
+from balancer.admin.columns import csv
+from balancer.admin.metrics import CONTENT_TYPE, metrics
+from balancer.admin.page import REFRESH_S, page
+from balancer.admin.routes import OneRoute, RouteList
 from balancer.routes import RouteTable
 from balancer.stats import Picture
 from hitmesh.settings import SettingsStore

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.columns import HEADER, csv
-from balancer.merging import merge
-from balancer.metrics import STATUSES, metrics
-from balancer.page_cells import age, count, size
-from balancer.pages import page
+from balancer.admin.cells import age, count, size
+from balancer.admin.columns import HEADER, csv
+from balancer.admin.merging import merge
+from balancer.admin.metrics import STATUSES, metrics
+from balancer.admin.page import page
 from balancer.routes import RouteTable
 from balancer.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Static

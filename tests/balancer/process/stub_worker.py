@@ -1,6 +1,6 @@
 """A worker that answers every connection with one line: its label, index, pid and the kind of socket.
 
-It keeps to what `balancer.processes` says of the descriptors, without any of the balancer's code.
+It keeps to what `balancer.process.processes` says of the descriptors, without any of the balancer's code.
 The configuration is JSON; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
 """
 

@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from balancer import listeners
-from balancer.handover import Process
-from balancer.listeners import Address, Bound, Given, Kind
-from balancer.processes import KILL_GRACE_S, STEADY_S, Worker, delay_s, ending, keep_text, start_worker
+from balancer.process import listeners
+from balancer.process.handover import Process
+from balancer.process.listeners import Address, Bound, Given, Kind
+from balancer.process.processes import KILL_GRACE_S, STEADY_S, Worker, delay_s, ending, keep_text, start_worker
 
 
 class Patience(Struct, frozen=True, kw_only=True):

@@ -25,13 +25,13 @@ from typing import Final
 
 import msgspec
 
-from balancer import handover, listeners
-from balancer.generation import USUAL, Generation, Patience, Plan, Source
-from balancer.handover import Handover
-from balancer.leaving import Leaving
-from balancer.listeners import Bound, Kind, ListenError
-from balancer.processes import SIGNALS, ending, keep_text, reaped
-from balancer.succession import Check, become_next, check_next
+from balancer.process import handover, listeners
+from balancer.process.generation import USUAL, Generation, Patience, Plan, Source
+from balancer.process.handover import Handover
+from balancer.process.leaving import Leaving
+from balancer.process.listeners import Bound, Kind, ListenError
+from balancer.process.processes import SIGNALS, ending, keep_text, reaped
+from balancer.process.succession import Check, become_next, check_next
 from hitmesh.errors import ConfigError
 
 log = logging.getLogger(__name__)

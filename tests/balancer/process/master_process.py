@@ -1,4 +1,4 @@
-"""`python -m tests.balancer.master_process FILE`: a real master, whose configuration is JSON.
+"""`python -m tests.balancer.process.master_process FILE`: a real master, whose configuration is JSON.
 
     {"label": "a", "listen": {"http": "127.0.0.1:0"}, "workers": 2, "drain_s": 1.0, "mode": "", ...}
 
@@ -18,11 +18,11 @@ from typing import Any
 
 import msgspec
 
-from balancer import handover
-from balancer.generation import Patience, Plan
-from balancer.listeners import Address, ListenError
-from balancer.master import Master
-from balancer.processes import read_text
+from balancer.process import handover
+from balancer.process.generation import Patience, Plan
+from balancer.process.listeners import Address, ListenError
+from balancer.process.master import Master
+from balancer.process.processes import read_text
 from hitmesh.errors import ConfigError
 
 STUB = Path(__file__).with_name("stub_worker.py")

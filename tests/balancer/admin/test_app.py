@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from falcon.testing import Result, StartResponseMock, TestClient, create_environ
 
-from balancer.admin import make_admin
-from balancer.admin_access import Access
+from balancer.admin.access import Access
+from balancer.admin.app import make_admin
 from balancer.routes import KEYS, RouteTable, parse_stored
 from balancer.stats import Picture
 from hitmesh.config import Empty, Proxy, Route

@@ -1,6 +1,6 @@
 """One worker process: what its master gave it, and what both say to each other. Runs on gevent.
 
-The word on the descriptors is in `balancer.processes`; what a worker does is `balancer.worker`'s.
+The word on the descriptors is in `balancer.process.processes`; what a worker does is `balancer.worker`'s.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gevent import get_hub
 from gevent.monkey import get_original
 
 from balancer.front import Front
-from balancer.listeners import KINDS
-from balancer.processes import BEGIN, KILL_GRACE_S, READY
+from balancer.process.listeners import KINDS
+from balancer.process.processes import BEGIN, KILL_GRACE_S, READY
 
 log = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ class Stubs(Server):
         self.file.write_text(json.dumps(self.config))
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.balancer.master_process", str(self.file)]
+        return [sys.executable, "-m", "tests.balancer.process.master_process", str(self.file)]
 
     def is_up(self) -> bool:
         return "serves" in self.log()

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from balancer import handover
-from balancer.handover import Handover
-from balancer.processes import keep_text, spawn
+from balancer.process import handover
+from balancer.process.handover import Handover
+from balancer.process.processes import keep_text, spawn
 
 
 class Check(Struct, frozen=True):

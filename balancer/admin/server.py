@@ -14,11 +14,11 @@ from typing import Any
 from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
-from balancer.admin import make_admin
+from balancer.admin.app import make_admin
+from balancer.admin.merging import merge
+from balancer.admin.siblings import Siblings
 from balancer.front import Front
-from balancer.merging import merge
 from balancer.routes import RouteTable
-from balancer.siblings import Siblings
 from balancer.stats import Picture
 from balancer.traffic import Traffic
 from hitmesh.settings import SettingsStore
