@@ -1,0 +1,225 @@
+"""Backends that the Nexus knows: who joins, who drains, who is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from hitmesh.config import Config, load
+from hitmesh.mesh.pulse import Pulse
+from hitmesh.protocol.messages import Instance as Described
+from tests.balancer.stage import (
+    Gate,
+    Instance,
+    ask,
+    ask_at_once,
+    backends,
+    proxy,
+    requests_to,
+    said,
+    statuses,
+)
+from tests.balancer.wire.scripted import ScriptedBackend
+from tests.balancer.wire.visitor import Visitor
+from tests.services import wait_for
+from tests.services.nexus import NexusProcess, endpoints
+
+HEARTBEAT_S = 0.2
+HOSTS = ("plain.example", "slow.example")
+IDS = itertools.count(1)
+
+
+class Member:
+    """An instance that tells the Nexus of itself until it is silent; its front is `backend`."""
+
+    def __init__(self, config: Config, backend: ScriptedBackend, name: str = "collector-1", **load: float) -> None:
+        self.name = name
+        self.state = "up"
+        self._port = backend.port
+        self._load = load
+        self._id = f"{name}-{next(IDS)}"
+        self._started_ms = int(time.time() * 1000)
+        self._silent = threading.Event()
+        self._leaves = False
+        self._context = zmq.Context()
+        nexuses = [each.heartbeats for each in endpoints(config)]
+        self._pulse = Pulse(self._context, nexuses, heartbeat_s=HEARTBEAT_S, describe=self._describe)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def __enter__(self) -> Member:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def silence(self) -> None:
+        """Say nothing more, as one that was killed."""
+        self._silent.set()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """Say that it stops, as one that has drained."""
+        self._leaves = not self._silent.is_set()
+        self.silence()
+
+    def _run(self) -> None:
+        while not self._silent.wait(HEARTBEAT_S / 4):
+            self._pulse.beat()
+        if self._leaves:
+            self._pulse.leave(self._id)
+            time.sleep(0.05)  # there is no word that it was heard
+        self._pulse.close()
+        self._context.destroy(linger=0)
+
+    def _describe(self) -> Described:
+        url = f"http://127.0.0.1:{self._port}"
+        return Described(
+            "stage", "collector", self.name, self._id, self.state, 1, self._started_ms, {"http": url}, self._load, {}
+        )
+
+
+@pytest.fixture(scope="module")
+def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    folder = tmp_path_factory.mktemp("members")
+    plain = proxy(service="collector", hold=10, hold_s=30.0, check_s=0.5)
+    routes = {"plain.example": plain, "slow.example": {**plain, "slow_start_s": 300.0}}
+    instance = Instance(folder, routes, timing={"heartbeat_s": HEARTBEAT_S, "missed_heartbeats": 4})
+    nexus = NexusProcess(folder / "nexus", load(instance.file), 1)
+    nexus.launch()
+    instance.start()
+    wait_for(nexus.is_warm, what="the Nexus to be warm")
+    yield instance
+    instance.stop()
+    nexus.stop()
+
+
+@pytest.fixture(scope="module")
+def config(balancer: Instance) -> Config:
+    return load(balancer.file)
+
+
+@pytest.fixture
+def nobody(balancer: Instance) -> None:
+    wait_for_members(balancer)
+
+
+def wait_for_members(balancer: Instance, *names: str, status: str = "UP") -> None:
+    def found(host: str) -> set[str]:
+        backends = balancer.service(host)["backends"]
+        return {name for name, each in backends.items() if each["status"] == status}
+
+    wait_for(lambda: all(found(host) == set(names) for host in HOSTS), what=f"{names} to be {status}")
+
+
+def wait_for_no_outstanding(balancer: Instance) -> None:
+    wait_for(lambda: balancer.waiting("plain.example") == 0, what="nobody to wait")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_held_requests_go_on_with_the_first_heartbeat_of_an_instance(balancer: Instance, config: Config) -> None:
+    with backends(1) as [one], Visitor(balancer.port) as visitor, Visitor(balancer.port) as other:
+        visitor.send(said("/held", "plain.example"))
+        other.send(said("/held", "slow.example", method="POST", body=b"x" * 100_000))
+        for host in HOSTS:
+            wait_for(lambda host=host: balancer.waiting(host) == 1, what="it to be held")  # type: ignore[misc]
+        with Member(config, one):
+            assert visitor.answer().status == 200
+            assert other.answer().status == 200
+    assert requests_to([one], "/held") == 2
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_instance_that_drains_gets_nothing_new_and_finishes_what_it_has(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one) as first:
+        gate = one.scripts["/slow"] = Gate()
+        assert isinstance(gate, Gate)
+        wait_for_members(balancer, "collector-1")
+        with Visitor(balancer.port) as visitor:
+            visitor.send(said("/slow", "plain.example"))
+            wait_for(lambda: gate.arrived == 1, what="the request to arrive")
+            assert ask(balancer.port, "plain.example", "/kept").status == 200
+            with Member(config, two, "collector-2"):
+                wait_for_members(balancer, "collector-1", "collector-2")
+                first.state = "draining"
+                wait_for_members(balancer, "collector-1", status="DRAIN")
+                wait_for(lambda: one.open_connections == 1, what="idle connections to it to be closed")
+                for _ in range(20):
+                    assert ask(balancer.port, "plain.example", "/new").status == 200
+                assert (requests_to([one], "/new"), requests_to([two], "/new")) == (0, 20)
+                gate.let()
+                assert visitor.answer().body == b"late"
+                first.leave()
+                wait_for_members(balancer, status="DRAIN")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_instance_that_falls_silent_gets_nothing_more(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one) as first, Member(config, two, "collector-2"):
+        wait_for_members(balancer, "collector-1", "collector-2")
+        first.silence()
+        wait_for_members(balancer, "collector-2")
+        for _ in range(10):
+            assert ask(balancer.port, "plain.example", "/left").status == 200
+        assert requests_to([one], "/left") == 0
+
+
+@pytest.mark.usefixtures("nobody")
+def test_while_all_instances_are_restarted_requests_wait_and_none_fails(balancer: Instance, config: Config) -> None:
+    answers = []
+    with contextlib.ExitStack() as stack:
+        for number in range(3):
+            with backends(1) as [one], Member(config, one):
+                wait_for_members(balancer, "collector-1")
+                assert statuses(answers) == [200] * len(answers)
+                assert ask(balancer.port, "plain.example", f"/{number}").status == 200
+            # Its listener is gone, and the Nexus was told.
+            answers = ask_at_once(5, lambda _: ask(balancer.port, "plain.example", "/between"))
+            wait_for(lambda: balancer.waiting("plain.example") == 5, what="them to be held")
+        [last] = stack.enter_context(backends(1))
+        stack.enter_context(Member(config, last))
+        assert statuses(answers) == [200] * 5
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_newcomer_beside_others_begins_with_a_small_share(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one):
+        wait_for_members(balancer, "collector-1")
+        with Member(config, two, "collector-2"):
+            wait_for_members(balancer, "collector-1", "collector-2")
+            for host, least, most in (("slow.example", 1, 3), ("plain.example", 10, 10)):
+                path = f"/share-{host}"
+                gates = [Gate(), Gate()]
+                for each, gate in zip((one, two), gates, strict=True):
+                    each.scripts[path] = gate
+                answers = ask_at_once(20, lambda _, host=host, path=path: ask(balancer.port, host, path))  # type: ignore[misc]
+                wait_for(lambda gates=gates: sum(gate.arrived for gate in gates) == 20, what="all to arrive")  # type: ignore[misc]
+                assert least <= gates[1].arrived <= most
+                for gate in gates:
+                    gate.let()
+                assert statuses(answers) == [200] * 20
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_instance_that_says_it_is_late_gets_less(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one), Member(config, two, "collector-2", hub_lag_s=0.15):
+        wait_for_members(balancer, "collector-1", "collector-2")
+        wait_for(
+            lambda: balancer.service("plain.example")["backends"]["collector-2"]["weight"] == 0.25,
+            what="its heartbeat to count",
+        )
+        gates = [Gate(), Gate()]
+        for each, gate in zip((one, two), gates, strict=True):
+            each.scripts["/late"] = gate
+        answers = ask_at_once(20, lambda _: ask(balancer.port, "plain.example", "/late"))
+        wait_for(lambda: sum(gate.arrived for gate in gates) == 20, what="all to arrive")
+        assert [gate.arrived for gate in gates] == [16, 4]
+        for gate in gates:
+            gate.let()
+        assert statuses(answers) == [200] * 20
