@@ -21,7 +21,7 @@ run: venv
 	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
 
 test: check services
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # What the tests start besides hitmesh; says what is missing where it may not install.
 services:

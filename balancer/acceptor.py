@@ -54,7 +54,7 @@ class Acceptor:
         self._local = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         loop = get_hub().loop
         self._watcher: Any = loop.io(listener.fileno(), READ)
-        self._pause: Any = loop.timer(PAUSE_S)
+        self._pause: Any = loop.timer(0.0, PAUSE_S)  # `again` starts it; one without a repeat fires at once next time
         self._stopped = False
 
     def start(self) -> None:
@@ -97,9 +97,10 @@ class Acceptor:
 
     def _wait(self) -> None:
         self._watcher.stop()
-        self._pause.start(self._go_on)
+        self._pause.again(self._go_on)
 
     def _go_on(self) -> None:
+        self._pause.stop()
         if not self._stopped:
             self._watcher.start(self._on_readable)
 

@@ -110,7 +110,8 @@ class Checker:
         was = backend.usable
         backend.usable = usable
         status: Status = "DRAIN" if self._draining else "UP" if self._health.up else "DOWN"
-        backend.stats.become(status, now)
+        if not backend.gone:  # or another one of its name may have what is counted
+            backend.stats.become(status, now)
         if was and not usable:
             log.warning("%s: %s is %s: %s", self._service.name, backend.name, status, self._health.reason)
             backend.forget()

@@ -162,6 +162,12 @@ class Client(Link):
             self.close()
             self.traffic.client_gone(self)
 
+    def close_after_bug(self) -> None:
+        """The hub's call: as every link does it, and it is forgotten also if that fails."""
+        super().close_after_bug()
+        if self in self.traffic.clients:
+            self.traffic.client_gone(self)
+
     def reroute(self, exchange: Exchange) -> None:
         """The route that it waited at is no more."""
         request = exchange.request

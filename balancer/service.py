@@ -120,7 +120,9 @@ class Service:
         chosen = _of(self.backends, exchange.sticky_key)
         if chosen is None and not self.route.hold and not self.alive:
             # Nobody will wait: better one more try than a refusal without any.
-            untried = [each for each in self.backends if each not in exchange.refused_by]
+            untried = [
+                each for each in self.backends if each not in exchange.refused_by and each.outstanding < each.limit
+            ]
             return random.choice(untried) if untried else None
         return chosen
 

@@ -60,9 +60,9 @@ class Services:
             put_in_force(table)
             for service in before.values():
                 if service not in self._services.values():
-                    for backend in service.backends:
+                    left, service.backends = service.backends, ()
+                    for backend in left:
                         self._leave(service, backend)
-                    service.backends = ()
                     service.dissolve()
 
     def sync(self) -> None:
@@ -139,9 +139,9 @@ class Services:
                 backend = self._join(service, name=instance.name, id=instance.id, url=url, now=now, fresh=fresh)
             members.append(backend)
             self._checkers[backend].drain(instance.state != "up")
+        service.backends = tuple(members)
         for backend in known.values():
             self._leave(service, backend)
-        service.backends = tuple(members)
         service.wake()
 
     def _join(self, service: Service, *, name: str, id: str, url: str, now: float, fresh: bool) -> Backend:
@@ -153,6 +153,8 @@ class Services:
         if stats is None:
             stats = BackendStats(parts.netloc, now, sessions_limit=route.backend_connections)
             service.stats.backends[name] = stats
+        stats.address = parts.netloc  # of one that was started again it may be another
+        stats.become("UP", now)
         backend = Backend(
             name=name, id=id, family=family, address=address, limit=route.backend_connections, stats=stats,
             since=now if fresh else now - route.slow_start_s,
@@ -164,9 +166,11 @@ class Services:
         return backend
 
     def _leave(self, service: Service, backend: Backend) -> None:
-        """It gets no more requests; those under way are finished."""
+        """It gets no more requests; those under way are finished. It is none of the service's backends any more."""
         log.info("%s: %s leaves", service.name, backend.name)
         backend.gone = True
+        if all(each.name != backend.name for each in service.backends):
+            backend.stats.become("DRAIN", time.monotonic())
         self._checkers[backend].drain(True)
         self._checkers[backend].stop()
         backend.when_idle = lambda: self._forget(service, backend)

@@ -2,7 +2,7 @@
 
 Worker 0 answers for all of them. They find each other by name: an abstract Unix socket each, with
 the master's pid in it, so that a worker of an earlier generation that still drains is heard too.
-Only processes of the same user are answered.
+Only processes of the same user are answered and believed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Siblings:
     def __init__(self, snapshot: Callable[[], Picture]) -> None:
         self._snapshot = snapshot
         self._prefix = f"hitmesh-balancer-{os.getppid()}-"
-        self._name = f"{self._prefix}{os.getpid()}"
+        self._name = f"{self._prefix}{os.getpid()}-{os.urandom(4).hex()}"  # nobody can be there before us
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(f"\0{self._name}")
         listener.listen()
@@ -56,8 +56,8 @@ class Siblings:
         return [self._snapshot(), *(job.value for job in jobs if job.value is not None)]
 
     def _others(self) -> list[str]:
-        words = _NAMES.read_text().split() if _NAMES.exists() else []
-        found = {word[1:] for word in words if word.startswith(f"@{self._prefix}")}
+        words = _NAMES.read_bytes().split() if _NAMES.exists() else []  # others' names are of any bytes
+        found = {word[1:].decode("ascii", "replace") for word in words if word.startswith(b"@" + self._prefix.encode())}
         return sorted(found - {self._name})
 
     def _ask(self, name: str) -> Picture | None:
@@ -65,6 +65,8 @@ class Siblings:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
                 asked.settimeout(ASK_S)
                 asked.connect(f"\0{name}")
+                if not _is_ours(asked):
+                    return None
                 text = bytearray()
                 while piece := asked.recv(64 * 1024):
                     text += piece
@@ -77,7 +79,11 @@ class Siblings:
         return picture
 
     def _tell(self, asking: socket.socket, _address: object) -> None:
-        _, uid, _ = _CREDENTIALS.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        if uid == os.geteuid():
+        if _is_ours(asking):
             asking.settimeout(ASK_S)
             asking.sendall(msgspec.json.encode(self._snapshot()))
+
+
+def _is_ours(peer: socket.socket) -> bool:
+    _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return bool(uid == os.geteuid())

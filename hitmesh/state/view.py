@@ -42,6 +42,7 @@ class _Picture:
     warm: bool = False
     whole: bool = False  # a snapshot and every Change since
     heard: float | None = None
+    resumed: float = 0.0  # when it was heard again after a pause: what it says then may be from before
     silent: bool = True
     seen: dict[str, Seen] = field(default_factory=dict)
     later: deque[Change] = field(default_factory=lambda: deque(maxlen=MAX_LATER_CHANGES))
@@ -79,6 +80,7 @@ class MeshView:
         self._pictures = {endpoint: _Picture() for endpoint in endpoints}
         self._timeout_s = timeout_s
         self._live: dict[str, Instance] = {}
+        self._since: dict[str, float] = {}  # of each of them, when it was first shown
         self._by_role: dict[str, tuple[Instance, ...]] = {}
         self._owners: dict[int, Owner] = {}
         self.known = False
@@ -164,6 +166,8 @@ class MeshView:
         return picture.heard is None or now - picture.heard > self._timeout_s
 
     def _hear(self, picture: _Picture, now: float) -> None:
+        if picture.heard is not None and now - picture.heard > self._timeout_s / 2:
+            picture.resumed = now
         picture.heard = now
         if picture.silent:
             picture.silent = False
@@ -172,7 +176,7 @@ class MeshView:
     def _settle(self, forgotten: Collection[str] = ()) -> None:
         """Work out the picture that readers see from those of the Nexuses."""
         heard = [one for one in self._pictures.values() if not one.silent]
-        judged = any(one.warm and one.whole for one in heard)
+        judges = [one for one in heard if one.warm and one.whole]
         newest: dict[str, Seen] = {}
         alive: set[str] = set()
         for picture in heard:
@@ -181,10 +185,14 @@ class MeshView:
                     newest[key] = seen
                 if seen.alive:
                     alive.add(key)
-        if not judged:
-            alive.update(key for key in self._live if key not in newest and key not in forgotten)
+        for key, since in self._since.items():
+            if key not in newest and key not in forgotten and not any(_must_know(one, since) for one in judges):
+                alive.add(key)
         instances = (newest[key].instance if key in newest else self._live[key] for key in alive)
-        self._show({one.id: one for one in _last_started(instances)}, judged, bool(heard))
+        live = {one.id: one for one in _last_started(instances)}
+        latest = max((one.heard for one in heard if one.heard is not None), default=0.0)
+        self._since = {key: self._since.get(key, latest) for key in live}
+        self._show(live, bool(judges), bool(heard))
 
     def _show(self, live: dict[str, Instance], judged: bool, connected: bool) -> None:
         old, self._live = self._live, live
@@ -200,6 +208,15 @@ class MeshView:
         if moved or known != self.known or connected != self.connected:
             self.version += 1
         self.known, self.connected = known, connected
+
+
+def _must_know(picture: _Picture, since: float) -> bool:
+    """Whether this Nexus has been heard after an instance was first shown, so that its silence means something.
+
+    One that died before the instance started counts as heard for its time-out still, and knows nothing;
+    one that was stopped says old things first.
+    """
+    return picture.heard is not None and picture.heard > max(since, picture.resumed)
 
 
 def _last_started(instances: Iterable[Instance]) -> Collection[Instance]:

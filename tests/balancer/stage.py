@@ -25,6 +25,7 @@ from tests.services.nexus import free_ports
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 LONG_S: Final = 10.0  # a hang, compared with what the tests wait for
 NODE: Final = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
+GROWN_KB: Final = 4 * 1024  # that workers may have grown by: some buffers, not a body
 Routes = Mapping[str, Mapping[str, Any]]
 
 
@@ -230,6 +231,27 @@ def requests_to(scripted: list[ScriptedBackend], path: str) -> int:
     """How many requests for a path were seen, by all of them."""
     line = f" {path} ".encode()
     return sum(line in head.partition(b"\r\n")[0] for each in scripted for head in each.heads)
+
+
+@contextlib.contextmanager
+def constant_memory(balancer: Instance) -> Iterator[None]:
+    """The workers don't grow, neither meanwhile nor afterwards."""
+    before = most = balancer.memory_kb()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.02):
+            most = max(most, balancer.memory_kb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    assert most - before < GROWN_KB
 
 
 def _rss_anon_kb(pid: int) -> int:

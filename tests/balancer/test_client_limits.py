@@ -14,6 +14,7 @@ from tests.balancer.stage import LONG_S, Instance, backends, proxy, requests_to,
 from tests.balancer.wire.answers import Answer, read_answers
 from tests.balancer.wire.scripted import ScriptedBackend, Turn
 from tests.services import wait_for
+from tests.services.nexus import cpu_s
 
 BODY_BYTES = 1000
 CONNECTIONS, CLIENT_CONNECTIONS = 8, 3
@@ -163,9 +164,12 @@ def test_connections_beyond_the_limit_of_all_wait_until_others_close(balancer: I
             callers.append(stack.enter_context(Caller(balancer.port, f"127.0.2.{number + 1}")))
             assert callers[-1].ask(said("/", "a")) is not None
         late = stack.enter_context(Caller(balancer.port, "127.0.2.99"))
-        late._connection.settimeout(0.5)
+        [worker] = balancer.workers()
+        before = cpu_s(worker)
+        late._connection.settimeout(1.0)
         with pytest.raises(TimeoutError):
             late.ask(said("/", "a"))
+        assert cpu_s(worker) - before < 0.2, "it rests meanwhile"
         late._connection.settimeout(LONG_S)
         callers[0].__exit__()
         assert late.ask() is not None

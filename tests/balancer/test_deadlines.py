@@ -255,6 +255,20 @@ def test_a_client_that_waits_before_it_takes_its_answer_gets_it_whole(
 
 
 @meanwhile
+def test_a_backend_that_stops_after_a_slow_client_is_cut_too(balancer: Instance, backend: ScriptedBackend) -> None:
+    def script(turn: Turn) -> None:
+        turn.say(OK + b"Content-Length: %d\r\n\r\n" % (LARGE + 1) + b"x" * LARGE)
+        turn.wait_for_close()
+
+    backend.scripts["/stops-late"] = script
+    with narrow(balancer.port) as connection:
+        connection.sendall(said("/stops-late", "a"))
+        time.sleep(SHORT_S)
+        answer = whole_answer(connection)
+    assert not answer.whole
+
+
+@meanwhile
 def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(
     balancer: Instance, backend: ScriptedBackend
 ) -> None:
@@ -273,22 +287,35 @@ def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(
 def test_a_tunnel_lives_as_long_as_something_passes(balancer: Instance, backend: ScriptedBackend) -> None:
     upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
 
-    def script(turn: Turn) -> None:
+    def listens(turn: Turn) -> None:
         turn.say(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
-        while data := turn.read():
-            turn.say(data)
+        turn.wait_for_close()
 
-    backend.scripts["/tunnel"] = script
-    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
-        connection.sendall(said("/tunnel", "a", more=upgrade))
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
+    def speaks(turn: Turn) -> None:
+        turn.say(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
         for _ in range(STEPS):
             time.sleep(STEP_S)
-            connection.sendall(b"ping")
-            assert connection.recv(100) == b"ping"
-        began = time.monotonic()
-        assert connection.recv(100) == b""
-        assert time.monotonic() - began >= SHORT_S * 0.8
+            turn.say(b"ping")
+        turn.wait_for_close()
+
+    backend.scripts["/listens"], backend.scripts["/speaks"] = listens, speaks
+
+    def hold(path: str) -> None:
+        with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+            connection.sendall(said(path, "a", more=upgrade))
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
+            for _ in range(STEPS):
+                if path == "/listens":
+                    time.sleep(STEP_S)
+                    connection.sendall(b"ping")
+                else:
+                    assert connection.recv(4) == b"ping"
+            began = time.monotonic()
+            assert connection.recv(100) == b""
+            assert time.monotonic() - began >= SHORT_S * 0.8
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(hold, ["/listens", "/speaks"]))
 
 
 # After all scenarios: what stops the balancer would stop them too.

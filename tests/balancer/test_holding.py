@@ -54,6 +54,8 @@ def balancer(
     routes["nobody.example"] = proxy(places["nobody.example"], hold=0)
     routes["short.example"] = proxy(places["short.example"], hold=1, hold_s=0.3)
     routes["busy.example"] = proxy(backend.port, backend_connections=2, queue=4, queue_s=30.0)
+    backend.scripts["/sick"] = lambda turn: turn.say(sized(b"", b"503 Service Unavailable"))
+    routes["sick.example"] = proxy(backend.port, backend_connections=1, hold=0, check_path="/sick", check_s=0.1, fall=1)
     routes["hasty.example"] = proxy(backend.port, backend_connections=1, queue=4, queue_s=0.3)
     with staged(tmp_path_factory.mktemp("holding"), routes) as instance:
         yield instance
@@ -129,6 +131,8 @@ def test_who_waits_too_long_for_a_backend_gets_503(balancer: Instance) -> None:
     assert time.monotonic() - began >= 0.3
     with Visitor(balancer.port) as visitor:
         assert [visitor.get("/", host="short.example").status for _ in range(2)] == [503, 503], "it stays connected"
+    service = balancer.service("short.example")
+    assert (service["held"], service["held_max"], service["held_total"]) == (0, 1, 3)
 
 
 def test_without_hold_nobody_waits(balancer: Instance) -> None:
@@ -181,6 +185,22 @@ def test_a_backend_gets_no_more_connections_than_allowed_and_the_others_wait_in_
         assert [visitor.answer().status for visitor in visitors] == [200] * 6
     order = [int(head.partition(b"X-Number: ")[2].partition(b"\r\n")[0]) for head in gate.heads]
     assert order == list(range(6))
+
+
+def test_where_nobody_is_held_a_backend_that_is_down_is_tried_but_not_beyond_its_connections(
+    balancer: Instance, backend: ScriptedBackend
+) -> None:
+    gate = backend.scripts["/tried"] = Gate()
+    assert isinstance(gate, Gate)
+    name = f"127.0.0.1:{backend.port}"
+    wait_for(lambda: balancer.service("sick.example")["backends"][name]["status"] == "DOWN", what="it to be down")
+    with Visitor(balancer.port) as visitor:
+        visitor.send(said("/tried", "sick.example"))
+        wait_for(lambda: gate.arrived == 1, what="the request to arrive")
+        assert ask(balancer.port, "sick.example", "/tried").status == 503
+        gate.let()
+        assert visitor.answer().status == 200
+    assert gate.arrived == 1
 
 
 def test_who_waits_too_long_for_a_busy_backend_gets_503(balancer: Instance, backend: ScriptedBackend) -> None:

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 import zmq
@@ -25,6 +26,7 @@ from tests.balancer.stage import (
     said,
     statuses,
 )
+from tests.balancer.wire.answers import Answer
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.balancer.wire.visitor import Visitor
 from tests.services import wait_for
@@ -92,9 +94,8 @@ def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     routes = {"plain.example": plain, "slow.example": {**plain, "slow_start_s": 300.0}}
     instance = Instance(folder, routes, timing={"heartbeat_s": HEARTBEAT_S, "missed_heartbeats": 4})
     nexus = NexusProcess(folder / "nexus", load(instance.file), 1)
-    nexus.launch()
+    nexus.start()
     instance.start()
-    wait_for(nexus.is_warm, what="the Nexus to be warm")
     yield instance
     instance.stop()
     nexus.stop()
@@ -116,10 +117,6 @@ def wait_for_members(balancer: Instance, *names: str, status: str = "UP") -> Non
         return {name for name, each in backends.items() if each["status"] == status}
 
     wait_for(lambda: all(found(host) == set(names) for host in HOSTS), what=f"{names} to be {status}")
-
-
-def wait_for_no_outstanding(balancer: Instance) -> None:
-    wait_for(lambda: balancer.waiting("plain.example") == 0, what="nobody to wait")
 
 
 @pytest.mark.usefixtures("nobody")
@@ -160,6 +157,29 @@ def test_an_instance_that_drains_gets_nothing_new_and_finishes_what_it_has(balan
 
 
 @pytest.mark.usefixtures("nobody")
+def test_an_instance_that_is_started_again_under_its_name_is_another_one(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one) as before:
+        gate = one.scripts["/slow"] = Gate()
+        assert isinstance(gate, Gate)
+        wait_for_members(balancer, "collector-1")
+        with Visitor(balancer.port) as visitor:
+            visitor.send(said("/slow", "plain.example"))
+            wait_for(lambda: gate.arrived == 1, what="the request to arrive")
+            before.state = "draining"
+            wait_for_members(balancer, "collector-1", status="DRAIN")
+            with Member(config, two):
+                wait_for_members(balancer, "collector-1")
+                assert (
+                    balancer.service("plain.example")["backends"]["collector-1"]["address"] == f"127.0.0.1:{two.port}"
+                )
+                assert ask(balancer.port, "plain.example", "/again").status == 200
+                assert requests_to([two], "/again") == 1
+                gate.let()
+                assert visitor.answer().body == b"late"
+                wait_for_members(balancer, "collector-1")
+
+
+@pytest.mark.usefixtures("nobody")
 def test_an_instance_that_falls_silent_gets_nothing_more(balancer: Instance, config: Config) -> None:
     with backends(2) as [one, two], Member(config, one) as first, Member(config, two, "collector-2"):
         wait_for_members(balancer, "collector-1", "collector-2")
@@ -172,7 +192,7 @@ def test_an_instance_that_falls_silent_gets_nothing_more(balancer: Instance, con
 
 @pytest.mark.usefixtures("nobody")
 def test_while_all_instances_are_restarted_requests_wait_and_none_fails(balancer: Instance, config: Config) -> None:
-    answers = []
+    answers: list[Future[Answer]] = []
     with contextlib.ExitStack() as stack:
         for number in range(3):
             with backends(1) as [one], Member(config, one):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.balancer.stage import LONG_S, OK, Instance, backends, proxy, said, sized, staged
+from tests.balancer.stage import LONG_S, OK, Instance, backends, constant_memory, proxy, said, sized, staged
 from tests.balancer.wire.answers import read_answers
 from tests.balancer.wire.scripted import ScriptedBackend, Turn
 from tests.balancer.wire.visitor import Visitor
@@ -18,7 +18,6 @@ from tests.services import wait_for
 
 LARGE = 200 * 1024 * 1024
 PIECE = b"x" * (1024 * 1024)
-GROWN_KB = 4 * 1024  # that a worker may have grown by: some buffers, not a body
 PAUSES = 10  # of a slow receiver
 PAUSE_S = 0.03
 UNREAD = 60_000  # requests, of a kilobyte each
@@ -43,27 +42,6 @@ def balancer(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory)
             with Visitor(instance.port) as visitor:
                 visitor.get("/")
         yield instance
-
-
-@contextlib.contextmanager
-def constant_memory(balancer: Instance) -> Iterator[None]:
-    """The workers don't grow, neither meanwhile nor afterwards."""
-    before = most = balancer.memory_kb()
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.02):
-            most = max(most, balancer.memory_kb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-    assert most - before < GROWN_KB
 
 
 def send_large(connection: socket.socket, *, chunked: bool) -> None:

@@ -165,3 +165,27 @@ class LossyMesh(RuleBasedStateMachine):
 
 LossyMesh.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestLossyMesh = LossyMesh.TestCase
+
+
+def test_a_nexus_that_died_before_an_instance_started_does_not_speak_against_it() -> None:
+    mesh = LossyMesh()
+    mesh.come_to_rest()
+    mesh.kill_nexus("B")
+    mesh.start("processor-1")
+    mesh.nobody_alive_is_missing()
+    mesh.kill_nexus("A")
+    mesh.come_to_rest()
+
+
+def test_what_a_stopped_nexus_says_first_does_not_speak_against_an_instance() -> None:
+    mesh = LossyMesh()
+    mesh.come_to_rest()
+    mesh.stop_nexus("B")
+    mesh.start("processor-1")
+    mesh.start("processor-1")
+    mesh.let_time_pass(steps=1, lose=set(), snapshots=False)
+    mesh.kill_nexus("A")
+    mesh.let_time_pass(steps=15, lose=set(), snapshots=False)
+    mesh.continue_nexus("B", before=1)
+    mesh.nobody_alive_is_missing()
+    mesh.come_to_rest()
