@@ -139,8 +139,8 @@ def staged_pair(folder: Path, routes: Routes, **tables: Mapping[str, Any]) -> It
     ports = {"balancer": first, "balancer_admin": first_admin}
     pair[0].configure(routes, nodes=nodes, ports=ports, **tables)
     try:
-        for each in pair:
-            each.start()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(Instance.start, pair))
         yield pair
     finally:
         for each in pair:

@@ -19,7 +19,7 @@ from tests.services import wait_for
 
 ENDS_S = 10.0  # much less than the time that it may take
 LONG_DRAIN = {"drain_s": 60.0}
-CLIENTS = 6
+CLIENTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_no_request_fails_while_the_balancer_is_reloaded_and_replaced(tmp_path: 
             each.scripts["/loop"] = lambda turn, number=number: _counts(turn, number)  # type: ignore[misc]
         routes = {"default": proxy(three[0].port), "gone.example": {"action": "empty", "status": 410}}
         with staged(tmp_path, routes, timing=LONG_DRAIN, balancer={"workers": 2}) as balancer:
-            loops = [Loop(balancer.port, "a", 0.0 if number % 2 else 0.03) for number in range(CLIENTS)]
+            loops = [Loop(balancer.port, "a", 0.01 if number % 2 else 0.05) for number in range(CLIENTS)]
             fresh: list[int] = []
             stopped = threading.Event()
 

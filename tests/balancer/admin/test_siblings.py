@@ -16,7 +16,7 @@ from tests.balancer.stage import Instance, ask, backends, proxy, staged
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.services import wait_for
 
-WORKERS = 3
+WORKERS = 2
 REQUESTS = 30
 NOBODY = 65_534
 

@@ -74,6 +74,7 @@ def test_odd_but_right(data: bytes, body: bytes, piece: int) -> None:
         b"1\r\nxy\r\n",
         b"1\r\nx\n",
         b"1\r\nx\r\r\n",
+        b"1\r\nx\rX0\r\n\r\n",
         b"10000000000000000\r\n",
         b"ffffffffffffffff\r\n",
         b"00000000000000000\r\n",
