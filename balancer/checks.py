@@ -134,7 +134,7 @@ def probe(backend: Backend, path: str, host: str, timeout_s: float) -> Outcome:
             sock.connect(backend.address)
             if path:
                 code = _ask(sock, path, host)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last one for a negative chunk size
         return Outcome(False, str(error) or type(error).__name__, code, time.monotonic() - began)
     ok = not path or 200 <= code < 400
     text = f"{path} answers {code}" if path else "takes connections"
