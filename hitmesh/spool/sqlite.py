@@ -33,6 +33,7 @@ from hitmesh.spool import Claimed, CopyStats, JobId
 T = TypeVar("T")
 
 BUSY_S: Final = 2.0  # for another process's transaction; theirs take milliseconds
+LOG_PAUSE_S: Final = 0.005  # before a new file is asked again to keep a log
 RECENT_S: Final = 1.0  # for which a refused put makes the spool unhealthy; a balancer looks more often
 DELETES_A_TRANSACTION: Final = 500  # the file is locked meanwhile, and the other processes' puts wait
 LISTED_AT_ONCE: Final = 100  # jobs of up to 4 MiB held by `jobs`
@@ -229,7 +230,7 @@ class SqliteSpool:
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _keep_a_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";\n"):
@@ -306,6 +307,19 @@ class _Transaction:
         except sqlite3.Error:
             return False
         return True
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    # SQLite doesn't wait here for another process that does the same to a new file: it says busy at once.
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(LOG_PAUSE_S)
 
 
 def _hint(error: sqlite3.Error) -> str:
