@@ -7,7 +7,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -33,7 +32,6 @@ def spool(tmp_path: Path) -> SqliteSpool:
 def test_two_processes_put_and_claim_at_the_same_time_without_loss(tmp_path: Path) -> None:
     code = """
 import sys
-import threading
 from pathlib import Path
 from hitmesh.spool.sqlite import SqliteSpool
 spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
@@ -52,18 +50,6 @@ for number in range(150):
     assert [process.returncode for process in processes] == [0, 0]
     claimed += [job.body.decode() for job in make(path).claim(1000)]
     assert sorted(claimed) == sorted(f"{name} {number}" for name in ("a", "b") for number in range(150))
-
-
-def test_a_new_file_that_another_process_is_just_setting_up_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
-    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN EXCLUSIVE")  # what turning a file to its log takes, for a moment
-    releasing = threading.Timer(0.3, other.rollback)
-    releasing.start()
-    make(path).put(b"x", 0)
-    releasing.join()
-    other.close()
-    assert [job.body for job in make(path).claim(10)] == [b"x"]
 
 
 def test_a_put_survives_the_sudden_death_of_its_process(tmp_path: Path) -> None:
