@@ -7,7 +7,7 @@ STATE_DIR := var
 # Most tests wait for servers most of the time.
 PYTEST_WORKERS := 3
 
-.PHONY: venv run test services check fmt bench clean
+.PHONY: venv run demo-wan test services check fmt bench clean
 
 venv: $(INSTALLED)
 
@@ -19,6 +19,12 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 run: venv
 	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
+
+# Three datacenters in network namespaces, with a WAN between them that is cut; needs root.
+demo-wan: venv
+	@test "$$(id -u)" -eq 0 || { echo "make demo-wan needs root: it makes network namespaces; sudo make demo-wan" >&2; exit 1; }
+	-@scripts/install-services ip consul beanstalkd  # without the last two it runs on SQLite
+	@$(BIN)/python -m tests.wan.demo $(DEMO_ARGS)
 
 test: check services
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)

@@ -57,6 +57,11 @@ class ClientLimits:
         self._open[client] = count + 1
         return True
 
+    def count(self, address: str) -> None:
+        """One that is open already counts too, allowed or not."""
+        client = client_of(address)
+        self._open[client] = self._open.get(client, 0) + 1
+
     def closed(self, address: str) -> None:
         """A connection that `opened` allowed is no more."""
         if not self._connections:

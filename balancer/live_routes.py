@@ -1,7 +1,7 @@
 """The routes in force: those of the configuration, and over them the live ones of the settings store.
 
-Follows the store, and gives every new table to `adopt`. What stands in the store and is no route is
-said once, and left out: one wrong entry must not stop the others.
+Makes a table of what the store has, and gives it to `adopt`. What stands in the store and is no
+route is said once, and left out: one wrong entry must not stop the others.
 """
 
 from __future__ import annotations
@@ -9,17 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
 
 from balancer.answers import Answer
 from balancer.front import Front
-from balancer.routes import RouteTable, parse_stored, read_static
-from hitmesh.config import Empty, Route, Static
+from balancer.routes import KEYS, RouteTable, read_static
+from hitmesh.config import Empty, Route, Static, parse_stored
 from hitmesh.errors import ConfigError
-from hitmesh.mesh.duty import spawn
-from hitmesh.settings import SettingsStore
-
-PREFIX: Final = "routes/"  # of the settings that are routes; the rest of the key is the host pattern
+from hitmesh.settings import Setting
 
 log = logging.getLogger(__name__)
 
@@ -30,41 +26,31 @@ class LiveRoutes:
     def __init__(self, front: Front, adopt: Callable[[RouteTable], None]) -> None:
         self._front = front
         self._adopt = adopt
-        self._watch: Any = None
         # Of the configured routes, as they were at the start: a file that has gone since stops no change.
         self._pages: dict[Static, Answer] = {}
-        self.store: SettingsStore | None = None
-        if front.config is not None:
-            from hitmesh.settings.open import open_settings
-
-            assert front.state_dir is not None
-            self.store = open_settings(front.config.stores.settings, front.state_dir / front.config.name)
+        self._taken: dict[str, bytes] = {}
 
     def start(self) -> None:
-        """Put the configured routes in force, and the live ones as soon as the store answers. Raises ConfigError."""
+        """Put the configured routes in force. Raises ConfigError."""
         self._pages = {
             route: read_static(route, Path.cwd()) for route in self._front.routes.values() if isinstance(route, Static)
         }
         self._use({})
-        if self.store is not None:
-            self._watch = self.store.watch(PREFIX)
-            spawn("live routes", self._follow)
 
-    def stop(self) -> None:
-        """Follow no more."""
-        if self._watch is not None:
-            self._watch.stop()
-
-    def _follow(self) -> None:
-        for settings in self._watch:
-            live: dict[str, Route] = {}
-            for key, setting in settings.items():
-                pattern = key.removeprefix(PREFIX)
-                try:
-                    live[pattern] = parse_stored(pattern, setting.value)
-                except ConfigError as error:
+    def take(self, settings: Mapping[str, Setting]) -> None:
+        """Put the live ones among these in force, unless they are."""
+        stored = {key.removeprefix(KEYS): each.value for key, each in settings.items() if key.startswith(KEYS)}
+        if stored == self._taken:
+            return
+        live: dict[str, Route] = {}
+        for pattern, value in stored.items():
+            try:
+                live[pattern] = parse_stored(pattern, value)
+            except ConfigError as error:
+                if self._taken.get(pattern) != value:
                     log.error("a live route is left out: %s", error)
-            self._use(live)
+        self._taken = stored
+        self._use(live)
 
     def _use(self, live: Mapping[str, Route]) -> None:
         table = RouteTable(self._front.routes, live)

@@ -14,10 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgspec
-
 from balancer.answers import Answer
-from hitmesh.config import DEFAULT_HOST, Alias, Redirect, Route, Static, host_pattern, parse_route
+from hitmesh.config import DEFAULT_HOST, Alias, Redirect, Route, Static
 from hitmesh.errors import ConfigError
 
 Origin = Literal["config", "live"]
@@ -119,26 +117,6 @@ class RouteTable:
         else:
             return Match(name, target, origin, target=route.of)
         return Match(name, None, origin, target=route.of, problem=problem)
-
-
-def parse_stored(pattern: str, value: bytes) -> Route:
-    """A live route from what the settings store has under `routes/<pattern>`. Raises ConfigError."""
-    if _normal(pattern) != pattern:
-        raise ConfigError(f"routes/{pattern}: this is no Host as routes have it")
-    try:
-        data = msgspec.json.decode(value)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{pattern}: not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f'{pattern}: a route is a JSON object, such as {{"action": "empty", "status": 204}}')
-    return parse_route(data, source=pattern)
-
-
-def _normal(pattern: str) -> str | None:
-    try:
-        return host_pattern(pattern)
-    except ValueError:
-        return None
 
 
 def location(route: Redirect, target: bytes) -> bytes:

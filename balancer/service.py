@@ -39,7 +39,7 @@ class Service:
         self.waiting: deque[Exchange] = deque()  # those that were abandoned stay until their turn
         self.queued = 0  # of them, how many still wait
         self._dissolved = False
-        self._backend_idle_s = backend_idle_s
+        self.backend_idle_s = backend_idle_s  # that a connection to a backend is kept without a request
 
     # --- for exchanges ----------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ class Service:
         if upstream is not None:
             if backend.usable:
                 upstream.exchange = None
-                upstream.deadline = now + self._backend_idle_s
+                upstream.deadline = now + self.backend_idle_s
                 backend.idle.append(upstream)
             else:
                 upstream.drop()

@@ -65,6 +65,12 @@ class Services:
                         self._leave(service, backend)
                     service.dissolve()
 
+    def limit(self, limits: BalancerLimits) -> None:
+        """From now on these count."""
+        self._limits = limits
+        for service in self:
+            service.backend_idle_s = limits.backend_idle_s
+
     def sync(self) -> None:
         """Take over who is there now."""
         with self._changing:

@@ -20,7 +20,7 @@ from balancer.answers import Answer, refusal
 from balancer.limits import ClientLimits
 from balancer.proxy_protocol import Networks
 from balancer.routes import Match, RouteTable, location
-from hitmesh.config import Balancer, Redirect
+from hitmesh.config import Balancer, BalancerLimits, Redirect
 from hitmesh.http.requests import HeadLimits, Request
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SWEEP_S: Final = 0.25  # how closely deadlines are kept
 HTTPS_PORT: Final = 443  # which a URL leaves out
 QUIET_S: Final = 1.0  # that a client was silent when a draining worker closes its connection
+_OF_CLIENTS: Final = ("client_connections", "client_rps", "client_burst")
 
 log = logging.getLogger(__name__)
 _monotonic = time.monotonic
@@ -46,21 +47,13 @@ class Traffic:
     ) -> None:
         limits = settings.limits
         self.limits = limits
-        self.head_limits = HeadLimits(
-            line_bytes=limits.line_bytes,
-            headers=limits.headers,
-            header_bytes=limits.header_bytes,
-            head_bytes=limits.head_bytes,
-        )
+        self.head_limits = _head_limits(limits)
         self.services = services
         self.table = RouteTable({}, {})
         self.draining = False
         self.idle_s = limits.idle_s  # that a connection may be without a request
         self.clients: set[Client] = set()
-        client_limits = ClientLimits(
-            connections=limits.client_connections, rps=limits.client_rps, burst=limits.client_burst
-        )
-        self.client_limits = client_limits if client_limits.enabled else None
+        self.client_limits = _client_limits(limits)
         self.https_port = https_port if settings.tls.redirect else None  # where plain requests are sent instead
         self._trusted = Networks(settings.trusted)
         self._access_log = access_log
@@ -78,6 +71,20 @@ class Traffic:
     def start(self) -> None:
         """Begin to keep deadlines."""
         self._sweeper.start(self._sweep)
+
+    def limit(self, limits: BalancerLimits) -> None:
+        """From now on these count; a deadline that runs already stays."""
+        before, self.limits = self.limits, limits
+        self.head_limits = _head_limits(limits)
+        for client in self.clients:
+            client.reader.limit(self.head_limits)
+        if not self.draining:
+            self.idle_s = limits.idle_s
+        if any(getattr(before, name) != getattr(limits, name) for name in _OF_CLIENTS):
+            self.client_limits = _client_limits(limits)
+            if self.client_limits is not None:
+                for client in self.clients:
+                    self.client_limits.count(client.address)
 
     def stop(self) -> None:
         """Close everything."""
@@ -215,6 +222,20 @@ class Traffic:
             except Exception:
                 log.exception("a connection's handler failed")
                 link.close_after_bug()
+
+
+def _head_limits(limits: BalancerLimits) -> HeadLimits:
+    return HeadLimits(
+        line_bytes=limits.line_bytes,
+        headers=limits.headers,
+        header_bytes=limits.header_bytes,
+        head_bytes=limits.head_bytes,
+    )
+
+
+def _client_limits(limits: BalancerLimits) -> ClientLimits | None:
+    found = ClientLimits(connections=limits.client_connections, rps=limits.client_rps, burst=limits.client_burst)
+    return found if found.enabled else None
 
 
 def _seen(request: Request | None) -> tuple[bytes, bytes, bytes]:

@@ -37,8 +37,10 @@ from hitmesh.protocol.messages import Instance
 
 if TYPE_CHECKING:
     from hitmesh.mesh.client import MeshClient
+    from hitmesh.settings import SettingsStore
+    from hitmesh.settings.live import Live
 
-PICTURE_S: Final = 2.0  # that a worker waits for its first picture of the mesh before it takes clients
+PICTURE_S: Final = 2.0  # that a worker waits for its first picture of the mesh, and for the live settings
 STEP_S: Final = 0.05  # between two looks at something that is awaited
 COLLECT_AFTER: Final = 50_000  # allocations between two garbage collections: almost nothing here is cyclic
 
@@ -85,16 +87,27 @@ class Worker:
                     Acceptor(self.traffic, listener, stats=stats, proxied=proxied, tls=tls) for listener in listeners
                 ]
         self._routes = LiveRoutes(front, self._adopt)
+        self._live: Live | None = None
+        store: SettingsStore | None = None
+        if front.config is not None:
+            from hitmesh.settings.live import Live
+            from hitmesh.settings.open import open_settings
+
+            assert front.state_dir is not None
+            store = open_settings(front.config.stores.settings, front.state_dir / front.config.name)
+            self._live = Live(front.config, store, self._settings_changed)
         self._siblings = Siblings(self.snapshot)
         self._admin: AdminServer | None = None
         if sockets.get("admin"):
             self._admin = AdminServer(
-                front, sockets["admin"], traffic=self.traffic, siblings=self._siblings, store=self._routes.store
+                front, sockets["admin"], traffic=self.traffic, siblings=self._siblings, store=store
             )
 
     def start(self) -> None:
         """Do all that can fail or takes time; clients are taken from `open_up` on. Raises HitmeshError."""
         self._routes.start()
+        if self._live is not None:
+            self._live.start()
         self._join_mesh()
         self.traffic.start()
         spawn("second hand", self._tick)
@@ -130,7 +143,8 @@ class Worker:
         self.traffic.stop()
         self._services.stop()
         self._siblings.stop()
-        self._routes.stop()
+        if self._live is not None:
+            self._live.stop()
         if self._mesh is not None:
             self._mesh.stop()
         if self._access_log is not None:
@@ -165,6 +179,18 @@ class Worker:
     def _put_in_force(self, table: RouteTable) -> None:
         self.traffic.table = table
 
+    def _settings_changed(self) -> None:
+        assert self._live is not None
+        limits = self._live.config.balancer.limits
+        if limits != self.traffic.limits:
+            self.traffic.limit(limits)
+            self._services.limit(limits)
+            for front in self._fronts.values():
+                front.sessions_limit = limits.connections
+        self._routes.take(self._live.settings)
+        if self._mesh is not None:
+            self._mesh.announce()  # so that everybody sees at once that they are in force here
+
     def _members(self, role: str) -> Iterable[Instance]:
         return self._mesh.view.live(role) if self._mesh is not None else ()
 
@@ -187,10 +213,11 @@ class Worker:
             on_change=lambda view: self._services.sync(),
         )
         self._mesh.start()
-        if any(service.route.service for service in self._services):
-            deadline = time.monotonic() + PICTURE_S
-            while not self._mesh.view.connected and time.monotonic() < deadline:
-                gevent.sleep(STEP_S)
+        assert self._live is not None
+        deadline = time.monotonic() + PICTURE_S
+        needs_mesh = any(service.route.service for service in self._services)
+        while time.monotonic() < deadline and not (self._live.known and (self._mesh.view.connected or not needs_mesh)):
+            gevent.sleep(STEP_S)
         self._services.sync()
 
     def _load(self) -> dict[str, float]:
@@ -199,6 +226,7 @@ class Worker:
             "requests": sum(front.requests for front in fronts),
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
+            **(self._live.load() if self._live is not None else {}),
         }
 
     def _tick(self) -> None:

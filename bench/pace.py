@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import os
 import random
 import select
 import socket
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -47,9 +49,21 @@ class _TimerSpec(ctypes.Structure):
     )
 
 
-def run(port: int, per_s: float, seconds: float, connections: int) -> Paced:
-    """Send `per_s` requests a second for `seconds`; AssertionError on any answer but a whole 200."""
-    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+def run(
+    port: int,
+    per_s: float,
+    seconds: float,
+    connections: int,
+    *,
+    host: str = "127.0.0.1",
+    requests: Sequence[bytes] = (REQUEST,),
+    end: bytes = BODY_END,
+) -> Paced:
+    """Send `per_s` requests a second for `seconds`, these in turn; AssertionError on any answer but a whole 200.
+
+    An answer is whole when it ends with `end`.
+    """
+    sockets = [socket.create_connection((host, port)) for _ in range(connections)]
     timer = _timer()
     poll = select.epoll()
     try:
@@ -59,7 +73,7 @@ def run(port: int, per_s: float, seconds: float, connections: int) -> Paced:
             poll.register(each.fileno(), select.EPOLLIN)
         poll.register(timer, select.EPOLLIN)
         gc.disable()
-        return _run([each.fileno() for each in sockets], poll, timer, per_s, seconds)
+        return _run([each.fileno() for each in sockets], poll, timer, per_s, seconds, itertools.cycle(requests), end)
     finally:
         gc.enable()
         poll.close()
@@ -68,7 +82,15 @@ def run(port: int, per_s: float, seconds: float, connections: int) -> Paced:
             each.close()
 
 
-def _run(files: list[int], poll: select.epoll, timer: int, per_s: float, seconds: float) -> Paced:
+def _run(
+    files: list[int],
+    poll: select.epoll,
+    timer: int,
+    per_s: float,
+    seconds: float,
+    requests: Iterator[bytes],
+    end: bytes,
+) -> Paced:
     draw = random.Random(SEED)
     gaps_s = [draw.expovariate(per_s) for _ in range(int(per_s * seconds))]
     idle = deque(files)
@@ -83,7 +105,7 @@ def _run(files: list[int], poll: select.epoll, timer: int, per_s: float, seconds
         while due <= now and sent < len(gaps_s) and idle:
             file = idle.popleft()
             due_of[file] = due
-            os.write(file, REQUEST)
+            os.write(file, next(requests))
             due += gaps_s[sent]
             sent += 1
         waited += due <= now and not idle
@@ -93,7 +115,7 @@ def _run(files: list[int], poll: select.epoll, timer: int, per_s: float, seconds
                 assert clock() < begun + 2 * seconds + TIMEOUT_S, f"{len(gaps_s) - len(times_s)} answers are missing"
                 continue
             data = parts.pop(file, b"") + os.read(file, 65_536)
-            if not data.endswith(BODY_END):
+            if not data.endswith(end):
                 assert SUCCESS.startswith(data[: len(SUCCESS)]), f"not the backend's answer: {data!r}"
                 parts[file] = data
                 continue

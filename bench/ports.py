@@ -20,17 +20,17 @@ def free_port() -> int:
         return port
 
 
-def free_block() -> int:
-    """The start of a hundred ports, all free now, below those that the kernel gives to clients."""
+def free_block(blocks: int = 1) -> int:
+    """The start of a hundred ports, or several hundred, all free now, below those that the kernel gives to clients."""
     for base in range(24_000, 32_000, BLOCK):
         try:
-            for port in range(base, base + BLOCK):
+            for port in range(base, base + blocks * BLOCK):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
         return base
-    raise SystemExit("no hundred free ports below 32,000")
+    raise SystemExit(f"no {blocks * BLOCK} free ports in a row below 32,000")
 
 
 def wait_for_answer(url: str, is_alive: Callable[[], bool] = lambda: True) -> None:

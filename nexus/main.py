@@ -19,6 +19,8 @@ from gevent.event import Event
 
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
+from hitmesh.settings.live import Live
+from hitmesh.settings.open import open_settings
 from nexus.server import Server
 
 EXIT_FAILED: Final = 1
@@ -40,22 +42,28 @@ Example:
     help="The datacenter's TOML file.",
 )
 @click.option("--name", metavar="NAME", help="Which of the configured Nexuses this is; the first one by default.")
-@click.option("--state-dir", metavar="DIR", help="Accepted as by every role; a Nexus keeps nothing on disk.")
-def command(file: Path, name: str | None, state_dir: str | None) -> None:
+@click.option(
+    "--state-dir",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("var"),
+    show_default=True,
+    help="Where the live settings' file is, when their store is SQLite; a Nexus keeps nothing else on disk.",
+)
+def command(file: Path, name: str | None, state_dir: Path) -> None:
     """Run one Nexus in the foreground, until SIGTERM or SIGINT.
 
     A Nexus tells the roles of a datacenter about each other. Run two: either is enough.
     """
-    del state_dir
     try:
         config = load(file)
     except ConfigError as error:
         click.echo(f"nexus: {error}", err=True)
         sys.exit(EXIT_WRONG_USE)
-    sys.exit(run(config, name=name or config.instances("nexus")[0].name))
+    sys.exit(run(config, name=name or config.instances("nexus")[0].name, state_dir=state_dir))
 
 
-def run(config: Config, *, name: str) -> int:
+def run(config: Config, *, name: str, state_dir: Path) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Needs a process that gevent may have to itself."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
     known = [placement.name for placement in config.instances("nexus")]
@@ -65,15 +73,31 @@ def run(config: Config, *, name: str) -> int:
     stop = Event()
     watchers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)]
     context = zmq.green.Context()
-    server = Server(config, name=name, id=f"{name}-{os.urandom(8).hex()}", context=context)
     try:
+        # Two of them: the server closes the one that it exchanges with other datacenters.
+        settings, followed = (open_settings(config.stores.settings, state_dir / config.name) for _ in range(2))
+        live = Live(config, followed)
+        server = Server(
+            config,
+            name=name,
+            id=f"{name}-{os.urandom(8).hex()}",
+            context=context,
+            settings=settings,
+            retired=lambda: live.retired,
+        )
         server.start()
+    except ConfigError as error:
+        click.echo(f"nexus: {error}", err=True)
+        return EXIT_WRONG_USE
     except MeshError as error:
         click.echo(f"nexus: {name}: {error}", err=True)
         return EXIT_FAILED
+    live.start()
     logging.getLogger("hitmesh.nexus").info("serves %s", config.name)
     stop.wait()
+    live.stop()
     server.stop()
+    followed.close()
     for watcher in watchers:
         watcher.cancel()
     context.term()  # every socket is closed, without linger: this doesn't wait

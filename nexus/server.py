@@ -2,7 +2,8 @@
 
 It owns four ZeroMQ sockets: SUB, PUB and ROUTER, bound, and the PUB of its own heartbeats (a
 Nexus is an instance like any other, known to itself and to the other Nexuses). One greenlet
-reads each socket that is read; sends never block, so any greenlet may make them.
+reads each socket that is read; sends never block, so any greenlet may make them. What goes out to
+other datacenters is nexus.wan's; what comes in from them comes with the heartbeats.
 
 Invariants:
 - A bad frame is counted and dropped; nothing that comes in ends the process.
@@ -15,7 +16,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -26,14 +27,7 @@ from hitmesh.config import Config, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.pulse import Pulse, sendable
-from hitmesh.mesh.sockets import (
-    MAX_HEARTBEAT_BYTES,
-    MAX_REQUEST_BYTES,
-    Context,
-    FrameReader,
-    Socket,
-    open_socket,
-)
+from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
 from hitmesh.protocol.messages import (
     Change,
     Control,
@@ -41,10 +35,19 @@ from hitmesh.protocol.messages import (
     Instance,
     Leave,
     Lookup,
+    Message,
+    Neighbours,
+    Seen,
     decode,
     encode,
 )
+from hitmesh.settings import SettingsStore
+from nexus import exchange
+from nexus.catalogue import ConsulCatalogue
+from nexus.exchange import SettingsExchange
+from nexus.federation import MAX_NEIGHBOURS_BYTES, Catalogue, Federation
 from nexus.registry import Registry
+from nexus.wan import Wan
 
 TICKS: Final = 5  # per interval: how closely a death is noticed
 FAREWELL_S: Final = 0.05  # for the last words to reach the wire; a lost one costs the others three heartbeats
@@ -54,15 +57,30 @@ _log = logging.getLogger("hitmesh.nexus")
 
 
 class Server:
-    """One Nexus: `start`, and it serves until `stop`. `name` must be configured."""
+    """One Nexus: `start`, and it serves until `stop`. `name` must be configured.
 
-    def __init__(self, config: Config, *, name: str, id: str, context: Context) -> None:
+    `settings` is exchanged with the other datacenters' where it is given; the store is closed with the
+    Nexus. `retired` names the datacenters that nobody misses.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        name: str,
+        id: str,
+        context: Context,
+        settings: SettingsStore | None = None,
+        retired: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         placement = config.placement("nexus", name)
         self._endpoints = nexus_endpoints(placement)
         self._peers = [nexus_endpoints(one).heartbeats for one in config.instances("nexus")]
-        self._heartbeat_s = config.timing.heartbeat_s
+        timing = config.timing
+        self._heartbeat_s = timing.heartbeat_s
         self._dc, self._name, self._id = config.name, name, id
         self._context = context
+        self._retired = retired
         self._lag = LagMeter()
         self._started_ms = int(time.time() * 1000)
         self._stopping = False
@@ -70,13 +88,29 @@ class Server:
         self._bound: list[Socket] = []
         self._readers: list[FrameReader] = []
         self.registry = Registry(
-            id, interval_s=self._heartbeat_s, missed=config.timing.missed_heartbeats, now=time.monotonic()
+            id,
+            dc=config.name,
+            interval_s=self._heartbeat_s,
+            missed=timing.missed_heartbeats,
+            wan_missed=timing.wan_missed_heartbeats,
+            now=time.monotonic(),
         )
+        self.federation = Federation(
+            config.name,
+            id,
+            here=self._peers,
+            configured={dc: [f"tcp://{address}" for address in peers] for dc, peers in config.peers.items()},
+            partitions=config.partitions,
+            interval_s=timing.wan_heartbeat_s,
+            missed=timing.wan_missed_heartbeats,
+        )
+        self._exchange = SettingsExchange(settings, config.name, context, self.announce) if settings else None
+        self._catalogue = ConsulCatalogue.of(config, name, self._endpoints.heartbeats, self._found)
 
     def start(self) -> None:
         """Bind and begin. Raises MeshError when an address can't be bound; nothing is left open then."""
         try:
-            heartbeats = self._bind(zmq.SUB, self._endpoints.heartbeats, MAX_HEARTBEAT_BYTES)
+            heartbeats = self._bind(zmq.SUB, self._endpoints.heartbeats, MAX_NEIGHBOURS_BYTES)
             self._changes = self._bind(zmq.PUB, self._endpoints.changes, MAX_REQUEST_BYTES)
             requests = self._bind(zmq.ROUTER, self._endpoints.lookups, MAX_REQUEST_BYTES)
         except MeshError:
@@ -84,18 +118,37 @@ class Server:
             raise
         heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
         self._pulse = Pulse(self._context, self._peers, heartbeat_s=self._heartbeat_s, describe=self._describe)
+        digest = self._exchange.digest if self._exchange else lambda: exchange.NOT_KNOWN
+        self._wan = Wan(self.federation, self._context, picture=self._picture, settings=digest)
         self._spawn("heartbeats", partial(self._listen, self._reader(heartbeats, self._endpoints.heartbeats)))
         self._spawn("lookups", partial(self._serve, requests, self._reader(requests, self._endpoints.lookups)))
         self._spawn("clock", self._tick)
         self._spawn("own heartbeats", self._beat)
+        self._spawn("words to other datacenters", self._wan.run)
+        self._spawn("greetings of other datacenters", self._wan.greet)
+        if self._catalogue is not None:
+            self._spawn("catalogue", self._catalogue.run)
+        if self._exchange is not None:
+            self._exchange.start()
         self._lag.start()
+
+    def announce(self) -> None:
+        """Something of this Nexus has changed: tell everybody, here and in the other datacenters."""
+        if not self._stopping:
+            self._wan.wake()
+            self._pulse.beat()
 
     def stop(self) -> None:
         """Say goodbye to the other Nexuses, and close."""
+        self._stopping = True  # not one heartbeat more after the last words
         self._pulse.leave(self._id)
+        if self._catalogue is not None:
+            self._catalogue.stop()
         gevent.sleep(FAREWELL_S)
-        self._stopping = True
         self._lag.stop()
+        if self._exchange is not None:
+            self._exchange.stop()
+        self._wan.close()
         self._close()
         gevent.joinall(self._greenlets, timeout=STOP_S)
         self._pulse.close()
@@ -105,7 +158,7 @@ class Server:
     def _listen(self, reader: FrameReader) -> None:
         while (frames := reader.read()) is not None:
             try:
-                message = decode(_only(frames), Heartbeat, Leave)
+                message: Message = decode(_only(frames), Heartbeat, Leave, Neighbours)
             except DecodeError as error:
                 reader.refuse(error)
                 continue
@@ -114,6 +167,8 @@ class Server:
                 self._publish(self.registry.heartbeat(message, now))
             elif isinstance(message, Leave):
                 self._publish(self.registry.leave(message.id, now))
+            elif isinstance(message, Neighbours):
+                self._hear(message, now)
 
     def _serve(self, router: Socket, reader: FrameReader) -> None:
         while (frames := reader.read()) is not None:
@@ -125,7 +180,10 @@ class Server:
                 reader.refuse(error)
                 continue
             now = time.monotonic()
-            if isinstance(request, Lookup):
+            answer: Message
+            if isinstance(request, Lookup) and request.what == exchange.WHAT and self._exchange is not None:
+                answer = self._exchange.answer(request)
+            elif isinstance(request, Lookup):
                 answer = self.registry.answer(request, now)
             elif isinstance(request, Control):
                 answer, change = self.registry.control(request, now)
@@ -155,14 +213,44 @@ class Server:
     def _publish(self, change: Change | None) -> None:
         if change is not None and not self._stopping:
             self._changes.send(encode(change), zmq.NOBLOCK)  # a PUB drops rather than block
+            self._wan.wake()
+
+    def _hear(self, message: Neighbours, now: float) -> None:
+        """A word of another datacenter."""
+        here = self._picture()
+        siblings = None if here is None else [one.instance.id for one in here if one.instance.role == "nexus"]
+        refusal = self.federation.hear(message, now, siblings=siblings)
+        if refusal is not None:
+            if refusal:
+                _log.error("%s", refusal)
+            return
+        self._publish(self.registry.relay(message, self.federation.listed(message.dc), now))
+        self._wan.wake()
+        speaker = next((one.instance for one in message.seen if one.instance.id == message.nexus), None)
+        if self._exchange is not None and speaker is not None:
+            self._exchange.heard(message.dc, message.nexus, message.settings, speaker.endpoints.get("lookups", ""))
+
+    def _found(self, catalogue: Catalogue) -> None:
+        self.federation.find(catalogue)
+        self._wan.wake()
+
+    def _picture(self) -> tuple[Seen, ...] | None:
+        """This datacenter, as soon as everybody here has been heard."""
+        now = time.monotonic()
+        return self.registry.neighbourhood(now) if self.registry.warm(now) else None
 
     def _describe(self) -> Instance:
+        now = time.monotonic()
         load = sendable(
             {
                 "hub_lag_s": self._lag.read(),
                 "instances": len(self.registry),
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
+                "peers": len(self.federation.heard(now)),
+                "peers_unheard": self.federation.unheard(self._retired(), now),
+                "peers_refused": self.federation.refused(now),
+                **(self._exchange.load() if self._exchange else {}),
             }
         )
         endpoints = {key: getattr(self._endpoints, key) for key in self._endpoints.__struct_fields__}

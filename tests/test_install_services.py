@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "install-services"
-PROGRAMS = ("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "consul")
-PACKAGES = ["nginx-light" if program == "nginx" else program for program in PROGRAMS]
+PROGRAMS = ("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "consul")
+PACKAGES = [{"nginx": "nginx-light", "ip": "iproute2"}.get(program, program) for program in PROGRAMS]
 
 
 class Machine:
@@ -29,11 +29,11 @@ class Machine:
         (self.folder / program).write_text(f'#!/bin/sh\necho "{program} $*" >>{self.calls}\n{does}\n')
         (self.folder / program).chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *programs: str) -> subprocess.CompletedProcess[str]:
         # the script looks into the system's sbin folders as well, where some of its programs may be
         environment = {"PATH": str(self.folder), "SBIN": str(self.folder / "sbin")}
         return subprocess.run(
-            ["sh", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=20, check=False
+            ["sh", str(SCRIPT), *programs], env=environment, capture_output=True, text=True, timeout=20, check=False
         )
 
     def installs(self) -> list[str]:
@@ -80,7 +80,7 @@ def test_what_is_only_on_roots_path_is_found(machine: Machine) -> None:
         (machine.folder / program).rename(sbin / program)
     done = machine.run()
     assert done.returncode == 0, done.stderr
-    assert machine.installs() == [program for program in PROGRAMS if program not in {"haproxy", "nginx"}]
+    assert machine.installs() == [package for package in PACKAGES if package not in {"haproxy", "nginx-light"}]
 
 
 def test_package_lists_are_fetched_once(machine: Machine) -> None:
@@ -113,3 +113,11 @@ def test_package_lists_that_cannot_be_fetched_do_not_stop_it(machine: Machine) -
     assert done.returncode == 0
     assert "no network" in done.stderr
     assert machine.installs() == PACKAGES
+
+
+def test_only_what_is_asked_for_is_installed(machine: Machine) -> None:
+    machine.put("consul")
+    done = machine.run("ip", "consul")
+    assert done.returncode == 0, done.stderr
+    assert machine.installs() == ["iproute2"]
+    assert done.stdout.splitlines() == ["iproute2: installed", "consul: there already"]

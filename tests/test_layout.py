@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.cli.main import run
 from hitmesh.config import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -61,8 +62,24 @@ def test_every_datacenters_file_is_a_valid_config(path: Path) -> None:
     assert load(path).name
 
 
-def test_there_is_a_datacenter_to_start_with() -> None:
-    assert (REPOSITORY / "config" / "dev.toml").is_file()
+@pytest.mark.parametrize("name", ["dev.toml", "eu-west.toml", "us-west.toml"])
+def test_check_config_accepts_the_files_that_come_with_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check-config", str(REPOSITORY / "config" / name)]) == 0
+    assert capsys.readouterr().out.startswith(f"{REPOSITORY / 'config' / name}: ok: {name.removesuffix('.toml')}: ")
+
+
+def test_the_deployed_datacenters_are_one_mesh() -> None:
+    configs = [load(REPOSITORY / "config" / f"{name}.toml") for name in ("eu-west", "us-west")]
+    assert len({config.partitions for config in configs}) == 1
+    for config, other in (configs, configs[::-1]):
+        listeners = {f"{each.address}:{each.port}" for each in other.instances("nexus")}
+        assert config.peers == {other.name: tuple(sorted(listeners))}
+        assert len(config.nodes) > 1
+        assert config.stores.totals.startswith("consul://")
+        assert [spool.partition(":")[0] for spool in config.stores.spools] == ["beanstalk", "beanstalk"]
+    assert {node.address for node in configs[0].nodes.values()}.isdisjoint(
+        node.address for node in configs[1].nodes.values()
+    )
 
 
 def test_every_test_folder_is_a_package() -> None:

@@ -16,8 +16,8 @@ import msgspec
 from falcon import Request, Response
 
 from balancer.admin.access import credentials
-from balancer.routes import KEYS, RouteTable, parse_stored
-from hitmesh.config import Alias, host_pattern
+from balancer.routes import KEYS, RouteTable
+from hitmesh.config import Alias, host_pattern, parse_stored
 from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
 from hitmesh.settings import Setting, SettingsStore
 

@@ -7,7 +7,11 @@ after that (3). So each comparison is of an earlier number with a later one that
 - a worker's acked hits (1) are applied (2): the store has lost nothing that it acknowledged
 - applied (2) were accepted, or put with an unknown outcome (3): nothing is counted twice
 - accepted (1) are applied (2), or in a job that was in the spool in between: nothing is lost
-- the rows of a partition sum to the hits of its head: both ways of counting agree
+- the rows of a partition, and what its head says is lost, sum to the hits of its head: both ways of
+  counting agree, unless its rows are being brought back from other datacenters just now
+
+What a wiped store lost for good is `lost`: the marks of those hits were in another datacenter's copy,
+so nobody sends them again, and their rows weren't. They are committed, and in no total.
 
 A worker is a lane id: one collector process. A job's part that its lane has applied is committed,
 not spooled. When nothing is on the way all the numbers are exact.
@@ -18,7 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from hitmesh.cli.copies import Copy, Replicated
 from hitmesh.protocol.messages import Head, Job, LaneState
 from hitmesh.state.lanes import Marks
 
@@ -39,6 +45,8 @@ class Book(Struct, frozen=True):
     hits: int  # as the head counts them
     rows_sum: int  # own rows
     lanes: Mapping[str, LaneState]
+    lost: int = 0  # hits without rows, as the head says
+    restoring: bool = False  # its rows are being brought back: they can't sum to anything yet
 
 
 class Spooled(Struct, frozen=True):
@@ -67,7 +75,10 @@ class Verdict(Struct, frozen=True):
     unknown: int  # put by live workers with an unknown outcome: counted at most once
     unknown_committed: int  # of those, what is counted at least; part of accepted
     orphan_jobs: int  # jobs whose hits can't be known, because the spool can't list them
+    lost: int  # committed hits that are in no total, because a wiped store had their only rows
+    restoring: int  # partitions whose rows are being brought back
     problems: Sequence[str]
+    replicated: Mapping[str, Copy] = {}  # the copies of its counts, by the datacenter where they are
 
     @property
     def balanced(self) -> bool:
@@ -99,8 +110,15 @@ def check(observed: Observed) -> Verdict:
         unknown=sum(worker.unknown for worker in live.values()),
         unknown_committed=unknown_committed,
         orphan_jobs=orphans,
+        lost=sum(book.lost for book in observed.books.values()),
+        restoring=sum(book.restoring for book in observed.books.values()),
         problems=[*_partition_problems(observed.books), *_worker_problems(observed, applied, waiting)],
     )
+
+
+def with_copies(verdict: Verdict, replicated: Replicated) -> Verdict:
+    """The books with what was found of the copies."""
+    return replace(verdict, problems=[*verdict.problems, *replicated.problems], replicated=replicated.copies)
 
 
 def applied_by_worker(books: Iterable[Book]) -> dict[str, int]:
@@ -114,7 +132,7 @@ def applied_by_worker(books: Iterable[Book]) -> dict[str, int]:
 
 def book(head: Head | None, rows_sum: int) -> Book:
     """A partition's book from its head; without one, nothing was ever applied."""
-    return Book(head.hits, rows_sum, head.lanes) if head else Book(0, rows_sum, {})
+    return Book(head.hits, rows_sum, head.lanes, head.lost, head.restoring) if head else Book(0, rows_sum, {})
 
 
 def _waiting_by_worker(jobs: Iterable[Job], books: Mapping[int, Book]) -> dict[str, int]:
@@ -137,8 +155,11 @@ def _waiting_by_worker(jobs: Iterable[Job], books: Mapping[int, Book]) -> dict[s
 def _partition_problems(books: Mapping[int, Book]) -> list[str]:
     problems = []
     for partition, each in sorted(books.items()):
-        if each.rows_sum != each.hits:
-            problems.append(f"partition {partition}: its rows sum to {each.rows_sum}, its head says {each.hits} hits")
+        if each.rows_sum + each.lost != each.hits and not each.restoring:
+            lost = f" and that {each.lost} are lost" if each.lost else ""
+            problems.append(
+                f"partition {partition}: its rows sum to {each.rows_sum}, its head says {each.hits} hits{lost}"
+            )
         # Lanes that ended are gone from the head, so theirs can only be fewer.
         lanes = sum(lane.hits for lane in each.lanes.values())
         if lanes > each.hits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -13,8 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from hitmesh.cli import folder, picture
-from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check
+from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
+from hitmesh.cli.copies import Stored, compare
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.retired import retired
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config
 from hitmesh.errors import CommandError, DecodeError, SpoolRefused, StoreUnknown
@@ -38,6 +40,10 @@ def audit(state_dir: Path, as_json: bool) -> int:
     are read one after the other, and `in_flight` covers the time between; when none do, they are
     exact. It takes two heartbeats. A mesh that is stopped is audited from its files.
 
+    Each datacenter's counts are also compared with their copies in the others. A copy that is behind is
+    shown; one that has more than the original is a difference. `lost` are hits of which a store that was
+    wiped had the only rows: nothing can bring them back, and nothing counts them twice.
+
     \b
     Example:
       hitmesh audit --json | jq .balanced
@@ -45,7 +51,12 @@ def audit(state_dir: Path, as_json: bool) -> int:
     running = Supervisor(state_dir).running()
     configs = {config.name: config for config in folder.datacenters(state_dir)}
     looks = {dc: _Look(config, state_dir / dc, running=dc in running) for dc, config in configs.items()}
+    first = {dc: look.stored for dc, look in looks.items()}
     verdicts = {dc: check(look.observed()) for dc, look in looks.items()}
+    if len(configs) > 1:
+        second = {dc: _read(config, state_dir / dc).stored for dc, config in configs.items()} if running else first
+        compared = compare(first, second, retired=_gone(configs.values(), state_dir), now_s=time.time())
+        verdicts = {dc: with_copies(verdict, compared[dc]) for dc, verdict in verdicts.items()}
     balanced = all(verdict.balanced for verdict in verdicts.values())
     if as_json:
         print(json.dumps(report(verdicts), indent=2))
@@ -58,7 +69,7 @@ def audit(state_dir: Path, as_json: bool) -> int:
 
 def report(verdicts: Mapping[str, Verdict]) -> dict[str, object]:
     """What `--json` prints: the sums over all datacenters, and each of them."""
-    names = ("accepted", "committed", "spooled", "in_flight", "unknown", "unknown_committed", "orphan_jobs")
+    names = ("accepted", "committed", "spooled", "in_flight", "unknown", "unknown_committed", "orphan_jobs", "lost")
     return {
         "balanced": all(verdict.balanced for verdict in verdicts.values()),
         **{name: sum(getattr(verdict, name) for verdict in verdicts.values()) for name in names},
@@ -73,11 +84,17 @@ def text(verdicts: Mapping[str, Verdict]) -> str:
     width = max(len(dc) for dc in verdicts)
     for dc, verdict in verdicts.items():
         more = f", {verdict.unknown} unknown" if verdict.unknown else ""
+        more += f", {verdict.lost} lost" if verdict.lost else ""
+        more += f", {verdict.restoring} partitions being brought back" if verdict.restoring else ""
         more += f", {verdict.orphan_jobs} jobs in the spool whose hits can't be listed" if verdict.orphan_jobs else ""
         lines.append(
             f"{dc:{width}}  {'balanced' if verdict.balanced else 'NOT BALANCED'}: accepted {verdict.accepted} = "
             f"committed {verdict.committed} + spooled {verdict.spooled} + in flight {verdict.in_flight}{more}"
         )
+        lines += [
+            f"{'':{width}}  copy in {other}: {copy.hits} hits, {copy.behind} behind"
+            for other, copy in verdict.replicated.items()
+        ]
         lines += [f"{'':{width}}  {problem}" for problem in verdict.problems]
     return "\n".join(lines)
 
@@ -117,7 +134,8 @@ class _Look:
     def _read(self) -> None:
         self._before = self._collectors()
         self._spool = _spooled(self._config, self._base)
-        self._books = _books(self._config, self._base)
+        found = _read(self._config, self._base)
+        self._books, self.stored = found.books, found.stored
         self._heard = self._collectors()
 
     def _collectors(self) -> dict[str, Seen]:
@@ -151,22 +169,47 @@ class _Look:
             time.sleep(POLL_S)
 
 
-def _books(config: Config, base: Path) -> dict[int, Book]:
+class _Found(Struct):
+    books: dict[int, Book]
+    stored: Stored
+
+
+def _read(config: Config, base: Path) -> _Found:
+    """What a datacenter's store has. Raises CommandError."""
     from hitmesh.store.open import open_store
     from hitmesh.store.totals import decode_head, overlay
 
+    books: dict[int, Book] = {}
+    counts: dict[str, dict[str, int]] = {}
+    as_of_s: dict[str, float] = {}
+    restoring = set(range(config.partitions))  # those without a head too
     store = open_store(config, base)
     try:
-        found = {}
         for partition, stored, rows in store.scan():
             head = decode_head(partition, stored) if stored else None
-            own = sum(count for (_, dc), count in overlay(rows, head).items() if dc == config.name)
-            found[partition] = book(head, own)
-        return found
+            own = 0
+            for (page, dc), count in overlay(rows, head).items():
+                counts.setdefault(dc, {})[sys.intern(page)] = count
+                own += count if dc == config.name else 0
+            books[partition] = book(head, own)
+            for dc, origin in head.origins.items() if head else ():
+                as_of_s[dc] = min(as_of_s.get(dc, float("inf")), origin.as_of_s)
+            if head and not head.restoring:
+                restoring.discard(partition)
     except StoreUnknown as error:
         raise CommandError(f"the store of {config.name} can't be read: {error}") from error
     finally:
         store.close()
+    return _Found(books, Stored(config.partitions, counts, as_of_s, restoring))
+
+
+def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
+    """The retired datacenters; without settings that can be read the books are compared all the same."""
+    try:
+        return retired(configs, state_dir).keys()
+    except CommandError as error:
+        print(f"hitmesh: which datacenters are retired isn't known: {error}", file=sys.stderr)
+        return ()
 
 
 class _Copy(Struct, frozen=True):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hitmesh.cli.endpoints import front
 from hitmesh.cli.sending import explanation
-from hitmesh.cli.totals import Totals, entry, line, read_all
+from hitmesh.cli.totals import Totals, entry, line, read, sum_of
 from hitmesh.config import Config
 from hitmesh.errors import CommandError
 
@@ -22,7 +22,7 @@ POLL_S = 0.1
 
 def demonstrate(configs: Sequence[Config], state_dir: Path) -> list[str]:
     """Count HITS in each datacenter, wait until the stores have them; the totals, a line each."""
-    before = read_all(state_dir)
+    before = read(state_dir).totals
     for config in configs:
         address = front(config)[0].removeprefix("http://")
         for page, count in HITS.items():
@@ -30,7 +30,7 @@ def demonstrate(configs: Sequence[Config], state_dir: Path) -> list[str]:
                 _hit(address, page)
     deadline = time.monotonic() + COMMITTED_S
     while True:
-        totals = read_all(state_dir)
+        totals = read(state_dir).totals
         if all(_sum(totals, page) >= _sum(before, page) + len(configs) * count for page, count in HITS.items()):
             return [line(entry(page, totals[page])) for page in HITS]
         if time.monotonic() > deadline:
@@ -52,5 +52,4 @@ def _hit(address: str, page: str) -> None:
 
 
 def _sum(totals: Totals, page: str) -> int:
-    counts: Iterable[int] = totals.get(page, {}).values()
-    return sum(counts)
+    return sum_of(totals.get(page, {}))

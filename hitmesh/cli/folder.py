@@ -13,11 +13,15 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from hitmesh import config as settings
-from hitmesh.config import Config
+from hitmesh.cli.sizes import Size
+from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
 
 CONFIG_NAME = "hitmesh.toml"
+SIZES_NAME = "scaled.json"
 # A Unix socket's path has at most 107 bytes, and supervisord first binds one with ".PID" behind it.
 MAX_SOCKET_PATH_BYTES = 96
 
@@ -28,6 +32,36 @@ def datacenters(state_dir: Path) -> list[Config]:
     if not configs:
         raise CommandError(f"no mesh in {state_dir}", hint="`hitmesh up` makes one; --state-dir names another folder")
     return sorted(configs, key=lambda config: (config.ports.collector, config.name))
+
+
+def config_path(state_dir: Path, dc: str) -> Path:
+    """Where the configuration of a datacenter is."""
+    return state_dir / dc / CONFIG_NAME
+
+
+def sizes(state_dir: Path, dc: str) -> dict[Role, Size]:
+    """What `hitmesh scale` was told about a datacenter. Raises CommandError when it can't be read."""
+    path = state_dir / dc / SIZES_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[Role, Size])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CommandError(f"{path}: can't be read: {error}", hint="without it the template's numbers hold") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that everybody finds the old one or the new one, whole. Raises CommandError."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            new.chmod(0o600)  # balancer.admin_token may be in it
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def conf_path(state_dir: Path) -> Path:

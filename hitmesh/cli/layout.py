@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from hitmesh import config as settings
+from hitmesh.cli.sizes import Counts, resized
 from hitmesh.config import ROLES, Config, Placement, Ports, Role, ports_of
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
@@ -30,6 +31,7 @@ BEANSTALKD_AT, CONSUL_AT, BALANCER_TLS_AT = 40, 50, 60
 MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
+MAX_INSTANCES: dict[Role, int] = {"balancer": MAX_BALANCERS, "collector": MAX_COLLECTORS, "nexus": MAX_NEXUSES}
 BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
 STOP_GRACE_S = 5  # that supervisor waits beyond a role's own deadline before it kills
@@ -47,6 +49,7 @@ class Options(Struct, frozen=True, kw_only=True):
     consul: str | None  # the program, when it is to be run
     beanstalkd: str | None
     open_files: int  # as many as supervisord may ask for
+    counts: Mapping[str, Counts] = {}  # of instances, by datacenter, where not the template's
 
 
 class Program(Struct, frozen=True):
@@ -84,19 +87,24 @@ class Layout(Struct, frozen=True):
 def lay_out(template: Config, options: Options, *, source: str) -> Layout:
     """The mesh of `options.dcs`, each like `template`; `source` is the template's name for errors."""
     _check(template, options, source)
-    configs, programs, ports = [], [], []
+    firsts = [options.base_port + BLOCK_PORTS * index for index in range(len(options.dcs))]
+    alone = [
+        resized(_configured(template, dc, first, options), options.counts.get(dc, {}), limits=MAX_INSTANCES, source=dc)
+        for dc, first in zip(options.dcs, firsts, strict=True)
+    ]
+    # Where a Consul is, its catalogue of the WAN knows the others.
+    configs = alone if options.consul else _introduced(alone)
+    programs, ports = [], []
     files: dict[Path, str] = {}
     folders = [options.state_dir / "log"]
-    for index, dc in enumerate(options.dcs):
-        first = options.base_port + BLOCK_PORTS * index
-        config = _configured(template, dc, first, options)
+    for config, first in zip(configs, firsts, strict=True):
+        dc = config.name
         path = options.state_dir / dc / "hitmesh.toml"
         files[path] = f"# Written by `hitmesh up` from {source}, and again by the next one.\n\n{settings.dump(config)}"
         folders.append(options.state_dir / dc)
-        configs.append(config)
         for role in ROLES:
             for placement in config.instances(role):
-                programs.append(_role_program(config, placement, path, options))
+                programs.append(role_program(config, placement, path, python=options.python))
                 who = f"{dc}-{placement.name}"
                 ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
         if options.beanstalkd:
@@ -110,7 +118,7 @@ def lay_out(template: Config, options: Options, *, source: str) -> Layout:
             agent = options.state_dir / dc / "consul.json"
             data = options.state_dir / dc / "consul"
             own = _consul_ports(first)
-            others = [_consul_ports(options.base_port + BLOCK_PORTS * i) for i in range(len(options.dcs)) if i != index]
+            others = [_consul_ports(other) for other in firsts if other != first]
             details = agent_config(dc, own, data, join_wan=[other.serf_wan for other in others])
             files[agent] = msgspec.json.format(msgspec.json.encode(details), indent=2).decode() + "\n"
             folders.append(data)
@@ -125,11 +133,25 @@ def supervisor_text(layout: Layout, options: Options, templates: Mapping[str, st
     logs = options.state_dir / "log"
     shared = {"state": options.state_dir, "socket": options.socket, "logs": logs, "minfds": options.open_files}
     parts = [_fill(templates["supervisord"], {key: str(value) for key, value in shared.items()})]
-    for program in layout.programs:
-        log = logs / f"{program.full_name}.log"
-        values = {"dc": program.dc, "name": program.name, "log": str(log), **program.values}
-        parts.append(_fill(templates[program.role], values))
+    parts += [program_text(program, logs, templates[program.role]) for program in layout.programs]
     return "\n".join(parts)
+
+
+def program_text(program: Program, logs: Path, template: str) -> str:
+    """One program's section of supervisord.conf, from its role's template."""
+    log = logs / f"{program.full_name}.log"
+    return _fill(template, {"dc": program.dc, "name": program.name, "log": str(log), **program.values})
+
+
+def role_program(config: Config, placement: Placement, path: Path, *, python: str) -> Program:
+    """The program that runs one instance, with the configuration in `path`, which is in the datacenter's folder."""
+    values = {
+        "python": shlex.quote(python),
+        "config": shlex.quote(str(path)),
+        "state": shlex.quote(str(path.parents[1])),
+        "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
+    }
+    return Program(config.name, placement.role, placement.name, values)
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -150,8 +172,7 @@ def _check(template: Config, options: Options, source: str) -> None:
     last = options.base_port + BLOCK_PORTS * len(options.dcs) - 1
     if last > 65_535:
         raise CommandError(f"--base-port {options.base_port}: {len(options.dcs)} datacenters need ports up to {last}")
-    limits: dict[Role, int] = {"balancer": MAX_BALANCERS, "collector": MAX_COLLECTORS, "nexus": MAX_NEXUSES}
-    for role, limit in limits.items():
+    for role, limit in MAX_INSTANCES.items():
         count = len(template.instances(role))
         if count > limit:
             raise CommandError(f"{source}: {count} {role} instances; `hitmesh up` has ports for {limit}")
@@ -177,17 +198,24 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         collector=first + COLLECTOR_AT,
         nexus=first + NEXUS_AT,
     )
-    return msgspec.structs.replace(template, name=dc, ports=ports, stores=stores)
+    return msgspec.structs.replace(template, name=dc, ports=ports, stores=stores, peers={})
 
 
-def _role_program(config: Config, placement: Placement, path: Path, options: Options) -> Program:
-    values = {
-        "python": shlex.quote(options.python),
-        "config": shlex.quote(str(path)),
-        "state": shlex.quote(str(options.state_dir)),
-        "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
+def _introduced(configs: Sequence[Config]) -> list[Config]:
+    """The datacenters, each with where the Nexuses of the others take heartbeats."""
+    addresses = {
+        config.name: tuple(_host_port(each.address, each.port) for each in config.instances("nexus"))
+        for config in configs
     }
-    return Program(config.name, placement.role, placement.name, values)
+    return [
+        msgspec.structs.replace(one, peers={dc: at for dc, at in addresses.items() if dc != one.name})
+        for one in configs
+    ]
+
+
+def _host_port(address: str, port: int | None) -> str:
+    # A Nexus's first port is that of its heartbeats.
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _beanstalkd(dc: str, number: int, port: int, folder: Path, program: str) -> Program:

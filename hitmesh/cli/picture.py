@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
@@ -37,15 +38,19 @@ class Shown(Struct, frozen=True):
 
 
 def ask(config: Config) -> Answer | None:
-    """A snapshot of one datacenter, or None when no Nexus of it answers."""
+    """A snapshot of one datacenter, or None when no Nexus of it answers.
+
+    A Nexus also tells of the other datacenters; what it tells is second-hand, and no command's business.
+    """
     from hitmesh.mesh.lookup import Lookups  # ZeroMQ is slow to import, and not every command asks
 
     endpoints = [nexus_endpoints(each).lookups for each in config.instances("nexus")]
     try:
         with Lookups(endpoints) as lookups:
-            return lookups.snapshot()
+            answer = lookups.snapshot()
     except MeshError:
         return None
+    return replace(answer, seen=tuple(seen for seen in answer.seen if seen.instance.dc == config.name))
 
 
 def alive(answer: Answer | None, role: str) -> list[Seen]:

@@ -1,14 +1,14 @@
 """Waiting for a mesh that starts: what isn't ready yet, told while it lasts.
 
 Ready is: every configured instance has a live heartbeat, every partition an owner, every collector
-says on /health that it can take a hit, and every balancer through which hits come passes that on.
+says on /health that it can take a hit, every balancer through which hits come passes that on, every
+Nexus hears every other datacenter, and no partition's rows are still being brought back from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import shutil
 import subprocess
 import sys
 import time
@@ -17,17 +17,19 @@ from pathlib import Path
 
 from hitmesh.cli import picture
 from hitmesh.cli.endpoints import by_role, front
+from hitmesh.cli.progress import Progress
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.supervision import Supervised, Supervisor
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
+from hitmesh.protocol.messages import Answer
 
-READY_S = 60.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s
+READY_S = 90.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s; a busy machine far longer
+MORE_READY_S = 30.0  # for each datacenter beyond two: as many processes start at once
 POLL_S = 0.1
 SOCKET_POLL_S = 0.02
 HEALTH_TIMEOUT_S = 1.0
 MAX_REASON_BYTES = 1000  # of what /health says
-PROGRESS_S = 1.0  # between two lines of progress, where it can't be shown in place
 TAIL_LINES = 12  # of a log, when a role doesn't become ready
 
 
@@ -35,9 +37,10 @@ def wait_until_ready(
     configs: Sequence[Config], supervisor: Supervisor, process: subprocess.Popen[bytes], state_dir: Path
 ) -> None:
     """Wait until nothing is lacking. Raises CommandError, with the logs of what isn't ready on stderr."""
-    deadline = time.monotonic() + READY_S
+    within_s = READY_S + MORE_READY_S * max(len(configs) - 2, 0)
+    deadline = time.monotonic() + within_s
     programs: list[Supervised] | None = []
-    progress = _Progress()
+    progress = Progress()
     try:
         while True:
             if process.poll() is not None or (programs is None and time.monotonic() > deadline):
@@ -48,36 +51,58 @@ def wait_until_ready(
                 # Until it has answered once, it starts nothing: the first question wakes it.
                 time.sleep(SOCKET_POLL_S)
                 continue
-            lacking = _lacking(configs)
+            lacking = lacking_in(configs)
             if not lacking:
                 return
             broken = [each for each in programs if each.state == "FATAL"]
             if broken or time.monotonic() > deadline:
-                _show_logs(lacking, programs, state_dir)
-                reason = f"not ready after {READY_S:g} s" if not broken else "a program can't be started"
-                raise CommandError(f"{reason}: {_text(lacking)}", hint="logs above; all of it is stopped again")
-            progress.show(f"waiting for {_text(lacking)}")
+                show_logs(lacking, programs, state_dir)
+                reason = f"not ready after {within_s:g} s" if not broken else "a program can't be started"
+                raise CommandError(f"{reason}: {as_text(lacking)}", hint="logs above; all of it is stopped again")
+            progress.show(f"waiting for {as_text(lacking)}")
             time.sleep(POLL_S)
     finally:
         progress.end()
 
 
-def _lacking(configs: Sequence[Config]) -> dict[str, list[str]]:
+def lacking_in(configs: Sequence[Config]) -> dict[str, list[str]]:
     """What isn't ready yet, by datacenter: instances by name, perhaps with a reason, then partitions."""
     found = {}
     for config in configs:
-        lacking = picture.missing(config, picture.ask(config))
+        answer = picture.ask(config)
+        lacking = picture.missing(config, answer)
+        lacking += _restoring(config, answer)
         if not lacking:
-            lacking = _unable(config, "collector", http.client.OK)
+            lacking = _strangers(config, answer)
+        if not lacking:
+            lacking = unable(config, "collector", http.client.OK)
         if not lacking and front(config) == by_role(config)["balancer"]:
             # A live route may answer in the collectors' place: that is the balancer's work too.
-            lacking = _unable(config, "balancer", http.client.INTERNAL_SERVER_ERROR - 1)
+            lacking = unable(config, "balancer", http.client.INTERNAL_SERVER_ERROR - 1)
         if lacking:
             found[config.name] = lacking
     return found
 
 
-def _unable(config: Config, role: Role, highest: int) -> list[str]:
+def _restoring(config: Config, answer: Answer | None) -> list[str]:
+    """The processors that still bring rows back from other datacenters, with how many partitions."""
+    loads = _loads(config, answer, "processor", "restoring")
+    return [f"{name} (brings the rows of {count:g} partitions back from the others)" for name, count in loads]
+
+
+def _strangers(config: Config, answer: Answer | None) -> list[str]:
+    """The Nexuses that don't hear some other datacenter yet, with how many."""
+    loads = _loads(config, answer, "nexus", "peers_unheard")
+    return [f"{name} (doesn't hear {count:g} of the other datacenters)" for name, count in loads]
+
+
+def _loads(config: Config, answer: Answer | None, role: Role, figure: str) -> list[tuple[str, float]]:
+    """The living instances of this datacenter with a load figure above 0; one without it has none."""
+    instances = [seen.instance for seen in picture.alive(answer, role) if seen.instance.dc == config.name]
+    return sorted((one.name, one.load[figure]) for one in instances if one.load.get(figure, 0) > 0)
+
+
+def unable(config: Config, role: Role, highest: int) -> list[str]:
     """The instances, with the reason, that don't answer /health with a status up to `highest`."""
     reasons = {each.name: _unhealthy(f"{each.address}:{each.port}", highest) for each in config.instances(role)}
     return [f"{name} ({reason})" for name, reason in reasons.items() if reason]
@@ -96,11 +121,12 @@ def _unhealthy(address: str, highest: int) -> str:
     return "" if answer.status <= highest else f"/health: {answer.status}: {explanation(body)}"
 
 
-def _text(lacking: dict[str, list[str]]) -> str:
+def as_text(lacking: dict[str, list[str]]) -> str:
+    """In one line."""
     return "; ".join(f"{dc}: {', '.join(names)}" for dc, names in lacking.items())
 
 
-def _show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:
+def show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:
     """The last lines of the logs of what isn't ready, on stderr."""
     for each in programs:
         if each.name in {name.split()[0] for name in lacking.get(each.dc, ())} or each.state != "RUNNING":
@@ -115,31 +141,3 @@ def _tail(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
     except OSError:
         return []
-
-
-class _Progress:
-    """What is being waited for: one line in place on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._in_place = sys.stderr.isatty()
-        self._last = ""
-        self._due = time.monotonic() + PROGRESS_S
-
-    def show(self, text: str) -> None:
-        """Say it, unless it was said just now."""
-        if text == self._last:
-            return
-        if self._in_place:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() >= self._due:
-            print(text, file=sys.stderr, flush=True)
-            self._due = time.monotonic() + PROGRESS_S
-        else:
-            return
-        self._last = text
-
-    def end(self) -> None:
-        """Leave nothing of it on a terminal."""
-        if self._in_place and self._last:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ import subprocess
 import time
 import xmlrpc.client
 from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import KILL_WAIT_S, Process, end, process, started, strays
+from hitmesh.errors import CommandError
 
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
@@ -27,6 +29,14 @@ POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks onc
 STOP_ORDER = (("balancer",), ("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 _NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
+
+
+class Faults(IntEnum):
+    """What supervisord answers with when it refuses; the numbers are of its API."""
+
+    BAD_NAME = 10
+    ALREADY_STARTED = 60
+    ALREADY_ADDED = 90
 
 
 class Supervised(Struct, frozen=True):
@@ -125,7 +135,7 @@ class Supervisor:
             supervisord = process(pid, "supervisord")
             for batch in _batches(self.programs() or []):
                 told(", ".join(sorted(each.full_name for each in batch)))
-                self._stop_programs([each.full_name for each in batch], deadline)
+                self.stop_programs([each.full_name for each in batch], deadline)
             with contextlib.suppress(*_NO_ANSWER):
                 self._call("shutdown")
             while supervisord.is_alive() and time.monotonic() < deadline:
@@ -144,7 +154,21 @@ class Supervisor:
         """Processes of its programs that run, whoever their parent is."""
         return strays(folder.conf_path(self._state_dir))
 
-    def _stop_programs(self, names: Sequence[str], deadline: float) -> None:
+    def reload(self) -> None:
+        """Read the configuration anew: nothing starts or stops by that. Raises CommandError."""
+        self._ask("reloadConfig")
+
+    def add(self, name: str) -> None:
+        """Start a program that the configuration has got, or one that has ended. Raises CommandError."""
+        self._ask("addProcessGroup", name, but=Faults.ALREADY_ADDED)
+        self._ask("startProcess", name, False, but=Faults.ALREADY_STARTED)
+
+    def remove(self, name: str) -> None:
+        """Forget a program that has ended. Raises CommandError."""
+        self._ask("removeProcessGroup", name, but=Faults.BAD_NAME)
+
+    def stop_programs(self, names: Sequence[str], deadline: float) -> None:
+        """Stop programs, and wait until they have ended or the deadline (monotonic) has passed."""
         for name in names:
             # Not running, or supervisord is going down already: both are what we want.
             with contextlib.suppress(*_NO_ANSWER):
@@ -154,6 +178,16 @@ class Supervisor:
             if programs is None or all(each.state in ENDED for each in programs if each.full_name in names):
                 return
             time.sleep(POLL_S)
+
+    def _ask(self, method: str, *arguments: object, but: int = 0) -> None:
+        """Call it; `but` is a fault that says that it is done already."""
+        try:
+            self._call(method, *arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != but:
+                raise CommandError(f"supervisord refuses {method}: {fault.faultString}") from fault
+        except _NO_ANSWER as error:
+            raise CommandError(f"supervisord doesn't answer {method}: {error}") from error
 
     def _call(self, method: str, *arguments: object) -> Any:
         self._socket = self._socket or folder.socket_path(self._state_dir)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from hitmesh.cli import folder
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.subtotals import Source, Subtotal, Together, put_together
 from hitmesh.config import Config
 from hitmesh.errors import CommandError, StoreUnknown
-from hitmesh.protocol.pages import check_page, trim
+from hitmesh.protocol.pages import check_page, partition_of, trim
 
-Totals = dict[str, dict[str, int]]
+Totals = Mapping[str, Mapping[str, Subtotal]]
 """page -> datacenter -> its own count."""
 
 
@@ -26,14 +30,18 @@ Totals = dict[str, dict[str, int]]
 def total(page: str, state_dir: Path, as_json: bool) -> None:
     r"""Show the total of PAGE, written site/path and not percent-encoded, and each datacenter's part.
 
-    A page that nobody has hit has a total of 0. A store that can't be read is an error.
+    Each datacenter's part comes from its own store. Of one whose store can't be read, or isn't here,
+    another datacenter's copy is taken, with its age; it is an error if there is none. A page that
+    nobody has hit has a total of 0.
 
     \b
     Example:
       hitmesh total example.com/front
     """
-    page = check_page(trim(page))
-    found = entry(page, read_all(state_dir).get(page, {}))
+    pages = list(dict.fromkeys([check_page(page), check_page(trim(page))]))  # where slashes are kept it is a page too
+    totals = told(read(state_dir, pages))
+    page = next((each for each in pages if each in totals), pages[-1])
+    found = entry(page, totals.get(page, {}))
     print(json.dumps(found) if as_json else line(found))
 
 
@@ -49,8 +57,8 @@ def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
     Example:
       hitmesh top --prefix example.com/ -n 20
     """
-    totals = {page: dcs for page, dcs in read_all(state_dir).items() if page.startswith(prefix)}
-    first = heapq.nsmallest(count, totals, key=lambda page: (-sum(totals[page].values()), page))
+    totals = {page: dcs for page, dcs in told(read(state_dir)).items() if page.startswith(prefix)}
+    first = heapq.nsmallest(count, totals, key=lambda page: (-sum_of(totals[page]), page))
     entries = [entry(page, totals[page]) for page in first]
     if as_json:
         print(json.dumps(entries, indent=2, ensure_ascii=False))
@@ -59,37 +67,65 @@ def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
             print(line(each))
 
 
-def read_all(state_dir: Path) -> Totals:
-    """Every page's counts, each datacenter's own from its own store. Raises CommandError naming the datacenter."""
-    found: Totals = {}
-    for config in folder.datacenters(state_dir):
-        for page, dcs in _read(config, state_dir).items():
-            if config.name in dcs:
-                found.setdefault(page, {})[config.name] = dcs[config.name]
-    return found
+def told(found: Together) -> Totals:
+    """The totals; says on stderr what isn't from a datacenter's own store. Raises CommandError for what nobody has."""
+    for missing in found.missing:
+        if not missing.copies:
+            raise CommandError(missing.line)
+    for missing in found.missing:
+        print(f"hitmesh: {missing.line}", file=sys.stderr)
+    return found.totals
 
 
-def _read(config: Config, state_dir: Path) -> Totals:
+def read(state_dir: Path, pages: Sequence[str] | None = None) -> Together:
+    """The counts of these pages, or of all, from every store of the state folder."""
+    configs = folder.datacenters(state_dir)
+    return put_together([_read(config, state_dir, pages, others=len(configs) > 1) for config in configs], time.time())
+
+
+def _read(config: Config, state_dir: Path, pages: Sequence[str] | None, *, others: bool) -> Source:
     from hitmesh.store.open import open_store
-    from hitmesh.store.totals import read_totals
+    from hitmesh.store.totals import listing_of, read_listing
 
-    store = open_store(config, state_dir / config.name)
-    try:
-        return read_totals(store)
-    except StoreUnknown as error:
-        raise CommandError(f"the totals of {config.name} can't be read: {error}") from error
-    finally:
-        store.close()
+    has_peers = others or bool(config.peers)
+    with contextlib.closing(open_store(config, state_dir / config.name)) as store:
+        try:
+            if pages is None:
+                listing = read_listing(store, partitions=config.partitions, has_peers=has_peers)
+            else:
+                wanted: dict[int, list[str]] = {}
+                for page in pages:
+                    wanted.setdefault(partition_of(page, config.partitions), []).append(page)
+                found = ((at, *head_and_rows) for at, head_and_rows in store.read(wanted).items())
+                listing = listing_of(found, partitions=wanted, has_peers=has_peers)
+        except StoreUnknown as error:
+            return Source(config.name, config.partitions, None, f"the totals of {config.name} can't be read: {error}")
+    return Source(config.name, config.partitions, listing)
 
 
-def entry(page: str, dcs: Mapping[str, int]) -> dict[str, object]:
-    """A page's total as JSON has it."""
-    return {"page": page, "total": sum(dcs.values()), "dcs": {dc: {"count": count} for dc, count in dcs.items()}}
+def sum_of(dcs: Mapping[str, Subtotal]) -> int:
+    """A page's total."""
+    return sum(each.count for each in dcs.values())
+
+
+def entry(page: str, dcs: Mapping[str, Subtotal]) -> dict[str, object]:
+    """A page's total as JSON has it; `age_s` is of a count that is another datacenter's copy."""
+    return {
+        "page": page,
+        "total": sum_of(dcs),
+        "dcs": {
+            dc: {"count": each.count} | ({} if each.age_s is None else {"age_s": each.age_s})
+            for dc, each in dcs.items()
+        },
+    }
 
 
 def line(entry: Mapping[str, object]) -> str:
     """A page's total for people."""
     dcs = entry["dcs"]
     assert isinstance(dcs, dict)
-    parts = ", ".join(f"{dc} {each['count']}" for dc, each in dcs.items())
+    parts = ", ".join(
+        f"{dc} {each['count']}" + (f", {each['age_s']:.0f} s ago" if "age_s" in each else "")
+        for dc, each in dcs.items()
+    )
     return f"{entry['total']:>12}  {entry['page']}" + (f"  ({parts})" if parts else "")

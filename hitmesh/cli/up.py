@@ -27,6 +27,7 @@ from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
 from hitmesh.cli.options import STATE_DIR, state_dir_option
 from hitmesh.cli.readiness import wait_until_ready
+from hitmesh.cli.sizes import still_wanted
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError, ConfigError
 
@@ -52,7 +53,7 @@ OPEN_FILES = 65_536  # for a balancer's 20,000 connections, as many to its backe
     metavar="N",
     help="The first port; each datacenter takes a hundred.",
 )
-@click.option("--consul", is_flag=True, help="Totals in a Consul server per datacenter, joined over WAN.")
+@click.option("--consul", is_flag=True, help="Totals and settings in a Consul server per datacenter, joined over WAN.")
 @click.option("--beanstalkd", is_flag=True, help="Spools in a pair of beanstalkd per datacenter.")
 @click.option("--demo", is_flag=True, help="Once ready, count a few hits and show their totals.")
 @click.option("-d", "--detach", is_flag=True, help="Return when every role is ready.")
@@ -68,18 +69,21 @@ def up(
 ) -> None:
     r"""Run a whole mesh on this machine under supervisord.
 
-    Each datacenter gets the instances that FILE says, on loopback. Everything it writes is in the
-    state folder; what an earlier mesh counted there stays. Without -d it runs until Ctrl-C or
-    SIGTERM, and then stops all of it.
+    Each datacenter gets the instances that FILE says, or as many as `hitmesh scale` was told, on
+    loopback; together they are one mesh. It is ready when all of them work and every datacenter hears
+    every other. Everything it writes is in the state folder; what an earlier mesh counted there stays.
+    Without -d it runs until Ctrl-C or SIGTERM, and then stops all of it.
 
     \b
     Example:
-      hitmesh up --dcs eu-west,us-west --state-dir /tmp/mesh -d
+      hitmesh up --dcs eu-west,us-west,ap-south --state-dir /tmp/mesh -d
       supervisorctl -c /tmp/mesh/supervisord.conf status
     """
     source = config_path or folder.shipped(TEMPLATE)
+    template = check_config.load(source)
+    names = [name.strip() for name in dcs.split(",")]
     options = Options(
-        dcs=[name.strip() for name in dcs.split(",")],
+        dcs=names,
         state_dir=state_dir,
         socket=folder.new_socket_path(state_dir),
         base_port=base_port,
@@ -87,12 +91,13 @@ def up(
         consul=_program("consul") if consul else None,
         beanstalkd=_program("beanstalkd") if beanstalkd else None,
         open_files=_open_files(),
+        counts={name: still_wanted(folder.sizes(state_dir, name), template) for name in names},
     )
-    layout = lay_out(check_config.load(source), options, source=str(source))
+    layout = lay_out(template, options, source=str(source))
     supervisor = Supervisor(state_dir)
     _refuse_a_second(supervisor, state_dir)
     _check_partitions(layout, state_dir)
-    _check_ports(layout.ports)
+    check_ports(layout.ports)
     _write(layout, options)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -103,7 +108,7 @@ def up(
         seconds = time.monotonic() - began
         totals = demonstrate(layout.datacenters, state_dir) if demo else []
         if not detach:
-            _announce(layout, state_dir, seconds, totals, detach=False)
+            _announce(layout, options, seconds, totals, detach=False)
             process.wait()
     except KeyboardInterrupt:
         _stop(supervisor, state_dir)
@@ -115,7 +120,7 @@ def up(
         raise
     if detach:
         # Out of the way of what stops it: it runs, even if nobody reads this.
-        _announce(layout, state_dir, seconds, totals, detach=True)
+        _announce(layout, options, seconds, totals, detach=True)
         return
     # Stopped by somebody else, such as `hitmesh down`.
     print(f"the mesh in {state_dir} was stopped", file=sys.stderr)
@@ -159,7 +164,8 @@ def _check_partitions(layout: Layout, state_dir: Path) -> None:
             )
 
 
-def _check_ports(ports: Sequence[Wanted]) -> None:
+def check_ports(ports: Sequence[Wanted]) -> None:
+    """Raise CommandError when somebody listens on one of these."""
     for wanted in ports:
         with socket.socket(socket.AF_INET6 if ":" in wanted.address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only closing isn't in the way
@@ -211,9 +217,13 @@ def _stop(supervisor: Supervisor, state_dir: Path) -> None:
         supervisor.stop(0.0, lambda _: None)
 
 
-def _announce(layout: Layout, state_dir: Path, seconds: float, totals: Sequence[str], *, detach: bool) -> None:
+def _announce(layout: Layout, options: Options, seconds: float, totals: Sequence[str], *, detach: bool) -> None:
+    state_dir = options.state_dir
     names = ", ".join(config.name for config in layout.datacenters)
     print(f"ready in {seconds:.1f} s: {names}, {len(layout.programs)} processes in {state_dir}")
+    for dc, counts in options.counts.items():
+        if counts:
+            print(f"{dc}: {', '.join(f'{role}={n}' for role, n in counts.items())}, as `hitmesh scale` was told")
     print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
     first = endpoints.front(layout.datacenters[0])[0]
     print(f"count a hit:  curl -X POST {first}/hit/example.com/front")

@@ -2,10 +2,16 @@
 
 A hit is answered once its batch is on stable storage, with its page's total. Whatever can't be
 counted is answered with an error in the form {"title", "description"}, and counted by nobody.
+
+A total has an entry for each datacenter whose count is in it: {"count", "age_s"}. One that is gone for
+good has {"count", "age_s": 0, "retired": true}: its count is final.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
+from heapq import nsmallest
 from typing import Final
 
 import falcon
@@ -14,9 +20,11 @@ from falcon import Request, Response
 
 from hitmesh.collector.collector import Collector
 from hitmesh.collector.known import Total
-from hitmesh.collector.requests import RequestError, batch_of, list_query, page_of
-from hitmesh.config import Limits
+from hitmesh.collector.listed import Listed
+from hitmesh.collector.requests import ListQuery, RequestError, batch_of, list_query, page_of
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.settings.live import Live
+from hitmesh.store.blocking import call_blocking
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
@@ -27,16 +35,17 @@ _encode = msgspec.json.Encoder().encode
 class _Page:
     """What the page resources share."""
 
-    def __init__(self, collector: Collector, limits: Limits, prefix: str) -> None:
+    def __init__(self, collector: Collector, live: Live, prefix: str) -> None:
         self._collector = collector
-        self._limits = limits
+        self._live = live
         self._skip = len(prefix)
 
     def _page(self, req: Request) -> str:
-        return page_of(req.env["PATH_INFO"][self._skip :])
+        env = req.env
+        return page_of(env["PATH_INFO"][self._skip :], env.get("QUERY_STRING", ""), self._live.config.pages)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
-        resp.data = _encode(_total(page, total))
+        resp.data = _encode(_total(page, total, self._live.retired))
         resp.content_type = "application/json"
         resp.set_header("Cache-Control", "no-store")
 
@@ -47,7 +56,7 @@ class Hit(_Page):
     def on_post(self, req: Request, resp: Response, page: str = "") -> None:
         """Count, then answer with the total."""
         if req.content_length or "HTTP_TRANSFER_ENCODING" in req.env:
-            _read_body(req, self._limits.hit_body_bytes)  # ignored, but bounded
+            _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
         name = self._page(req)
         collector = self._collector
         forming = collector.submit({name: 1})
@@ -66,7 +75,10 @@ class TotalOf(_Page):
         name = self._page(req)
         total = self._collector.total(name)
         if total.total is None:
-            raise StoreUnknown("this page's total can't be read now", hint="the totals store doesn't answer")
+            raise StoreUnknown(
+                "this page's total can't be read now",
+                hint="the totals store doesn't answer, or its rows are being brought back from other datacenters",
+            )
         self._answer(resp, name, total)
 
     on_head = on_get
@@ -75,14 +87,15 @@ class TotalOf(_Page):
 class Hits:
     """POST /hits: a batch, all or nothing."""
 
-    def __init__(self, collector: Collector, limits: Limits) -> None:
+    def __init__(self, collector: Collector, live: Live) -> None:
         self._collector = collector
-        self._limits = limits
+        self._live = live
 
     def on_post(self, req: Request, resp: Response) -> None:
         """Count all of it, then say how many hits that were."""
-        body = _read_body(req, self._limits.batch_body_bytes)
-        counts = batch_of(req.content_type, body, max_pages=self._limits.batch_pages)
+        config = self._live.config
+        body = _read_body(req, config.limits.batch_body_bytes)
+        counts = batch_of(req.content_type, body, max_pages=config.limits.batch_pages, rules=config.pages)
         self._collector.submit(counts).wait()
         resp.data = _encode({"accepted": sum(counts.values())})
         resp.content_type = "application/json"
@@ -92,26 +105,40 @@ class Hits:
 class Totals:
     """GET /totals: many pages at once, as committed."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, live: Live) -> None:
         self._collector = collector
+        self._live = live
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Pages by name after `after`, or the largest totals first."""
+        """Pages by name after `after`, or the largest totals first; those that are unknown come last.
+
+        While partitions are being brought back, `restoring` says how many: pages of theirs are unknown or
+        missing.
+        """
         query = list_query(dict(req.params))
-        totals, age_s = self._collector.all_totals()
-        found = [page for page in totals if page.startswith(query.prefix)]
-        if query.by_total:
-            found.sort(key=lambda page: (-sum(totals[page].values()), page))
-        else:
-            found = sorted(page for page in found if page > query.after)
-        more = len(found) > query.limit and not query.by_total
+        listed = self._collector.all_totals()
+        # Of a million pages this takes a second or more, in which the hits want to be answered.
+        found = call_blocking(partial(_chosen, listed, query))
+        more = len(found) > query.limit
         found = found[: query.limit]
-        entries = [_total(page, Total(sum(totals[page].values()), totals[page], age_s)) for page in found]
-        resp.data = _encode({"totals": entries, "after": found[-1] if more else None})
+        retired = self._live.retired
+        entries = [_total(page, listed.total(page), retired) for page in found]
+        answer: dict[str, object] = {"totals": entries, "after": found[-1] if more else None}
+        if listed.restoring:
+            answer["restoring"] = listed.restoring
+        resp.data = _encode(answer)
         resp.content_type = "application/json"
         resp.set_header("Cache-Control", "no-store")
 
     on_head = on_get
+
+
+def _chosen(listed: Listed, query: ListQuery) -> list[str]:
+    """The pages that a list begins with; one beyond its limit where there are more by name."""
+    found = (page for page in listed if page.startswith(query.prefix))
+    if query.by_total:
+        return nsmallest(query.limit, found, key=lambda page: (-listed.sum(page), page))
+    return nsmallest(query.limit + 1, (page for page in found if page > query.after))
 
 
 class Health:
@@ -130,17 +157,18 @@ class Health:
     on_head = on_get
 
 
-def make_app(collector: Collector, limits: Limits) -> falcon.App[Request, Response]:
+def make_app(collector: Collector) -> falcon.App[Request, Response]:
     """The WSGI app."""
+    live = collector.live
     app = falcon.App(cors_enable=True)
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = False
     for prefix, resource in (("/hit/", Hit), ("/total/", TotalOf)):
-        pages = resource(collector, limits, prefix)
+        pages = resource(collector, live, prefix)
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
-    app.add_route("/hits", Hits(collector, limits))
-    app.add_route("/totals", Totals(collector))
+    app.add_route("/hits", Hits(collector, live))
+    app.add_route("/totals", Totals(collector, live))
     app.add_route("/health", Health(collector))
     app.set_error_serializer(_write_error)
     app.add_error_handler(RequestError, _refuse_request)
@@ -163,9 +191,15 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
     resp.content_type = "application/json"
 
 
-def _total(page: str, total: Total) -> dict[str, object]:
-    age_s = round(total.age_s, 3)
-    dcs = {dc: {"count": count, "age_s": age_s} for dc, count in total.counts.items()}
+def _total(page: str, total: Total, retired: Collection[str]) -> dict[str, object]:
+    ages = total.ages
+    dcs: dict[str, dict[str, object]] = {}
+    for dc, count in total.counts.items():
+        age_s = ages[dc]
+        dcs[dc] = {"count": count, "age_s": age_s if age_s is None else round(age_s, 3)}
+    for dc in retired:
+        if dc in dcs:
+            dcs[dc] |= {"age_s": 0.0, "retired": True}
     return {"page": page, "total": total.total, "dcs": dcs}
 
 

@@ -70,8 +70,8 @@ class Batches:
     def __init__(self, worker: str, *, partitions: int, resend_s: float, unacked_bytes: int) -> None:
         self.worker = worker
         self._partitions = partitions
-        self._resend_s = resend_s
-        self._limit_bytes = unacked_bytes
+        self.resend_s = resend_s
+        self.limit_bytes = unacked_bytes
         self._lanes: dict[int, _Lane] = defaultdict(_Lane)  # by partition
         self._flights: dict[JobId, Flight] = {}  # this worker's own
         self._claims: dict[JobId, Flight] = {}
@@ -110,7 +110,7 @@ class Batches:
         self._clean = self._clean and only_once
         for part in job.parts:
             self._lanes[part.partition].flights[part.seq] = flight
-        if self._size_bytes > self._limit_bytes:
+        if self._size_bytes > self.limit_bytes:
             self._release(flight)
             flight.parts = dict.fromkeys(flight.parts)
             self._clean = False
@@ -156,7 +156,7 @@ class Batches:
     def sent(self, flight: Flight, now_s: float) -> None:
         """The flight's open parts were just sent, or tried."""
         flight.sent_s = now_s
-        flight.wait_s = min(flight.wait_s * RESEND_GROWTH, RESEND_MAX_S) if flight.wait_s else self._resend_s
+        flight.wait_s = min(flight.wait_s * RESEND_GROWTH, RESEND_MAX_S) if flight.wait_s else self.resend_s
 
     def overdue(self, now_s: float) -> list[Flight]:
         """Flights whose acks have been missing for long enough to send them again."""

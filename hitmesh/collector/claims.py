@@ -42,7 +42,7 @@ class Claimer:
     ) -> None:
         self._spool = spool
         self._batches = batches
-        self._unacked_bytes = unacked_bytes
+        self.limit_bytes = unacked_bytes
         self._send = send
         self._window = WINDOW_START
         self._progressed = Event()
@@ -83,7 +83,7 @@ class Claimer:
         elif under_way:
             self._window = WINDOW_START
             return 0
-        if self._batches.size_bytes > self._unacked_bytes:
+        if self._batches.size_bytes > self.limit_bytes:
             return 0
         return self._window - under_way
 

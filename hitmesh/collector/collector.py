@@ -1,8 +1,8 @@
 """The collector's shell: group commit into the spool, pushes to owners, acks.
 
 Owns the forming batch, the PUSH sockets to processors and the PULL socket for acks. Decisions
-are `Batches`' (what to send again, what is done) and `Known`'s (what to answer). Knows nothing of
-HTTP, of commits, nor of how a store lays its rows out.
+are `Batches`' (what to send again, what is done), `Known`'s (what to answer) and `Ages`' (how old it
+is). Knows nothing of HTTP, of commits, nor of how a store lays its rows out.
 
 A hit is added to the forming batch and waits for it. The committer puts one batch at a time: while
 a put is under way the next batch forms, so a batch is as large as the spool is slow, and nobody
@@ -25,17 +25,22 @@ from gevent.event import Event
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.claims import Claimer
 from hitmesh.collector.known import Known, Total
+from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
 from hitmesh.config import Config
-from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
+from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
 from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.settings import SettingsStore
+from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
+from hitmesh.state.ages import Ages, AsOf
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
+from hitmesh.store.totals import Reading
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +48,10 @@ MAX_FORMING: Final = 64  # closed batches that wait for their put; past it the s
 PUT_RETRY_S: Final = 5.0  # for a put without a clear answer; a supervisor restarts a spool server within two
 PUT_RETRY_PAUSE_S: Final = 0.1
 SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's limit
-TICK_S: Final = 0.1  # how often overdue flights are looked for
+TICK_S: Final = 0.1  # how often overdue flights are looked for, and what processors say of their copies' age
 MAX_RESENT: Final = 500  # flights sent again in one tick
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
+UNHEARD: Final = "peers_unheard"  # of a Nexus's load: other datacenters that it should hear, and doesn't
 
 
 class Forming:
@@ -84,8 +90,13 @@ class Forming:
 class Collector:
     """One collector worker process: a lane per partition, under an id of its own."""
 
-    def __init__(self, config: Config, *, name: str, spool: Spool, store: TotalsStore, context: Context) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, settings: SettingsStore, context: Context
+    ) -> None:
+        self._config = config  # of the file, for what only a restart changes
+        self.live = Live(config, settings, self._settings_changed)
+        """The live settings in force."""
+        self._settings = settings
         self._name = name
         self._spool = spool
         self._store = store
@@ -98,7 +109,15 @@ class Collector:
             unacked_bytes=config.limits.unacked_bytes,
         )
         self._known = Known(dc=config.name, fresh_s=config.timing.fresh_s, max_pages=config.limits.known_pages)
-        self._reader = Reader(store, partitions=config.partitions, worker=self.id, told=self._told)
+        self._ages = Ages()
+        self._reader = Reader(
+            store,
+            partitions=config.partitions,
+            worker=self.id,
+            ages=self._ages,
+            has_peers=self._has_peers,
+            told=self._told,
+        )
         self._queue: deque[Forming] = deque()
         self._has_hits = Event()
         self._putting = False
@@ -112,6 +131,7 @@ class Collector:
         self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
         self._claimer = Claimer(spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send)
+        self._others: set[str] = set()  # datacenters that were ever heard of
         self._draining = False
         self._resent = 0
         self.mesh: MeshClient | None = None
@@ -129,6 +149,7 @@ class Collector:
             on_change=self._on_change,
         )
         self.mesh.start()
+        self.live.start()
         self._reader.start()
         for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
@@ -154,11 +175,13 @@ class Collector:
         if self._batches.unacked:
             log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
         self._close_lanes()
+        self.live.stop()
         if self.mesh is not None:
             self.mesh.stop()
         self._pushes.close()
         self._spool.close()
         self._store.close()
+        self._settings.close()
 
     # --- what the HTTP side asks ---------------------------------------------------------------
 
@@ -166,7 +189,7 @@ class Collector:
         """Add hits to the forming batch; `wait` on what is returned before answering them."""
         if self._draining:
             raise SpoolRefused("this collector is stopping", hint="ask another one")
-        limits = self._config.limits
+        limits = self.live.config.limits
         forming = self._queue[-1] if self._queue else None
         if (
             forming is None
@@ -190,7 +213,7 @@ class Collector:
         """The page's total; reads it when it isn't fresh, for at most `read_s`."""
         now_s = time.monotonic()
         if not self._known.is_fresh(page, now_s):
-            self._reader.wait(page, self._config.timing.read_s)
+            self._reader.wait(page, self.live.config.timing.read_s)
             now_s = time.monotonic()
         return self._known.answer(page, now_s)
 
@@ -200,9 +223,33 @@ class Collector:
             raise SpoolRefused("this collector is stopping")
         self._spool.check()
 
-    def all_totals(self) -> tuple[dict[str, dict[str, int]], float]:
-        """Every page's committed counts by datacenter, and how old they are. Raises StoreUnknown."""
-        return self._reader.all_totals()
+    def all_totals(self) -> Listed:
+        """Every page's committed counts. Raises StoreUnknown."""
+        listing, as_of, read_s = self._reader.all_totals()
+        if len(listing.restoring) >= self._config.partitions:
+            raise StoreUnknown("no total is known yet", hint="the rows are being brought back from other datacenters")
+        partitions = self._config.partitions
+        return Listed(
+            listing, as_of, dc=self._config.name, partitions=partitions, read_s=read_s, now_s=time.monotonic()
+        )
+
+    def _settings_changed(self) -> None:
+        """Live settings are in force that may be others than before; what is read at every use isn't looked at."""
+        config = self.live.config
+        self._batches.resend_s = config.timing.resend_s
+        self._batches.limit_bytes = self._claimer.limit_bytes = config.limits.unacked_bytes
+        self._known.fresh_s, self._known.max_pages = config.timing.fresh_s, config.limits.known_pages
+        if self.mesh is not None:
+            self.mesh.announce()  # which version is in force here
+
+    def _has_peers(self) -> bool:
+        """Whether there are, or may be, other datacenters that have rows of this one."""
+        if self.mesh is None or not self.mesh.view.known:
+            return True  # nobody has said yet who is there
+        view = self.mesh.view
+        self._others |= view.others | self._ages.others  # who was there once may be cut off now
+        unheard = any(one.load.get(UNHEARD, 0) > 0 for one in view.live("nexus"))
+        return unheard or bool((self._others | self._config.peers.keys()) - self.live.retired)
 
     def _load(self) -> dict[str, float]:
         batches = self._batches
@@ -215,6 +262,7 @@ class Collector:
             "resent": self._resent,
             "unacked_bytes": batches.size_bytes,
             "bad_frames": self._frames.bad,
+            **self.live.load(),
         }
 
     # --- group commit --------------------------------------------------------------------------
@@ -315,6 +363,8 @@ class Collector:
         while True:
             gevent.sleep(TICK_S)
             now_s = time.monotonic()
+            if self.mesh is not None:
+                self._ages.look(self.mesh.view)
             self._batches.expire_claims(now_s - self._config.timing.claim_s)
             overdue = self._batches.overdue(now_s)[:MAX_RESENT]
             self._resent += len(overdue)
@@ -336,20 +386,26 @@ class Collector:
                 self._settle(message.worker, applied)
 
     def _settle(self, worker: str, applied: Applied) -> None:
+        self._take(worker, applied, self._ages.of(applied.partition))
+
+    def _told(self, reading: Reading, as_of: AsOf) -> None:
+        """What the store says of this worker's lane and some pages: the same as an ack."""
+        if reading.applied is None:
+            self._known.lost(reading.pages)
+        else:
+            self._take(self.id, reading.applied, as_of, reading.ledger)
+
+    def _take(self, worker: str, applied: Applied, as_of: AsOf, ledger: str = "") -> None:
         settled = self._batches.settle(worker, applied)
         for part in settled.parts:
             self._known.settled(part, applied)
         if worker == self.id:
-            self._known.told(applied, time.monotonic())
+            self._known.told(applied, time.monotonic(), as_of, ledger)
         if settled.done:
             self._done += settled.done
             self._has_done.set()
         if settled.claims:
             self._claimer.progress()
-
-    def _told(self, applied: Applied) -> None:
-        """What the store says of this worker's lane and some pages: the same as an ack."""
-        self._settle(self.id, applied)
 
     def _delete(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from hitmesh.config import Pages
 from hitmesh.errors import HitmeshError, PageError
 from hitmesh.protocol.pages import check_page, trim
 
@@ -47,29 +48,44 @@ _line = msgspec.json.Decoder(_Line)
 _map = msgspec.msgpack.Decoder(dict[str, Annotated[int, Meta(ge=1, le=MAX_HITS)]])
 
 
-def page_of(raw: str) -> str:
-    """The page in the rest of a URL's path as WSGI gives it: bytes, percent-decoded, as Latin-1."""
+def page_of(path: str, query: str, rules: Pages) -> str:
+    """The page that a URL names: the rest of its path and its query string as WSGI gives them.
+
+    The path comes percent-decoded, the query as it was sent, both bytes as Latin-1. What `rules` keep of
+    them is the page; a kept query follows a question mark, unless it is empty.
+    """
+    kept = query if rules.query == "keep" else ""
     try:
-        page = raw.encode("latin-1").decode()
+        return _checked(path.encode("latin-1").decode(), kept.encode("latin-1").decode(), "", rules)
     except UnicodeDecodeError as error:
         raise RequestError(400, "Bad page", "a page is not valid UTF-8; percent-encode UTF-8 bytes") from error
-    return _checked(page, "")
 
 
-def _checked(page: str, where: str) -> str:
+def _page_in_batch(page: str, where: str, rules: Pages) -> str:
+    """The page that an entry of a batch names: a name, not a URL. So a question mark is a part of it."""
+    if rules.query == "keep":
+        path, _, query = page.partition("?")
+        return _checked(path, query, where, rules)
+    return _checked(page, "", where, rules)
+
+
+def _checked(path: str, query: str, where: str, rules: Pages) -> str:
+    if rules.trailing_slash == "drop":
+        path = trim(path)
     try:
-        return check_page(trim(page))
+        check_page(path)  # by itself: a query doesn't make up for a missing path
+        return check_page(f"{path}?{query}") if query else path
     except PageError as error:
         raise RequestError(400, "Bad page", where + error.message) from error
 
 
-def batch_of(content_type: str | None, body: bytes, *, max_pages: int) -> dict[str, int]:
+def batch_of(content_type: str | None, body: bytes, *, max_pages: int, rules: Pages) -> dict[str, int]:
     """The pages and counts of a POST /hits; the same page on several lines is summed."""
     kind = (content_type or "").split(";")[0].strip().lower()
     if kind == NDJSON:
-        return _ndjson(body, max_pages)
+        return _ndjson(body, max_pages, rules)
     if kind == MSGPACK:
-        return _msgpack(body, max_pages)
+        return _msgpack(body, max_pages, rules)
     raise RequestError(415, "Unsupported content type", f"a batch is {NDJSON} or {MSGPACK}, {_given(content_type)}")
 
 
@@ -77,7 +93,7 @@ def _given(content_type: str | None) -> str:
     return f"not {content_type[:SHOWN_CHARS]!r}" if content_type else "and its Content-Type says which"
 
 
-def _ndjson(body: bytes, max_pages: int) -> dict[str, int]:
+def _ndjson(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
     counts: dict[str, int] = {}
     lines = 0
     for number, line in enumerate(body.split(b"\n"), 1):
@@ -90,7 +106,7 @@ def _ndjson(body: bytes, max_pages: int) -> dict[str, int]:
             hit = _line.decode(line)
         except (ValueError, RecursionError) as error:
             raise RequestError(400, "Bad batch", f"line {number}: {_wrong_line(line, error)}") from error
-        page = _checked(hit.page, f"line {number}: ")
+        page = _page_in_batch(hit.page, f"line {number}: ", rules)
         counts[page] = counts.get(page, 0) + hit.count
     return _not_empty(counts)
 
@@ -103,7 +119,7 @@ def _wrong_line(line: bytes, error: Exception) -> str:
     return f"{error}; {_LINE_FORM}"
 
 
-def _msgpack(body: bytes, max_pages: int) -> dict[str, int]:
+def _msgpack(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
     size = _map_size(body)
     if size > max_pages:
         raise _too_many(max_pages)
@@ -116,7 +132,7 @@ def _msgpack(body: bytes, max_pages: int) -> dict[str, int]:
         raise RequestError(400, "Bad batch", "a page stands twice in the map")
     counts: dict[str, int] = {}
     for name, count in given.items():
-        page = _checked(name, f"page {name[:SHOWN_CHARS]!r}: ")
+        page = _page_in_batch(name, f"page {name[:SHOWN_CHARS]!r}: ", rules)
         counts[page] = counts.get(page, 0) + count
     return _not_empty(counts)
 

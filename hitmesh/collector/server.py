@@ -152,6 +152,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
 
         from hitmesh.collector.app import make_app
         from hitmesh.collector.collector import Collector
+        from hitmesh.settings.open import open_settings
         from hitmesh.spool.open import open_spool
         from hitmesh.store.open import open_store
 
@@ -161,10 +162,11 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             name=self._name,
             spool=open_spool(self._config, base),
             store=open_store(self._config, base),
+            settings=open_settings(self._config.stores.settings, base),
             context=zmq.green.Context(),
         )
         self.collector = collector
-        app = make_app(collector, self._config.limits)
+        app = make_app(collector)
         app.add_error_handler(ParseException, _pass_on)  # the connection's framing is lost: it must be closed
 
         def counted(environ: Any, start_response: Any) -> Any:

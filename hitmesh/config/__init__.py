@@ -23,9 +23,10 @@ from hitmesh.config.routes import (
     Static,
     normal_routes,
     parse_route,
+    parse_stored,
     route_problems,
 )
-from hitmesh.config.sections import ROLES, Limits, Node, Ports, Role, Stores, Timing
+from hitmesh.config.sections import ROLES, Limits, Node, Pages, Ports, Role, Stores, Timing
 
 __all__ = [
     "DEFAULT_HOST",
@@ -42,6 +43,7 @@ __all__ = [
     "Network",
     "NexusEndpoints",
     "Node",
+    "Pages",
     "Placement",
     "Ports",
     "Proxy",
@@ -62,6 +64,7 @@ __all__ = [
     "normal_routes",
     "parse",
     "parse_route",
+    "parse_stored",
     "ports_of",
     "route_problems",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import is_loopback, network
+from hitmesh.config.addresses import host_port, is_loopback, network
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
@@ -20,6 +20,7 @@ def contradictions(config: Config) -> Iterator[str]:
     """What is wrong with a configuration as a whole, most telling first."""
     yield from _timing(config)
     yield from _stores(config)
+    yield from _peers(config)
     for role in NEEDED_ROLES:
         if not config.instances(role):
             yield f"no node runs a {role}; set nodes.<node>.{role}"
@@ -44,6 +45,17 @@ def _timing(config: Config) -> Iterator[str]:
         )
     if timing.resend_s >= timing.retry_delay_s:
         yield f"timing.resend_s ({timing.resend_s}) must be below timing.retry_delay_s ({timing.retry_delay_s})"
+
+
+def _peers(config: Config) -> Iterator[str]:
+    for name, addresses in config.peers.items():
+        if name == config.name:
+            yield f"peers.{name} is this datacenter itself; peers are the others"
+        for text in addresses:
+            try:
+                host_port(text)
+            except ValueError as error:
+                yield f"peers.{name}: {text!r} {error}"
 
 
 def _stores(config: Config) -> Iterator[str]:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
-from hitmesh.config.sections import Limits, Name, Node, Ports, Role, Section, Stores, Timing
+from hitmesh.config.sections import Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
 from hitmesh.protocol.messages import MAX_PARTITIONS
 
 NEXUS_PORTS = 3  # heartbeats, changes, lookups
@@ -28,7 +28,15 @@ class Config(Section, frozen=True):
     stores: Stores = Stores()
     timing: Timing = Timing()
     limits: Limits = Limits()
+    pages: Pages = Pages()
     balancer: Balancer = Balancer()
+    peers: Annotated[
+        dict[Name, tuple[str, ...]],
+        Meta(
+            description="the other datacenters: HOST:PORT of Nexuses' heartbeats there, one at least of any of them; "
+            "none where Consul's catalogue has them"
+        ),
+    ] = msgspec.field(default_factory=dict)
     routes: dict[HostPattern, Route] = msgspec.field(default_factory=dict)
 
     def instances(self, role: Role) -> list[Placement]:

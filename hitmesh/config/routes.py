@@ -154,6 +154,26 @@ def parse_route(data: dict[str, Any], *, source: str) -> Route:
     return route
 
 
+def parse_stored(pattern: str, value: bytes) -> Route:
+    """A live route from what the settings store has under `routes/<pattern>`. Raises ConfigError."""
+    if _normal(pattern) != pattern:
+        raise ConfigError(f"routes/{pattern}: this is no Host as routes have it")
+    try:
+        data = msgspec.json.decode(value)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{pattern}: not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f'{pattern}: a route is a JSON object, such as {{"action": "empty", "status": 204}}')
+    return parse_route(data, source=pattern)
+
+
+def _normal(pattern: str) -> str | None:
+    try:
+        return host_pattern(pattern)
+    except ValueError:
+        return None
+
+
 def normal_route(route: Route) -> Route:
     """The route with the Hosts that it names in their one way of writing."""
     if isinstance(route, Alias):

@@ -68,7 +68,17 @@ class Timing(Section, frozen=True):
     """Intervals, in seconds."""
 
     heartbeat_s: Annotated[float, Meta(ge=0.05, le=60, description="between two heartbeats of an instance")] = 1.0
+    wan_heartbeat_s: Annotated[float, Meta(ge=0.05, le=60, description="between two of a datacenter to the others")] = (
+        5.0
+    )
     missed_heartbeats: Annotated[int, Meta(ge=2, le=60, description="missed in a row before an instance is dead")] = 3
+    wan_missed_heartbeats: Annotated[
+        int, Meta(ge=2, le=60, description="missed in a row before another datacenter is out of reach")
+    ] = 5
+    rows_s: Annotated[
+        float,
+        Meta(ge=0.05, le=60, description="that another datacenter's question for news is held while there are none"),
+    ] = 0.5
     commit_s: Annotated[float, Meta(ge=0.01, le=60, description="between two commits of a processor with news")] = 0.25
     resend_s: Annotated[float, Meta(ge=0.1, le=60, description="before a collector sends an unacked batch again")] = 1.0
     retry_delay_s: Annotated[
@@ -95,3 +105,12 @@ class Limits(Section, frozen=True):
     ] = 64 * 1024 * 1024
     connections: Annotated[int, Meta(ge=1, description="client connections of one collector")] = 10_000
     known_pages: Annotated[int, Meta(ge=100, description="pages whose totals a collector remembers")] = 100_000
+
+
+class Pages(Section, frozen=True):
+    """What belongs to a page's name, of the URL that is hit: a dropped part makes several URLs one page."""
+
+    trailing_slash: Annotated[
+        Literal["drop", "keep"], Meta(description="slashes at the end: example.com/blog/ is example.com/blog")
+    ] = "drop"
+    query: Annotated[Literal["drop", "keep"], Meta(description="what follows the question mark")] = "drop"

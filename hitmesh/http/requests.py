@@ -125,6 +125,11 @@ class RequestReader:
         self._empty_lines = 0
         self.body_done = True
 
+    def limit(self, limits: HeadLimits) -> None:
+        """From the next head on, these count."""
+        self._limits = limits
+        self._line_room = 0  # what was let in before is looked at again
+
     @property
     def pending(self) -> int:
         """Bytes that came and weren't taken."""

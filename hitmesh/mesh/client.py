@@ -64,8 +64,13 @@ class MeshClient:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
         self._heartbeat_s = config.timing.heartbeat_s
         self._nexuses = [nexus_endpoints(placement) for placement in config.instances("nexus")]
-        timeout_s = self._heartbeat_s * config.timing.missed_heartbeats
-        self.view = MeshView((nexus.changes for nexus in self._nexuses), timeout_s=timeout_s)
+        timing = config.timing
+        self.view = MeshView(
+            (nexus.changes for nexus in self._nexuses),
+            dc=config.name,
+            timeout_s=timing.heartbeat_s * timing.missed_heartbeats,
+            wan_timeout_s=timing.wan_heartbeat_s * timing.wan_missed_heartbeats,
+        )
         self.instance_id = instance_id
         self._dc, self._role, self._name = config.name, role, name
         self._endpoints = dict(endpoints)

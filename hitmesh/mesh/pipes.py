@@ -18,7 +18,6 @@ from hitmesh.protocol.messages import MAX_FRAME_BYTES
 log = logging.getLogger(__name__)
 
 MAX_PUSHES: Final = 512  # peers that one process sends to; far above a datacenter's collectors
-COPIED_BYTES: Final = 65_536  # frames below it are copied: cheaper than telling the sender when they are gone
 
 
 def bind_pull(context: Context, host: str, *, heartbeat_s: float) -> tuple[Socket, str]:
@@ -71,7 +70,9 @@ class Pushes:
         if socket is None:
             return False
         try:
-            socket.send(frame, zmq.NOBLOCK, copy=len(frame) < COPIED_BYTES)
+            # Copied, whatever its size: pyzmq asks for its collector's thread before it shares a frame, and
+            # under gevent that question switches greenlets.
+            socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True

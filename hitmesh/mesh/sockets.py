@@ -14,7 +14,6 @@ from typing import Any, Final
 import zmq
 
 LINGER_MS: Final = 0  # anything else has frozen a whole hub in Context.term
-MAX_HEARTBEAT_BYTES: Final = 256 * 1024  # one that claims all 4,096 partitions has 60 KiB
 MAX_REQUEST_BYTES: Final = 16 * 1024  # a lookup's key has 1,024 characters at most
 MAX_QUEUED: Final = 1000  # messages per peer; what is beyond is dropped, and made good by a snapshot
 CONNECT_TIMEOUT_MS: Final = 1000  # a SYN that got lost is tried again sooner than the kernel would

@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from hitmesh.config import Config
 from hitmesh.processor.processor import Processor
+from hitmesh.settings.open import open_settings
 from hitmesh.store.open import open_store
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,14 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
-    store = open_store(config, state_dir / config.name)
-    processor = Processor(config, name=name, store=store, context=zmq.green.Context())
+    base = state_dir / config.name
+    processor = Processor(
+        config,
+        name=name,
+        store=open_store(config, base),
+        settings=open_settings(config.stores.settings, base),
+        context=zmq.green.Context(),
+    )
     processor.start()
     log.info("%s of %s is up", name, config.name)
     stop.wait()

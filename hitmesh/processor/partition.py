@@ -8,89 +8,61 @@ Invariants:
 - An ack is only ever made from a head that is known to be in the store.
 - A write whose outcome is unknown is settled by reading the head, and repeated only with the
   very same bytes. So a write that arrives late is the same write.
+- What other datacenters' owners say of their rows is committed here like our own: their rows, how far
+  that is, and their lanes, in the same write.
 - Whatever can't be explained by our own writes means that somebody else owns the partition:
   step down, drop everything that isn't committed, and let the collectors resend.
 
     AWAY --take--> READING --head--> CLAIMING --done--> LOADING --rows--> [REDOING] --> OWNED
+    CLAIMING --done, nothing was there--> RESTORING --from its peers--> CLAIMING --done--> LOADING
     OWNED --commit--> COMMITTING --done--> [REDOING] --> OWNED
     COMMITTING --refused or unknown--> SETTLING --head--> OWNED | COMMITTING | AWAY
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError
+from hitmesh.processor.arrivals import Arrivals, rows_of
+from hitmesh.processor.feed import Feed
+from hitmesh.processor.restoring import Restoration
+from hitmesh.processor.staging import MAX_COMMIT_ROWS, Size, Staged, Staging, size_of
+from hitmesh.processor.steps import (
+    Acks,
+    Counters,
+    LoadRows,
+    Offered,
+    Phase,
+    ReadHead,
+    Step,
+)
 from hitmesh.protocol.messages import (
-    MAX_PART_BYTES,
-    MAX_PART_PAGES,
     MAX_REDO_ROWS,
     Applied,
+    Chunk,
     Head,
     LaneEnd,
-    LaneState,
+    Origin,
+    OriginRow,
     Part,
+    Position,
     RedoRow,
-    decode,
+    decode_head,
     encode,
     make,
 )
-from hitmesh.state.lanes import Marks
 from hitmesh.store import Done, Outcome, Row, StoredHead, Unknown, Write
 
-LANE_RETENTION_S: Final = 7 * 24 * 3600  # a spooled job older than this is set aside, never resent
-MAX_COMMIT_ROWS: Final = 1000  # rows of one commit; their redo takes some 50 bytes each beside the pages
-MAX_COMMIT_BYTES: Final = 192 * 1024  # of page names in one commit: a redo leaves 130 KiB of a head to its lanes
-MAX_WAITING_PARTS: Final = 20_000  # parts beyond the next commit; past it the spool is the memory
-MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
-MAX_CLOSED: Final = 10_000  # workers remembered as closed under this epoch
 ROW_OVERHEAD_BYTES: Final = 64  # of a row in a write beside its page: count, datacenter, framing
 
-assert MAX_PART_PAGES <= MAX_COMMIT_ROWS <= MAX_REDO_ROWS
-assert MAX_PART_BYTES <= MAX_COMMIT_BYTES
-
-
-class Phase(Enum):
-    """Where a partition stands; see the module's picture."""
-
-    AWAY = "away"
-    READING = "reading"
-    CLAIMING = "claiming"
-    LOADING = "loading"
-    REDOING = "redoing"
-    OWNED = "owned"
-    COMMITTING = "committing"
-    SETTLING = "settling"
-
-
-class Offered(Enum):
-    """What became of a part."""
-
-    STAGED = "staged"  # in the next commit; the ack follows
-    DUPLICATE = "duplicate"  # applied before; the ack is owed
-    MISDIRECTED = "misdirected"  # another epoch's: tell the sender who owns the partition
-    DROPPED = "dropped"  # no room now, or a closed lane's; the spool has it
-
-
-@dataclass(frozen=True, slots=True)
-class ReadHead:
-    """Step: read the head."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadRows:
-    """Step: load all rows."""
-
-
-Step = ReadHead | LoadRows | Write
-Recipient = tuple[str, str]  # (reply_to, worker)
-Acks = dict[Recipient, Applied]
+assert MAX_COMMIT_ROWS <= MAX_REDO_ROWS
 
 
 @dataclass(slots=True)
@@ -99,27 +71,8 @@ class _Attempt:
 
     write: Write
     head: Head
-    rows: dict[str, int]  # the pages that it changes
-    counts: dict[str, int]  # as of this commit, the pages that its acks name
-    owed: dict[Recipient, set[str]]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened here since the process started, for metrics."""
-
-    applied_hits: int = 0
-    commits: int = 0
-    duplicates: int = 0
-    misdirected: int = 0
-    dropped: int = 0
-    step_downs: int = 0
-    faults: list[str] = field(default_factory=list)  # what an operator must look at; the newest few
-
-    def fault(self, text: str) -> None:
-        """Remember a fault, once."""
-        if text not in self.faults:
-            self.faults = [*self.faults[-4:], text]
+    staged: Staged | None = None
+    chunks: Sequence[Chunk] = ()  # of other datacenters, that it brings in
 
 
 class Partition:
@@ -136,6 +89,7 @@ class Partition:
         self._new_ledger = ledger
         self._max_rows = max_rows
         self._max_write_bytes = max_write_bytes
+        self._alone = True
         self._reset()
 
     def _reset(self) -> None:
@@ -144,18 +98,12 @@ class Partition:
         self._is_stepping = False  # a step has been given out and not answered yet
         self._index = 0
         self._head: Head | None = None
-        self._lanes: dict[str, LaneState] = {}  # as in the last head made
-        self._marks: dict[str, Marks] = {}  # with everything staged
-        self._staged_hits: dict[str, int] = {}  # worker -> hits since the last head made
-        self._counts: dict[str, int] = {}  # own rows, with everything staged
-        self._others: dict[str, dict[str, int]] = {}  # page -> other datacenters' rows
-        self._dirty: dict[str, None] = {}  # pages staged since the last head made
-        self._dirty_bytes = 0
-        self._owed: dict[Recipient, set[str]] = {}
-        self._ending: set[str] = set()  # workers whose lanes the next commit drops
-        self._closed: OrderedDict[str, None] = OrderedDict()
-        self._waiting: deque[tuple[str, str, Part]] = deque()
-        self._waiting_bytes = 0
+        self._staging = Staging(self.counters)
+        self._arrivals = Arrivals(self.number, self.counters)
+        self._restoration: Restoration | None = None
+        self._peers: Collection[str] | None = None
+        self._asked_s = 0.0
+        self.feed = Feed()
         self._attempt: _Attempt | None = None
         self._redo: deque[Row] = deque()
 
@@ -171,17 +119,18 @@ class Partition:
     @property
     def is_dirty(self) -> bool:
         """Whether a commit would write anything that matters to somebody."""
-        return bool(self._dirty)
+        return self._staging.is_dirty or bool(self._arrivals)
 
     @property
     def pages(self) -> int:
         """Pages with a row of this datacenter."""
-        return len(self._counts)
+        return len(self._staging.counts)
 
-    def take(self) -> None:
-        """Start to take the partition over."""
+    def take(self, *, alone: bool = True) -> None:
+        """Start to take the partition over; `alone`: no other datacenter can have anything of it."""
         if self.phase is Phase.AWAY:
             self.phase = Phase.READING
+            self._alone = alone
         self.leaving = False
 
     def leave(self) -> None:
@@ -210,7 +159,9 @@ class Partition:
         if self.phase in (Phase.CLAIMING, Phase.COMMITTING):
             assert self._attempt is not None
             return self._attempt.write
-        if self.phase is Phase.OWNED and self._dirty:
+        if self.phase is Phase.RESTORING:
+            return self._restore()
+        if self.phase is Phase.OWNED and self.is_dirty:
             self._prepare(int(now_s))
             assert self._attempt is not None
             return self._attempt.write
@@ -227,7 +178,7 @@ class Partition:
         """The answer to ReadHead."""
         self._is_stepping = False
         try:
-            head = None if stored is None else decode(stored.body, Head)
+            head = None if stored is None else decode_head(stored.body)
         except DecodeError as error:
             self._step_down(f"the head of partition {self.number} can't be read: {error}")
             return {}
@@ -246,12 +197,17 @@ class Partition:
         return {}
 
     def _claim(self, head: Head, index: int) -> None:
-        self._attempt = _Attempt(Write(self.number, index, encode(head), ()), head, {}, {}, {})
+        self._attempt = _Attempt(Write(self.number, index, encode(head), ()), head)
         self.phase = Phase.CLAIMING
 
     def rows_loaded(self, rows: Iterable[Row]) -> None:
         """The answer to LoadRows."""
         self._is_stepping = False
+        if self.phase is Phase.RESTORING:
+            assert self._restoration is not None
+            self._restoration.loaded(rows)
+            self._rest()
+            return
         assert self.phase is Phase.LOADING, self.phase
         if self._head is None:
             if any(True for _ in rows):
@@ -261,23 +217,25 @@ class Partition:
                 )
             else:
                 self._claim(
-                    make(Head, self._new_ledger, 1, self.me, 0, 0, {}, ()),
+                    make(Head, self._new_ledger, 1, self.me, 0, 0, {}, (), {}, not self._alone, 0),
                     0,
                 )
             return
-        for row in rows:
+        redo = [Row(row.page, row.dc, row.count, row.commit) for row in self._head.redo]
+        own_redo = {row.page: row.count for row in redo if row.dc == self.dc}
+        counts: dict[str, int] = {}
+        newest = 0
+        for row in chain(rows, redo):
             if row.dc == self.dc:
-                self._counts[row.page] = row.count
+                counts[row.page] = row.count
+                newest = max(newest, row.commit)
             else:
-                self._others.setdefault(row.page, {})[row.dc] = row.count
-        for redo in self._head.redo:
-            if redo.dc == self.dc:
-                self._counts[redo.page] = redo.count
-            else:
-                self._others.setdefault(redo.page, {})[redo.dc] = redo.count
-            self._redo.append(Row(redo.page, redo.dc, redo.count, self._head.commit))
-        self._lanes = dict(self._head.lanes)
-        self._marks = {worker: Marks(lane.mark, lane.above) for worker, lane in self._lanes.items()}
+                self._arrivals.loaded(row)
+        self._redo.extend(redo)
+        # Rows of a redo may not be in the store yet: they are told from memory.
+        self.feed.loaded(newest - 1 if own_redo else newest)
+        self.feed.wrote(newest, own_redo)
+        self._staging.begin(counts, self._head.lanes)
         self.phase = Phase.REDOING if self._redo else Phase.OWNED
         self._rest()
 
@@ -287,32 +245,48 @@ class Partition:
         """The outcome of the last write step; the acks that it allows."""
         self._is_stepping = False
         if self.phase is Phase.CLAIMING:
-            assert self._attempt is not None
-            attempt, self._attempt = self._attempt, None
+            self._claimed(outcome)
+        elif self.phase in (Phase.RESTORING, Phase.REDOING):
             if isinstance(outcome, Done):
-                self._head, self._index = attempt.head, outcome.index
-                self.phase = Phase.LOADING
-            elif isinstance(outcome, Unknown):
-                self.phase = Phase.READING  # a claim that did arrive is claimed over, under the next epoch
-                self._rest()
-            else:
-                self._reset()  # somebody was faster
-            return {}
-        if self.phase is Phase.REDOING:
-            if isinstance(outcome, Done):
-                for _ in range(min(self._max_rows, len(self._redo))):
-                    self._redo.popleft()
-                if not self._redo:
-                    self.phase = Phase.OWNED
-                    self._rest()
+                self._rows_written()
             elif not isinstance(outcome, Unknown):  # unknown: the rows are absolute, write them again
                 self._step_down(None)
-            return {}
-        assert self.phase is Phase.COMMITTING, self.phase
-        if isinstance(outcome, Done):
-            return self._committed(outcome.index)
-        self.phase = Phase.SETTLING
+        else:
+            assert self.phase is Phase.COMMITTING, self.phase
+            if isinstance(outcome, Done):
+                return self._committed(outcome.index)
+            self.phase = Phase.SETTLING
         return {}
+
+    def _claimed(self, outcome: Outcome) -> None:
+        assert self._attempt is not None
+        attempt, self._attempt = self._attempt, None
+        if isinstance(outcome, Done):
+            self._head, self._index = attempt.head, outcome.index
+            self.phase = Phase.LOADING
+            if attempt.head.restoring:
+                self.phase = Phase.RESTORING
+                if self._restoration is None:
+                    self._restoration = Restoration(self.dc, attempt.head)
+                self._rest()
+        elif isinstance(outcome, Unknown):
+            self._restoration = None
+            self.phase = Phase.READING  # a claim that did arrive is claimed over, under the next epoch
+            self._rest()
+        else:
+            self._reset()  # somebody was faster
+
+    def _rows_written(self) -> None:
+        if self.phase is Phase.RESTORING:
+            assert self._restoration is not None
+            self._restoration.wrote(self._max_rows)
+            self._rest()
+            return
+        for _ in range(min(self._max_rows, len(self._redo))):
+            self._redo.popleft()
+        if not self._redo:
+            self.phase = Phase.OWNED
+            self._rest()
 
     def _settle(self, head: Head | None, index: int) -> Acks:
         attempt = self._attempt
@@ -329,61 +303,47 @@ class Partition:
 
     def _prepare(self, now_s: int) -> None:
         assert self._head is not None
-        for worker, hits in self._staged_hits.items():
-            before = self._lanes.get(worker)
-            marks = self._marks[worker]
-            total = hits + (before.hits if before else 0)
-            self._lanes[worker] = LaneState(marks.mark, marks.above, total, now_s)
-        for worker in self._ending:
-            self._forget(worker)
-        for worker in [w for w, lane in self._lanes.items() if lane.seen_s < now_s - LANE_RETENTION_S]:
-            self._forget(worker)
-        rows = {page: self._counts[page] for page in self._dirty}
-        applied = sum(self._staged_hits.values())
+        chunks = self._arrivals.take(self._staging.size)
+        size_bytes = self._staging.size.bytes + size_of(row.page for chunk in chunks for row in chunk.rows).bytes
+        staged = self._staging.decide(now_s)
         head = replace(
             self._head,
             commit=self._head.commit + 1,
-            hits=self._head.hits + applied,
-            lanes=dict(self._lanes),
+            hits=self._head.hits + staged.hits,
+            lanes=staged.lanes,
             redo=(),
+            origins={**self._head.origins, **{chunk.origin: chunk.state for chunk in chunks if chunk.state}},
         )
         body = encode(head)
-        size = len(body) + self._dirty_bytes + ROW_OVERHEAD_BYTES * len(rows)
-        if len(rows) <= self._max_rows and size <= self._max_write_bytes:
-            own = [Row(page, self.dc, count, head.commit) for page, count in rows.items()]
-        else:
-            head = replace(head, redo=tuple(RedoRow(page, self.dc, count) for page, count in rows.items()))
+        rows = [Row(page, self.dc, count, head.commit) for page, count in staged.rows.items()] + rows_of(chunks)
+        size_bytes += len(body) + ROW_OVERHEAD_BYTES * len(rows)
+        if len(rows) > self._max_rows or size_bytes > self._max_write_bytes:
+            head = replace(head, redo=tuple(RedoRow(row.page, row.dc, row.count, row.commit) for row in rows))
             body = encode(head)
-            own = []
-        # Frozen now: a page that is owed but unchanged may be staged again before this is written.
-        counts = {page: self._counts.get(page, 0) for pages in self._owed.values() for page in pages}
-        self._attempt = _Attempt(Write(self.number, self._index, body, own), head, rows, counts, self._owed)
+            rows = []
+        self._attempt = _Attempt(Write(self.number, self._index, body, rows), head, staged, chunks)
         self.phase = Phase.COMMITTING
-        self._staged_hits, self._dirty, self._dirty_bytes = {}, {}, 0
-        self._owed, self._ending = {}, set()
-        self._drain_waiting()
-
-    def _forget(self, worker: str) -> None:
-        self._lanes.pop(worker, None)
-        self._marks.pop(worker, None)
+        self._staging.drain(self._arrivals.reserved)
 
     def _committed(self, index: int) -> Acks:
         attempt, self._attempt = self._attempt, None
-        assert attempt is not None and self._head is not None
+        assert attempt is not None and attempt.staged is not None and self._head is not None
+        staged = attempt.staged
         self.counters.commits += 1
-        self.counters.applied_hits += attempt.head.hits - self._head.hits
+        self.counters.applied_hits += staged.hits
         self._head, self._index = attempt.head, index
+        self.feed.wrote(attempt.head.commit, staged.rows)
+        self._arrivals.committed(attempt.chunks)
         if attempt.head.redo:
-            self._redo.extend(Row(page, self.dc, count, attempt.head.commit) for page, count in attempt.rows.items())
+            self._redo.extend(Row(row.page, row.dc, row.count, row.commit) for row in attempt.head.redo)
             self.phase = Phase.REDOING
         else:
             self.phase = Phase.OWNED
-        acks = {to: self._applied(to[1], pages, attempt.counts) for to, pages in attempt.owed.items()}
-        if not self._dirty:
-            for to, pages in self._owed.items():  # duplicates that came while the commit was on its way
-                earlier = attempt.owed.get(to, set())
-                acks[to] = self._applied(to[1], pages | earlier, self._counts)
-            self._owed = {}
+        acks = {to: self._applied(to[1], pages, staged.counts) for to, pages in staged.owed.items()}
+        if not self._staging.is_dirty:
+            for to, pages in self._staging.settle().items():  # duplicates that came while the commit was on its way
+                earlier = staged.owed.get(to, set())
+                acks[to] = self._applied(to[1], pages | earlier, self._staging.counts)
         self._rest()
         return acks
 
@@ -393,9 +353,8 @@ class Partition:
         lane = self._head.lanes.get(worker)
         totals = {}
         for page in pages:
-            subtotals = dict(self._others.get(page, ()))
-            subtotals[self.dc] = counts.get(page, 0)
-            totals[page] = subtotals
+            totals[page] = subtotals = {self.dc: counts.get(page, 0)}
+            self._arrivals.add_counts(page, subtotals)
         mark, above = (lane.mark, lane.above) if lane else (0, ())
         return Applied(self.number, self._head.epoch, self._head.commit, mark, above, totals)
 
@@ -406,78 +365,96 @@ class Partition:
         if self.epoch == 0 or epoch != self.epoch:
             self.counters.misdirected += 1
             return Offered.MISDIRECTED, None
-        if self.leaving or worker in self._closed:
+        if self.leaving or self._staging.has_closed(worker):
             self.counters.dropped += 1
             return Offered.DROPPED, None
-        marks = self._marks.get(worker)
-        if marks is not None and marks.covers(part.seq):
-            self.counters.duplicates += 1
-            pages = part.counts.keys()
-            if self.phase in (Phase.OWNED, Phase.REDOING) and not self._dirty:
-                return Offered.DUPLICATE, self._applied(worker, pages, self._counts)
-            self._owed.setdefault((reply_to, worker), set()).update(pages)
-            return Offered.DUPLICATE, None
-        if self._waiting or not self._has_room(part):
-            size = _size(part)
-            is_full = len(self._waiting) >= MAX_WAITING_PARTS or self._waiting_bytes + size > MAX_WAITING_BYTES
-            # A part too large for any commit comes from no collector of ours, and would wait for ever.
-            if is_full or _page_bytes(part) > MAX_COMMIT_BYTES:
-                self.counters.dropped += 1
-                return Offered.DROPPED, None
-            self._waiting.append((worker, reply_to, part))
-            self._waiting_bytes += size
-            return Offered.STAGED, None
-        return (Offered.STAGED if self._stage(worker, reply_to, part) else Offered.DROPPED), None
-
-    def _has_room(self, part: Part) -> bool:
-        rows = len(self._dirty) + len(part.counts)
-        return rows <= MAX_COMMIT_ROWS and self._dirty_bytes + _page_bytes(part) <= MAX_COMMIT_BYTES
-
-    def _stage(self, worker: str, reply_to: str, part: Part) -> bool:
-        marks = self._marks.get(worker)
-        if marks is None:
-            marks = self._marks[worker] = Marks()
-        marks.raise_to(part.low)
-        if not marks.has_room(part.seq):
-            self.counters.dropped += 1  # too many holes; the spool has the part
-            return False
-        marks.add(part.seq)
-        hits = 0
-        for page, count in part.counts.items():
-            self._counts[page] = self._counts.get(page, 0) + count
-            hits += count
-            if page not in self._dirty:
-                self._dirty[page] = None
-                self._dirty_bytes += len(page.encode())
-        self._staged_hits[worker] = self._staged_hits.get(worker, 0) + hits
-        self._owed.setdefault((reply_to, worker), set()).update(part.counts)
-        return True
-
-    def _drain_waiting(self) -> None:
-        while self._waiting:
-            worker, reply_to, part = self._waiting[0]
-            if not self._has_room(part):
-                return
-            self._waiting.popleft()
-            self._waiting_bytes -= _size(part)
-            marks = self._marks.get(worker)
-            if marks is not None and marks.covers(part.seq):  # its twin waited before it
-                self._owed.setdefault((reply_to, worker), set()).update(part.counts)
-            elif worker not in self._closed:
-                self._stage(worker, reply_to, part)
+        if not self._staging.is_applied(worker, part):
+            # A chunk that found no room in the commit under way has it in the next one.
+            reserved = self._arrivals.reserved if self.phase is Phase.COMMITTING else Size()
+            return self._staging.offer(worker, reply_to, part, reserved), None
+        self.counters.duplicates += 1
+        if self.phase in (Phase.OWNED, Phase.REDOING) and not self._staging.is_dirty:
+            return Offered.DUPLICATE, self._applied(worker, part.counts, self._staging.counts)
+        self._staging.owe((reply_to, worker), part.counts)
+        return Offered.DUPLICATE, None
 
     def close_lane(self, worker: str, end: LaneEnd) -> bool:
         """Drop a lane with the next commit, if it ended as its worker says under this epoch."""
-        lane = self._lanes.get(worker)
-        if self.epoch == 0 or end.epoch != self.epoch or lane is None or worker in self._staged_hits:
+        return self.epoch > 0 and end.epoch == self.epoch and self._staging.close(worker, end)
+
+    # --- other datacenters -------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position | None:
+        """How far the own rows are, for others; None when the partition isn't owned here, or has no rows."""
+        if not self.epoch or not self.feed.commit:
+            return None
+        assert self._head is not None
+        return Position(self._head.ledger, self._head.epoch, self.feed.commit)
+
+    @property
+    def origins(self) -> Mapping[str, Origin]:
+        """How far this partition is with other datacenters' rows, as committed; nothing while it isn't owned here."""
+        return self._head.origins if self._head is not None and self.epoch else {}
+
+    @property
+    def restoration(self) -> Restoration | None:
+        """What is being brought back; None when nothing is."""
+        return self._restoration if self.phase is Phase.RESTORING else None
+
+    def own_origin(self, upto: int, now_s: int) -> Origin:
+        """What another datacenter may remember of this one, once it has the rows up to commit `upto`."""
+        assert self._head is not None
+        # The marks as of now: never earlier than the rows, so that whoever gets both back counts nothing twice.
+        position = Position(self._head.ledger, self._head.epoch, upto)
+        return Origin(position, self._head.hits, self._head.lanes, now_s)
+
+    def redo_of(self, origin: str) -> list[OriginRow]:
+        """Rows of that datacenter which this partition has and its store perhaps not yet."""
+        assert self._head is not None
+        return [OriginRow(row.page, row.count, row.commit) for row in self._head.redo if row.dc == origin]
+
+    def has_arrived(self, origin: str) -> bool:
+        """Whether rows of that datacenter wait for a commit, or are being committed."""
+        committing = self._attempt.chunks if self._attempt else ()
+        return origin in self._arrivals or any(chunk.origin == origin for chunk in committing)
+
+    def arrive(self, chunk: Chunk) -> bool:
+        """Rows of another datacenter, for the next commit; False when they are refused, with a fault."""
+        if chunk.state is None or not self.epoch or chunk.origin == self.dc or self.has_arrived(chunk.origin):
             return False
-        if lane.mark != end.last or lane.above:
-            return False
-        self._ending.add(worker)
-        self._closed[worker] = None
-        while len(self._closed) > MAX_CLOSED:
-            self._closed.popitem(last=False)
-        return True
+        return self._arrivals.add(chunk, self.origins)
+
+    def restore(self, peers: Collection[str] | None, now_s: float) -> None:
+        """Who must be asked before the restoration is complete; None: not known yet. `now_s` is monotonic."""
+        self._peers, self._asked_s = peers, now_s
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is no step to do until others have answered."""
+        return self.phase is Phase.RESTORING and self._restore(peek=True) is None
+
+    def _restore(self, *, peek: bool = False) -> Step | None:
+        """The next step of the restoration; `peek` looks only whether there is one."""
+        restoration, head = self._restoration, self._head
+        assert restoration is not None and head is not None
+        if not restoration.is_loaded:
+            return LoadRows()
+        if rows := restoration.rows(self._max_rows) if restoration.is_sealed else ():
+            return Write(self.number, self._index, None, rows)
+        if not restoration.is_sealed and (
+            self._peers is None or not restoration.is_complete(self._peers, self._asked_s)
+        ):
+            return None
+        if peek:
+            return LoadRows()
+        sealed = None if restoration.is_sealed else restoration.seal()
+        head = sealed or restoration.head(head)
+        for fault in restoration.faults:
+            self.counters.fault(f"partition {self.number}: {fault}")
+        self._attempt = _Attempt(Write(self.number, self._index, encode(head), ()), head)
+        self.phase = Phase.CLAIMING
+        return self._attempt.write
 
     # --- stepping down -----------------------------------------------------------------------
 
@@ -485,7 +462,9 @@ class Partition:
         """Away, when leaving and everything staged is committed."""
         if not self.leaving or self._is_stepping:
             return
-        if self.phase in (Phase.READING, Phase.AWAY) or (self.phase is Phase.OWNED and not self._dirty):
+        if self.phase in (Phase.READING, Phase.AWAY, Phase.RESTORING) or (
+            self.phase is Phase.OWNED and not self._staging.is_dirty
+        ):
             self._reset()
 
     def _step_down(self, fault: str | None) -> None:
@@ -496,12 +475,3 @@ class Partition:
 
     def _redo_chunk(self) -> Sequence[Row]:
         return [self._redo[i] for i in range(min(self._max_rows, len(self._redo)))]
-
-
-def _page_bytes(part: Part) -> int:
-    return sum(len(page.encode()) for page in part.counts)
-
-
-def _size(part: Part) -> int:
-    """Memory that a waiting part holds, roughly."""
-    return sum(len(page) for page in part.counts) * 2 + 16 * len(part.counts)

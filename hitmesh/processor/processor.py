@@ -29,25 +29,35 @@ from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
-from hitmesh.processor.partition import Acks, Counters, LoadRows, Offered, Partition, Phase, ReadHead, Recipient
+from hitmesh.processor.partition import Partition
+from hitmesh.processor.replication import Replication
+from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
 from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.settings import SettingsStore
+from hitmesh.settings.live import Live
 from hitmesh.state.ownership import Tenure
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore, Unknown, Write
 
 log = logging.getLogger(__name__)
 
+LOADERS: Final = 2  # partitions whose rows are read at a time: they share a core, and the first is to be ready first
 DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queue up at the store
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
+GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
 TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh is quiet
 
 
 class Processor:
     """One processor process."""
 
-    def __init__(self, config: Config, *, name: str, store: TotalsStore, context: Context) -> None:
+    def __init__(
+        self, config: Config, *, name: str, store: TotalsStore, settings: SettingsStore, context: Context
+    ) -> None:
         self._config = config
+        self._settings = settings
+        self._live = live = Live(config, settings, self._settings_changed)
         self._store = store
         self._id = f"{name}.{secrets.token_hex(6)}"
         pull, endpoint = bind_pull(
@@ -70,19 +80,32 @@ class Processor:
         ]
         self._driven: set[int] = set()  # partitions that a driver works on
         self._slots = BoundedSemaphore(DRIVERS)
+        self._loads = BoundedSemaphore(LOADERS)
         self._dirty = Event()
+        self._urgent = Event()  # somebody waits for the next commit: it doesn't wait for its time
+        self._fresh: set[int] = set()  # partitions taken over, to which no hit has come since
         self._mesh_changed = Event()
         self._stopping = False
         self._faults_told = 0
         self._tenure = Tenure(
             name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
         )
+        self._replication = Replication(
+            live,
+            name=name,
+            id=self._id,
+            partitions=self._partitions,
+            store=store,
+            context=context,
+            drive=self._drive,
+            commit=self._dirty.set,
+        )
         self.mesh = MeshClient(
             config,
             role="processor",
             name=name,
             instance_id=self._id,
-            endpoints={"batches": endpoint},
+            endpoints={"batches": endpoint, "rows": self._replication.endpoint},
             context=context,
             load=self._load,
             owns=self._owns,
@@ -91,27 +114,41 @@ class Processor:
 
     def start(self) -> None:
         """Begin to work."""
+        self._live.start()
         self.mesh.start()
         spawn("batch receiver", self._receive)
         spawn("committer", self._commit)
         spawn("tenure", self._keep_tenure)
+        self._replication.start(self.mesh.view)
 
     def stop(self) -> None:
         """Hand every partition over, committing what is staged; bounded by `drain_s`."""
         self._stopping = True
         self.mesh.drain()
-        deadline = time.monotonic() + self._config.timing.drain_s
+        began, drain_s = time.monotonic(), self._config.timing.drain_s
+        # A few at a time, as long as that goes well.
+        while time.monotonic() < began + drain_s / 2 and any(p.phase is not Phase.AWAY for p in self._partitions):
+            self._look_at_tenure(draining=True)
+            gevent.sleep(0.01)
         for partition in self._partitions:
             partition.leave()
         self._dirty.set()
-        while time.monotonic() < deadline and any(p.phase is not Phase.AWAY for p in self._partitions):
+        self._urgent.set()
+        while time.monotonic() < began + drain_s and any(p.phase is not Phase.AWAY for p in self._partitions):
             gevent.sleep(0.01)
         left = [p.number for p in self._partitions if p.phase is not Phase.AWAY]
         if left:
             log.warning("stopped before partitions %s were handed over; the spool keeps their hits", left)
         self.mesh.stop()
         self._pushes.close()
+        self._replication.stop()
         self._store.close()
+        self._live.stop()
+        self._settings.close()
+
+    def _settings_changed(self) -> None:
+        self.mesh.announce()
+        self._replication.wake()
 
     # --- what others ask ---------------------------------------------------------------------
 
@@ -132,6 +169,9 @@ class Processor:
             "bad_frames": self._frames.bad,
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
+            "rows_received": counters.rows_received,
+            **self._live.load(),
+            **self._replication.load(),
         }
 
     # --- batches -----------------------------------------------------------------------------
@@ -162,6 +202,10 @@ class Processor:
                 misdirected[number] = partition.epoch
             elif offered is Offered.STAGED:
                 staged = True
+                if number in self._fresh:
+                    # These hits have waited for a whole hand-over.
+                    self._fresh.discard(number)
+                    self._urgent.set()
             elif applied is not None:
                 at_once.append(applied)
         if staged:
@@ -189,10 +233,11 @@ class Processor:
         while True:
             self._dirty.wait()
             pause = not_before - time.monotonic()
-            if pause > 0 and not self._stopping:
-                gevent.sleep(pause)
+            if pause > 0 and self._urgent.wait(pause):
+                gevent.sleep(GATHER_S)
+            self._urgent.clear()
             self._dirty.clear()
-            not_before = time.monotonic() + self._config.timing.commit_s
+            not_before = time.monotonic() + self._live.config.timing.commit_s
             self._commit_round()
 
     def _commit_round(self) -> None:
@@ -213,6 +258,7 @@ class Processor:
                 log.warning("commit of partition %d is unknown: %s", partition.number, outcome.reason)
             _gather(partition.wrote(outcome), acks)
         self._acknowledge(acks)
+        self._replication.committed(due)
         self._after_steps(due)
 
     def _after_steps(self, partitions: list[Partition]) -> None:
@@ -224,6 +270,8 @@ class Processor:
                 self.mesh.announce()
             elif partition.is_dirty:
                 self._dirty.set()
+                if partition.leaving:
+                    self._urgent.set()
         self._tell_faults()
 
     # --- taking over, settling ---------------------------------------------------------------
@@ -241,7 +289,7 @@ class Processor:
     def _carry_out_steps(self, partition: Partition) -> None:
         unknowns = 0
         was_owned = partition.epoch > 0
-        while partition.phase not in (Phase.OWNED, Phase.AWAY):
+        while partition.phase not in (Phase.OWNED, Phase.AWAY) and not partition.is_waiting:
             try:
                 settled = self._carry_out(partition)
             except StoreUnknown as error:
@@ -256,8 +304,11 @@ class Processor:
         self._driven.discard(partition.number)
         if partition.phase is Phase.AWAY and not partition.leaving:
             self._tenure.refused(partition.number, time.monotonic())
+        if partition.phase is Phase.OWNED and not was_owned:
+            self._fresh.add(partition.number)
         if partition.phase is Phase.AWAY or not was_owned:
             self.mesh.announce()
+        self._replication.committed([partition])
         if partition.is_dirty:
             self._dirty.set()
         self._tell_faults()
@@ -270,7 +321,9 @@ class Processor:
         if isinstance(step, ReadHead):
             acks = partition.head_read(self._store.read_head(partition.number))
         elif isinstance(step, LoadRows):
-            partition.rows_loaded(self._store.load(partition.number))
+            with self._loads:
+                rows = self._store.load(partition.number)
+            partition.rows_loaded(rows)
         elif isinstance(step, Write):
             (outcome,) = self._store.write([step])
             if isinstance(outcome, Unknown):
@@ -284,24 +337,27 @@ class Processor:
         while not self._stopping:
             self._mesh_changed.wait(TENURE_S)
             self._mesh_changed.clear()
-            if self._stopping:
-                return
-            owned = {p.number: p.epoch for p in self._partitions if p.phase is not Phase.AWAY}
-            steps = self._tenure.steps(self.mesh.view, owned, time.monotonic())
-            for number in steps.hand_over:
-                partition = self._partitions[number]
-                if not partition.leaving:
-                    log.info("handing partition %d over", number)
-                    partition.leave()
-                    self._dirty.set()
-            for number in steps.take:
-                self._partitions[number].take()
-                self._drive(self._partitions[number])
-            if steps.hand_over:
+            if not self._stopping:
+                self._look_at_tenure()
+
+    def _look_at_tenure(self, *, draining: bool = False) -> None:
+        owned = {p.number: p.epoch for p in self._partitions if p.phase is not Phase.AWAY}
+        steps = self._tenure.steps(self.mesh.view, owned, time.monotonic(), draining=draining)
+        for number in steps.hand_over:
+            partition = self._partitions[number]
+            if not partition.leaving:
+                log.info("handing partition %d over", number)
+                partition.leave()
+                self._dirty.set()
+                self._urgent.set()
                 self.mesh.announce()
+        for number in steps.take:
+            self._partitions[number].take(alone=self._replication.is_alone())
+            self._drive(self._partitions[number])
 
     def _on_change(self, view: MeshView) -> None:
         self._mesh_changed.set()
+        self._replication.wake()
 
     def _tell_faults(self) -> None:
         for fault in self._counters.faults[self._faults_told :]:

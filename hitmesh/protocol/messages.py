@@ -31,6 +31,11 @@ MAX_REDO_ROWS: Final = 4096
 MAX_INSTANCES: Final = 10_000
 MAX_ENDPOINTS: Final = 16
 MAX_LOADS: Final = 64
+MAX_CHUNK_ROWS: Final = 1000  # of one origin in one answer: as many as a commit changes, so that it takes a whole one
+MAX_ENTRIES: Final = 8192  # partitions in one question between owners, each with a few origins
+GENERATION: Final = 1000  # epochs; a restored partition goes on in the next thousand
+MAX_DCS: Final = 64  # datacenters of a mesh
+MAX_SETTINGS: Final = 10_000  # live settings in one answer
 MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
 
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
@@ -48,6 +53,8 @@ Counts = Annotated[dict[PageName, Count], Meta(max_length=MAX_PART_PAGES)]
 Range = tuple[Sequence, Sequence]  # first and last, both applied
 Ranges = Annotated[tuple[Range, ...], Meta(max_length=MAX_LANE_RANGES)]
 Text = Annotated[str, Meta(max_length=1024)]
+SettingText = Annotated[str, Meta(max_length=512)]
+SettingValue = Annotated[str, Meta(max_length=65_536)]
 Millis = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Number = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Load = Annotated[float, Meta(ge=-MAX_LOAD, le=MAX_LOAD)]
@@ -222,7 +229,7 @@ class Change(Message, frozen=True):
 
 
 class Lookup(Message, frozen=True):
-    """Anybody to a Nexus: `what` is "snapshot", "service" (a role) or "owner" (a partition)."""
+    """Anybody to a Nexus: `what` is "snapshot", "service" (a role), "owner" (a partition) or "settings" (after a key)."""
 
     KIND = 8
     request: Number  # comes back in the answer
@@ -251,7 +258,26 @@ class Answer(Message, frozen=True):
     seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]
 
 
-# --- what the totals store holds ----------------------------------------------------------
+# --- between datacenters --------------------------------------------------------------------
+
+
+class Neighbours(Message, frozen=True):
+    """A Nexus to the Nexuses of other datacenters: who its own datacenter is.
+
+    A whole picture each time, so that a lost one is made good by the next.
+    """
+
+    KIND = 11
+    dc: Name
+    nexus: Name  # the Nexus process's id
+    number: Number  # rises by one with every one of this Nexus
+    interval_ms: Millis  # to the next one at the latest
+    partitions: Number  # of its datacenter: they must be as many everywhere
+    settings: Name  # digest of the live settings that are in force there; "-": not known
+    nexuses: Annotated[
+        dict[Name, Annotated[tuple[Endpoint, ...], Meta(max_length=MAX_ENDPOINTS)]], Meta(max_length=MAX_DCS)
+    ]  # datacenter -> the heartbeats endpoints of its Nexuses, as far as it has heard; its own too
+    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]  # its datacenter's Nexuses and processors
 
 
 class LaneState(_Array, frozen=True):
@@ -266,29 +292,156 @@ class LaneState(_Array, frozen=True):
         _check_ranges(self.mark, self.above)
 
 
-class RedoRow(_Array, frozen=True):
-    """A row that a commit decided and that may not be written yet: absolute, so repeatable."""
+Lanes = Annotated[dict[Name, LaneState], Meta(max_length=MAX_HEAD_LANES)]  # by worker
+
+
+class Position(_Array, frozen=True):
+    """A moment in the history of one datacenter's partition."""
+
+    ledger: Name  # of the partition's head there: another ledger is another history
+    epoch: Epoch
+    commit: Commit
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of two positions of one ledger the one with the higher rank is the later one.
+
+        A partition whose store was lost goes on in another generation of epochs, and there its commits may
+        have numbers that were used, and lost, before.
+        """
+        return self.epoch // GENERATION, self.commit
+
+
+class Origin(_Array, frozen=True):
+    """What is known of another datacenter's partition: all its rows up to `position`."""
+
+    position: Position
+    hits: Total  # that its head had applied
+    lanes: Lanes  # that its head had, as of the rows or later, never earlier
+    as_of_s: Number  # wall clock of its owner, seconds since 1970
+
+
+class Wanted(_Array, frozen=True):
+    """Of one partition, the rows of `origin` above what is committed here."""
+
+    partition: Partition
+    origin: Name
+    number: Number  # comes back with what answers it
+    have: Position | None  # None: nothing
+
+
+class Have(Message, frozen=True):
+    """Owner to the owner of the same partitions elsewhere: how far we are. The ack of rows, and the asking for more."""
+
+    KIND = 12
+    dc: Name  # who asks
+    owner: Name  # its instance id
+    reply_to: Endpoint
+    wanted: Annotated[tuple[Wanted, ...], Meta(max_length=MAX_ENTRIES)]
+
+
+class OriginRow(_Array, frozen=True):
+    """A row of some origin: absolute, and the commit there that wrote it."""
+
+    page: PageName
+    count: Total
+    commit: Commit
+
+
+class Chunk(_Array, frozen=True):
+    """An answer to one Wanted: whole commits of its origin, the oldest first."""
+
+    partition: Partition
+    origin: Name
+    number: Number  # of the Wanted
+    held_ms: Millis  # how long the question was held
+    age_ms: Millis  # how old the sender's own knowledge of the origin is; 0 of its own rows
+    whole: bool  # nothing more than this is known: whoever applies it is as far as the sender
+    state: Origin | None  # where the asker is with these rows; None: no news
+    rows: Annotated[tuple[OriginRow, ...], Meta(max_length=MAX_CHUNK_ROWS)]
+    known: Annotated[dict[Name, Position], Meta(max_length=MAX_DCS)]  # of which origins the sender has how much
+
+
+class Rows(Message, frozen=True):
+    """What answers Haves: between the owners of the same partitions in two datacenters."""
+
+    KIND = 13
+    dc: Name  # who answers
+    owner: Name  # its instance id
+    chunks: Annotated[tuple[Chunk, ...], Meta(max_length=MAX_ENTRIES)]
+
+
+class SettingRecord(_Array, frozen=True):
+    """A live setting as some datacenter has it; a value of None says that it was deleted."""
+
+    key: SettingText
+    value: SettingValue | None
+    version: Number
+    author: SettingText
+    changed_at: Load  # seconds since 1970, by the writer's clock
+
+
+class Settings(Message, frozen=True):
+    """A Nexus's answer to a Lookup of "settings": those after the key that was asked for, in their order."""
+
+    KIND = 14
+    request: Number  # of the question
+    more: bool  # whether there are more after the last of these
+    records: Annotated[tuple[SettingRecord, ...], Meta(max_length=MAX_SETTINGS)]
+
+
+# --- what the totals store holds ----------------------------------------------------------
+
+
+class EarlierRedoRow(_Array, frozen=True):
+    """A RedoRow of an EarlierHead."""
 
     page: PageName
     dc: Name
     count: Total
 
 
+class EarlierHead(Message, frozen=True):
+    """A head as it was before there were other datacenters: read, and never written any more."""
+
+    KIND = 30
+    ledger: Name
+    epoch: Epoch
+    owner: Name
+    commit: Commit
+    hits: Total
+    lanes: Lanes
+    redo: Annotated[tuple[EarlierRedoRow, ...], Meta(max_length=MAX_REDO_ROWS)]
+
+
+class RedoRow(_Array, frozen=True):
+    """A row that a commit decided and that may not be written yet: absolute, so repeatable."""
+
+    page: PageName
+    dc: Name
+    count: Total
+    commit: Commit  # of its own datacenter, as in the row
+
+
 class Head(Message, frozen=True):
     """A partition's head: who owns it, how far it is, what each lane has had applied."""
 
-    KIND = 30
+    KIND = 31
     ledger: Name  # made when the partition's first head was written
     epoch: Epoch
     owner: Name  # the owner's instance id
     commit: Commit
     hits: Total  # applied in all, by hits alone (no starting values)
-    lanes: Annotated[dict[Name, LaneState], Meta(max_length=MAX_HEAD_LANES)]
+    lanes: Lanes
     redo: Annotated[tuple[RedoRow, ...], Meta(max_length=MAX_REDO_ROWS)]
+    origins: Annotated[dict[Name, Origin], Meta(max_length=MAX_DCS)]  # how far it is with each other datacenter
+    restoring: bool  # the rows are being brought back from other datacenters: not to be counted on, nor read
+    lost: Total  # hits whose rows weren't, when a store that was wiped was restored
 
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
-    Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Job, Head,
+    Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Neighbours, Have, Rows, Settings,
+    Job, EarlierHead, Head,
 )  # fmt: skip
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", bound=Message)
@@ -333,3 +486,14 @@ def _kind_of(data: bytes) -> int:
 def make(kind: type[M], *fields: object) -> M:
     """A message of `kind` with its version and kind filled in."""
     return kind(VERSION, kind.KIND, *fields)
+
+
+def decode_head(data: bytes) -> Head:
+    """A partition's head, of this release or the one before; raises DecodeError."""
+    head = decode(data, Head, EarlierHead)
+    if isinstance(head, Head):
+        return head
+    redo = tuple(RedoRow(row.page, row.dc, row.count, head.commit) for row in head.redo)
+    return make(
+        Head, head.ledger, head.epoch, head.owner, head.commit, head.hits, head.lanes, redo, {}, False, 0
+    )  # fmt: skip

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.settings import Setting, consul_records, limits
+from hitmesh.settings import Edition, Setting, consul_records, limits, live_settings, merging
 from hitmesh.settings.consul_query import WAIT_S, BlockingQuery
-from hitmesh.settings.consul_records import LastChange, Record, Tree
-from hitmesh.settings.watch import Watch
+from hitmesh.settings.consul_records import LastChange, Tree
+from hitmesh.settings.watch import E, Watch
 from hitmesh.store import consul_txn
 from hitmesh.store.consul import Timeouts
 from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
@@ -30,17 +30,17 @@ from hitmesh.store.consul_txn import Entry
 
 T = TypeVar("T")
 
-CHANGE_TRIES: Final = 20  # at each of which somebody else's change succeeded; people don't make that many
+CHANGE_TRIES: Final = 20  # in a row, at each of which somebody else's change succeeded; people don't make that many
 
 _WIPED: Final = "the last change was there, and is gone"
 _WIPED_HINT: Final = "was the store wiped? Restore it, or make a change from a new process to go on with what is there"
 
 
 @dataclass(frozen=True, slots=True)
-class _Blocking:
+class _Blocking(Generic[E]):
     """The source of a watch."""
 
-    look: Callable[[], Mapping[str, Setting] | None]
+    look: Callable[[], Mapping[str, E] | None]
     interrupt: Callable[[], None]
     close: Callable[[], None]
 
@@ -68,13 +68,18 @@ class ConsulSettings:
         limits.check_prefix(prefix)
         op = "list settings"
         found = self._read(op, self._tree.root + prefix, self._timeouts.scan_s)
-        return self._understood(op, lambda: self._tree.settings(found.values(), prefix))
+        return live_settings(self._understood(op, lambda: self._tree.editions(found.values(), prefix)))
+
+    def editions(self) -> Mapping[str, Edition]:
+        op = "list settings"
+        found = self._read(op, self._tree.root, self._timeouts.scan_s)
+        return self._understood(op, lambda: self._tree.editions(found.values()))
 
     def set(self, key: str, value: bytes, *, author: str, expect_version: int | None = None) -> Setting:
         limits.check_key(key)
         limits.check_value(key, value)
         limits.check_author(author)
-        change = self._change(key, value.decode(), author, expect_version)
+        change = self._change(key, value, author, expect_version)
         assert change is not None
         return Setting(key, value, change.version, author, change.changed_at)
 
@@ -83,11 +88,35 @@ class ConsulSettings:
         limits.check_author(author)
         return self._change(key, None, author, expect_version) is not None
 
-    def watch(self, prefix: str = "") -> Watch:
+    def merge(self, editions: Iterable[Edition]) -> int:
+        given = list(editions)
+        for each in given:
+            limits.check_edition(each)
+        op, count, tries = "merge settings", 0, 0
+        while tries < CHANGE_TRIES:
+            found = self._read(op, self._tree.root, self._timeouts.scan_s)
+            newer = merging.newer(given, self._understood(op, lambda found=found: self._tree.editions(found.values())))  # type: ignore[misc]
+            if not newer:
+                return count
+            share = consul_records.share(newer)
+            last = merging.highest(share)
+            change = LastChange(last.version, last.key, last.author, last.changed_at, last.value is None)
+            before = self._last_change(op, found)
+            if before is not None and before.version >= change.version:
+                change = before
+            if self._write(op, consul_records.change_body(self._tree, change, found, share)):
+                self._was_used = True
+                count, tries = count + len(share), 0
+            else:
+                tries += 1
+        raise self._unknown(f"others made a change at each of {CHANGE_TRIES} tries", op)
+
+    def watch(self, prefix: str = "") -> Watch[Setting]:
         limits.check_prefix(prefix)
-        query = BlockingQuery(self._consul.hosts, self._tree.root, self._wait_s)
-        look = partial(self._look, query, prefix)
-        return Watch(_Blocking(look, query.interrupt, query.close), self.endpoint)
+        return self._watch(lambda entries: live_settings(self._tree.editions(entries, prefix)))
+
+    def watch_editions(self) -> Watch[Edition]:
+        return self._watch(self._tree.editions)
 
     def check(self) -> None:
         self._read("read settings", self._tree.last_change, self._timeouts.read_s)
@@ -95,7 +124,7 @@ class ConsulSettings:
     def close(self) -> None:
         self._consul.close()
 
-    def _change(self, key: str, value: str | None, author: str, expect_version: int | None) -> LastChange | None:
+    def _change(self, key: str, value: bytes | None, author: str, expect_version: int | None) -> LastChange | None:
         """Set a value, or delete it (None); what was done, or None when there was nothing to delete."""
         op = f"set {key}" if value is not None else f"delete {key}"
         for _ in range(CHANGE_TRIES):
@@ -104,30 +133,35 @@ class ConsulSettings:
                 # Without that, one that can't be read may be overwritten: it is how it is repaired.
                 now = self._understood(op, lambda found=found: self._setting(key, found))  # type: ignore[misc]
                 limits.check_version(key, now, expect_version, self.endpoint)
-            if value is None and self._tree.key(key) not in found:
-                return None
-            version = 1 + self._last_version(op, key, found)
+            try:
+                before = self._edition(key, found)
+                if value is None and (before is None or before.value is None):
+                    return None
+            except ValueError:
+                before = None  # it is about to be overwritten
+            last = self._last_change(op, found)
+            # The last change may have been lost by hand.
+            version = 1 + max(last.version if last else 0, before.version if before else 0)
             change = LastChange(version, key, author, time.time(), value is None)
-            record = None if value is None else Record(value, version, author, change.changed_at)
-            if self._write(op, consul_records.change_body(self._tree, change, found, record)):
+            edition = Edition(key, value, version, author, change.changed_at)
+            if self._write(op, consul_records.change_body(self._tree, change, found, [edition])):
                 self._was_used = True
                 return change
         raise self._unknown(f"others made a change at each of {CHANGE_TRIES} tries", op)
 
     def _setting(self, key: str, found: Mapping[str, Entry]) -> Setting | None:
-        entry = found.get(self._tree.key(key))
-        return consul_records.setting(key, entry) if entry is not None else None
+        edition = self._edition(key, found)
+        return live_settings({key: edition}).get(key) if edition is not None else None
 
-    def _last_version(self, op: str, key: str, found: Mapping[str, Entry]) -> int:
+    def _edition(self, key: str, found: Mapping[str, Entry]) -> Edition | None:
+        entry = found.get(self._tree.key(key))
+        return consul_records.edition(key, entry) if entry is not None else None
+
+    def _last_change(self, op: str, found: Mapping[str, Entry]) -> LastChange | None:
         try:
-            last = consul_records.last_version(found.get(self._tree.last_change))
+            return consul_records.last_change(found.get(self._tree.last_change))
         except ValueError as error:
             raise self._unknown(str(error), op, "remove it with `consul kv delete`") from error
-        try:
-            setting = self._setting(key, found)
-        except ValueError:
-            setting = None  # it is about to be overwritten
-        return max(last, setting.version if setting else 0)  # the last change may have been lost by hand
 
     def _read(self, op: str, prefix: str, timeout_s: float) -> Mapping[str, Entry]:
         """What is at the keys that begin with `prefix`, and the last change, by key."""
@@ -156,7 +190,12 @@ class ConsulSettings:
             raise self._unknown(_WIPED, op, _WIPED_HINT)
         return found
 
-    def _look(self, query: BlockingQuery, prefix: str) -> Mapping[str, Setting] | None:
+    def _watch(self, read: Callable[[Iterable[Entry]], Mapping[str, E]]) -> Watch[E]:
+        query = BlockingQuery(self._consul.hosts, self._tree.root, self._wait_s)
+        look = partial(self._look, query, read)
+        return Watch(_Blocking(look, query.interrupt, query.close), self.endpoint)
+
+    def _look(self, query: BlockingQuery, read: Callable[[Iterable[Entry]], Mapping[str, E]]) -> Mapping[str, E] | None:
         op = "watch settings"
         try:
             entries = query.ask()
@@ -166,7 +205,7 @@ class ConsulSettings:
             return None
         try:
             found = self._present(entries, op)
-            return self._understood(op, lambda: self._tree.settings(found.values(), prefix))
+            return self._understood(op, lambda: read(found.values()))
         except StoreUnknown:
             query.begin_anew()  # or it would be "nothing has changed" next time
             raise

@@ -32,6 +32,9 @@ WAIT_S: Final = 5.0  # a host that vanished without a word is noticed after this
 ANSWER_S: Final = 2.0  # for the answer to begin when the wait is over
 JITTER: Final = 1 / 16  # of the wait, that Consul adds at most
 DISTANCE_S: Final = 0.1  # between the beginnings of two queries
+# The same while there is no key at all: such a query wakes with every write to the store
+# (hashicorp/consul#9449), commits too, and all roles ask.
+EMPTY_DISTANCE_S: Final = 0.4
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some 500 settings of the largest kind
 _MAX_INDEX_DIGITS: Final = 20
 
@@ -67,6 +70,8 @@ class BlockingQuery:
                 self._at = (self._at + 1) % len(self._hosts)
                 self.begin_anew()
                 continue
+            if not found:
+                self._next_s = max(self._next_s, time.monotonic() + EMPTY_DISTANCE_S)
             if index == self._index:
                 return None
             self._index = index if index > self._index else 0

@@ -3,7 +3,7 @@
 Under the prefix, readable with `consul kv get`:
 
     settings/.last-change             the last change: its version, key, author and time
-    settings/routes/*.example.com     a setting: value, version, author, time
+    settings/routes/*.example.com     a setting: value, version, author, time; null as value: deleted
 
 Every change writes the last change under compare-and-set, so that versions rise over all keys and
 over deletes. It is also why the tree is never empty once it was used: a blocking query on an
@@ -12,6 +12,7 @@ empty tree wakes with any write to the store (hashicorp/consul#9449), totals inc
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
@@ -19,16 +20,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from hitmesh.errors import ConfigError
-from hitmesh.settings import Setting, limits
-from hitmesh.store.consul_txn import Entry, Operation, OperationError
+from hitmesh.settings import Edition, limits
+from hitmesh.store.consul_txn import MAX_OPERATIONS, MAX_SHARED_BYTES, Entry, Operation, OperationError
+
+OPERATION_BYTES: Final = 300  # of an operation beside key and value: its JSON and the prefix of its key
+CHANGE_BYTES: Final = 4096  # of the last change, in its operation
 
 Version = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class Record(Struct, frozen=True):
-    """A setting's value in Consul; unknown fields are a newer release's, and left alone."""
+    """The last edition of a key, in Consul; unknown fields are a newer release's, and left alone."""
 
-    value: str
+    value: str | None  # None: it was deleted
     version: Version
     author: str
     changed_at: float
@@ -59,8 +63,8 @@ class Tree:
         """Where a setting is."""
         return self.root + key
 
-    def settings(self, entries: Iterable[Entry], prefix: str) -> dict[str, Setting]:
-        """The settings among these entries whose keys begin with `prefix`, in their order.
+    def editions(self, entries: Iterable[Entry], prefix: str = "") -> dict[str, Edition]:
+        """The editions among these entries whose keys begin with `prefix`, in their order.
 
         Raises ValueError for one that can't be read: without it the others aren't all.
         """
@@ -74,25 +78,26 @@ class Tree:
                 limits.check_key(key)
             except ConfigError as error:
                 raise ValueError(str(error)) from error
-            found[key] = setting(key, entry)
+            found[key] = edition(key, entry)
         return dict(sorted(found.items()))
 
 
-def setting(key: str, entry: Entry) -> Setting:
-    """The setting in an entry. Raises ValueError."""
+def edition(key: str, entry: Entry) -> Edition:
+    """The edition in an entry. Raises ValueError."""
     try:
         record = _record_decoder.decode(entry.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the key {entry.key} is not as we write settings: {error}") from error
-    return Setting(key, record.value.encode(), record.version, record.author, record.changed_at)
+    value = None if record.value is None else record.value.encode()
+    return Edition(key, value, record.version, record.author, record.changed_at)
 
 
-def last_version(entry: Entry | None) -> int:
-    """The version of the last change; 0 when there was none yet. Raises ValueError."""
+def last_change(entry: Entry | None) -> LastChange | None:
+    """The last change; None when there was none yet. Raises ValueError."""
     if entry is None:
-        return 0
+        return None
     try:
-        return _last_change_decoder.decode(entry.value or b"").version
+        return _last_change_decoder.decode(entry.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the key {entry.key} is not as we write it: {error}") from error
 
@@ -102,19 +107,31 @@ def by_key(entries: Iterable[Entry]) -> Mapping[str, Entry]:
     return {entry.key: entry for entry in entries}
 
 
-def change_body(tree: Tree, change: LastChange, found: Mapping[str, Entry], record: Record | None) -> bytes:
-    """The transaction of a change, under the indexes of what was `found`; no record: a delete."""
+def change_body(tree: Tree, change: LastChange, found: Mapping[str, Entry], editions: Iterable[Edition]) -> bytes:
+    """The transaction that writes these editions, under the indexes of what was `found`."""
 
-    def index(key: str) -> int:
-        return found[key].modify_index if key in found else 0  # 0: must not be there
+    def cas(key: str, value: Record | LastChange) -> dict[str, Operation]:
+        index = found[key].modify_index if key in found else 0  # 0: must not be there
+        return {"KV": Operation("cas", key, _encode(value), index)}
 
-    key = tree.key(change.key)
-    if record is None:
-        operation = Operation("delete-cas", key, index=index(key))
-    else:
-        operation = Operation("cas", key, _encode(record), index(key))
-    last = Operation("cas", tree.last_change, _encode(change), index(tree.last_change))
-    return _encode([{"KV": last}, {"KV": operation}])
+    return _encode([cas(tree.last_change, change), *(cas(tree.key(each.key), _record(each)) for each in editions)])
+
+
+def share(editions: Iterable[Edition]) -> list[Edition]:
+    """As many of them, from the first one on, as one transaction has room for."""
+    taken: list[Edition] = []
+    size_bytes = CHANGE_BYTES
+    for each in editions:
+        size_bytes += len(base64.b64encode(_encode(_record(each)))) + len(each.key) + OPERATION_BYTES
+        if taken and (len(taken) + 1 >= MAX_OPERATIONS or size_bytes > MAX_SHARED_BYTES):
+            break
+        taken.append(each)
+    return taken
+
+
+def _record(edition: Edition) -> Record:
+    value = None if edition.value is None else edition.value.decode()
+    return Record(value, edition.version, edition.author, edition.changed_at)
 
 
 def was_refused(body: str) -> bool:

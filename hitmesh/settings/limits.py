@@ -10,11 +10,13 @@ import re
 from typing import Final
 
 from hitmesh.errors import ConfigError, SettingConflict
-from hitmesh.settings import Setting
+from hitmesh.settings import Edition, Setting
 
 MAX_KEY_BYTES: Final = 512  # "routes/" and the longest host name are 260
 MAX_VALUE_BYTES: Final = 64 * 1024  # in Consul's JSON and base64 it is at most 2.7 times that, of its 512 KiB
 MAX_AUTHOR_CHARS: Final = 128  # as long as a name in a message may be
+MAX_MERGED_VERSION: Final = 2**49  # what claims to be later leaves no room: a load in a heartbeat is at most 10**15
+MAX_EDITIONS: Final = 10_000  # keys that are merged, those of what was deleted too; as many as a message may have
 
 # A dot never begins a segment: no segment is . or .., and such keys are free for the store's own use.
 _SEGMENT = r"[A-Za-z0-9_*:\[\]-][A-Za-z0-9_*:\[\].-]*"
@@ -56,6 +58,16 @@ def check_author(author: str) -> None:
     """Raise ConfigError for a name that can't be shown on a line."""
     if not 1 <= len(author) <= MAX_AUTHOR_CHARS or not author.isprintable():
         raise ConfigError(f"an author is printable text of 1 to {MAX_AUTHOR_CHARS} characters")
+
+
+def check_edition(edition: Edition) -> None:
+    """Raise ConfigError for one that no release of ours has written: it comes from elsewhere."""
+    check_key(edition.key)
+    if edition.value is not None:
+        check_value(edition.key, edition.value)
+    check_author(edition.author)
+    if not 1 <= edition.version <= MAX_MERGED_VERSION or not 0 <= edition.changed_at <= MAX_MERGED_VERSION:
+        raise ConfigError(f"{edition.key}: version {edition.version} of {edition.changed_at:.0f} can't be")
 
 
 def check_version(key: str, found: Setting | None, expected: int | None, endpoint: str) -> None:

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.settings import Setting, limits
+from hitmesh.settings import Edition, Setting, limits, merging
 from hitmesh.settings.sqlite_file import Identity, SettingsFile
-from hitmesh.settings.watch import Watch, pause
+from hitmesh.settings.watch import E, Watch, pause
 from hitmesh.store.blocking import call_blocking
 
 T = TypeVar("T")
@@ -32,10 +32,18 @@ POLL_S: Final = 0.2  # a look takes some microseconds, and a change has a second
 _GET: Final = "SELECT key, CAST(value AS BLOB), version, author, changed_at FROM settings WHERE key = ?"
 _LIST: Final = """SELECT key, CAST(value AS BLOB), version, author, changed_at
     FROM settings WHERE substr(key, 1, ?) = ? ORDER BY key"""
+# A key that an older release set again stands in both tables, with the higher version where it is set.
+_EDITIONS: Final = """SELECT key, CAST(value AS BLOB), version, author, changed_at FROM settings
+    UNION ALL SELECT key, NULL, version, author, changed_at FROM deleted
+        WHERE NOT EXISTS (SELECT 1 FROM settings WHERE settings.key = deleted.key AND settings.version >= deleted.version)
+    ORDER BY key, version"""
 _NEXT_VERSION: Final = """UPDATE last_change
     SET version = version + 1, key = ?, author = ?, changed_at = ?, deleted = ? RETURNING version"""
 _SET: Final = """INSERT INTO settings VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO UPDATE SET value = ?2, version = ?3, author = ?4, changed_at = ?5"""
+_DELETED: Final = "INSERT OR REPLACE INTO deleted VALUES (?, ?, ?, ?)"
+_MERGED: Final = """UPDATE last_change
+    SET version = ?1, key = ?2, author = ?3, changed_at = ?4, deleted = ?5 WHERE version < ?1"""
 
 
 class SqliteSettings:
@@ -55,6 +63,9 @@ class SqliteSettings:
         limits.check_prefix(prefix)
         return self._run("list settings", lambda db: _list(db, prefix))
 
+    def editions(self) -> Mapping[str, Edition]:
+        return self._run("list settings", _editions)
+
     def set(self, key: str, value: bytes, *, author: str, expect_version: int | None = None) -> Setting:
         limits.check_key(key)
         limits.check_value(key, value)
@@ -66,7 +77,7 @@ class SqliteSettings:
             limits.check_version(key, _get(db, key), expect_version, self.endpoint)
             now = time.time()
             version = db.execute(_NEXT_VERSION, (key, author, now, False)).fetchall()[0][0]
-            db.execute(_SET, (key, value, version, author, now))
+            _write(db, Edition(key, value, version, author, now))
             db.execute("COMMIT")
             return Setting(key, value, version, author, now)
 
@@ -81,16 +92,39 @@ class SqliteSettings:
             found = _get(db, key)
             limits.check_version(key, found, expect_version, self.endpoint)
             if found is not None:
-                db.execute(_NEXT_VERSION, (key, author, time.time(), True)).fetchall()
-                db.execute("DELETE FROM settings WHERE key = ?", (key,))
+                now = time.time()
+                version = db.execute(_NEXT_VERSION, (key, author, now, True)).fetchall()[0][0]
+                _write(db, Edition(key, None, version, author, now))
             db.execute("COMMIT")
             return found is not None
 
         return self._run(f"delete {key}", remove, hint="read it before trying again: it may have been deleted")
 
-    def watch(self, prefix: str = "") -> Watch:
+    def merge(self, editions: Iterable[Edition]) -> int:
+        given = list(editions)
+        for each in given:
+            limits.check_edition(each)
+
+        def write(db: sqlite3.Connection) -> int:
+            db.execute("BEGIN IMMEDIATE")
+            newer = merging.newer(given, _editions(db))
+            for each in newer:
+                _write(db, each)
+            if newer:
+                last = merging.highest(newer)
+                deleted = last.value is None
+                db.execute(_MERGED, (last.version, last.key, last.author, last.changed_at, deleted))
+            db.execute("COMMIT")
+            return len(newer)
+
+        return self._run("merge settings", write, hint="some may have been written")
+
+    def watch(self, prefix: str = "") -> Watch[Setting]:
         limits.check_prefix(prefix)
-        return Watch(_Polling(self._file, prefix, self._poll_s), self.endpoint)
+        return Watch(_Polling(self._file, lambda db: _list(db, prefix), self._poll_s), self.endpoint)
+
+    def watch_editions(self) -> Watch[Edition]:
+        return Watch(_Polling(self._file, _editions, self._poll_s), self.endpoint)
 
     def check(self) -> None:
         self._run("read settings", lambda db: db.execute("SELECT version FROM last_change").fetchone())
@@ -109,18 +143,20 @@ class SqliteSettings:
             raise _unknown(error, op, self.endpoint, hint) from error
 
 
-class _Polling:
+class _Polling(Generic[E]):
     """The source of a watch: a connection of its own, whose data_version moves when another one commits."""
 
-    def __init__(self, file: SettingsFile, prefix: str, poll_s: float) -> None:
+    def __init__(
+        self, file: SettingsFile, read: Callable[[sqlite3.Connection], Mapping[str, E]], poll_s: float
+    ) -> None:
         self._file = file
-        self._prefix = prefix
+        self._read = read
         self._poll_s = poll_s
         self._db: sqlite3.Connection | None = None
         self._identity: Identity | None = None
         self._data_version = 0  # never one of SQLite's
 
-    def look(self) -> Mapping[str, Setting] | None:
+    def look(self) -> Mapping[str, E] | None:
         if self._db is not None:
             pause(self._poll_s)
         try:
@@ -137,7 +173,7 @@ class _Polling:
             call_blocking(self._db.close)  # the last one to close a file writes its log back
             self._db = None
 
-    def _poll(self) -> Mapping[str, Setting] | None:
+    def _poll(self) -> Mapping[str, E] | None:
         if self._db is None or self._file.identity() != self._identity:
             self.close()  # another file has taken its place
             self._db, self._identity = self._file.open()
@@ -146,7 +182,7 @@ class _Polling:
         data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
         if data_version == self._data_version:
             return None
-        found = _list(self._db, self._prefix)
+        found = self._read(self._db)
         self._data_version = data_version
         return found
 
@@ -163,3 +199,20 @@ def _get(db: sqlite3.Connection, key: str) -> Setting | None:
 
 def _list(db: sqlite3.Connection, prefix: str) -> dict[str, Setting]:
     return {row[0]: Setting(*row) for row in db.execute(_LIST, (len(prefix), prefix))}
+
+
+def _editions(db: sqlite3.Connection) -> dict[str, Edition]:
+    # Of two with the same version the later one, in the order of _EDITIONS, is the setting.
+    return {row[0]: Edition(*row) for row in db.execute(_EDITIONS)}
+
+
+def _write(db: sqlite3.Connection, edition: Edition) -> None:
+    """Put an edition in place of what there is of its key."""
+    key, value = edition.key, edition.value
+    made = (edition.version, edition.author, edition.changed_at)
+    if value is None:
+        db.execute("DELETE FROM settings WHERE key = ?", (key,))
+        db.execute(_DELETED, (key, *made))
+    else:
+        db.execute("DELETE FROM deleted WHERE key = ?", (key,))
+        db.execute(_SET, (key, value, *made))

@@ -29,10 +29,18 @@ CREATE TABLE last_change (
     version INTEGER NOT NULL, key TEXT NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL, deleted INTEGER NOT NULL
 );
 INSERT INTO last_change VALUES (0, '', '', 0, 0);
+CREATE TABLE deleted (
+    key TEXT PRIMARY KEY, version INTEGER NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL
+) WITHOUT ROWID;
 PRAGMA application_id = 1752003444;
 PRAGMA user_version = 1;
 COMMIT;
 """
+
+# What a file that was made before there were other datacenters lacks. Its older readers don't mind.
+_ADDED: Final = SCHEMA[SCHEMA.index("CREATE TABLE deleted") : SCHEMA.index("PRAGMA application_id")].replace(
+    "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
+)
 
 Identity = tuple[int, int]
 """Device and inode: what tells a file from one put in its place."""
@@ -78,6 +86,8 @@ class SettingsFile:
             kind = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             if kind != [APPLICATION_ID, SCHEMA_VERSION]:
                 raise sqlite3.DatabaseError(f"not settings of version {SCHEMA_VERSION}")
+            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'deleted'").fetchone():
+                db.execute(_ADDED)
             if self.identity() != identity:
                 raise OSError(errno.ESTALE, "the file was replaced while it was opened", str(self.path))
         except BaseException:

@@ -15,10 +15,13 @@ import sys
 import time
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.settings import Setting
+from hitmesh.settings import Edition, Setting
+
+E = TypeVar("E", bound=Setting | Edition)
+E_co = TypeVar("E_co", bound=Setting | Edition, covariant=True)
 
 FIRST_RETRY_S: Final = 0.1  # a connection that was cut is made again at once, as it seems to people
 LONGEST_RETRY_S: Final = 0.5  # a store that is back is noticed within the second that a change may take
@@ -26,10 +29,10 @@ LONGEST_RETRY_S: Final = 0.5  # a store that is back is noticed within the secon
 log = logging.getLogger(__name__)
 
 
-class Source(Protocol):
+class Source(Protocol[E_co]):
     """How one watch asks its store. Used by one greenlet or thread, but for `interrupt`."""
 
-    def look(self) -> Mapping[str, Setting] | None:
+    def look(self) -> Mapping[str, E_co] | None:
         """Wait for a change, for some seconds at most; what there is now, or None when nothing changed.
 
         The first call, and one after an error, doesn't wait. Raises StoreUnknown.
@@ -42,7 +45,7 @@ class Source(Protocol):
         """Give up connections and files."""
 
 
-class Watch:
+class Watch(Generic[E]):
     """An iterator that ends only when it is stopped.
 
     `next` waits until there is something new, and while the store has never answered at all.
@@ -50,20 +53,20 @@ class Watch:
     with `with`, the watch is also released when the loop is left another way.
     """
 
-    def __init__(self, source: Source, endpoint: str) -> None:
+    def __init__(self, source: Source[E], endpoint: str) -> None:
         self.endpoint = endpoint
         self.trouble = ""
         """Why the store gives no answer at the moment; empty when it does."""
         self._source = source
-        self._known: Mapping[str, Setting] | None = None
+        self._known: Mapping[str, E] | None = None
         self._stopped = False
         self._retry_s = FIRST_RETRY_S
         self._away_since_s = 0.0
 
-    def __iter__(self) -> Watch:
+    def __iter__(self) -> Watch[E]:
         return self
 
-    def __next__(self) -> Mapping[str, Setting]:
+    def __next__(self) -> Mapping[str, E]:
         while not self._stopped:
             try:
                 found = self._source.look()
@@ -71,13 +74,13 @@ class Watch:
                 self._is_away(error)
                 continue
             self._is_back()
-            if found is not None and found != self._known:
+            if found is not None and found != self._known and not self._stopped:
                 self._known = MappingProxyType(dict(found))
                 return self._known
         self._source.close()
         raise StopIteration
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watch[E]:
         return self
 
     def __exit__(

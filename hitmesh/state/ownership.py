@@ -6,15 +6,24 @@ store, which alone makes ownership true). Wrong choices here cost time, never co
 Rules: an owner in office stays while it is alive, unless the partition's rendezvous choice is
 another living processor that is "up" and has been so in the view for a heartbeat interval. A
 partition is taken by its rendezvous choice, and only while no living processor claims it.
+
+Partitions are handed over a few at a time, the next ones when somebody owns those: what a partition
+waits for is its own take-over, not that of all the others before it. A whole share goes in GOES goes
+at most, so that a newcomer has it in time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import ceil
+from typing import Final
 
 from hitmesh.state.view import MeshView
+
+LEAST_AT_ONCE: Final = 2  # partitions handed over at a time: one is committed while the other is announced
+GOES: Final = 6  # each takes a tenth of a second or two, and a newcomer's share has a second
 
 
 def rendezvous(partition: int, names: Collection[str]) -> str:
@@ -50,6 +59,8 @@ class Tenure:
         self._retry_at: dict[int, float] = {}
         self._names: frozenset[str] = frozenset()
         self._choices: list[str] = []
+        self._moving: dict[int, float] = {}  # handed over, and not seen with its new owner yet: since when
+        self._at_once = 0  # how many may be, until all that is due has moved
 
     def refused(self, partition: int, now: float) -> None:
         """A take-over was refused, or this owner was fenced: leave the partition alone for a heartbeat."""
@@ -65,15 +76,34 @@ class Tenure:
         self._up_since = {one: self._up_since.get(one, now) for one in up}
         self._retry_at = {partition: at for partition, at in self._retry_at.items() if at > now}
         if draining:
-            return Steps(hand_over=tuple(owned))
+            has_heir = view.connected and any(one != self._id for one in up)
+            return Steps(hand_over=self._in_turn(view, list(owned), now) if has_heir else tuple(owned))
         if not (view.known and view.connected):
             return Steps()
         self._choose(frozenset(up.values()) | {self._name})
         settled = {up[one] for one, since in self._up_since.items() if now - since >= self._heartbeat_s}
+        lost = {p: epoch for p, epoch in owned.items() if self._was_replaced(view, p, epoch)}
+        due = [p for p in owned if p not in lost and self._is_anothers(p, settled)]
         return Steps(
             take=tuple(self._to_take(view, owned)) if self._id in up else (),
-            hand_over=tuple(p for p, epoch in owned.items() if self._must_go(view, p, epoch, settled)),
+            hand_over=(*lost, *self._in_turn(view, due, now)),
         )
+
+    def _in_turn(self, view: MeshView, due: Sequence[int], now: float) -> tuple[int, ...]:
+        """Those of the due ones that go now, and those that are going already."""
+        self._moving = {
+            partition: since
+            for partition, since in self._moving.items()
+            # a new owner that takes longer than a heartbeat doesn't hold the others up
+            if not self._is_claimed(view, partition) and now - since < self._heartbeat_s
+        }
+        if not due and not self._moving:
+            self._at_once = 0
+        self._at_once = max(self._at_once, LEAST_AT_ONCE, ceil(len(due) / GOES))
+        waiting = [partition for partition in due if partition not in self._moving]
+        room = max(self._at_once - len(self._moving), 0)
+        self._moving |= dict.fromkeys(waiting[:room], now)
+        return tuple(partition for partition in due if partition in self._moving)
 
     def _choose(self, names: frozenset[str]) -> None:
         if names != self._names:
@@ -95,9 +125,11 @@ class Tenure:
         owner = view.owner(partition)
         return owner is not None and owner.instance.id != self._id
 
-    def _must_go(self, view: MeshView, partition: int, epoch: int, settled: Collection[str]) -> bool:
+    def _was_replaced(self, view: MeshView, partition: int, epoch: int) -> bool:
+        """Whether somebody else took it over, and we haven't written since to notice."""
         owner = view.owner(partition)
-        if owner is not None and owner.instance.id != self._id and owner.epoch > epoch:
-            return True  # we were replaced, and haven't written since to notice
+        return owner is not None and owner.instance.id != self._id and owner.epoch > epoch
+
+    def _is_anothers(self, partition: int, settled: Collection[str]) -> bool:
         choice = self._choices[partition]
         return choice != self._name and choice in settled

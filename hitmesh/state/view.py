@@ -8,6 +8,8 @@ Invariants:
 - Only what a Nexus says of an instance (dead, forgotten), or the silence about it of a Nexus that
   is warm and whose picture is whole, makes the instance disappear. So an empty Nexus that has just
   started, or a lost Change, makes nobody disappear.
+- An instance of another datacenter is told of through a Nexus there, now and then: the silence of a
+  Nexus here about it counts only after as long as a whole datacenter may be silent.
 - With every Nexus silent the last known picture stays.
 - `version` rises with every change of what readers see, loads excepted.
 """
@@ -22,6 +24,7 @@ from typing import Final
 
 from hitmesh.protocol.messages import Answer, Change, Instance, Seen
 
+WAN_TIMEOUT_S: Final = 25.0  # that another datacenter may be silent: timing's defaults
 MAX_LATER_CHANGES: Final = 256  # kept while a snapshot is on its way: it takes milliseconds, and is asked for again
 
 
@@ -40,6 +43,7 @@ class _Picture:
     nexus: str = ""
     number: int = 0
     warm: bool = False
+    began: float = 0.0  # when this Nexus process was first heard
     whole: bool = False  # a snapshot and every Change since
     heard: float | None = None
     resumed: float = 0.0  # when it was heard again after a pause: what it says then may be from before
@@ -47,8 +51,8 @@ class _Picture:
     seen: dict[str, Seen] = field(default_factory=dict)
     later: deque[Change] = field(default_factory=lambda: deque(maxlen=MAX_LATER_CHANGES))
 
-    def begin(self, nexus: str) -> None:
-        self.nexus, self.number, self.warm, self.whole = nexus, 0, False, False
+    def begin(self, nexus: str, now: float) -> None:
+        self.nexus, self.number, self.warm, self.whole, self.began = nexus, 0, False, False, now
         self.seen.clear()
         self.later.clear()
 
@@ -74,15 +78,24 @@ class _Picture:
 
 
 class MeshView:
-    """The mesh as one process sees it, through the Nexuses at `endpoints` (any names for them)."""
+    """The mesh as one process of datacenter `dc` sees it, through the Nexuses at `endpoints` (any names for them).
 
-    def __init__(self, endpoints: Iterable[str], *, timeout_s: float) -> None:
+    A Nexus is out of reach after `timeout_s` of silence, another datacenter after `wan_timeout_s`.
+    """
+
+    def __init__(
+        self, endpoints: Iterable[str], *, dc: str, timeout_s: float, wan_timeout_s: float = WAN_TIMEOUT_S
+    ) -> None:
+        self._dc = dc
         self._pictures = {endpoint: _Picture() for endpoint in endpoints}
         self._timeout_s = timeout_s
+        self._wan_timeout_s = wan_timeout_s
+        self._unsaid = False  # somebody is shown of whom no Nexus speaks
         self._live: dict[str, Instance] = {}
         self._since: dict[str, float] = {}  # of each of them, when it was first shown
-        self._by_role: dict[str, tuple[Instance, ...]] = {}
-        self._owners: dict[int, Owner] = {}
+        self._heard: dict[str, tuple[int, float]] = {}  # of each, its last heartbeat's number, and when that was heard
+        self._by_role: dict[tuple[str, str], tuple[Instance, ...]] = {}  # by datacenter and role
+        self._owners: dict[str, dict[int, Owner]] = {}  # by datacenter and partition
         self.known = False
         """Whether a warm Nexus has been heard, and its whole picture seen, since the start."""
         self.connected = False
@@ -101,11 +114,12 @@ class MeshView:
             self._hear(picture, now)  # a snapshot held it already
             return not picture.whole
         if change.nexus != picture.nexus or (away and not follows):
-            picture.begin(change.nexus)  # what it said before is out of date
+            picture.begin(change.nexus, now)  # what it said before is out of date
         elif not follows:
             picture.whole = False
         news = bool(change.seen or change.forgotten) or away or not follows or picture.warm != change.warm
         picture.apply(change)
+        self._time(change.seen, now)
         if not picture.whole:
             picture.later.append(change)
         self._hear(picture, now)
@@ -119,10 +133,11 @@ class MeshView:
         if answer.error:
             return not picture.whole
         if answer.nexus != picture.nexus:
-            picture.begin(answer.nexus)
+            picture.begin(answer.nexus, now)
             picture.number = answer.number
         if answer.number >= picture.number or not picture.whole:
             picture.whole = picture.adopt(answer)
+        self._time(answer.seen, now)
         self._hear(picture, now)
         self._settle()
         return not picture.whole
@@ -133,23 +148,32 @@ class MeshView:
         fallen = [one for one in self._pictures.values() if not one.silent and self._is_silent(one, now)]
         for picture in fallen:
             picture.silent = True
-        if fallen:
+        if fallen or self._unsaid:
             self._settle()
         return self.version != before
 
     # --- what readers ask -----------------------------------------------------------------
 
-    def live(self, role: str) -> tuple[Instance, ...]:
-        """The living instances of a role, draining ones included, by name."""
-        return self._by_role.get(role, ())
+    def live(self, role: str, dc: str = "") -> tuple[Instance, ...]:
+        """The living instances of a role, draining ones included, by name; of this datacenter unless another is named."""
+        return self._by_role.get((dc or self._dc, role), ())
 
-    def owner(self, partition: int) -> Owner | None:
-        """The living processor that claims the partition under the highest epoch."""
-        return self._owners.get(partition)
+    def owner(self, partition: int, dc: str = "") -> Owner | None:
+        """The living processor that claims the partition under the highest epoch, here or in another datacenter."""
+        return self._owners.get(dc or self._dc, {}).get(partition)
 
     def owners(self) -> Mapping[int, Owner]:
-        """Every partition that somebody claims."""
-        return MappingProxyType(self._owners)
+        """Every partition that somebody claims in this datacenter."""
+        return MappingProxyType(self._owners.get(self._dc, {}))
+
+    @property
+    def others(self) -> frozenset[str]:
+        """The other datacenters of which some instance is alive."""
+        return frozenset(dc for dc, _ in self._by_role) - {self._dc}
+
+    def heard(self, id: str) -> float | None:
+        """When the newest heartbeat of a living instance was heard by a Nexus; None of one that isn't shown."""
+        return self._heard[id][1] if id in self._live and id in self._heard else None
 
     def shows(self, id: str) -> bool:
         """Whether some Nexus that is heard calls `id` alive."""
@@ -161,6 +185,13 @@ class MeshView:
         return not heard or any(id not in one.seen or not one.seen[id].alive for one in heard)
 
     # --- within ---------------------------------------------------------------------------
+
+    def _time(self, told: Iterable[Seen], now: float) -> None:
+        for seen in told:
+            before, at = self._heard.get(seen.instance.id, (-1, 0.0))
+            heard = now - seen.age_ms / 1000
+            if seen.number >= before:  # of two that heard the same heartbeat, each guesses late
+                self._heard[seen.instance.id] = seen.number, heard if seen.number > before else min(at, heard)
 
     def _is_silent(self, picture: _Picture, now: float) -> bool:
         return picture.heard is None or now - picture.heard > self._timeout_s
@@ -185,38 +216,46 @@ class MeshView:
                     newest[key] = seen
                 if seen.alive:
                     alive.add(key)
-        for key, since in self._since.items():
-            if key not in newest and key not in forgotten and not any(_must_know(one, since) for one in judges):
-                alive.add(key)
+        unsaid = [key for key in self._since if key not in newest and key not in forgotten]
+        unsaid = [key for key in unsaid if not any(self._must_know(one, key) for one in judges)]
+        self._unsaid = bool(unsaid)
+        alive.update(unsaid)
         instances = (newest[key].instance if key in newest else self._live[key] for key in alive)
         live = {one.id: one for one in _last_started(instances)}
         latest = max((one.heard for one in heard if one.heard is not None), default=0.0)
         self._since = {key: self._since.get(key, latest) for key in live}
+        self._heard = {key: self._heard[key] for key in live if key in self._heard}
         self._show(live, bool(judges), bool(heard))
 
     def _show(self, live: dict[str, Instance], judged: bool, connected: bool) -> None:
         old, self._live = self._live, live
-        roles = {one.role for one in live.values()}
+        by_role: dict[tuple[str, str], list[Instance]] = {}
+        for one in live.values():
+            by_role.setdefault((one.dc, one.role), []).append(one)
         self._by_role = {
-            role: tuple(sorted((one for one in live.values() if one.role == role), key=lambda one: (one.name, one.id)))
-            for role in roles
+            place: tuple(sorted(instances, key=lambda one: (one.name, one.id))) for place, instances in by_role.items()
         }
         moved = old.keys() != live.keys() or any(_differ(old[key], live[key]) for key in live)
         if moved or any(old[key] is not live[key] for key in live):
-            self._owners = _claims(self.live("processor"))
+            self._owners = {
+                dc: _claims(instances) for (dc, role), instances in self._by_role.items() if role == "processor"
+            }
         known = self.known or judged
         if moved or known != self.known or connected != self.connected:
             self.version += 1
         self.known, self.connected = known, connected
 
+    def _must_know(self, picture: _Picture, id: str) -> bool:
+        """Whether this Nexus must have heard of an instance that is shown, so that its silence means something.
 
-def _must_know(picture: _Picture, since: float) -> bool:
-    """Whether this Nexus has been heard after an instance was first shown, so that its silence means something.
-
-    One that died before the instance started counts as heard for its time-out still, and knows nothing;
-    one that was stopped says old things first.
-    """
-    return picture.heard is not None and picture.heard > max(since, picture.resumed)
+        One that died before the instance started counts as heard for its time-out still, and knows nothing;
+        one that was stopped says old things first. Of another datacenter it may not have heard yet.
+        """
+        assert picture.heard is not None, "who judges is heard"
+        since = max(self._since[id], picture.resumed)
+        if self._live[id].dc == self._dc:
+            return picture.heard > since
+        return picture.heard - max(since, picture.began) > self._wan_timeout_s
 
 
 def _last_started(instances: Iterable[Instance]) -> Collection[Instance]:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_txn
+from hitmesh.store.blocking import call_blocking
 from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
 from hitmesh.store.consul_keys import Keys
 from hitmesh.store.consul_txn import Entry, Packed
@@ -30,8 +31,9 @@ MAX_WRITE_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 380 * 1024  # without rows, a redo: 518,828 bytes of base64, and room for the key
 READ_TIMEOUT_S = 2.0  # a leader answers in milliseconds; three hosts have been asked after 6 s
 WRITE_TIMEOUT_S = 5.0  # longer: a commit that is given up is unknown, and costs a read of the head
-SCAN_TIMEOUT_S = 30.0  # one answer with every row: 100,000 take about a second
+SCAN_TIMEOUT_S = 30.0  # one answer with every row of a partition: 100,000 take about half a second
 READ_TRIES = 5  # of a read in several transactions, between which the head mustn't move
+HUB_BYTES = 64 * 1024  # of an answer that is taken apart on the hub, in about a millisecond; larger ones in a thread
 
 
 class Timeouts(Struct, frozen=True):
@@ -111,9 +113,23 @@ class ConsulTotals:
         return rows.get(partition, [])
 
     def scan(self) -> Iterable[tuple[int, StoredHead | None, list[Row]]]:
-        heads, rows = self._heads_and_rows([self._keys.heads, self._keys.rows], self._timeouts.scan_s)
-        for partition in sorted(heads.keys() | rows.keys()):
-            yield partition, heads.get(partition), rows.get(partition, [])
+        # A transaction for each partition, not for all: a million rows are an answer of 200 MB.
+        for partition in self._present():
+            prefixes = [self._keys.head(partition), self._keys.rows_of(partition)]
+            heads, rows = self._heads_and_rows(prefixes, self._timeouts.scan_s)
+            if heads or rows:
+                yield partition, heads.get(partition), rows.get(partition, [])
+
+    def _present(self) -> list[int]:
+        """The partitions that have a head or rows."""
+        heads, _ = self._heads_and_rows([self._keys.heads], self._timeouts.scan_s)
+        found = set(heads)
+        # Rows without a head are what is left when somebody has deleted it.
+        others = self._keys.rows_of_all_but(heads)
+        for at in range(0, len(others), consul_txn.MAX_OPERATIONS):
+            _, rows = self._heads_and_rows(others[at : at + consul_txn.MAX_OPERATIONS], self._timeouts.scan_s)
+            found.update(rows)
+        return sorted(found)
 
     def check(self) -> None:
         self._heads_and_rows([self._keys.nothing], self._timeouts.read_s)
@@ -143,18 +159,22 @@ class ConsulTotals:
     ) -> tuple[dict[int, StoredHead], dict[int, list[Row]]]:
         """All heads and rows whose keys begin with one of `prefixes`, by partition, from one moment."""
 
-        def understand(status: int, body: str) -> list[Entry]:
+        def understand(status: int, body: str) -> tuple[dict[int, StoredHead], dict[int, list[Row]]]:
             if status != 200:
                 raise NoAnswer(f"{status}: {excerpt(body)}")
             try:
-                return consul_txn.entries(body)
+                if len(body) <= HUB_BYTES:
+                    return self._parse(consul_txn.entries(body))
+                return call_blocking(lambda: self._parse(consul_txn.entries(body)))
             except ValueError as error:
                 raise NoAnswer(f"200, but {error}: {excerpt(body)}") from error
 
         try:
-            entries = self._consul.read(consul_txn.read_body(prefixes), timeout_s, understand)
+            return self._consul.read(consul_txn.read_body(prefixes), timeout_s, understand)
         except NoAnswer as failure:
             raise self._unknown(str(failure)) from failure
+
+    def _parse(self, entries: Iterable[Entry]) -> tuple[dict[int, StoredHead], dict[int, list[Row]]]:
         heads: dict[int, StoredHead] = {}
         rows: dict[int, list[Row]] = {}
         for entry in entries:

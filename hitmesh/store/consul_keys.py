@@ -12,6 +12,8 @@ redirects to another key, and the end of the page couldn't be told from the data
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from string import digits
 from urllib.parse import quote, unquote
 
 from hitmesh.protocol.messages import MAX_PARTITIONS, MAX_TOTAL
@@ -40,6 +42,20 @@ class Keys:
         """What the keys of a partition's rows begin with, and no others."""
         return f"{self.rows}{partition:0{DIGITS}}/"
 
+    def rows_of_all_but(self, partitions: Collection[int]) -> list[str]:
+        """What the keys of all other partitions' rows begin with, and none of these: as few as there can be."""
+        excepted = {f"{partition:0{DIGITS}}" for partition in partitions}
+        inner = {each[:length] for each in excepted for length in range(1, DIGITS)}
+
+        def below(start: str) -> Iterator[str]:
+            for digit in digits:
+                if start + digit in inner:
+                    yield from below(start + digit)
+                elif start + digit not in excepted:
+                    yield self.rows + start + digit
+
+        return list(below(""))
+
     def page(self, partition: int, page: str) -> str:
         """What the keys of a page's rows begin with, and no others."""
         return f"{self.rows_of(partition)}{quote(page, safe='')}/"
@@ -58,8 +74,14 @@ class Keys:
         # int() alone would also take spaces, signs and underscores: a count is digits or it is a mistake.
         if not value.isdigit() or len(value) > _MAX_COUNT_DIGITS:
             raise ValueError("the value is not a count")
-        row = Row(unquote(page, errors="strict"), unquote(dc, errors="strict"), int(value), flags)
+        row = Row(_unquoted(page), _unquoted(dc), int(value), flags)
         return _partition(partition), row
+
+
+def _unquoted(text: str) -> str:
+    # Of a take-over's time unquote() took half; most pages have nothing quoted but their slashes.
+    plain = text.replace("%2F", "/")
+    return unquote(text, errors="strict") if "%" in plain else plain
 
 
 def _partition(text: str) -> int:

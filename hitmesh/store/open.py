@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from hitmesh.config import Config
 from hitmesh.errors import ConfigError
 from hitmesh.store import TotalsStore
+
+if TYPE_CHECKING:
+    from hitmesh.store.consul_http import Host
 
 ENTRY_POINTS = "hitmesh.stores"
 """The group in which a store of somebody else's is registered by its URL's scheme: a callable
@@ -31,7 +35,7 @@ def open_store(config: Config, base: Path) -> TotalsStore:
     if separator and scheme == "sqlite":
         return _open_sqlite(url, rest, base)
     if separator and scheme == "consul":
-        return _open_consul(url, rest)
+        return _open_consul(url)
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS):
@@ -50,12 +54,12 @@ def _open_sqlite(url: str, rest: str, base: Path) -> TotalsStore:
     return SqliteTotals(base / path[1:])  # a fourth slash makes the right side absolute, and the result
 
 
-def _open_consul(url: str, rest: str) -> TotalsStore:
-    from hitmesh.store.consul import ConsulTotals
+def consul_place(url: str) -> tuple[list[Host], str]:
+    """The hosts and the prefix in a URL of stores.totals that begins with consul://. Raises ConfigError."""
     from hitmesh.store.consul_http import Host
     from hitmesh.store.consul_keys import MAX_PREFIX_BYTES
 
-    authority, _, prefix = rest.partition("/")
+    authority, _, prefix = url.removeprefix("consul://").partition("/")
     prefix = prefix.removesuffix("/")
     if not _PREFIX.fullmatch(prefix):
         raise _wrong(url, f"{_CONSUL}, the prefix of letters, digits, _, - and .")
@@ -67,7 +71,13 @@ def _open_consul(url: str, rest: str) -> TotalsStore:
         if not found or not 1 <= int(found["port"]) <= 65_535:
             raise _wrong(url, f"{_CONSUL}; {text!r} is not HOST:PORT")
         hosts.append(Host(found["ipv6"] or found["name"], int(found["port"])))
-    return ConsulTotals(hosts, prefix)
+    return hosts, prefix
+
+
+def _open_consul(url: str) -> TotalsStore:
+    from hitmesh.store.consul import ConsulTotals
+
+    return ConsulTotals(*consul_place(url))
 
 
 def _wrong(url: str, right: str) -> ConfigError:

@@ -2,16 +2,21 @@
 
 A head's redo is what its last commit decided; the rows may be from before or after it. Laid over
 them, absolute, it gives the state of that commit either way.
+
+A partition whose rows are being brought back from other datacenters has no totals: those of its
+pages are unknown until all of them are there. So it is where there is no head yet, but other
+datacenters that may have rows. It makes nothing else unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from hitmesh.errors import DecodeError, StoreUnknown
-from hitmesh.protocol.messages import Applied, Head, decode
+from hitmesh.protocol import messages
+from hitmesh.protocol.messages import Applied, Head
 from hitmesh.store import Row, StoredHead, TotalsStore
 
 Subtotals = dict[tuple[str, str], int]
@@ -34,13 +39,62 @@ class PartitionBooks(Struct, frozen=True):
     rows_sum: int  # of this datacenter's own rows, as of `commit`
 
 
+class Reading(Struct, frozen=True):
+    """What a store says of some pages of one partition, from one moment."""
+
+    partition: int
+    pages: Sequence[str]
+    applied: Applied | None  # as in an ack: a worker's lane, the pages' totals; None: these are being brought back
+    ledger: str  # the history that this is a moment of; empty before there is one
+    as_of_s: Mapping[str, float]  # other datacenter -> when its rows were current, wall clock
+
+
+class Listing(Struct, frozen=True):
+    """All totals that a store has."""
+
+    totals: Mapping[str, Mapping[str, int]]  # page -> datacenter -> count
+    unknown: frozenset[str]  # pages of which some rows are back, of partitions that are being brought back
+    restoring: frozenset[int]  # those partitions, and
+    headless: frozenset[int]  # of them those of which nothing is there yet
+    as_of_s: Mapping[int, Mapping[str, float]]  # partition -> as in a Reading
+
+
 def read_totals(store: TotalsStore) -> dict[str, dict[str, int]]:
-    """Every page's subtotals by datacenter. Raises StoreUnknown."""
+    """Every page's subtotals by datacenter, but for partitions that are being brought back. Raises StoreUnknown."""
+    return {page: dict(counts) for page, counts in read_listing(store, partitions=0, has_peers=False).totals.items()}
+
+
+def read_listing(store: TotalsStore, *, partitions: int, has_peers: bool) -> Listing:
+    """Every page's subtotals by datacenter. Raises StoreUnknown.
+
+    `has_peers` says that there are other datacenters, so that of `partitions` those without a head are
+    still to be brought back.
+    """
+    return listing_of(store.scan(), partitions=range(partitions), has_peers=has_peers)
+
+
+def listing_of(
+    found: Iterable[tuple[int, StoredHead | None, list[Row]]], *, partitions: Iterable[int], has_peers: bool
+) -> Listing:
+    """The same of what was read of some partitions."""
     totals: dict[str, dict[str, int]] = {}
-    for _, _, subtotals in _partitions(store):
+    unknown: set[str] = set()
+    restoring: set[int] = set()
+    headless = set(partitions) if has_peers else set()
+    as_of_s: dict[int, Mapping[str, float]] = {}
+    for partition, stored, rows in found:
+        head = decode_head(partition, stored) if stored is not None else None
+        subtotals = overlay(rows, head)
+        if head is not None:
+            headless.discard(partition)
+        if _is_restoring(head, has_peers=has_peers):
+            restoring.add(partition)
+            unknown.update(page for page, _ in subtotals)
+            continue
+        as_of_s[partition] = _as_of_s(head)
         for (page, dc), count in subtotals.items():
             totals.setdefault(page, {})[dc] = count
-    return totals
+    return Listing(totals, frozenset(unknown), frozenset(restoring | headless), frozenset(headless), as_of_s)
 
 
 def read_books(store: TotalsStore, dc: str) -> list[PartitionBooks]:
@@ -67,7 +121,7 @@ def overlay(rows: list[Row], head: Head | None) -> Subtotals:
 def decode_head(partition: int, stored: StoredHead) -> Head:
     """The head in the store. One that can't be read raises StoreUnknown: it is not an empty one."""
     try:
-        return decode(stored.body, Head)
+        return messages.decode_head(stored.body)
     except DecodeError as error:
         raise StoreUnknown(
             f"the head of partition {partition} can't be read: {error}",
@@ -82,20 +136,38 @@ def _partitions(store: TotalsStore) -> Iterator[tuple[int, Head | None, Subtotal
         yield partition, head, overlay(rows, head)
 
 
-def applied_of(
-    partition: int, worker: str, pages: Sequence[str], stored: StoredHead | None, rows: list[Row]
-) -> Applied:
-    """What `TotalsStore.read` says, in the form of an ack: the worker's lane and the pages' totals.
+def reading_of(
+    partition: int,
+    worker: str,
+    pages: Sequence[str],
+    stored: StoredHead | None,
+    rows: list[Row],
+    *,
+    has_peers: bool,
+) -> Reading:
+    """What `TotalsStore.read` says of a partition. Raises StoreUnknown for a head that can't be read.
 
     A page without rows has no subtotals: its total is 0. A partition without a head has no lanes.
     """
     head = decode_head(partition, stored) if stored is not None else None
+    ledger = head.ledger if head is not None else ""
+    if _is_restoring(head, has_peers=has_peers):
+        return Reading(partition, pages, None, ledger, {})
     totals: dict[str, dict[str, int]] = {page: {} for page in pages}
     for (page, dc), count in overlay(rows, head).items():
         if page in totals:
             totals[page][dc] = count
     if head is None:
-        return Applied(partition, 0, 0, 0, (), totals)
+        return Reading(partition, pages, Applied(partition, 0, 0, 0, (), totals), ledger, {})
     lane = head.lanes.get(worker)
     mark, above = (lane.mark, lane.above) if lane else (0, ())
-    return Applied(partition, head.epoch, head.commit, mark, above, totals)
+    applied = Applied(partition, head.epoch, head.commit, mark, above, totals)
+    return Reading(partition, pages, applied, ledger, _as_of_s(head))
+
+
+def _is_restoring(head: Head | None, *, has_peers: bool) -> bool:
+    return has_peers if head is None else head.restoring
+
+
+def _as_of_s(head: Head | None) -> Mapping[str, float]:
+    return {dc: origin.as_of_s for dc, origin in head.origins.items()} if head is not None else {}

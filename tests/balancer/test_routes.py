@@ -15,10 +15,9 @@ from balancer.routes import (
     MEMO_HOSTS,
     RouteTable,
     location,
-    parse_stored,
     read_static,
 )
-from hitmesh.config import Alias, Empty, Proxy, Redirect, Route, Static
+from hitmesh.config import Alias, Empty, Proxy, Redirect, Route, Static, parse_stored
 from hitmesh.errors import ConfigError
 
 COLLECTORS = Proxy(service="collector")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import nexus.registry as registry_module
+import nexus.records as records_module
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import (
     MAX_FRAME_BYTES,
@@ -16,12 +16,13 @@ from hitmesh.protocol.messages import (
     encode,
     make,
 )
-from nexus.registry import DEAD_KEPT_S, MAX_DEAD, MAX_KNOWN, Registry
+from nexus.records import DEAD_KEPT_S, MAX_DEAD, MAX_KNOWN
+from nexus.registry import Registry
 from tests.hitmesh.mesh.instances import heartbeat, instance, with_state
 
 
 def registry(missed: int = 3) -> Registry:
-    return Registry("n1", interval_s=1.0, missed=missed, now=0.0)
+    return Registry("n1", dc="dev", interval_s=1.0, missed=missed, wan_missed=5, now=0.0)
 
 
 def run(one: Registry, until: float, since: float, *beating: Instance, step: float = 0.2) -> list[Change]:
@@ -223,7 +224,7 @@ def test_there_is_no_room_for_more_instances_than_the_bound() -> None:
 
 
 def test_the_dead_make_room_for_the_living(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "MAX_KNOWN", 2)
+    monkeypatch.setattr(records_module, "MAX_KNOWN", 2)
     one = registry()
     one.heartbeat(heartbeat(instance("old"), 1), 0.0)
     run(one, 4.0, 0.0)
@@ -249,7 +250,7 @@ def test_an_instance_that_is_replaced_again_and_again_takes_no_more_room() -> No
         one.heartbeat(heartbeat(instance(id=f"i-{index}", started_ms=index, owns={1: index}), 1), 0.0)
     assert len(one) == 1
     one.leave("i-9999", 0.0)
-    assert one._bytes == 0
+    assert one._records.size_bytes == 0
 
 
 def test_a_service_lookup_answers_the_living_of_a_role() -> None:

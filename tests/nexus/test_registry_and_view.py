@@ -28,7 +28,7 @@ class LossyMesh(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.starts = 0
-        self.view = MeshView(NEXUSES, timeout_s=3.0)
+        self.view = MeshView(NEXUSES, dc="dev", timeout_s=3.0)
         self.registries: dict[str, Registry | None] = {}
         self.asked: set[str] = set(NEXUSES)
         self.running: dict[str, str] = {}  # name -> id
@@ -43,7 +43,9 @@ class LossyMesh(RuleBasedStateMachine):
 
     def _start(self, nexus: str) -> None:
         self.starts += 1
-        self.registries[nexus] = Registry(f"{nexus}-{self.starts}", interval_s=1.0, missed=3, now=self.now)
+        self.registries[nexus] = Registry(
+            f"{nexus}-{self.starts}", dc="dev", interval_s=1.0, missed=3, wan_missed=5, now=self.now
+        )
 
     def _publish(self, nexus: str, change: Change | None, *, lost: bool = False) -> None:
         if change is None or lost:

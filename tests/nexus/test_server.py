@@ -16,8 +16,8 @@ import zmq
 
 from hitmesh.config import dump
 from hitmesh.mesh.lookup import Lookups
-from hitmesh.mesh.sockets import MAX_HEARTBEAT_BYTES
 from hitmesh.protocol.messages import Answer, Change, Heartbeat, Leave, Lookup, decode, encode, make
+from nexus.federation import MAX_NEIGHBOURS_BYTES
 from tests.hitmesh.mesh.instances import heartbeat, instance
 from tests.services import wait_for
 from tests.services.nexus import HEARTBEAT_S, NexusProcess, mesh_config
@@ -120,7 +120,7 @@ def test_a_frame_beyond_the_limit_is_not_taken_in(
     def heard() -> bool:
         nonlocal number
         number += 1
-        peers.send(bytes(MAX_HEARTBEAT_BYTES + 1))
+        peers.send(bytes(MAX_NEIGHBOURS_BYTES + 1))
         other.send(encode(heartbeat(one, number, HEARTBEAT_S)))
         return known(nexus) == {"other"} and number > 10
 

@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -25,9 +25,11 @@ T = TypeVar("T")
 def require(program: str) -> str:
     """The path of `program`; without it the test is skipped, or fails under CI=true."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/local/sbin")
-    if found:
-        return found
-    reason = f"{program} is not installed; scripts/install-services does it"
+    return found or without(f"{program} is not installed; scripts/install-services does it")
+
+
+def without(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; under CI=true it fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from hitmesh.config import Config, NexusEndpoints, dump, nexus_endpoints, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
+from hitmesh.protocol.messages import Seen
 from tests.services import WORKER, WORKERS, Server, wait_for
 
 HEARTBEAT_S = 0.2
@@ -42,15 +43,28 @@ def free_ports(count: int) -> int:
     raise AssertionError(f"no {count} free ports in a row")
 
 
-def mesh_config(*, nexuses: int = 2, heartbeat_s: float = HEARTBEAT_S, missed: int = 3) -> Config:
+def mesh_config(
+    *,
+    nexuses: int = 2,
+    heartbeat_s: float = HEARTBEAT_S,
+    missed: int = 3,
+    name: str = "dev",
+    partitions: int = 32,
+    wan_heartbeat_s: float = 5.0,
+    peers: Mapping[str, Sequence[str]] | None = None,
+    totals: str = "sqlite:///totals.db",
+) -> Config:
     """A datacenter on loopback whose Nexuses have free ports."""
     node = {"address": "127.0.0.1", "nexus": nexuses, "processor": 2, "collector": 1}
     return parse(
         {
-            "name": "dev",
+            "name": name,
+            "partitions": partitions,
             "nodes": {"local": node},
             "ports": {"nexus": free_ports(3 * nexuses)},
-            "timing": {"heartbeat_s": heartbeat_s, "missed_heartbeats": missed},
+            "timing": {"heartbeat_s": heartbeat_s, "missed_heartbeats": missed, "wan_heartbeat_s": wan_heartbeat_s},
+            "peers": {dc: list(addresses) for dc, addresses in (peers or {}).items()},
+            "stores": {"totals": totals},
         },
         source="test",
     )
@@ -73,7 +87,8 @@ class NexusProcess(Server):
         self.file.write_text(dump(config))
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "nexus", "--config", str(self.file), "--name", self.name]
+        options = {"--config": str(self.file), "--name": self.name, "--state-dir": str(self.folder)}
+        return [sys.executable, "-m", "nexus", *(word for pair in options.items() for word in pair)]
 
     def launch(self) -> None:
         """Start it without waiting, for tests whose own hub must go on."""
@@ -90,6 +105,20 @@ class NexusProcess(Server):
                 return lookups.snapshot().warm
             except MeshError:
                 return False
+
+    def snapshot(self) -> tuple[Seen, ...]:
+        """Everybody it knows; nobody when it doesn't answer."""
+        with Lookups([self.endpoints.lookups], timeout_s=0.5) as lookups:
+            try:
+                return lookups.snapshot().seen
+            except MeshError:
+                return ()
+
+    def load(self) -> Mapping[str, float]:
+        """What it tells of itself."""
+        own = (one.instance for one in self.snapshot() if one.alive and one.instance.endpoints)
+        mine = [one.load for one in own if one.endpoints.get("lookups") == self.endpoints.lookups]
+        return mine[0] if mine else {}
 
     def has_forgotten_all(self) -> bool:
         """Whether it knows only Nexuses; makes it forget the dead."""

@@ -252,7 +252,7 @@ class Mesh:
         """The living instances as a Nexus knows them; none when no Nexus answers."""
         with Lookups([nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]) as lookups:
             try:
-                return [one for one in lookups.snapshot().seen if one.alive]
+                return [one for one in lookups.snapshot().seen if one.alive and one.instance.dc == self.config.name]
             except MeshError:
                 return []
 

@@ -188,6 +188,52 @@ def test_a_hand_over_under_load_fences_nobody(tmp_path: Path) -> None:
         assert step_downs(user, names) == {"processor-1": 0, "processor-2": 0}
 
 
+def test_one_more_of_each_by_hand_joins_and_leaves_without_a_file_edited_or_a_trace(user: User) -> None:
+    names = ["processor-1", "processor-2", "processor-9"]
+    everybody, files, fenced = set(user.living()), configuration(user), step_downs(user, names)
+    with hits(user, "by-hand") as visitors:
+        with (
+            user.by_hand("processor", "processor-9") as processor,
+            user.by_hand("collector", "collector-9") as collector,
+        ):
+            wait_for(
+                lambda: {"processor-9", "collector-9"} <= set(user.living()), within_s=STARTED_S, what="both heartbeats"
+            )
+            took_s = seconds_until(
+                lambda: user.owned() == shares(user, names), "the new share", within_s=NEWCOMER_S * SLACK
+            )
+            told("one more of each: both first heartbeats to the share", took_s)
+            worker = user.living()["collector-9"]
+            with at_work(Visitor(worker.endpoints["http"], pages_of("by-hand"))) as (visitor,):
+                wait_for(lambda: accepted(visitor).total() > PAGES, within_s=STARTED_S, what="hits on it")
+            assert not visitor.failed
+            own = accepted(visitor)
+            assert any(worker.id in head.lanes for head in user.heads().values())
+            collector.signal(signal.SIGTERM)
+            assert collector.wait(20) == 0
+            assert "collector-9" not in user.living()  # it has said goodbye
+            processor.signal(signal.SIGTERM)
+            assert processor.wait(20) == 0
+            wait_for(lambda: user.owned() == shares(user, names[:2]), within_s=STARTED_S, what="its return")
+        assert set(user.living()) == everybody
+        wait_for(
+            lambda: not any(worker.id in head.lanes for head in user.heads().values()),
+            within_s=STARTED_S,
+            what="its lanes to be closed",
+        )
+        for visitor in visitors:
+            visitor.accepted += own if visitor is visitors[0] else Counter()
+        assert step_downs(user, names) == fenced
+    assert configuration(user) == files
+
+
+def configuration(user: User) -> dict[Path, str]:
+    """Every file in the state folder that a person would edit."""
+    found = [path for pattern in ("**/*.toml", "**/*.conf", "**/*.json") for path in user.folder.glob(pattern)]
+    assert len(found) >= 2
+    return {path: path.read_text() for path in found}
+
+
 # --- fewer -----------------------------------------------------------------------------------
 
 

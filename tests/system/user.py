@@ -104,7 +104,8 @@ class User:
         """Who is alive by a Nexus's snapshot; nobody when none answers."""
         with Lookups([nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]) as lookups:
             try:
-                return {seen.instance.name: seen.instance for seen in lookups.snapshot().seen if seen.alive}
+                seen = [one.instance for one in lookups.snapshot().seen if one.alive]
+                return {one.name: one for one in seen if one.dc == self.config.name}
             except MeshError:
                 return {}
 

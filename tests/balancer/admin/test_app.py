@@ -14,9 +14,9 @@ from falcon.testing import Result, StartResponseMock, TestClient, create_environ
 
 from balancer.admin.access import Access
 from balancer.admin.app import make_admin
-from balancer.routes import KEYS, RouteTable, parse_stored
+from balancer.routes import KEYS, RouteTable
 from balancer.stats import Picture
-from hitmesh.config import Empty, Proxy, Route
+from hitmesh.config import Empty, Proxy, Route, parse_stored
 from hitmesh.errors import StoreUnknown
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings

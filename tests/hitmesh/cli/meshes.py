@@ -23,11 +23,12 @@ from hitmesh.config import dump, load
 from tests.services import wait_for
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
-UP_S = 90.0  # a busy machine starts fourteen processes in 20 s
+UP_S = 150.0  # a busy machine starts fourteen processes in a minute
 # A mesh starts and stops in heartbeats. Dead after 2 s, which a busy machine doesn't reach.
 TIMING = {"heartbeat_s": 0.5, "missed_heartbeats": 4, "retry_delay_s": 2.0, "claim_s": 4.0}
 # Blocks of ports below those that the kernel gives out by itself.
-PORTS = range(20_000, 32_000, 2 * BLOCK_PORTS)
+DATACENTERS = 3  # at most in a mesh of the tests
+PORTS = range(20_000, 32_000, DATACENTERS * BLOCK_PORTS)
 
 
 @dataclass
@@ -125,7 +126,7 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 def free_base_port() -> int:
     for base in random.sample(PORTS, len(PORTS)):
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(base, base + 2 * BLOCK_PORTS):
+            for port in range(base, base + DATACENTERS * BLOCK_PORTS):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return base
     raise AssertionError("no free block of ports")

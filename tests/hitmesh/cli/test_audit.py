@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check
+from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
+from hitmesh.cli.copies import Copy, Replicated
 from hitmesh.protocol.messages import Head, Job, LaneState, Part, make
 from hitmesh.state.lanes import Marks
 
@@ -46,12 +47,12 @@ def audited(
 def test_a_quiet_mesh_balances_to_the_hit() -> None:
     live = {"w1": worker(10, 10), "w2": worker(5, 5)}
     verdict = audited(live, books({"w1": 10, "w2": 5}, ended=7), live)
-    assert verdict == Verdict(22, 22, 0, 0, 0, 0, 0, [])
+    assert verdict == Verdict(22, 22, 0, 0, 0, 0, 0, 0, 0, [])
     assert verdict.balanced
 
 
 def test_an_empty_mesh_balances() -> None:
-    assert audited({}, {}, {}) == Verdict(0, 0, 0, 0, 0, 0, 0, [])
+    assert audited({}, {}, {}) == Verdict(0, 0, 0, 0, 0, 0, 0, 0, 0, [])
 
 
 def test_hits_accepted_meanwhile_are_in_flight() -> None:
@@ -181,8 +182,32 @@ def test_a_worker_that_died_meanwhile_is_judged_by_what_it_left() -> None:
 
 
 def test_a_head_makes_a_book() -> None:
-    head = make(Head, "ledger", 1, "owner", 1, 5, {"w": lane(5)}, ())
-    assert book(head, 5) == Book(5, 5, {"w": lane(5)})
+    head = make(Head, "ledger", 1, "owner", 1, 5, {"w": lane(5)}, (), {}, True, 2)
+    assert book(head, 3) == Book(5, 3, {"w": lane(5)}, lost=2, restoring=True)
+
+
+def test_hits_whose_rows_a_wiped_store_lost_are_told_and_balance() -> None:
+    verdict = audited({}, {0: Book(9, 7, {}, lost=2), 1: Book(3, 2, {}, lost=1)}, {})
+    assert (verdict.lost, verdict.committed, verdict.accepted, verdict.balanced) == (3, 12, 12, True)
+
+
+@pytest.mark.parametrize("rows_sum", [6, 8])
+def test_what_is_lost_makes_up_for_no_other_hit(rows_sum: int) -> None:
+    verdict = audited({}, {0: Book(9, rows_sum, {}, lost=2)}, {})
+    assert verdict.problems == [f"partition 0: its rows sum to {rows_sum}, its head says 9 hits and that 2 are lost"]
+
+
+def test_rows_that_are_being_brought_back_needn_t_sum_to_anything_yet() -> None:
+    verdict = audited({}, {0: Book(9, 4, {}, restoring=True), 1: Book(2, 2, {})}, {})
+    assert (verdict.restoring, verdict.balanced) == (1, True)
+
+
+def test_a_copy_s_problem_is_one_of_the_books() -> None:
+    copies = {"us": Copy(5, 0, 0.5)}
+    good = with_copies(audited({}, {}, {}), Replicated(copies, []))
+    bad = with_copies(audited({}, {3: Book(7, 8, {})}, {}), Replicated(copies, ["a copy has more"]))
+    assert (good.balanced, good.replicated) == (True, copies)
+    assert bad.problems == ["partition 3: its rows sum to 8, its head says 7 hits", "a copy has more"]
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.booleans(), st.booleans()), max_size=20))

@@ -16,7 +16,7 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.layout import Layout, Options, lay_out, supervisor_text
-from hitmesh.config import Config, Ports
+from hitmesh.config import Config, Ports, nexus_endpoints
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
@@ -46,10 +46,17 @@ def laid_out(chosen: Options, template: Config = TEMPLATE) -> Layout:
     return lay_out(template, chosen, source="dev.toml")
 
 
+def shipped_text(role: str) -> str:
+    return folder.shipped(f"supervisor/{role}.conf").read_text()
+
+
+def supervisor_conf(chosen: Options) -> str:
+    return supervisor_text(laid_out(chosen), chosen, {name: shipped_text(name) for name in ROLES})
+
+
 def parsed(chosen: Options) -> configparser.RawConfigParser:
-    templates = {name: folder.shipped(f"supervisor/{name}.conf").read_text() for name in ROLES}
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(supervisor_text(laid_out(chosen), chosen, templates))
+    parser.read_string(supervisor_conf(chosen))
     return parser
 
 
@@ -103,7 +110,60 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
         "us-west",
         Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120),
     )
-    assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports) == TEMPLATE
+    assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports, peers={}) == TEMPLATE
+
+
+def test_each_datacenter_is_told_where_the_nexuses_of_the_others_take_heartbeats() -> None:
+    layout = laid_out(options(dcs=["eu-west", "us-west", "ap-south"]))
+    heartbeats = {
+        config.name: tuple(
+            nexus_endpoints(each).heartbeats.removeprefix("tcp://") for each in config.instances("nexus")
+        )
+        for config in layout.datacenters
+    }
+    assert heartbeats["us-west"] == ("127.0.0.1:8120", "127.0.0.1:8123")
+    for config in layout.datacenters:
+        text = layout.files[Path("/srv/mesh") / config.name / "hitmesh.toml"]
+        written = settings.parse(tomllib.loads(text), source="written")
+        assert written.peers == {dc: at for dc, at in heartbeats.items() if dc != config.name}
+
+
+def test_a_datacenter_alone_has_no_peers_nor_those_of_its_template() -> None:
+    template = msgspec.structs.replace(TEMPLATE, peers={"elsewhere": ("10.0.0.1:8020",)})
+    assert laid_out(options(dcs=["eu-west"]), template).datacenters[0].peers == {}
+
+
+def test_peers_on_ipv6_are_in_brackets() -> None:
+    node = msgspec.structs.replace(TEMPLATE.nodes["local"], address="::1")
+    layout = laid_out(options(), msgspec.structs.replace(TEMPLATE, nodes={"local": node}))
+    assert layout.datacenters[0].peers["us-west"] == ("[::1]:8120", "[::1]:8123")
+    settings.parse(tomllib.loads(layout.files[Path("/srv/mesh/eu-west/hitmesh.toml")]), source="written")
+
+
+def test_with_consul_the_others_are_found_in_its_catalogue_and_every_server_joins_every_other() -> None:
+    layout = laid_out(options(dcs=["eu-west", "us-west", "ap-south"], consul="consul"))
+    agents = {
+        config.name: json.loads(layout.files[Path("/srv/mesh") / config.name / "consul.json"])
+        for config in layout.datacenters
+    }
+    assert [config.peers for config in layout.datacenters] == [{}, {}, {}]
+    wan = {dc: f"127.0.0.1:{agent['ports']['serf_wan']}" for dc, agent in agents.items()}
+    for dc, agent in agents.items():
+        assert sorted(agent["retry_join_wan"]) == sorted(at for other, at in wan.items() if other != dc)
+
+
+def test_live_settings_are_in_consul_too_under_a_prefix_of_their_own() -> None:
+    stores = laid_out(options(consul="consul")).datacenters[1].stores
+    assert (stores.totals, stores.settings) == (
+        "consul://127.0.0.1:8150/hitmesh", "consul://127.0.0.1:8150/hitmesh-settings",
+    )  # fmt: skip
+
+
+def test_a_datacenter_that_was_scaled_starts_with_as_many() -> None:
+    layout = laid_out(options(counts={"us-west": {"collector": 4}}))
+    assert [len(config.instances("collector")) for config in layout.datacenters] == [2, 4]
+    names = [program.full_name for program in layout.programs if program.role == "collector"]
+    assert names == [*(f"eu-west-collector-{n}" for n in (1, 2)), *(f"us-west-collector-{n}" for n in (1, 2, 3, 4))]
 
 
 def test_balancers_stop_first_and_stores_last() -> None:

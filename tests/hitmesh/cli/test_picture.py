@@ -10,9 +10,10 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.cli import folder
-from hitmesh.cli.picture import as_json, merge, missing, table
+from hitmesh.cli.picture import as_json, ask, merge, missing, table
 from hitmesh.cli.supervision import STOP_ORDER, Supervised, split_name
 from hitmesh.config import ROLES, Balancer
+from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
 
 CONFIG = settings.load(folder.shipped("config/dev.toml"))
@@ -184,3 +185,12 @@ def test_every_kind_of_program_has_its_turn_to_stop() -> None:
     stopped = [role for roles in STOP_ORDER for role in roles]
     shipped = {path.stem for path in folder.shipped("supervisor/supervisord.conf").parent.glob("*.conf")}
     assert set(stopped) == shipped - {"supervisord"}
+
+
+def test_what_a_nexus_tells_of_other_datacenters_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, far = seen("processor-1"), seen("processor-2")
+    far = msgspec.structs.replace(far, instance=msgspec.structs.replace(far.instance, dc="far"))
+    monkeypatch.setattr(Lookups, "snapshot", lambda self: answer(own, far))
+    found = ask(CONFIG)
+    assert found is not None
+    assert found.seen == (own,)

@@ -11,6 +11,7 @@ import pytest
 
 from hitmesh.cli import picture, readiness
 from hitmesh.config import Config, parse
+from hitmesh.protocol.messages import Answer, Instance, Seen, make
 from tests.services import free_port
 
 Serve = Callable[[int], int]
@@ -50,7 +51,7 @@ def datacenter(collector: int, balancer: int, **tables: Any) -> Config:
 def lacking(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(picture, "ask", lambda _: None)
     monkeypatch.setattr(picture, "missing", lambda *_: [])
-    return readiness._lacking([config]).get("dc", [])
+    return readiness.lacking_in([config]).get("dc", [])
 
 
 def test_it_is_ready_when_collectors_and_balancers_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +87,46 @@ def test_a_balancer_whose_live_route_answers_for_the_collectors_is_ready(
 def test_a_balancer_that_leads_elsewhere_is_not_asked(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     routes = {"default": {"action": "proxy", "backends": ["127.0.0.1:1"]}}
     assert lacking(datacenter(serve(200), free_port(), routes=routes), monkeypatch) == []
+
+
+def heard(dc: str, role: str, name: str, **load: float) -> Seen:
+    instance = Instance(dc, role, name, f"{name}.{dc}", "up", 1, 0, {}, load, {})
+    return Seen(instance, 1, 0, True)
+
+
+def stranger(config: Config, monkeypatch: pytest.MonkeyPatch, *seen: Seen) -> list[str]:
+    answer = make(Answer, 1, "", "nexus-1.x", 1, True, seen)
+    monkeypatch.setattr(picture, "missing", lambda *_: [])
+    monkeypatch.setattr(picture, "ask", lambda _: answer)
+    return readiness.lacking_in([config]).get("dc", [])
+
+
+def test_it_is_ready_when_its_nexuses_hear_the_others_and_nothing_is_being_restored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = (heard("dc", "nexus", "nexus-1", peers_unheard=0.0), heard("dc", "processor", "processor-1", restoring=0.0))
+    assert stranger(datacenter(serve(200), serve(200)), monkeypatch, *seen) == []
+    # a release without these figures
+    assert stranger(datacenter(serve(200), serve(200)), monkeypatch, heard("dc", "nexus", "nexus-1")) == []
+
+
+def test_a_nexus_that_does_not_hear_another_datacenter_is_lacking(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = (heard("dc", "nexus", "nexus-1", peers_unheard=0.0), heard("dc", "nexus", "nexus-2", peers_unheard=2.0))
+    found = stranger(datacenter(serve(200), serve(200)), monkeypatch, *seen)
+    assert found == ["nexus-2 (doesn't hear 2 of the other datacenters)"]
+
+
+def test_a_processor_that_restores_partitions_is_lacking(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = (heard("dc", "processor", "processor-1", restoring=3.0), heard("dc", "processor", "processor-2"))
+    found = stranger(datacenter(serve(200), serve(200)), monkeypatch, *seen)
+    assert found == ["processor-1 (brings the rows of 3 partitions back from the others)"]
+
+
+def test_what_another_datacenter_lacks_is_its_own(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = (
+        heard("far", "nexus", "nexus-1", peers_unheard=1.0),
+        heard("far", "processor", "processor-1", restoring=1.0),
+    )
+    assert stranger(datacenter(serve(200), serve(200)), monkeypatch, *seen) == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hitmesh.cli.main import run
-from hitmesh.protocol.messages import Head, encode, make
+from hitmesh.protocol.messages import Head, Origin, Position, encode, make
 from hitmesh.protocol.pages import partition_of
+from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.store import Done, Row, Write
 from hitmesh.store.sqlite import SqliteTotals
 
@@ -22,7 +25,7 @@ COUNTS = {
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """Two datacenters; each also holds an old row of the other, which only the other may answer for."""
+    """Two datacenters; each also holds an old row of the other, for which the other answers while it can."""
     for index, (dc, counts) in enumerate(COUNTS.items()):
         text = DEV.read_text().replace('"dev"', f'"{dc}"').replace("80", f"8{index}")
         (tmp_path / dc).mkdir()
@@ -34,7 +37,8 @@ def state(tmp_path: Path) -> Path:
         by_partition: dict[int, list[Row]] = {}
         for row in rows:
             by_partition.setdefault(partition_of(row.page, 32), []).append(row)
-        head = encode(make(Head, "ledger", 1, "owner", 1, 0, {}, ()))
+        origins = {other: Origin(Position("theirs", 1, 1), 0, {}, int(time.time()) - 100)}
+        head = encode(make(Head, "ledger", 1, "owner", 1, 0, {}, (), origins, False, 0))
         outcomes = store.write([Write(partition, 0, head, some) for partition, some in by_partition.items()])
         assert all(isinstance(outcome, Done) for outcome in outcomes)
         store.close()
@@ -85,14 +89,73 @@ def test_a_prefix_and_a_number_choose(
     assert [entry["page"] for entry in json.loads(capsys.readouterr().out)] == pages
 
 
-@pytest.mark.parametrize("arguments", [["total", "a.example/x"], ["top"], ["audit"]])
-def test_a_store_that_cannot_be_read_is_an_error_and_never_0(
+def spoil(state: Path, dc: str) -> None:
+    """Make a datacenter's store unreadable."""
+    for name in ("totals.db-wal", "totals.db-shm"):
+        (state / dc / name).unlink(missing_ok=True)
+    (state / dc / "totals.db").write_bytes(b"not a database" * 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "total", "page"), [(["total", "a.example/x"], 5, "a.example/x"), (["top"], 5, "a.example/x")]
+)
+def test_of_a_store_that_can_t_be_read_another_s_copy_is_taken_with_its_age(
+    state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], total: int, page: str
+) -> None:
+    spoil(state, "us-west")
+    assert run([*arguments, "--json", "--state-dir", str(state)]) == 0
+    shown = capsys.readouterr()
+    data = json.loads(shown.out)
+    found = next(each for each in (data if isinstance(data, list) else [data]) if each["page"] == page)
+    age_s = found["dcs"]["us-west"].pop("age_s")
+    assert found == {"page": page, "total": total, "dcs": {"eu-west": {"count": 3}, "us-west": {"count": 2}}}
+    assert 100 <= age_s < 160
+    assert "of us-west can't be read" in shown.err
+    assert "its counts are eu-west's copy, 10" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_of_a_store_that_was_wiped_another_s_copy_is_taken(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (state / "us-west").glob("totals.db*"):
+        path.unlink()
+    assert run(["total", "a.example/x", "--json", "--state-dir", str(state)]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["total"] == 5
+    assert "still to be brought back: its counts are eu-west's copy" in shown.err
+
+
+@pytest.mark.parametrize("arguments", [["total", "a.example/x"], ["top"]])
+def test_counts_that_nobody_has_are_an_error_and_never_0(
     state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    for name in ("totals.db-wal", "totals.db-shm"):
-        (state / "us-west" / name).unlink(missing_ok=True)
-    (state / "us-west" / "totals.db").write_bytes(b"not a database" * 100)
+    for dc in COUNTS:
+        spoil(state, dc)
     assert run([*arguments, "--state-dir", str(state)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "of eu-west can't be read" in shown.err
+    assert "nobody else here has a copy" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_where_slashes_are_kept_a_page_with_one_has_its_own_total(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SqliteTotals(state / "eu-west" / "totals.db")
+    partition = partition_of("a.example/y/", 32)
+    before = store.read_head(partition)
+    head = encode(make(Head, "ledger", 1, "owner", 1, 0, {}, (), {}, False, 0))
+    row = Row("a.example/y/", "eu-west", 9, 1)
+    assert isinstance(store.write([Write(partition, before.index if before else 0, head, [row])])[0], Done)
+    store.close()
+    for page, count in (("a.example/y/", 9), ("a.example/y", 5), ("a.example/x/", 7)):
+        assert run(["total", page, "--json", "--state-dir", str(state)]) == 0
+        assert json.loads(capsys.readouterr().out)["total"] == count
+
+
+def test_an_audit_of_a_store_that_can_t_be_read_is_an_error(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(state, "us-west")
+    assert run(["audit", "--state-dir", str(state)]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "of us-west can't be read" in shown.err
@@ -106,3 +169,71 @@ def test_a_stopped_mesh_is_audited_from_its_files(state: Path, capsys: pytest.Ca
     assert report["balanced"] is False
     partition = partition_of("b.example/only-here", 32)
     assert f"us-west: partition {partition}: its rows sum to 1, its head says 0 hits" in report["problems"]
+
+
+def add_copy(state: Path, page: str, count: int) -> None:
+    """us-west has a copy of eu-west's count of a page."""
+    store = SqliteTotals(state / "us-west" / "totals.db")
+    partition = partition_of(page, 32)
+    before = store.read_head(partition)
+    assert before is not None
+    row = Row(page, "eu-west", count, 1)
+    assert isinstance(store.write([Write(partition, before.index, None, [row])])[0], Done)
+    store.close()
+
+
+def audited(state: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    capsys.readouterr()
+    run(["audit", "--json", "--state-dir", str(state)])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_audit_says_how_far_the_copies_in_the_other_datacenters_are(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = audited(state, capsys)
+    copy = report["dcs"]["eu-west"]["replicated"]["us-west"]
+    assert (copy["hits"], copy["behind"]) == (2, 11)
+    assert 100 <= copy["age_s"] < 160
+    assert report["dcs"]["us-west"]["replicated"]["eu-west"]["hits"] == 2
+    assert report["lost"] == 0
+    assert not [problem for problem in report["problems"] if "copy" in problem]
+    run(["audit", "--state-dir", str(state)])
+    assert "copy in us-west: 2 hits, 11 behind" in capsys.readouterr().out
+
+
+def test_a_copy_that_has_more_than_its_original_is_a_difference_unless_that_one_is_retired(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_copy(state, "a.example/x", 5)
+    problem = "eu-west: 2 hits are counted in us-west's copy, and not at home: on a.example/x"
+    assert problem in audited(state, capsys)["problems"]
+    settings = SqliteSettings(state / "us-west" / "settings.db")
+    settings.set("datacenters/eu-west", b"retired", author="test")
+    settings.close()
+    assert problem not in audited(state, capsys)["problems"]
+
+
+def test_books_are_compared_without_settings_too(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for dc in COUNTS:
+        (state / dc / "settings.db").write_bytes(b"not a database" * 100)
+    assert run(["audit", "--json", "--state-dir", str(state)]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["problems"]
+    assert "retired isn't known" in shown.err
+
+
+def test_what_a_wiped_store_lost_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "hitmesh.toml").write_text(DEV.read_text().replace('"dev"', '"one"'))
+    store = SqliteTotals(tmp_path / "one" / "totals.db")
+    head = encode(make(Head, "ledger", 1, "owner", 1, 9, {}, (), {}, False, 2))
+    partition = partition_of("a.example/x", 32)
+    assert isinstance(store.write([Write(partition, 0, head, [Row("a.example/x", "one", 7, 1)])])[0], Done)
+    store.close()
+    assert run(["audit", "--json", "--state-dir", str(tmp_path)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["balanced"], report["committed"], report["lost"], report["dcs"]["one"]["lost"]) == (True, 9, 2, 2)
+    assert report["dcs"]["one"]["replicated"] == {}
+    assert run(["audit", "--state-dir", str(tmp_path)]) == 0
+    assert "in flight 0, 2 lost" in capsys.readouterr().out

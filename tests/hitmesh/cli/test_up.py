@@ -156,6 +156,29 @@ def test_without_a_nexus_status_falls_back_to_supervisord_and_says_so(mesh: Mesh
     wait_for(lambda: mesh.status()["us-west-collector-1"]["state"] == "up", within_s=30, what="heartbeats")
 
 
+def test_of_several_datacenters_the_one_to_be_scaled_must_be_named(mesh: Mesh) -> None:
+    before = mesh.supervisorctl("avail")
+    answer = mesh.run("scale", "collector=3")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "hitmesh: which datacenter? Here run eu-west, us-west (--dc NAME)\n"
+    assert mesh.supervisorctl("avail") == before
+
+
+def test_one_datacenter_is_scaled_and_the_other_one_is_not(mesh: Mesh) -> None:
+    def collectors() -> list[str]:
+        return [line.split()[0] for line in mesh.supervisorctl("status").splitlines() if "-collector-" in line]
+
+    before = collectors()
+    try:
+        assert mesh.run("scale", "--dc", "us-west", "collector=3").returncode == 0
+        assert sorted(collectors()) == sorted([*before, "us-west-collector-3"])
+        assert [len(mesh.urls(dc, "collector")) for dc in ("eu-west", "us-west")] == [2, 3]
+        hit(mesh.urls("us-west", "collector")[2], "up.example/scaled")
+    finally:
+        assert mesh.run("scale", "--dc", "us-west", "collector=2").returncode == 0
+    assert collectors() == before
+
+
 def test_a_second_mesh_in_the_same_folder_is_refused(mesh: Mesh) -> None:
     answer = mesh.run(*mesh.up_arguments("eu-west"), "-d")
     assert answer.returncode == 1

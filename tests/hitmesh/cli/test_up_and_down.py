@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from hitmesh.cli import folder, readiness
+from hitmesh.cli.layout import BLOCK_PORTS, CONSUL_AT
 from hitmesh.cli.main import run
 from hitmesh.cli.supervision import Supervisor
+from hitmesh.config import load
 from tests.hitmesh.cli.meshes import DEV, Mesh, hit, meshes, put_and_delete_a_live_route, settled
 from tests.services import require, wait_for
 
@@ -136,17 +138,37 @@ def members(consul: str, port: int) -> Sequence[str]:
     return sorted(line.split()[0] for line in lines if line.split()[2] == "alive")
 
 
-def test_with_real_servers_consul_is_joined_over_wan_and_totals_are_in_it(tmp_path: Path) -> None:
+def test_with_real_servers_three_datacenters_are_one_mesh_with_totals_and_settings_in_consul(tmp_path: Path) -> None:
     consul = require("consul")
     require("beanstalkd")
+    dcs = ["ap-south", "eu-west", "us-west"]
     with meshes(tmp_path / "var", nexus=1, processor=1, collector=1) as mesh:
-        mesh.up("eu-west,us-west", "--consul", "--beanstalkd")
-        http_port = mesh.base_port + 50
-        joined = ["eu-west-consul.eu-west", "us-west-consul.us-west"]
-        wait_for(lambda: members(consul, http_port) == joined, within_s=30, what="both servers in the WAN pool")
+        mesh.up("eu-west,us-west,ap-south", "--consul", "--beanstalkd")
+        joined = [f"{dc}-consul.{dc}" for dc in dcs]
+        for block in range(len(dcs)):
+            http_port = mesh.base_port + BLOCK_PORTS * block + CONSUL_AT
+            wait_for(lambda at=http_port: members(consul, at) == joined, within_s=30, what="all in the WAN pool")  # type: ignore[misc]
+        for dc in dcs:
+            config = load(mesh.state_dir / dc / "hitmesh.toml")
+            assert config.peers == {}  # Consul's catalogue has them
+            assert config.stores.settings == f"{config.stores.totals}-settings"
+            assert mesh.status()[f"{dc}-nexus-1"]["load"].get("peers_unheard", 0) == 0  # as soon as it returns
         hit(mesh.urls("eu-west", "balancer")[0], "real.example/x")
         put_and_delete_a_live_route(mesh)
         report = wait_for(lambda: settled(mesh), within_s=30, what="quiet books")
         assert (report["balanced"], report["accepted"], report["orphan_jobs"]) == (True, 1, 0)
         assert mesh.json("total", "real.example/x")["total"] == 1
         assert mesh.status()["us-west-beanstalkd-2"]["state"] == "running"
+
+
+def test_three_datacenters_on_this_machine_alone_know_each_other_when_up_returns(tmp_path: Path) -> None:
+    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1, balancer=0) as mesh:
+        mesh.up("eu-west,us-west,ap-south")
+        loads = {name: each["load"] for name, each in mesh.status().items() if each["role"] == "nexus"}
+        assert {name: load.get("peers_unheard", 0) for name, load in loads.items()} == {
+            "eu-west-nexus-1": 0, "us-west-nexus-1": 0, "ap-south-nexus-1": 0,
+        }  # fmt: skip
+        peers = {dc: load(mesh.state_dir / dc / "hitmesh.toml").peers for dc in ("eu-west", "us-west", "ap-south")}
+        assert {dc: sorted(others) for dc, others in peers.items()} == {
+            "eu-west": ["ap-south", "us-west"], "us-west": ["ap-south", "eu-west"], "ap-south": ["eu-west", "us-west"],
+        }  # fmt: skip

@@ -21,21 +21,24 @@ from hitmesh.collector.requests import (
     list_query,
     page_of,
 )
+from hitmesh.config import Pages
 
+DROP = Pages()
+KEEP_QUERY, KEEP_SLASH = Pages(query="keep"), Pages(trailing_slash="keep")
 LINE = b'{"page": "s/a", "count": 1}'
 
 
 def ndjson(body: bytes, max_pages: int = 100) -> dict[str, int]:
-    return batch_of(NDJSON, body, max_pages=max_pages)
+    return batch_of(NDJSON, body, max_pages=max_pages, rules=DROP)
 
 
 def msgpack(body: bytes, max_pages: int = 100) -> dict[str, int]:
-    return batch_of(MSGPACK, body, max_pages=max_pages)
+    return batch_of(MSGPACK, body, max_pages=max_pages, rules=DROP)
 
 
 def refusal(content_type: str | None, body: bytes, max_pages: int = 100) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        batch_of(content_type, body, max_pages=max_pages)
+        batch_of(content_type, body, max_pages=max_pages, rules=DROP)
     error = raised.value
     assert error.title
     assert error.description
@@ -240,14 +243,14 @@ def test_another_content_type_is_refused_with_the_right_ones(content_type: str |
 
 @pytest.mark.parametrize("content_type", ["application/x-ndjson; charset=utf-8", "Application/X-NDJSON", NDJSON + " "])
 def test_a_content_type_s_case_and_parameters_don_t_matter(content_type: str) -> None:
-    assert batch_of(content_type, LINE, max_pages=1) == {"s/a": 1}
+    assert batch_of(content_type, LINE, max_pages=1, rules=DROP) == {"s/a": 1}
 
 
 @given(st.binary(max_size=60), st.sampled_from([NDJSON, MSGPACK]))
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     counts = {"s/a": 1}
     with contextlib.suppress(RequestError):
-        counts = batch_of(content_type, body, max_pages=5)
+        counts = batch_of(content_type, body, max_pages=5, rules=DROP)
     assert counts
     assert all(1 <= count <= 5 * MAX_HITS for count in counts.values())
 
@@ -280,7 +283,7 @@ def test_both_forms_say_the_same(counts: dict[str, int]) -> None:
     ],
 )
 def test_a_page_is_the_rest_of_the_path(raw: str, page: str) -> None:
-    assert page_of(raw) == page
+    assert page_of(raw, "a=b", DROP) == page
 
 
 @pytest.mark.parametrize(
@@ -309,8 +312,57 @@ def test_a_page_is_the_rest_of_the_path(raw: str, page: str) -> None:
 )
 def test_a_page_that_can_t_be_counted_is_refused(raw: str) -> None:
     with pytest.raises(RequestError) as raised:
-        page_of(raw)
+        page_of(raw, "", DROP)
     assert (raised.value.status, raised.value.title) == (400, "Bad page")
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "query", "page"),
+    [
+        (KEEP_QUERY, "s/a", "b=1&c=%20", "s/a?b=1&c=%20"),
+        (KEEP_QUERY, "s/a", "", "s/a"),
+        (KEEP_QUERY, "s/a/", "b/", "s/a?b/"),
+        (KEEP_QUERY, "s/a", "b?c", "s/a?b?c"),
+        (KEEP_QUERY, "s/a", "caf\xc3\xa9", "s/a?café"),
+        (KEEP_QUERY, "s/a", "x" * 1020, "s/a?" + "x" * 1020),
+        (KEEP_SLASH, "s/a/", "b=1", "s/a/"),
+        (KEEP_SLASH, "s/a", "", "s/a"),
+        (Pages(query="keep", trailing_slash="keep"), "s/a/", "b=1", "s/a/?b=1"),
+    ],
+)
+def test_what_is_kept_of_a_url_is_the_page(rules: Pages, path: str, query: str, page: str) -> None:
+    assert page_of(path, query, rules) == page
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("", "a=1"), ("/", "a=1"), ("s/a", "\xe9"), ("s/a", "b=\x00"), ("s/a", "x" * 1021), ("s/../a", "b")],
+)
+def test_a_kept_query_doesn_t_make_a_page_of_what_is_none(path: str, query: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        page_of(path, query, KEEP_QUERY)
+    assert (raised.value.status, raised.value.title) == (400, "Bad page")
+
+
+@pytest.mark.parametrize("path", ["s/\xe9", "/", "s/../a"])
+def test_a_query_that_is_dropped_isn_t_looked_at(path: str) -> None:
+    assert page_of("s/a", path, DROP) == "s/a"
+
+
+@pytest.mark.parametrize(
+    ("rules", "counts"),
+    [
+        (DROP, {"s/a": 3, "s/a?b": 4, "s/a/?b": 8}),
+        (KEEP_SLASH, {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}),
+        (KEEP_QUERY, {"s/a": 3, "s/a?b": 12}),
+        (Pages(query="keep", trailing_slash="keep"), {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}),
+    ],
+)
+def test_the_pages_of_a_batch_go_by_the_same_rules(rules: Pages, counts: dict[str, int]) -> None:
+    given = {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}
+    lines = b"\n".join(msgspec.json.encode({"page": page, "count": count}) for page, count in given.items())
+    assert batch_of(NDJSON, lines, max_pages=9, rules=rules) == counts
+    assert batch_of(MSGPACK, msgspec.msgpack.encode(given), max_pages=9, rules=rules) == counts
 
 
 # --- the list of totals -------------------------------------------------------------------------

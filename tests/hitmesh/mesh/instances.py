@@ -19,8 +19,9 @@ def instance(
     load: dict[str, float] | None = None,
     owns: dict[int, int] | None = None,
     endpoints: dict[str, str] | None = None,
+    dc: str = "dev",
 ) -> Instance:
-    return Instance("dev", role, name, id or f"{name}-a", state, 7, started_ms, endpoints or {}, load or {}, owns or {})
+    return Instance(dc, role, name, id or f"{name}-a", state, 7, started_ms, endpoints or {}, load or {}, owns or {})
 
 
 def heartbeat(one: Instance, number: int, interval_s: float = INTERVAL_S) -> Heartbeat:

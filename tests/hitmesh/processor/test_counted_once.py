@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hitmesh.collector import batches as batches_module
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.known import Known
-from hitmesh.processor.partition import Acks, Counters, LoadRows, Offered, Partition, Phase, ReadHead, Step
+from hitmesh.processor.partition import Partition
+from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Step
 from hitmesh.protocol.messages import Ack, Addressed, Batch, Close, Job, decode, encode, make
 from hitmesh.store import Refused, Unknown, Write
 from tests.hitmesh.processor.memory_store import MemoryStore

@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.processor import partition as module
-from hitmesh.processor.partition import (
-    LANE_RETENTION_S,
-    Acks,
-    Counters,
-    LoadRows,
-    Offered,
-    Partition,
-    Phase,
-    ReadHead,
-    Step,
-)
+from hitmesh.processor import staging as module
+from hitmesh.processor.partition import Partition
+from hitmesh.processor.staging import LANE_RETENTION_S
+from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Step
 from hitmesh.protocol.messages import (
     MAX_PART_BYTES,
     MAX_PART_PAGES,
@@ -659,7 +651,7 @@ def test_only_so_many_closed_workers_are_remembered(owner: Owner, monkeypatch: p
     owner.commit()
     for worker in ("a", "b", "c"):
         assert owner.close(worker, 1)
-    assert list(owner.partition._closed) == ["b", "c"]
+    assert list(owner.partition._staging._closed) == ["b", "c"]
 
 
 # --- old lanes ----------------------------------------------------------------------------------
@@ -839,7 +831,7 @@ def test_only_so_many_bytes_wait(owner: Owner, monkeypatch: pytest.MonkeyPatch) 
     offered = [owner.offer(part(seq, {"s/" + str(seq) * 1000: 1}))[0] for seq in range(1, 6)]
     assert offered == [Offered.STAGED] * 3 + [Offered.DROPPED] * 2
     owner.commit()
-    assert owner.partition._waiting_bytes == 0
+    assert owner.partition._staging._waiting_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,12 @@ from hitmesh.protocol.messages import (
     Applied,
     Batch,
     Change,
+    Chunk,
     Close,
     Control,
+    EarlierHead,
+    EarlierRedoRow,
+    Have,
     Head,
     Heartbeat,
     Instance,
@@ -31,10 +35,18 @@ from hitmesh.protocol.messages import (
     Leave,
     Lookup,
     Message,
+    Neighbours,
+    Origin,
+    OriginRow,
     Part,
+    Position,
     Redirect,
     RedoRow,
+    Rows,
     Seen,
+    SettingRecord,
+    Settings,
+    Wanted,
     make,
 )
 
@@ -183,6 +195,124 @@ GOLDEN: Final = (
     ),
     Golden("a refusal", make(Answer, 1, "no", "n1", 0, False, ()), "98 01 0a 01 a26e6f a26e31 00 c2 90"),
     Golden(
+        "neighbours",
+        make(
+            Neighbours,
+            "eu-west",
+            "n1",
+            2,
+            5_000,
+            32,
+            "d1",
+            {"eu-west": ("tcp://127.0.0.1:5",), "us-west": ()},
+            (Seen(LONELY, 9, 120, True),),
+        ),
+        "9a 01 0b a765752d77657374 a26e31 02 cd1388 20 a26431"
+        " 82 a765752d77657374 91 b17463703a2f2f3132372e302e302e313a35 a775732d77657374 90"
+        f" 91 94 {LONELY_HEX} 09 78 c3",
+    ),
+    Golden("the least neighbours", make(Neighbours, "d", "n", 0, 0, 0, "-", {}, ()), "9a 01 0b a164 a16e 00 00 00 a12d 80 90"),
+    Golden(
+        "the greatest numbers of neighbours",
+        make(Neighbours, "d", "n", MAX_TOTAL, MAX_TOTAL, MAX_TOTAL, "-", {}, (Seen(LONELY, MAX_TOTAL, MAX_TOTAL, False),)),
+        f"9a 01 0b a164 a16e {MOST} {MOST} {MOST} a12d 80 91 94 {LONELY_HEX} {MOST} {MOST} c2",
+    ),
+    Golden(
+        "a question for rows",
+        make(
+            Have,
+            "eu-west",
+            "p1",
+            "tcp://127.0.0.1:5",
+            (Wanted(0, "us-west", 7, Position("l1", 3, 9)), Wanted(31, "eu-west", 8, None)),
+        ),
+        "96 01 0c a765752d77657374 a27031 b17463703a2f2f3132372e302e302e313a35"
+        " 92 94 00 a775732d77657374 07 93 a26c31 03 09 94 1f a765752d77657374 08 c0",
+    ),
+    Golden("a question for nothing", make(Have, "d", "p", "", ()), "96 01 0c a164 a170 a0 90"),
+    Golden(
+        "the greatest numbers of a question for rows",
+        make(Have, "d", "p", "", (Wanted(LAST, "o", MAX_TOTAL, Position("l", MAX_TOTAL, MAX_TOTAL)),)),
+        f"96 01 0c a164 a170 a0 91 94 cd0fff a16f {MOST} 93 a16c {MOST} {MOST}",
+    ),
+    Golden(
+        "rows",
+        make(
+            Rows,
+            "us-west",
+            "p2",
+            (
+                Chunk(
+                    0,
+                    "us-west",
+                    7,
+                    250,
+                    0,
+                    True,
+                    Origin(
+                        Position("l1", 3, 11), 42, {"w1": LaneState(4, ((6, 6), (8, 10)), 40, 1_700_000_000)}, 1_700_000_001
+                    ),
+                    (OriginRow("a/b", 40, 10), OriginRow("a//b", 0, 11)),
+                    {"us-west": Position("l1", 3, 11), "ap": Position("l2", 1, 0)},
+                ),
+                Chunk(31, "eu-west", 8, 500, 1_200, False, None, (), {}),
+            ),
+        ),
+        "95 01 0d a775732d77657374 a27032 92"
+        " 99 00 a775732d77657374 07 ccfa 00 c3"
+        " 94 93 a26c31 03 0b 2a 81 a27731 94 04 92 92 06 06 92 08 0a 28 ce6553f100 ce6553f101"
+        " 92 93 a3612f62 28 0a 93 a4612f2f62 00 0b"
+        " 82 a775732d77657374 93 a26c31 03 0b a26170 93 a26c32 01 00"
+        " 99 1f a765752d77657374 08 cd01f4 cd04b0 c2 c0 90 80",
+    ),
+    Golden("rows of nothing", make(Rows, "d", "p", ()), "95 01 0d a164 a170 90"),
+    Golden(
+        "the greatest numbers of rows",
+        make(
+            Rows,
+            "d",
+            "p",
+            (
+                Chunk(
+                    LAST,
+                    "o",
+                    MAX_TOTAL,
+                    MAX_TOTAL,
+                    MAX_TOTAL,
+                    True,
+                    Origin(
+                        Position("l", MAX_TOTAL, MAX_TOTAL),
+                        MAX_TOTAL,
+                        {"w": LaneState(MAX_TOTAL, (), MAX_TOTAL, MAX_TOTAL)},
+                        MAX_TOTAL,
+                    ),
+                    (OriginRow("a", MAX_TOTAL, MAX_TOTAL),),
+                    {"o": Position("l", MAX_TOTAL, MAX_TOTAL)},
+                ),
+            ),
+        ),
+        f"95 01 0d a164 a170 91 99 cd0fff a16f {MOST} {MOST} {MOST} c3"
+        f" 94 93 a16c {MOST} {MOST} {MOST} 81 a177 94 {MOST} 90 {MOST} {MOST} {MOST}"
+        f" 91 93 a161 {MOST} {MOST} 81 a16f 93 a16c {MOST} {MOST}",
+    ),
+    Golden("a lookup of settings", make(Lookup, 3, "settings", "routes/a"), "95 01 08 03 a873657474696e6773 a8726f757465732f61"),
+    Golden(
+        "settings",
+        make(
+            Settings,
+            3,
+            True,
+            (SettingRecord("routes/b", "{}", 7, "me", 1_700_000_000.5), SettingRecord("x", None, 8, "", 0.0)),
+        ),
+        "95 01 0e 03 c3 92 95 a8726f757465732f62 a27b7d 07 a26d65 cb41d954fc40200000 95 a178 c0 08 a0 cb0000000000000000",
+    ),
+    Golden("no settings", make(Settings, 0, False, ()), "95 01 0e 00 c2 90"),
+    Golden(
+        "the greatest numbers of settings",
+        make(Settings, MAX_TOTAL, False, (SettingRecord("", "", MAX_TOTAL, "", MAX_LOAD),)),
+        f"95 01 0e {MOST} c2 91 95 a0 a0 {MOST} a0 cb430c6bf526340000",
+    ),
+    Golden(
         "a job",
         make(
             Job, "w1", 1_700_000_000_000, (Part(0, 1, 1, {"a/b": 1}), Part(31, 7, 6, {"a//b": 2, "b": 128}))
@@ -195,6 +325,36 @@ GOLDEN: Final = (
         f"95 01 14 a177 {MOST} 91 94 cd0fff {MOST} 01 80",
     ),
     Golden(
+        "an earlier head",
+        make(
+            EarlierHead,
+            "l1",
+            3,
+            "p1",
+            9,
+            42,
+            {"w1": LaneState(4, ((6, 6), (8, 10)), 40, 1_700_000_000), "w2": LaneState(0, (), 2, 0)},
+            (EarlierRedoRow("a/b", "eu-west", 40),),
+        ),
+        "99 01 1e a26c31 03 a27031 09 2a 82 a27731 94 04 92 92 06 06 92 08 0a 28 ce6553f100 a27732 94 00 90 02 00"
+        " 91 93 a3612f62 a765752d77657374 28",
+    ),
+    Golden("a partition's first earlier head", make(EarlierHead, "l1", 1, "p1", 0, 0, {}, ()), "99 01 1e a26c31 01 a27031 00 00 80 90"),
+    Golden(
+        "the greatest numbers of an earlier head",
+        make(
+            EarlierHead,
+            "l",
+            MAX_TOTAL,
+            "p",
+            MAX_TOTAL,
+            MAX_TOTAL,
+            {"w": LaneState(MAX_TOTAL, (), MAX_TOTAL, MAX_TOTAL)},
+            (EarlierRedoRow("a", "d", MAX_TOTAL),),
+        ),
+        f"99 01 1e a16c {MOST} a170 {MOST} {MOST} 81 a177 94 {MOST} 90 {MOST} {MOST} 91 93 a161 a164 {MOST}",
+    ),
+    Golden(
         "a head",
         make(
             Head,
@@ -204,12 +364,23 @@ GOLDEN: Final = (
             9,
             42,
             {"w1": LaneState(4, ((6, 6), (8, 10)), 40, 1_700_000_000), "w2": LaneState(0, (), 2, 0)},
-            (RedoRow("a/b", "eu-west", 40),),
+            (RedoRow("a/b", "eu-west", 40, 9), RedoRow("a/b", "us-west", 0, 11)),
+            {"us-west": Origin(Position("l2", 1, 11), 5, {"w3": LaneState(7, (), 5, 0)}, 1_700_000_001)},
+            False,
+            0,
         ),
-        "99 01 1e a26c31 03 a27031 09 2a 82 a27731 94 04 92 92 06 06 92 08 0a 28 ce6553f100 a27732 94 00 90 02 00"
-        " 91 93 a3612f62 a765752d77657374 28",
+        "9c 01 1f a26c31 03 a27031 09 2a 82 a27731 94 04 92 92 06 06 92 08 0a 28 ce6553f100 a27732 94 00 90 02 00"
+        " 92 94 a3612f62 a765752d77657374 28 09 94 a3612f62 a775732d77657374 00 0b"
+        " 81 a775732d77657374 94 93 a26c32 01 0b 05 81 a27733 94 07 90 05 00 ce6553f101 c2 00",
     ),
-    Golden("a partition's first head", make(Head, "l1", 1, "p1", 0, 0, {}, ()), "99 01 1e a26c31 01 a27031 00 00 80 90"),
+    Golden(
+        "a partition's first head", make(Head, "l1", 1, "p1", 0, 0, {}, (), {}, False, 0), "9c 01 1f a26c31 01 a27031 00 00 80 90 80 c2 00"
+    ),
+    Golden(
+        "a head that is being restored",
+        make(Head, "l1", 1, "p1", 0, 0, {}, (), {}, True, 3),
+        "9c 01 1f a26c31 01 a27031 00 00 80 90 80 c3 03",
+    ),
     Golden(
         "the greatest numbers of a head",
         make(
@@ -220,9 +391,13 @@ GOLDEN: Final = (
             MAX_TOTAL,
             MAX_TOTAL,
             {"w": LaneState(MAX_TOTAL, (), MAX_TOTAL, MAX_TOTAL)},
-            (RedoRow("a", "d", MAX_TOTAL),),
+            (RedoRow("a", "d", MAX_TOTAL, MAX_TOTAL),),
+            {"o": Origin(Position("l", MAX_TOTAL, MAX_TOTAL), MAX_TOTAL, {}, MAX_TOTAL)},
+            True,
+            MAX_TOTAL,
         ),
-        f"99 01 1e a16c {MOST} a170 {MOST} {MOST} 81 a177 94 {MOST} 90 {MOST} {MOST} 91 93 a161 a164 {MOST}",
+        f"9c 01 1f a16c {MOST} a170 {MOST} {MOST} 81 a177 94 {MOST} 90 {MOST} {MOST} 91 94 a161 a164 {MOST} {MOST}"
+        f" 81 a16f 94 93 a16c {MOST} {MOST} {MOST} 80 {MOST} c3 {MOST}",
     ),
 )  # fmt: skip
 
@@ -230,6 +405,11 @@ JOB_OF: Final = "95 01 14 a177 00 91"  # a job whose one part follows
 BATCH_OF: Final = "95 01 01 a177 a0 91 92 00"  # a batch whose one part follows
 ACK_OF: Final = "94 01 02 a177 91"  # an ack whose one lane follows
 BEAT_OF: Final = "95 01 05 00 00 9a a164 a172 a16e a169 a27570 00 00"  # endpoints, load, owns follow
+NEIGHBOURS_OF: Final = "9a 01 0b a164 a16e 00 00 00 a12d"  # datacenters' Nexuses and instances follow
+HAVE_OF: Final = "96 01 0c a164 a170 a0 91"  # a question of one entry, which follows
+ROWS_OF: Final = "95 01 0d a164 a170 91"  # an answer of one chunk, which follows
+SETTINGS_OF: Final = "95 01 0e 00 c2 91"  # settings whose one record follows
+HEAD_OF: Final = "9c 01 1f a16c 01 a170 00 00 80 90"  # a head: origins, restoring and lost follow
 
 REFUSED: Final = (
     # the envelope
@@ -303,8 +483,44 @@ REFUSED: Final = (
     Refused("a range that touches the mark", Ack, f"{ACK_OF} 96 00 00 00 05 91 92 06 06 80"),
     Refused("ranges that touch", Ack, f"{ACK_OF} 96 00 00 00 01 92 92 03 04 92 05 05 80"),
     Refused("ranges out of order", Ack, f"{ACK_OF} 96 00 00 00 01 92 92 08 09 92 03 04 80"),
-    Refused("ranges that touch in a head", Head, "99 01 1e a16c 01 a170 00 00 81 a177 94 01 92 92 03 04 92 05 05 00 00 90"),
-    Refused("a head without redo", Head, "98 01 1e a16c 01 a170 00 00 80"),
+    Refused("ranges that touch in an earlier head", EarlierHead, "99 01 1e a16c 01 a170 00 00 81 a177 94 01 92 92 03 04 92 05 05 00 00 90"),
+    Refused("an earlier head without redo", EarlierHead, "98 01 1e a16c 01 a170 00 00 80"),
+    Refused("ranges that touch in a head", Head, "9c 01 1f a16c 01 a170 00 00 81 a177 94 01 92 92 03 04 92 05 05 00 00 90 80 c2 00"),
+    Refused("an earlier head's fields in a head", Head, "99 01 1f a16c 01 a170 00 00 80 90"),
+    Refused("a head's fields in an earlier one", EarlierHead, "9c 01 1e a16c 01 a170 00 00 80 90 80 c2 00"),
+    Refused("an earlier redo row in a head", Head, "9c 01 1f a16c 01 a170 00 00 80 91 93 a161 a164 01 80 c2 00"),
+    Refused("a head's redo row in an earlier one", EarlierHead, "99 01 1e a16c 01 a170 00 00 80 91 94 a161 a164 01 01"),
+    Refused("a number for restoring", Head, f"{HEAD_OF} 80 00 00"),
+    Refused("nil for restoring", Head, f"{HEAD_OF} 80 c0 00"),
+    Refused("lost hits below 0", Head, f"{HEAD_OF} 80 c2 ff"),
+    Refused("nil for an origin", Head, f"{HEAD_OF} 81 a16f c0 c2 00"),
+    Refused("an origin without a position", Head, f"{HEAD_OF} 81 a16f 94 c0 00 80 00 c2 00"),
+    Refused("an origin without a name", Head, f"{HEAD_OF} 81 a0 94 93 a16c 00 00 00 80 00 c2 00"),
+    Refused("ranges that touch in an origin", Head, f"{HEAD_OF} 81 a16f 94 93 a16c 00 00 00 81 a177 94 01 91 92 02 02 00 00 00 c2 00"),
+    # between datacenters
+    Refused("neighbours without a name", Neighbours, "9a 01 0b a0 a16e 00 00 00 a12d 80 90"),
+    Refused("neighbours without a digest", Neighbours, "9a 01 0b a164 a16e 00 00 00 a0 80 90"),
+    Refused("one endpoint for a datacenter's", Neighbours, f"{NEIGHBOURS_OF} 81 a164 a165 90"),
+    Refused("an instance that nobody has seen", Neighbours, f"{NEIGHBOURS_OF} 80 91 {LONELY_HEX}"),
+    Refused("a position of two numbers", Have, f"{HAVE_OF} 94 00 a16f 00 92 01 02"),
+    Refused("a position without a ledger", Have, f"{HAVE_OF} 94 00 a16f 00 93 c0 01 02"),
+    Refused("a position of a ledger without a name", Have, f"{HAVE_OF} 94 00 a16f 00 93 a0 01 02"),
+    Refused("0 for no position", Have, f"{HAVE_OF} 94 00 a16f 00 00"),
+    Refused("a question without a position", Have, f"{HAVE_OF} 93 00 a16f 00"),
+    Refused("a question about partition 4,096", Have, f"{HAVE_OF} 94 cd1000 a16f 00 c0"),
+    Refused("a number for whole", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 01 c0 90 80"),
+    Refused("a position for a state", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 93 a16c 01 02 90 80"),
+    Refused("a row without its commit", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 91 92 a161 01 80"),
+    Refused("a row with its datacenter", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 91 94 a161 a164 01 01 80"),
+    Refused("a row of a page without a name", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 91 93 a0 01 01 80"),
+    Refused("a row below 0", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 91 93 a161 ff 01 80"),
+    Refused("nil for what is known", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 90 81 a16f c0"),
+    Refused("an age below 0", Rows, f"{ROWS_OF} 99 00 a16f 00 00 ff c3 c0 90 80"),
+    Refused("a setting of bytes", Settings, f"{SETTINGS_OF} 95 a16b c40161 01 a161 00"),
+    Refused("a setting that isn't UTF-8", Settings, f"{SETTINGS_OF} 95 a16b a1ff 01 a161 00"),
+    Refused("a setting without a version", Settings, f"{SETTINGS_OF} 95 a16b a161 c0 a161 00"),
+    Refused("a setting of no time", Settings, f"{SETTINGS_OF} 95 a16b a161 01 a161 cb7ff8000000000000"),
+    Refused("a setting's key as text alone", Settings, f"{SETTINGS_OF} a16b"),
     # bombs: lengths that nothing follows, and depth
     Refused("parts without number", Batch, "95 01 01 a177 a0 ddffffffff"),
     Refused("parts within the limit that aren't there", Batch, "95 01 01 a177 a0 dc4000"),
@@ -312,6 +528,16 @@ REFUSED: Final = (
     Refused("counts within the limit that aren't there", Batch, f"{BATCH_OF} 94 00 01 01 de01f4"),
     Refused("ranges without number", Ack, f"{ACK_OF} 96 00 00 00 00 ddffffffff"),
     Refused("totals without number", Ack, f"{ACK_OF} 96 00 00 00 00 90 dfffffffff"),
+    Refused("entries without number", Have, "96 01 0c a164 a170 a0 ddffffffff"),
+    Refused("entries within the limit that aren't there", Have, "96 01 0c a164 a170 a0 dc2000"),
+    Refused("chunks without number", Rows, "95 01 0d a164 a170 ddffffffff"),
+    Refused("rows without number", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 ddffffffff"),
+    Refused("rows within the limit that aren't there", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 c0 dc03e8"),
+    Refused("lanes within the limit that aren't there", Rows, f"{ROWS_OF} 99 00 a16f 00 00 00 c3 94 93 a16c 01 02 00 df00010000"),
+    Refused("datacenters without number", Neighbours, f"{NEIGHBOURS_OF} dfffffffff"),
+    Refused("instances within the limit that aren't there", Neighbours, f"{NEIGHBOURS_OF} 80 dc2710"),
+    Refused("settings without number", Settings, "95 01 0e 00 c2 ddffffffff"),
+    Refused("a value without end", Settings, f"{SETTINGS_OF} 95 a16b dbffffffff"),
     Refused("a name without end", Leave, "93 01 06 dbffffffff"),
     Refused("a name of bytes without end", Leave, "93 01 06 c6ffffffff"),
     Refused("an extension without end", Leave, "93 01 06 c9ffffffff01"),

@@ -4,20 +4,26 @@ new field is drawn without anybody's help.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec.inspect as declared
 from hypothesis import strategies as st
 
 from hitmesh.protocol.messages import MAX_TOTAL, MESSAGES, VERSION, Applied, LaneState, Message, Part
 
+M = TypeVar("M", bound=Message)
 FEW = 4  # entries of a collection: bounds have tests of their own
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
 def any_message() -> st.SearchStrategy[Message]:
     """A message of any kind."""
-    return st.one_of([_struct(declared.type_info(kind)) for kind in MESSAGES])
+    return st.one_of([any_of(kind) for kind in MESSAGES])
+
+
+def any_of(kind: type[M]) -> st.SearchStrategy[M]:
+    """A message of one kind."""
+    return _struct(declared.type_info(kind))
 
 
 def any_ranges() -> st.SearchStrategy[tuple[int, tuple[tuple[int, int], ...]]]:
@@ -73,6 +79,10 @@ def _any(info: declared.Type) -> st.SearchStrategy[Any]:
             return st.tuples(*[_any(item) for item in items])
         case declared.DictType(key_type=key, value_type=value):
             return st.dictionaries(_any(key), _any(value), max_size=FEW)
+        case declared.UnionType(types=types):
+            return st.one_of([_any(each) for each in types])
+        case declared.NoneType():
+            return st.none()
         case declared.StructType():
             return _struct(info)
     raise AssertionError(f"no strategy for {info}")

@@ -90,8 +90,9 @@ def test_a_fields_type_and_bounds_are_as_declared(name: str) -> None:
         if declared == "bool":
             assert cell == "boolean"
             continue
-        types = re.findall(r"\b[A-Z]\w+\b(?<!Meta)(?<!Annotated)", re.sub(r"MAX_\w+", "", declared))
+        types = re.findall(r"\b[A-Z]\w+\b(?<!Meta)(?<!Annotated)(?<!None)", re.sub(r"MAX_\w+", "", declared))
         assert re.findall(r"`(\w+)`", cell) == types, f"{name}.{field}: {declared}"
+        assert ("or nil" in cell) == ("None" in declared), f"{name}.{field}: {declared}"
         bounds = [CONSTANTS[constant] for constant in re.findall(r"MAX_\w+", declared)]
         bounds = [int(least) for least in re.findall(r"min_length=(\d+)", declared)] + bounds
         assert [number(found) for found in re.findall(r"\d[\d,]*", cell)] == bounds, f"{name}.{field}: {declared}"

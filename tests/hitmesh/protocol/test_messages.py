@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from hitmesh.errors import DecodeError
 from hitmesh.protocol import messages
 from hitmesh.protocol.messages import (
+    MAX_CHUNK_ROWS,
+    MAX_DCS,
     MAX_ENDPOINTS,
+    MAX_ENTRIES,
     MAX_FRAME_BYTES,
     MAX_HEAD_LANES,
     MAX_INSTANCES,
@@ -22,6 +25,8 @@ from hitmesh.protocol.messages import (
     MAX_PARTITIONS,
     MAX_PARTS,
     MAX_REDO_ROWS,
+    MAX_SETTINGS,
+    MAX_TOTAL,
     MESSAGES,
     VERSION,
     Ack,
@@ -29,8 +34,12 @@ from hitmesh.protocol.messages import (
     Applied,
     Batch,
     Change,
+    Chunk,
     Close,
     Control,
+    EarlierHead,
+    EarlierRedoRow,
+    Have,
     Head,
     Heartbeat,
     Instance,
@@ -39,17 +48,27 @@ from hitmesh.protocol.messages import (
     LaneState,
     Leave,
     Message,
+    Neighbours,
+    Origin,
+    OriginRow,
     Part,
+    Position,
     Redirect,
     RedoRow,
+    Rows,
     Seen,
+    SettingRecord,
+    Settings,
+    Wanted,
     decode,
+    decode_head,
     encode,
     make,
 )
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
+from hitmesh.store.consul import MAX_HEAD_BYTES
 from tests.hitmesh.protocol.golden import GOLDEN, LONELY, REFUSED, Golden, Refused
-from tests.hitmesh.protocol.strategies import any_message
+from tests.hitmesh.protocol.strategies import any_message, any_of
 
 by_name = pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
 some_bytes = st.sampled_from([bytes.fromhex(case.hex) for case in GOLDEN])
@@ -165,6 +184,36 @@ def holes(number: int) -> tuple[tuple[int, int], ...]:
     return tuple((3 + 2 * index, 3 + 2 * index) for index in range(number))
 
 
+HERE = Position("l", 1, 1)
+
+
+def some_lanes(number: int) -> dict[str, LaneState]:
+    return {str(index): LaneState(0, (), 0, 0) for index in range(number)}
+
+
+def some_dcs(number: int) -> dict[str, Position]:
+    return {str(index): HERE for index in range(number)}
+
+
+def neighbours(dcs: int = 0, endpoints: int = 0, instances: int = 0) -> Message:
+    nexuses = {str(index): ("",) * endpoints for index in range(dcs)}
+    return make(Neighbours, "d", "n", 0, 0, 32, "-", nexuses, (Seen(LONELY, 0, 0, True),) * instances)
+
+
+def one_chunk(lanes: dict[str, LaneState], rows: int = 0, known: int = 0) -> Message:
+    state = Origin(HERE, 0, lanes, 0)
+    chunk = Chunk(0, "o", 0, 0, 0, True, state, (OriginRow("a", 1, 1),) * rows, some_dcs(known))
+    return make(Rows, "d", "p", (chunk,))
+
+
+def origins(number: int) -> Message:
+    return make(Head, "l", 1, "p", 0, 0, {}, (), dict.fromkeys(some_dcs(number), Origin(HERE, 0, {}, 0)), False, 0)
+
+
+def one_setting(key: str = "k", value: str = "", author: str = "") -> Message:
+    return make(Settings, 0, False, (SettingRecord(key, value, 1, author, 0.0),))
+
+
 BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     ("characters of a page", MAX_PAGE_BYTES, lambda n: one_part({"a" * n: 1})),
     ("characters of a name", 128, lambda n: make(Leave, "a" * n)),
@@ -185,14 +234,46 @@ BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     (
         "lanes of a head",
         MAX_HEAD_LANES,
-        lambda n: make(Head, "l", 1, "p", 0, 0, {str(i): LaneState(0, (), 0, 0) for i in range(n)}, ()),
+        lambda n: make(Head, "l", 1, "p", 0, 0, some_lanes(n), (), {}, False, 0),
     ),
     (
         "ranges of a lane in a head",
         MAX_LANE_RANGES,
-        lambda n: make(Head, "l", 1, "p", 0, 0, {"w": LaneState(1, holes(n), 0, 0)}, ()),
+        lambda n: make(Head, "l", 1, "p", 0, 0, {"w": LaneState(1, holes(n), 0, 0)}, (), {}, False, 0),
     ),
-    ("redo rows of a head", MAX_REDO_ROWS, lambda n: make(Head, "l", 1, "p", 0, 0, {}, (RedoRow("a", "d", 0),) * n)),
+    (
+        "redo rows of a head",
+        MAX_REDO_ROWS,
+        lambda n: make(Head, "l", 1, "p", 0, 0, {}, (RedoRow("a", "d", 0, 0),) * n, {}, False, 0),
+    ),
+    ("origins of a head", MAX_DCS, origins),
+    ("lanes of an earlier head", MAX_HEAD_LANES, lambda n: make(EarlierHead, "l", 1, "p", 0, 0, some_lanes(n), ())),
+    (
+        "redo rows of an earlier head",
+        MAX_REDO_ROWS,
+        lambda n: make(EarlierHead, "l", 1, "p", 0, 0, {}, (EarlierRedoRow("a", "d", 0),) * n),
+    ),
+    ("datacenters of neighbours", MAX_DCS, lambda n: neighbours(dcs=n)),
+    ("endpoints of a datacenter", MAX_ENDPOINTS, lambda n: neighbours(dcs=1, endpoints=n)),
+    ("instances of neighbours", MAX_INSTANCES, lambda n: neighbours(instances=n)),
+    ("entries of a question", MAX_ENTRIES, lambda n: make(Have, "d", "p", "", (Wanted(0, "o", 0, None),) * n)),
+    (
+        "chunks of an answer",
+        MAX_ENTRIES,
+        lambda n: make(Rows, "d", "p", (Chunk(0, "o", 0, 0, 0, True, None, (), {}),) * n),
+    ),
+    ("rows of a chunk", MAX_CHUNK_ROWS, lambda n: one_chunk({}, rows=n)),
+    ("lanes of a chunk", MAX_HEAD_LANES, lambda n: one_chunk(some_lanes(n))),
+    ("ranges of a lane in a chunk", MAX_LANE_RANGES, lambda n: one_chunk({"w": LaneState(1, holes(n), 0, 0)})),
+    ("datacenters that a chunk knows", MAX_DCS, lambda n: one_chunk({}, known=n)),
+    (
+        "settings of an answer",
+        MAX_SETTINGS,
+        lambda n: make(Settings, 0, False, (SettingRecord("k", None, 1, "", 0.0),) * n),
+    ),
+    ("characters of a setting's key", 512, lambda n: one_setting(key="a" * n)),
+    ("characters of a setting's value", 65_536, lambda n: one_setting(value="a" * n)),
+    ("characters of a setting's author", 512, lambda n: one_setting(author="a" * n)),
 ]
 bounded = pytest.mark.parametrize(("limit", "build"), [bound[1:] for bound in BOUNDS], ids=[b[0] for b in BOUNDS])
 
@@ -216,9 +297,51 @@ def test_a_full_batch_request_fits_into_a_frame() -> None:
     assert len(encode(make(Batch, "w" * 128, "e" * 256, parts))) < MAX_FRAME_BYTES
 
 
+def test_a_full_question_fits_into_a_frame() -> None:
+    have = Position("l" * 128, MAX_TOTAL, MAX_TOTAL)
+    wanted = (Wanted(MAX_PARTITIONS - 1, "o" * 128, MAX_TOTAL, have),) * MAX_ENTRIES
+    assert len(encode(make(Have, "d" * 128, "p" * 128, "e" * 256, wanted))) < MAX_FRAME_BYTES
+
+
+def test_a_full_chunk_fits_into_a_frame_with_the_lanes_of_a_full_head() -> None:
+    # lanes up to what a store takes of a head, and every row a page of the greatest length
+    lanes = {f"{n:032x}": LaneState(2**40, (), 2**40, 2**31) for n in range(8_000)}
+    assert len(encode(make(Head, "l", 1, "p", 0, 0, lanes, (), {}, False, 0))) > MAX_HEAD_BYTES
+    rows = tuple(OriginRow("a" * MAX_PAGE_BYTES, MAX_TOTAL, MAX_TOTAL) for _ in range(MAX_CHUNK_ROWS))
+    known = {"d" * 126 + f"{n:02}": Position("l" * 128, MAX_TOTAL, MAX_TOTAL) for n in range(MAX_DCS)}
+    chunk = Chunk(0, "o" * 128, MAX_TOTAL, MAX_TOTAL, MAX_TOTAL, True, Origin(HERE, 0, lanes, 0), rows, known)
+    assert len(encode(make(Rows, "d" * 128, "p" * 128, (chunk,)))) < MAX_FRAME_BYTES
+
+
 def test_a_part_below_its_own_low_cannot_even_be_made() -> None:
     with pytest.raises(ValueError, match="below its own low"):
         Part(0, 1, 2, {})
+
+
+# --- heads of the release before ----------------------------------------------------------
+
+
+@given(any_of(EarlierHead))
+def test_an_earlier_head_is_read_as_one_that_knows_no_other_datacenter(earlier: EarlierHead) -> None:
+    head = decode_head(encode(earlier))
+    redo = tuple(RedoRow(row.page, row.dc, row.count, earlier.commit) for row in earlier.redo)
+    assert head == make(
+        Head, earlier.ledger, earlier.epoch, earlier.owner, earlier.commit, earlier.hits, earlier.lanes, redo,
+        {}, False, 0,
+    )  # fmt: skip
+
+
+@given(any_of(Head))
+def test_a_head_is_read_as_it_is(head: Head) -> None:
+    assert decode_head(encode(head)) == head
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in GOLDEN if not isinstance(case.message, Head | EarlierHead)], ids=lambda case: case.name
+)
+def test_no_other_message_is_read_as_a_head(case: Golden) -> None:
+    with pytest.raises(DecodeError, match="not a Head or EarlierHead"):
+        decode_head(bytes.fromhex(case.hex))
 
 
 # --- whatever anybody may send ------------------------------------------------------------

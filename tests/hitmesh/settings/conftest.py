@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hitmesh.settings import Setting, SettingsStore, consul_query, watch
+from hitmesh.settings import SettingsStore, consul_query, watch
 from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.watch import Watch
@@ -119,9 +120,9 @@ def proxy(consul: ConsulCluster) -> Iterator[KvProxy]:
 class Following:
     """A watch that a thread follows; what it handed out, in order."""
 
-    def __init__(self, followed: Watch) -> None:
+    def __init__(self, followed: Watch[Any]) -> None:
         self.watch = followed
-        self.seen: list[Mapping[str, Setting]] = []
+        self.seen: list[Mapping[str, Any]] = []
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -153,7 +154,7 @@ class Following:
         assert not self._thread.is_alive()
 
 
-Follow = Callable[[Watch], Following]
+Follow = Callable[[Watch[Any]], Following]
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def follow() -> Iterator[Follow]:
     """Follows watches, and ends them with the test."""
     followed: list[Following] = []
 
-    def start(one: Watch) -> Following:
+    def start(one: Watch[Any]) -> Following:
         followed.append(Following(one))
         return followed[-1]
 

@@ -269,3 +269,21 @@ def test_the_token_of_the_environment_is_sent_with_every_request(
     follow(through.watch()).wait_for({"routes/a": "1"})
     assert len(proxy.tokens) >= 3
     assert set(proxy.tokens) == {"sesame"}
+
+
+def test_an_empty_store_is_not_asked_as_often_as_others_write_to_it(
+    consul: ConsulCluster, consul_url: str, straight: SettingsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = consul_url.rpartition("/")[2]
+    pauses: list[float] = []
+    monkeypatch.setattr(consul_query, "pause", pauses.append)
+    query = BlockingQuery([Host("127.0.0.1", consul.http(0))], f"{prefix}/settings/", wait_s=0.05)
+    query.ask()
+    query.ask()
+    put(straight)
+    query.begin_anew()
+    query.ask()
+    query.ask()
+    query.close()
+    empty, there = pauses[1], pauses[3]
+    assert empty > consul_query.EMPTY_DISTANCE_S / 2 > consul_query.DISTANCE_S >= there

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from hitmesh.protocol.messages import Instance
-from hitmesh.state.ownership import Steps, Tenure, rendezvous
+from hitmesh.state.ownership import GOES, LEAST_AT_ONCE, Steps, Tenure, rendezvous
 from hitmesh.state.view import MeshView
 from tests.hitmesh.mesh.instances import answer, instance, seen, with_state
 
@@ -21,7 +21,7 @@ class Mesh:
     """A view with one warm Nexus, and the tenure of processor-1."""
 
     def __init__(self) -> None:
-        self.view = MeshView(["A"], timeout_s=3.0)
+        self.view = MeshView(["A"], dc="dev", timeout_s=3.0)
         self.tenure = Tenure(name="processor-1", id="processor-1-a", partitions=PARTITIONS, heartbeat_s=1.0)
         self.number = 0
 
@@ -95,7 +95,63 @@ def test_an_owner_hands_over_once_the_choice_has_been_up_for_a_heartbeat() -> No
     mesh.steps(ALL, 0.0, ME)
     assert mesh.steps(ALL, 5.0, ME, OTHER) == Steps()
     assert mesh.steps(ALL, 5.9, ME, OTHER) == Steps()
-    assert mesh.steps(ALL, 6.0, ME, OTHER) == Steps(hand_over=tuple(SHARE["processor-2"]))
+    first = mesh.steps(ALL, 6.0, ME, OTHER)
+    assert first.hand_over
+    assert set(first.hand_over) < set(SHARE["processor-2"])
+
+
+def at_once(count: int) -> int:
+    return max(LEAST_AT_ONCE, -(-count // GOES))
+
+
+def test_a_few_are_handed_over_at_a_time_and_the_next_when_these_have_their_new_owner() -> None:
+    mesh, due = Mesh(), SHARE["processor-2"]
+    mesh.steps(ALL, 0.0, ME, OTHER)
+    owned, taken = dict(ALL), dict[int, int]()
+    for go in range(GOES):
+        now = 1.0 + go / 10
+        other = instance("processor-2", owns=taken)
+        gone = mesh.steps(owned, now, ME, other).hand_over
+        assert gone == tuple(due[len(taken) :][: at_once(len(due))])
+        # Nothing more goes while these have no owner, whether we still hold them or not.
+        assert mesh.steps(owned, now, ME, other).hand_over == gone
+        owned = {partition: epoch for partition, epoch in owned.items() if partition not in gone}
+        assert mesh.steps(owned, now + 0.01, ME, other).hand_over == ()
+        taken = {**taken, **dict.fromkeys(gone, 2)}
+    assert sorted(taken) == due
+
+
+def test_a_new_owner_that_takes_longer_than_a_heartbeat_does_not_hold_up_the_others() -> None:
+    mesh, due = Mesh(), SHARE["processor-2"]
+    mesh.steps(ALL, 0.0, ME, OTHER)
+    first = mesh.steps(ALL, 1.0, ME, OTHER).hand_over
+    owned = {partition: epoch for partition, epoch in ALL.items() if partition not in first}
+    assert mesh.steps(owned, 1.9, ME, OTHER).hand_over == ()
+    assert mesh.steps(owned, 2.0, ME, OTHER).hand_over == tuple(due[len(first) :][: len(first)])
+
+
+def test_one_that_takes_part_of_them_lets_as_many_follow() -> None:
+    mesh, due = Mesh(), SHARE["processor-2"]
+    mesh.steps(ALL, 0.0, ME, OTHER)
+    first = mesh.steps(ALL, 1.0, ME, OTHER).hand_over
+    owned = {partition: epoch for partition, epoch in ALL.items() if partition not in first}
+    other = instance("processor-2", owns={first[0]: 2})
+    assert mesh.steps(owned, 1.1, ME, other).hand_over == (due[len(first)],)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 100, 4096])
+def test_however_many_there_are_they_go_in_six_goes_at_most(count: int) -> None:
+    mesh = Mesh()
+    owned, taken = dict.fromkeys(range(count), 1), dict[int, int]()
+    goes = 0
+    while owned:
+        other = instance("processor-2", owns=taken)
+        gone = mesh.steps(owned, goes / 10, with_state(ME, "draining"), other, draining=True).hand_over
+        assert gone
+        owned = {partition: epoch for partition, epoch in owned.items() if partition not in gone}
+        taken = {**taken, **dict.fromkeys(gone, 2)}
+        goes += 1
+    assert goes <= GOES
 
 
 def test_a_choice_that_went_and_came_back_counts_anew() -> None:
@@ -133,7 +189,7 @@ def test_a_refused_partition_is_left_alone_for_a_heartbeat() -> None:
 
 def test_nothing_is_taken_or_handed_over_before_the_mesh_is_known() -> None:
     tenure = Tenure(name="processor-1", id="processor-1-a", partitions=PARTITIONS, heartbeat_s=1.0)
-    view = MeshView(["A"], timeout_s=3.0)
+    view = MeshView(["A"], dc="dev", timeout_s=3.0)
     view.answer("A", answer(1, seen(ME), seen(OTHER), warm=False), 0.0)
     assert tenure.steps(view, {}, 0.0) == Steps()
     assert tenure.steps(view, ALL, 2.0) == Steps()
@@ -154,12 +210,18 @@ def test_a_processor_that_the_mesh_does_not_show_takes_nothing_and_keeps_its_own
 
 
 def test_a_draining_processor_hands_everything_over_and_takes_nothing() -> None:
-    assert Mesh().steps({1: 1, 2: 1}, 0.0, ME, draining=True) == Steps(hand_over=(1, 2))
+    me = with_state(ME, "draining")
+    assert Mesh().steps({1: 1, 2: 1}, 0.0, me, OTHER, draining=True) == Steps(hand_over=(1, 2))
+
+
+def test_a_draining_processor_hands_over_all_at_once_where_nobody_takes_it() -> None:
+    for others in ([], [with_state(OTHER, "draining")]):
+        assert Mesh().steps(ALL, 0.0, with_state(ME, "draining"), *others, draining=True) == Steps(hand_over=tuple(ALL))
 
 
 def test_a_draining_processor_hands_over_even_when_no_nexus_is_heard() -> None:
     tenure = Tenure(name="processor-1", id="processor-1-a", partitions=PARTITIONS, heartbeat_s=1.0)
-    assert tenure.steps(MeshView(["A"], timeout_s=3.0), {1: 1}, 0.0, draining=True) == Steps(hand_over=(1,))
+    assert tenure.steps(MeshView(["A"], dc="dev", timeout_s=3.0), {1: 1}, 0.0, draining=True) == Steps(hand_over=(1,))
 
 
 def test_an_owner_that_was_replaced_without_noticing_gives_up() -> None:

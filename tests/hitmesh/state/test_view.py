@@ -13,7 +13,7 @@ P1, P2 = instance("processor-1"), instance("processor-2")
 
 def view(*everybody: str) -> MeshView:
     """A view of two Nexuses, A (warm, heard at 0) with the named processors, and B (never heard)."""
-    one = MeshView(["A", "B"], timeout_s=TIMEOUT_S)
+    one = MeshView(["A", "B"], dc="dev", timeout_s=TIMEOUT_S)
     one.change("A", change(1), 0.0)
     one.answer("A", answer(1, *(seen(instance(name)) for name in everybody)), 0.0)
     return one
@@ -24,7 +24,7 @@ def names(one: MeshView) -> list[str]:
 
 
 def test_the_first_change_of_a_nexus_asks_for_a_snapshot() -> None:
-    one = MeshView(["A"], timeout_s=TIMEOUT_S)
+    one = MeshView(["A"], dc="dev", timeout_s=TIMEOUT_S)
     assert one.change("A", change(5), 0.0)
     assert not one.answer("A", answer(5, seen(P1)), 0.0)
     assert not one.change("A", change(6), 1.0)
@@ -32,7 +32,7 @@ def test_the_first_change_of_a_nexus_asks_for_a_snapshot() -> None:
 
 
 def test_nothing_is_known_before_a_warm_nexus_has_shown_its_whole_picture() -> None:
-    one = MeshView(["A"], timeout_s=TIMEOUT_S)
+    one = MeshView(["A"], dc="dev", timeout_s=TIMEOUT_S)
     one.change("A", change(5), 0.0)
     assert not one.known
     one.answer("A", answer(5, warm=False), 0.0)
@@ -259,10 +259,108 @@ def test_a_load_reaches_the_readers_of_a_view() -> None:
 
 
 def test_it_tells_who_is_not_shown_yet() -> None:
-    one = MeshView(["A", "B"], timeout_s=TIMEOUT_S)
+    one = MeshView(["A", "B"], dc="dev", timeout_s=TIMEOUT_S)
     assert one.lacks(P1.id)
     one.answer("A", answer(1, seen(P1)), 0.0)
     assert not one.lacks(P1.id)
     one.change("B", change(1, nexus="n2", warm=False), 0.1)
     assert one.lacks(P1.id)
     assert one.shows(P1.id)
+
+
+# --- other datacenters --------------------------------------------------------------------
+
+WAN_TIMEOUT_S = 25.0
+FAR = instance("processor-1", "far-a", dc="far")
+
+
+def steady(one: MeshView, nexus: str, since: int, until: int, *, at: str = "A", first: int = 0) -> None:
+    """Changes without news, each second, from a Nexus that is warm."""
+    for number, now in enumerate(range(since, until + 1), start=first or since):
+        one.change(at, change(number, nexus=nexus), float(now))
+        one.tick(float(now))
+
+
+def test_instances_elsewhere_are_kept_apart_from_those_here() -> None:
+    one = view("processor-1")
+    one.change("A", change(2, seen(replace(FAR, owns={1: 9})), seen(replace(P1, owns={1: 4}), 2)), 1.0)
+    assert [each.id for each in one.live("processor")] == [P1.id]
+    assert [each.id for each in one.live("processor", "far")] == ["far-a"]
+    here, there = one.owner(1), one.owner(1, "far")
+    assert here is not None and there is not None
+    assert (here.epoch, there.epoch) == (4, 9)
+    assert {number: owner.instance.id for number, owner in one.owners().items()} == {1: P1.id}
+    assert one.owner(1, "farther") is None
+
+
+def test_the_others_are_the_datacenters_of_which_somebody_lives() -> None:
+    one = view("processor-1")
+    assert one.others == set()
+    one.change("A", change(2, seen(FAR), seen(instance("nexus-1", "x", role="nexus", dc="third"))), 1.0)
+    assert one.others == {"far", "third"}
+    one.change("A", change(3, seen(FAR, 2, alive=False)), 1.1)
+    assert one.others == {"third"}
+
+
+def test_the_version_rises_with_what_matters_elsewhere_too() -> None:
+    one = view()
+    rose = []
+    for each in (
+        change(2, seen(FAR)),
+        change(3, seen(replace(FAR, load={"queue": 1.0}), 2)),
+        change(4, seen(replace(FAR, owns={1: 1}), 3)),
+        change(5, seen(replace(FAR, owns={1: 1}), 4, alive=False)),
+        change(6, forgotten=(FAR.id,)),
+    ):
+        before = one.version
+        one.change("A", each, 1.0)
+        rose.append(one.version > before)
+    assert rose == [True, False, True, True, False]
+
+
+def test_a_restarted_nexus_that_has_not_heard_a_datacenter_yet_makes_nobody_there_disappear() -> None:
+    one = view("processor-1")
+    one.change("A", change(2, seen(FAR)), 1.0)
+    one.change("A", change(1, nexus="again", warm=False), 2.0)
+    one.answer("A", answer(1, nexus="again", warm=False), 2.0)
+    steady(one, "again", 3, int(2 + WAN_TIMEOUT_S), first=2)
+    assert [each.id for each in one.live("processor")] == [], "as it was: of its own datacenter it must know"
+    assert [each.id for each in one.live("processor", "far")] == ["far-a"]
+
+
+def test_what_it_has_not_heard_of_for_as_long_as_a_datacenter_may_be_silent_disappears() -> None:
+    one = view()
+    one.change("A", change(2, seen(FAR)), 1.0)
+    one.change("A", change(1, nexus="again", warm=False), 2.0)
+    one.answer("A", answer(1, nexus="again", warm=False), 2.0)
+    version = one.version
+    steady(one, "again", 3, int(2 + WAN_TIMEOUT_S) + 2, first=2)
+    assert one.others == set()
+    assert one.version > version
+
+
+def test_a_nexus_that_never_heard_a_datacenter_does_not_undo_what_another_one_just_said_before_it_died() -> None:
+    one = view()
+    steady(one, "n1", 1, 60, first=2)
+    one.change("B", change(1, seen(FAR), nexus="n2"), 60.0)
+    one.answer("B", answer(1, seen(FAR), nexus="n2"), 60.0)
+    steady(one, "n1", 61, 80, first=62)
+    assert one.others == {"far"}
+    steady(one, "n1", 81, 90, first=82)
+    assert one.others == set()
+
+
+def test_the_word_of_a_restarted_nexus_that_somebody_elsewhere_left_counts_at_once() -> None:
+    one = view()
+    one.change("A", change(2, seen(FAR)), 1.0)
+    one.change("A", change(1, nexus="again", warm=False), 2.0)
+    one.answer("A", answer(1, nexus="again", warm=False), 2.0)
+    one.change("A", change(2, nexus="again", forgotten=(FAR.id,)), 2.1)
+    assert one.others == set()
+
+
+def test_with_every_nexus_silent_those_elsewhere_stay_too() -> None:
+    one = view()
+    one.change("A", change(2, seen(FAR)), 1.0)
+    one.tick(1000.0)
+    assert one.others == {"far"}

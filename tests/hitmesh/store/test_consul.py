@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.store import Done, Refused, Row, TotalsStore, Unknown, Write
+from hitmesh.store import Done, Refused, Row, TotalsStore, Unknown, Write, consul_txn
 from hitmesh.store.consul import ConsulTotals, Timeouts
 from hitmesh.store.consul_http import Host
+from hitmesh.store.consul_keys import Keys
 from tests.services import free_port, require, wait_for
 from tests.services.consul import ConsulCluster
 from tests.services.faulty_proxy import Fault, FaultyProxy, reads, writes
@@ -241,7 +244,7 @@ def test_every_read_is_consistent(through: ConsulTotals, proxy: FaultyProxy) -> 
     for read in READS.values():
         read(through)
     through.read({1: [f"site/{number}" for number in range(100)]})
-    assert len(proxy.requests) == len(READS) + 2
+    assert len(proxy.requests) == len(READS) + 3
     assert all("consistent" in request.path for request in proxy.requests)
 
 
@@ -272,6 +275,121 @@ def test_a_row_is_readable_with_consul_kv_get(consul: ConsulCluster, consul_stor
     command = [require("consul"), "kv", "get", f"-http-addr=127.0.0.1:{consul.http(0)}"]
     for key, value in {f"{prefix}/rows/0007/a%2Fb%20c/eu-west": b"42\n", f"{prefix}/heads/0007": b"head\n"}.items():
         assert subprocess.run([*command, key], check=True, capture_output=True).stdout == value
+
+
+# --- whole partitions -----------------------------------------------------------------------
+
+
+def test_a_scan_asks_for_one_partition_at_a_time(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy, prefix: str
+) -> None:
+    for partition in (0, 3, 30, 32, 4095):
+        consul_store.write([Write(partition, 0, b"head", [Row("a/b", "eu", partition, 1)])])
+    assert [partition for partition, _, _ in through.scan()] == [0, 3, 30, 32, 4095]
+    asked = [request.body for request in proxy.requests if b"/rows/" in request.body]
+    for digits in (b"0000", b"0003", b"0030", b"0032", b"4095"):
+        (one,) = [body for body in asked if b"/rows/" + digits + b"/" in body]
+        assert one.count(b"get-tree") == 2  # its head, its rows
+    assert not any(f"{prefix}/rows/".encode() + b'"' in body for body in asked)
+
+
+def test_rows_without_a_head_are_scanned(consul: ConsulCluster, consul_store: ConsulTotals, prefix: str) -> None:
+    for partition in (3, 30, 31, 32, 300, 4095):
+        consul_store.write([Write(partition, 0, b"head", [Row("a/b", "eu", partition, 1)])])
+    address = f"-http-addr=127.0.0.1:{consul.http(0)}"
+    for partition in (3, 31, 4095):
+        subprocess.run([require("consul"), "kv", "delete", address, f"{prefix}/heads/{partition:04}"], check=True)
+    found = {partition: (head and head.body, rows) for partition, head, rows in consul_store.scan()}
+    assert found == {
+        partition: (None if partition in (3, 31, 4095) else b"head", [Row("a/b", "eu", partition, 1)])
+        for partition in (3, 30, 31, 32, 300, 4095)
+    }
+
+
+def test_what_a_scan_says_of_a_partition_is_from_one_moment(
+    consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
+) -> None:
+    partitions = (1, 2, 31)
+
+    def move(request: object) -> bool:
+        for partition in partitions:
+            head = consul_store.read_head(partition)
+            number = int(head.body) + 1 if head else 1
+            write = Write(partition, head.index if head else 0, b"%d" % number, [Row("a/b", "eu", number, number)])
+            assert isinstance(consul_store.write([write])[0], Done)
+        return False
+
+    move(None)
+    proxy.inject(Fault(when=move))
+    scanned = list(through.scan())
+    assert [partition for partition, _, _ in scanned] == list(partitions)
+    for _, head, (row,) in scanned:
+        assert head is not None
+        assert int(head.body) == row.count > 1
+
+
+@given(st.sets(st.one_of(st.integers(0, 40), st.integers(0, 4095)), max_size=40))
+@example(set())
+@example(set(range(32)))
+@example(set(range(4096)))
+def test_all_other_partitions_rows_begin_with_one_of_those_prefixes_each(excepted: set[int]) -> None:
+    keys = Keys("p")
+    prefixes = tuple(keys.rows_of_all_but(excepted))
+    for partition in {*excepted, *range(0, 4096, 7), 31, 32, 40, 41, 4095}:
+        row = keys.row(partition, "a/b", "eu")
+        assert sum(row.startswith(prefix) for prefix in prefixes) == (partition not in excepted)
+
+
+@given(
+    st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("%/2Ff5")), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+)
+@example("%2F", "%")
+@example("a/b%2Fc", "d/e")
+def test_a_row_s_key_is_read_back_as_it_was_written(page: str, dc: str) -> None:
+    key = Keys("p").row(7, page, dc)
+    assert Keys("p").parse_row(key, b"5", 3) == (7, Row(page, dc, 5, 3))
+
+
+def test_a_key_that_somebody_has_quoted_otherwise_is_the_same_row() -> None:
+    assert Keys("p").parse_row("p/rows/0007/a%2fb%2F%63/eu", b"5", 3) == (7, Row("a/b/c", "eu", 5, 3))
+
+
+def test_32_partitions_leave_few_enough_prefixes_for_one_transaction() -> None:
+    assert len(Keys("p").rows_of_all_but(range(32))) < consul_txn.MAX_OPERATIONS
+
+
+@pytest.mark.parametrize("patch", ["", "import gevent.monkey; gevent.monkey.patch_all()"], ids=["plain", "patched"])
+def test_a_large_answer_is_not_taken_apart_on_the_hub(
+    consul: ConsulCluster, consul_store: ConsulTotals, prefix: str, patch: str
+) -> None:
+    index = 0
+    for start in range(0, 960, 60):
+        rows = [Row(f"site/{number}", "eu", number, 1) for number in range(start, start + 60)]
+        (outcome,) = consul_store.write([Write(1, index, b"head %d" % start, rows)])
+        assert isinstance(outcome, Done)
+        index = outcome.index
+    code = f"""
+{patch}
+import _thread
+import gevent.monkey
+from hitmesh.store import consul_txn
+from hitmesh.store.consul import ConsulTotals
+from hitmesh.store.consul_http import Host
+gevent.get_hub()
+ident = gevent.monkey.get_original("_thread", "get_ident")
+threads = []
+entries = consul_txn.entries
+def spied(body):
+    threads.append(ident())
+    return entries(body)
+consul_txn.entries = spied
+store = ConsulTotals([Host("127.0.0.1", {consul.http(0)})], "{prefix}")
+assert len(store.load(1)) == 960
+assert store.read_head(1).body == b"head 900"
+assert [thread == ident() for thread in threads] == [False, True], threads
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- several hosts --------------------------------------------------------------------------

@@ -1,0 +1,268 @@
+"""Several datacenters, one number: what the promises between datacenters take, on the test bed of hosts.
+
+Three datacenters of network namespaces with real Consul (three servers each) and beanstalkd, on their default
+settings, and a WAN of 120 ms one way and 1% loss between them (tests/wan). Measured:
+
+  replay    an access log into all three at once, 8 clients each: until all say the same, page by page
+  settings  a setting, set in one datacenter: until it is in force in every role of all
+  cut       one datacenter cut off for 60 s under load: failed requests; until all agree after healing
+  lost      one datacenter killed and its stores and spools wiped, started anew: until it counts again
+  latency   hits at a constant rate with the WAN as it is, slow, and cut, in turns: the 99th percentile
+
+Exit status 1 when something misses its target. Root only: it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import pace
+from bench.figures import milliseconds, percentile
+from tests.access_log import lines
+from tests.system.visitors import at_work
+from tests.wan.agreement import said, wait_for_agreement
+from tests.wan.bed import DELAY_MS, LOSS, Bed, why_not
+from tests.wan.clients import Guest, pages_in, replay_into
+from tests.wan.datacenter import COLLECTOR, Datacenter
+from tests.wan.mesh import HOSTS, Mesh
+from tests.wan.settings import time_in_force
+
+PARTS: Final = ("replay", "settings", "cut", "lost", "latency")
+PATIENCE_S: Final = 120.0  # beyond every target: what misses one is measured too
+# The targets.
+AGREED_S: Final = 5.0  # after the last answer
+IN_FORCE_S: Final = 1.0
+HEALED_S: Final = 10.0
+NEAR: Final = 0.1  # p99 slow and cut, against the WAN as it is
+# Of the latency's turns.
+SLOW_MS: Final = 400.0
+SLOW_LOSS: Final = 0.05
+CONNECTIONS: Final = 16
+BACKGROUND_PER_S: Final = 20.0  # hits into each other datacenter
+HIT_END: Final = b"}}}"  # of a total's JSON
+PAGES: Final = 20
+
+
+class Table:
+    """What was measured, a line each."""
+
+    def __init__(self) -> None:
+        self.missed = 0
+
+    def line(self, what: str, measured: str, target: str = "", *, met: bool = True) -> None:
+        """Say it at once: a later part may fail."""
+        self.missed += not met
+        verdict = "" if met else "   MISSED"
+        print(f"  {what:<58} {measured:>24}   {target}{verdict}", flush=True)
+
+    def seconds(self, what: str, measured_s: float, target_s: float) -> None:
+        """A time that has a target."""
+        self.line(what, f"{measured_s:.2f} s", f"target {target_s:g} s", met=measured_s <= target_s)
+
+
+def main() -> int:
+    """Measure; 1 when this machine can't, or a target is missed."""
+    parser = argparse.ArgumentParser(
+        prog="bench/run wan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help="which of them (%(default)s)")
+    parser.add_argument("--log", type=Path, help="a log in combined format instead of one made here")
+    parser.add_argument("--limit", type=int, help="so many hits of the log into each datacenter; default: all")
+    parser.add_argument("--delay-ms", type=float, default=DELAY_MS, help="of a packet, one way (%(default)s)")
+    parser.add_argument("--loss", type=float, default=LOSS, help="share of packets, each way (%(default)s)")
+    parser.add_argument("--cut-s", type=float, default=60.0, help="that the cut lasts (%(default)s)")
+    parser.add_argument("--changes", type=int, default=9, help="of a setting (%(default)s)")
+    parser.add_argument("--per-s", type=float, default=50.0, help="hits a second of the latency's turns (%(default)s)")
+    parser.add_argument("--turns", type=int, default=8, help="of the latency, each with the WAN in its three states")
+    parser.add_argument("--turn-s", type=float, default=6.0, help="(%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="leave the state folder, with its logs, for reading")
+    options = parser.parse_args()
+    parts = options.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    missing = [program for program in ("consul", "beanstalkd") if shutil.which(program) is None]
+    if reason := why_not() or (
+        f"not installed: {', '.join(missing)}; scripts/install-services does it" * bool(missing)
+    ):
+        print(f"bench/run wan: {reason}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
+    folder = Path(tempfile.mkdtemp(prefix="hitmesh-wan-"))
+    measures: dict[str, Callable[[Mesh, Table, argparse.Namespace], None]] = {
+        "replay": _replay, "settings": _settings, "cut": _cut, "lost": _lost, "latency": _latency,
+    }  # fmt: skip
+    table = Table()
+    try:
+        begun = time.monotonic()
+        with Bed(HOSTS, delay_ms=options.delay_ms, loss=options.loss) as bed, Mesh(bed, folder) as mesh:
+            print(f"three datacenters, {options.delay_ms:g} ms one way and {options.loss:.1%} loss between them")
+            table.line("ready after", f"{time.monotonic() - begun:.1f} s")
+            for part in parts:
+                measures[part](mesh, table, options)
+    finally:
+        if options.keep:
+            print(f"logs and stores are in {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 1 if table.missed else 0
+
+
+def _replay(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    site, log = "replayed.example", options.log or mesh.folder / "access.log"
+    if options.log is None:
+        log.write_bytes(b"".join(lines()))
+    replayed = replay_into(mesh, log, site, limit=options.limit)
+    failed = sum(each.failed for each in replayed.values())
+    accepted = sum(each.accepted for each in replayed.values())
+    slowest_s = max(each.seconds for each in replayed.values())
+    table.line(f"replay: {accepted:,} hits of all, 8 clients each", f"{accepted / slowest_s:,.0f}/s")
+    table.line("replay: failed requests", str(failed), "target 0", met=not failed)
+    expected = {page: 3 * count for page, count in pages_in(log, site, limit=options.limit).items()}
+    agreed_s = wait_for_agreement(mesh, site, expected, within_s=PATIENCE_S)
+    table.seconds("replay: all say 3 x the log, after the last answer", agreed_s, AGREED_S)
+
+
+def _settings(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    times_s = []
+    for number in range(options.changes):
+        dc = mesh.bed.datacenters[number % len(mesh.bed.datacenters)]
+        value = f"{1 + number / 100:.2f}"
+        times_s.append(time_in_force(mesh, dc, "timing.resend_s", value, within_s=PATIENCE_S))
+        time.sleep(0.5)
+    print(f"    one after the other: {', '.join(f'{each:.2f}' for each in times_s)} s", file=sys.stderr)
+    table.seconds("settings: in force in every role of all, median", statistics.median(times_s), IN_FORCE_S)
+    table.seconds("settings: in force in every role of all, slowest", max(times_s), IN_FORCE_S)
+
+
+def _cut(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    site, away = "cut.example", mesh.bed.datacenters[0]
+    guests = _guests(mesh, site)
+    with at_work(*guests):
+        time.sleep(5)
+        mesh.bed.cut(away)
+        gone, before = time.monotonic(), _accepted(guests)
+        time.sleep(options.cut_s)
+        during = _accepted(guests) - before
+        mesh.bed.heal(away)
+        back = time.monotonic()
+        time.sleep(1)
+    failed = sum(guest.troubles for guest in guests)
+    hits = {dc.name: sum(during[page] for page in during if page.startswith(f"{site}/{dc.name}/")) for dc in mesh}
+    told = ", ".join(f"{name} {count:,}" for name, count in hits.items())
+    table.line(f"cut: {away} off for {options.cut_s:g} s; failed requests", str(failed), "target 0", met=not failed)
+    table.line("cut: hits meanwhile", told, "all count", met=all(hits.values()))
+    wait_for_agreement(mesh, site, _accepted(guests), within_s=PATIENCE_S)
+    table.seconds("cut: exactly the same everywhere, after healing", time.monotonic() - back, HEALED_S)
+    ages = [max(guest.ages_of(dc, gone, back), default=0.0) for guest in guests for dc in _cut_from(mesh, guest, away)]
+    told = f"{min(ages):.1f} to {max(ages):.1f} s"
+    table.line("cut: ages at its end, of parts beyond the cut", told, "grow", met=min(ages) > options.cut_s - 5)
+
+
+def _cut_from(mesh: Mesh, guest: Guest, away: str) -> list[str]:
+    return mesh.others(away) if guest.dc.name == away else [away]
+
+
+def _lost(mesh: Mesh, table: Table, _: argparse.Namespace) -> None:
+    site, lost = "lost.example", mesh[mesh.bed.datacenters[-1]]
+    first = _guests(mesh, site)
+    with at_work(*first):
+        time.sleep(5)
+    wait_for_agreement(mesh, site, _accepted(first), within_s=PATIENCE_S)
+    known = {(page, dc): part["count"] for page, each in lost.totals(site).items() for dc, part in each["dcs"].items()}
+    pages = [page for guest in first for page in guest.pages]
+    others = [Guest(mesh[name], pages, counts=known) for name in mesh.others(lost.name)]
+    early = Guest(lost, pages, counts=known)
+    with at_work(*others):  # raises when a sum or a part ever drops
+        time.sleep(2)
+        lost.kill()
+        lost.wipe()
+        time.sleep(2)
+        lost.start()
+        begun = time.monotonic()
+        with at_work(early):
+            mesh.wait_until_ready()
+            ready_s = time.monotonic() - begun
+            time.sleep(1)
+    failed = sum(guest.troubles for guest in others)
+    table.line("lost: failed requests elsewhere", str(failed), "target 0", met=not failed)
+    table.line("lost: drops of a sum or a part", "0", "target 0")
+    table.line("lost: its own rows are back, and it counts, after its start", f"{ready_s:.1f} s")
+    wait_for_agreement(mesh, site, _accepted([*first, *others, early]), within_s=PATIENCE_S)
+    one, *rest = said(mesh, "").values()
+    table.line("lost: every page the same everywhere", f"{len(one):,} pages", "", met=all(each == one for each in rest))
+
+
+def _latency(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    here = mesh[mesh.bed.datacenters[0]]
+    states: dict[str, Callable[[], None]] = {
+        "as it is": lambda: None,
+        "slow": lambda: mesh.bed.slow(delay_ms=SLOW_MS, loss=SLOW_LOSS),
+        "cut": lambda: mesh.bed.cut(here.name),
+    }
+    p99s: dict[str, list[float]] = {state: [] for state in states}
+    p50s: dict[str, list[float]] = {state: [] for state in states}
+    for turn in range(options.turns + 1):  # the first warms up
+        for state in list(states) if turn % 2 else reversed(list(states)):
+            states[state]()
+            time.sleep(1)
+            paced = _paced(mesh, here, options.per_s, options.turn_s)
+            mesh.bed.heal()
+            mesh.bed.slow(delay_ms=options.delay_ms, loss=options.loss)
+            time.sleep(3)  # what was held up comes now
+            if turn:
+                p50s[state].append(percentile(paced.times_s, 0.5))
+                p99s[state].append(percentile(paced.times_s, 0.99))
+    for state in states:
+        shown = " ".join(f"{1000 * each:.0f}" for each in p99s[state])
+        what = f"latency: p50 and p99, WAN {state} (turns: {shown})"
+        both = f"{milliseconds(statistics.median(p50s[state]))}, {milliseconds(statistics.median(p99s[state]))}"
+        ratio = statistics.median(mine / base for mine, base in zip(p99s[state], p99s["as it is"], strict=True))
+        target = "" if state == "as it is" else f"p99 x {ratio:.2f}; target at most {1 + NEAR:.2f}"
+        table.line(what, both, target, met=ratio <= 1 + NEAR)
+
+
+def _paced(mesh: Mesh, here: Datacenter, per_s: float, seconds: float) -> pace.Paced:
+    """Hits at one datacenter at a constant rate, while a few come to the others."""
+    context = multiprocessing.get_context("fork")
+    load = [
+        context.Process(target=_send, args=(mesh[name], BACKGROUND_PER_S, seconds)) for name in mesh.others(here.name)
+    ]
+    for each in load:
+        each.start()
+    try:
+        return _send(here, per_s, seconds)
+    finally:
+        for each in load:
+            each.join(3 * seconds + pace.TIMEOUT_S)
+            each.kill()
+
+
+def _send(dc: Datacenter, per_s: float, seconds: float) -> pace.Paced:
+    host = dc.hosts[0].address
+    head = f"HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+    requests = [f"POST /hit/latency.example/{number} {head}".encode() for number in range(PAGES)]
+    with dc.client.inside():
+        return pace.run(COLLECTOR, per_s, seconds, CONNECTIONS, host=host, requests=requests, end=HIT_END)
+
+
+def _guests(mesh: Mesh, site: str) -> list[Guest]:
+    return [Guest(dc, [f"{site}/{dc.name}/{n}" for n in range(PAGES)], collector=at) for dc in mesh for at in (1, 2)]
+
+
+def _accepted(guests: Sequence[Guest]) -> Counter[str]:
+    return sum((guest.accepted for guest in guests), Counter[str]())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""`hitmesh config`: the live settings, in force everywhere without a restart.
+
+Owns the commands and what is refused before anything is written; which settings are live is
+`hitmesh.config.live`'s, and who has them in force `hitmesh.cli.in_force`'s. A change is written to
+the settings store of one datacenter; its Nexuses see to the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from hitmesh import config as files
+from hitmesh.cli import folder
+from hitmesh.cli.in_force import Wait
+from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
+from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.config import Config
+from hitmesh.config.live import apply, check, check_without
+from hitmesh.errors import CommandError, ConfigError, StoreUnknown
+from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
+from hitmesh.settings.limits import MAX_AUTHOR_CHARS
+
+F = TypeVar("F", bound=Callable[..., object])
+
+WAIT_S = 5.0  # for a change to be in force everywhere: five times what it takes
+
+
+def _places(command: F) -> F:
+    """Which mesh is meant, and which of its settings stores is asked."""
+    for option in (
+        click.option(
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The file of a deployed datacenter, instead of those in the state folder.",
+        ),
+        click.option("--dc", metavar="NAME", help="Whose settings store is asked; the first one's by default."),
+        state_dir_option,
+    ):
+        command = option(command)
+    return command
+
+
+def _writes(command: F) -> F:
+    for option in (
+        click.option("--author", metavar="NAME", help="Who changes it; by default USER@HOST."),
+        click.option(
+            "--expect-version", type=click.IntRange(0), metavar="N", help="Only if it has this version; 0: none."
+        ),
+        click.option("--wait/--no-wait", default=True, help="Wait until it is in force everywhere. Default: wait."),
+    ):
+        command = option(command)
+    return _places(command)
+
+
+@click.group(short_help="Show and change settings while the mesh runs.")
+def config() -> None:
+    r"""Show and change the live settings: in force in every role of every datacenter within a second.
+
+    \b
+    Example:
+      hitmesh config set timing.commit_s 0.1
+      hitmesh config watch
+    """
+
+
+@config.command("list", short_help="Show all live settings.")
+@_places
+@json_option
+def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
+    r"""Show every live setting: its value in force, where that comes from, who set it when.
+
+    Routes and retired datacenters are shown as far as they are set.
+
+    \b
+    Example:
+      hitmesh config list --json | jq '.[] | select(.from == "live")'
+    """
+    with _opened(config_path, dc, state_dir) as place:
+        found = entries(place.config, place.editions())
+    print(json.dumps([json_of(each) for each in found], indent=2) if as_json else table(found))
+
+
+@config.command(short_help="Show one setting.")
+@click.argument("key", metavar="KEY")
+@_places
+@json_option
+def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
+    r"""Show the value of KEY that is in force.
+
+    \b
+    Example:
+      hitmesh config get timing.commit_s
+    """
+    with _opened(config_path, dc, state_dir) as place:
+        editions = place.editions()
+        found: Mapping[str, Line] = {each.key: each for each in entries(place.config, editions)}
+        if key not in found:
+            check_without(key, place.config, {})  # says what is wrong with the key, if anything
+            raise CommandError(f"{key} is not set in {place.config.name}")
+    print(json.dumps(json_of(found[key])) if as_json else found[key].value)
+
+
+@config.command("set", short_help="Change a setting.")
+@click.argument("key", metavar="KEY")
+@click.argument("value", metavar="VALUE")
+@_writes
+def set_(
+    key: str,
+    value: str,
+    author: str | None,
+    expect_version: int | None,
+    wait: bool,
+    config_path: Path | None,
+    dc: str | None,
+    state_dir: Path,
+) -> int:
+    r"""Set KEY to VALUE everywhere. A wrong one is refused, and changes nothing.
+
+    VALUE is written as in a datacenter's file; of routes/HOST it is the route as JSON.
+
+    Status 1: refused; or set, but somebody who is within reach still lacks it after 5 s.
+
+    \b
+    Example:
+      hitmesh config set timing.commit_s 0.1
+      hitmesh config set routes/old.example.com '{"action": "redirect", "to": "https://example.com"}'
+    """
+    with _opened(config_path, dc, state_dir) as place:
+        editions = place.editions()
+        text = _checked(key, value, place.configs, editions)
+        began_s = time.monotonic()
+        setting = place.store.set(key, text.encode(), author=author or me(), expect_version=expect_version)
+        print(change_line(place.config, key, editions.get(key), _edition(setting)))
+        return _wait(place, _values(editions) | {key: text}, setting.version, began_s) if wait else 0
+
+
+@config.command(short_help="Go back to what the file says.")
+@click.argument("key", metavar="KEY")
+@_writes
+def unset(
+    key: str,
+    author: str | None,
+    expect_version: int | None,
+    wait: bool,
+    config_path: Path | None,
+    dc: str | None,
+    state_dir: Path,
+) -> int:
+    r"""Delete the live setting KEY everywhere: what each datacenter's file says, or the default, is in force again.
+
+    \b
+    Example:
+      hitmesh config unset timing.commit_s
+    """
+    with _opened(config_path, dc, state_dir) as place:
+        editions = place.editions()
+        if key not in live_settings(editions):
+            check_without(key, place.config, {})
+        for each in place.configs:
+            with _named(each, place.configs):
+                check_without(key, each, _values(editions))
+        began_s = time.monotonic()
+        if not place.store.delete(key, author=author or me(), expect_version=expect_version):
+            print(f"{key} was not set")
+            return 0
+        now = place.editions()[key]
+        print(change_line(place.config, key, editions.get(key), now))
+        return _wait(place, _values(editions, but=key), now.version, began_s) if wait else 0
+
+
+@config.command(short_help="Show changes as they come.")
+@_places
+@json_option
+def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
+    r"""Show each change of a live setting when it comes, one line each, until Ctrl-C.
+
+    \b
+    Example:
+      hitmesh config watch --json | jq -r .key
+    """
+    with _opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
+        known: Mapping[str, Edition] | None = None
+        with place.store.watch_editions() as watched:
+            for editions in watched:
+                if known is None:
+                    print(
+                        f"watching {len(live_settings(editions))} live settings of {place.config.name}", file=sys.stderr
+                    )
+                else:
+                    _tell(place.config, known, editions, as_json)
+                known = editions
+
+
+class _Place:
+    """The datacenters that are meant, and the settings store of one of them."""
+
+    def __init__(self, configs: list[Config], chosen: Config, store: SettingsStore) -> None:
+        self.configs, self.config, self.store = configs, chosen, store
+
+    def editions(self) -> Mapping[str, Edition]:
+        try:
+            return self.store.editions()
+        except StoreUnknown as error:
+            others = [each.name for each in self.configs if each is not self.config]
+            hint = f"; --dc {others[0]} asks another datacenter's" if others else ""
+            raise CommandError(f"the settings of {self.config.name} can't be read: {error}{hint}") from error
+
+
+@contextlib.contextmanager
+def _opened(config_path: Path | None, dc: str | None, state_dir: Path) -> Iterator[_Place]:
+    from hitmesh.settings.open import open_settings
+
+    configs = [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+    chosen = next((each for each in configs if dc in (None, each.name)), None)
+    if chosen is None:
+        raise CommandError(f"there is no datacenter {dc}; known here: {', '.join(each.name for each in configs)}")
+    store = open_settings(chosen.stores.settings, state_dir / chosen.name)
+    try:
+        yield _Place(configs, chosen, store)
+    finally:
+        store.close()
+
+
+def _checked(key: str, value: str, configs: list[Config], editions: Mapping[str, Edition]) -> str:
+    """The value in its one way of writing, right in every datacenter that is known here. Raises ConfigError."""
+    others, text = _values(editions, but=key), value
+    for each in configs:
+        with _named(each, configs):
+            text = check(key, value, apply(each, others).config)
+    return text
+
+
+@contextlib.contextmanager
+def _named(datacenter: Config, configs: list[Config]) -> Iterator[None]:
+    """A mistake that the first datacenter doesn't see is one of this datacenter's."""
+    try:
+        yield
+    except ConfigError as error:
+        if datacenter is configs[0]:
+            raise
+        raise ConfigError(f"in {datacenter.name}: {error.message}") from error
+
+
+def _values(editions: Mapping[str, Edition], *, but: str = "") -> dict[str, str]:
+    live = live_settings(editions)
+    return {key: each.value.decode("utf-8", "replace") for key, each in live.items() if key != but}
+
+
+def _edition(setting: Setting) -> Edition:
+    return Edition(setting.key, setting.value, setting.version, setting.author, setting.changed_at)
+
+
+def me() -> str:
+    """Who runs this command, as the author of a change."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the second since Python 3.13
+        user = f"uid-{os.getuid()}"
+    name = "".join(each for each in f"{user}@{socket.gethostname()}" if each.isprintable())
+    return name[:MAX_AUTHOR_CHARS]
+
+
+def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float) -> int:
+    """Wait until the change, after which `values` are live, is in force everywhere, and say so; the exit status."""
+    waiting = Wait(place.configs, version, apply(place.config, values).retired)
+    waiting.run(within_s=max(0.0, began_s + WAIT_S - time.monotonic()))
+    after_s = time.monotonic() - began_s
+    for line in waiting.warnings():
+        print(f"hitmesh: {line}", file=sys.stderr)
+    print(waiting.result(after_s))
+    return 1 if waiting.lacking else 0
+
+
+def _tell(datacenter: Config, before: Mapping[str, Edition], now: Mapping[str, Edition], as_json: bool) -> None:
+    for key in sorted({*before, *now}, key=lambda each: (now[each].rank if each in now else (), each)):
+        if before.get(key) == now.get(key):
+            continue
+        edition = now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand
+        print(change_line(datacenter, key, before.get(key), edition, as_json=as_json, with_time=True), flush=True)

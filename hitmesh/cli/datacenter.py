@@ -1,0 +1,252 @@
+"""`hitmesh datacenter`: says of a datacenter that it is gone for good, and takes that back.
+
+Owns what is asked before that is believed. Retiring is a live setting, `datacenters/NAME`, written to the
+settings store of one datacenter; its Nexuses see to the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+from msgspec import Struct
+
+from hitmesh import config as files
+from hitmesh.cli import folder
+from hitmesh.cli.config import me
+from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.retired import retired
+from hitmesh.config import Config, nexus_endpoints
+from hitmesh.config.live import DATACENTERS, RETIRED, check
+from hitmesh.errors import CommandError, MeshError, StoreUnknown
+from hitmesh.mistakes import nearest
+from hitmesh.protocol.messages import Seen
+from hitmesh.settings import SettingsStore
+
+F = TypeVar("F", bound=Callable[..., object])
+
+ASK_S: Final = 0.5  # for a Nexus's answer
+
+_config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file of a deployed datacenter, instead of those in the state folder.",
+)
+
+
+class Known(Struct, frozen=True):
+    """A datacenter as the others know it."""
+
+    dc: str
+    state: str  # alive; silent: no Nexus hears it; retired
+    hits: int | None  # of it, in the copy that is the furthest; None: nobody has any, or says so
+    behind_s: float | None  # how old that copy is
+    copy_in: str | None  # where it is
+    retired_by: str | None
+    retired_at: float | None  # seconds since 1970
+
+
+@click.group(short_help="Show the datacenters, and retire one that is gone for good.")
+def datacenter() -> None:
+    r"""Show the datacenters of a mesh, and retire one that is gone for good.
+
+    \b
+    Example:
+      hitmesh datacenter list
+      hitmesh datacenter retire us-west
+    """
+
+
+@datacenter.command("list", short_help="Show the datacenters of a mesh.")
+@_config_option
+@state_dir_option
+@json_option
+def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
+    r"""Show each datacenter: whether it is heard, and how many of its hits the others have a copy of.
+
+    \b
+    Example:
+      hitmesh datacenter list --json | jq '.[] | select(.state == "silent")'
+    """
+    found = _Mesh(config_path, state_dir).known()
+    if as_json:
+        print(json.dumps([{name: getattr(each, name) for name in Known.__struct_fields__} for each in found], indent=2))
+    else:
+        print(text(found))
+
+
+@datacenter.command(short_help="Say that a datacenter is gone for good.")
+@click.argument("name", metavar="NAME")
+@click.option("--force", is_flag=True, help="Even though it is alive.")
+@_config_option
+@state_dir_option
+def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) -> None:
+    r"""Say that datacenter NAME is gone for good.
+
+    Its counts stay in every total, as far as the others have them; its age isn't shown any more, and
+    nobody waits for it: no wiped datacenter asks it for rows, and no Nexus misses it. Hits that it had
+    counted and nobody has a copy of are lost. Should it come back, `hitmesh datacenter return` takes
+    it in again.
+
+    \b
+    Example:
+      hitmesh datacenter retire us-west
+    """
+    mesh = _Mesh(config_path, state_dir)
+    known = {each.dc: each for each in mesh.known()}
+    if name not in known:
+        raise CommandError(f"no datacenter is called {name!r}", hint=nearest(name, list(known)))
+    if known[name].state == "alive" and not force:
+        raise CommandError(
+            f"{name} is alive: its Nexus is heard",
+            hint="stop it first, or its hits are counted with no age; --force retires it all the same",
+        )
+    key = DATACENTERS + name
+    value = check(key, RETIRED, mesh.configs[0])
+    if not any(config.name != name for config in mesh.configs):
+        raise CommandError(
+            f"{name} can't retire itself: its own settings store is the only one here",
+            hint="--config names the file of another datacenter",
+        )
+    where = mesh.write(name, lambda store: store.set(key, value.encode(), author=me()))
+    print(f"{name} is retired, written in {where}: {_remains(known[name])}")
+    print(f"nobody waits for it, and its age isn't shown; `hitmesh datacenter return {name}` takes it in again")
+
+
+@datacenter.command("return", short_help="Take a retired datacenter in again.")
+@click.argument("name", metavar="NAME")
+@_config_option
+@state_dir_option
+def return_(name: str, config_path: Path | None, state_dir: Path) -> None:
+    r"""Take retired datacenter NAME in again: it is waited for, and its age is shown.
+
+    \b
+    Example:
+      hitmesh datacenter return us-west
+    """
+    mesh = _Mesh(config_path, state_dir)
+    known = {each.dc: each for each in mesh.known()}
+    if name not in known:
+        raise CommandError(f"no datacenter is called {name!r}", hint=nearest(name, list(known)))
+    if known[name].state != "retired":
+        raise CommandError(f"{name} isn't retired")
+    where = mesh.write(name, lambda store: store.delete(DATACENTERS + name, author=me()))
+    print(f"{name} is taken in again, written in {where}: the others wait for it, and show its age")
+
+
+def text(found: Sequence[Known]) -> str:
+    """Columns for people."""
+    width = max(len(each.dc) for each in found)
+    lines = []
+    for each in found:
+        words = _copy(each) if each.hits is not None else "nobody here has a copy of its counts"
+        if each.state == "retired" and each.retired_by is not None and each.retired_at is not None:
+            at = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.retired_at))
+            words += f"; retired by {each.retired_by}, {at}"
+        lines.append(f"{each.dc:{width}}  {each.state:7}  {words}")
+    return "\n".join(lines)
+
+
+def _copy(known: Known) -> str:
+    return f"{known.hits} hits copied, in {known.copy_in}, {known.behind_s:.0f} s ago"
+
+
+def _remains(known: Known) -> str:
+    if known.hits is None:
+        return "nobody here has a copy of its counts, so none are in the totals"
+    return f"its {known.hits} hits that are in {known.copy_in}'s copy stay in every total"
+
+
+class _Mesh:
+    """The datacenters of which there are files here, and what those know."""
+
+    def __init__(self, config_path: Path | None, state_dir: Path) -> None:
+        self.configs = [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+        self._state_dir = state_dir
+        with ThreadPoolExecutor(len(self.configs)) as pool:  # those that don't answer take their time
+            self._heard = dict(zip((each.name for each in self.configs), pool.map(_heard, self.configs), strict=True))
+
+    def known(self) -> list[Known]:
+        """Every datacenter that anybody here knows, by name. Raises CommandError when no settings can be read."""
+        alive = {seen.instance.dc for heard in self._heard.values() for seen in heard if seen.alive}
+        gone = retired(self.configs, self._state_dir)
+        copies = self._copies()
+        names = {config.name for config in self.configs} | {peer for each in self.configs for peer in each.peers}
+        names |= {seen.instance.dc for heard in self._heard.values() for seen in heard}
+        found = []
+        for name in sorted(names | gone.keys() | copies.keys()):
+            by, at = (gone[name].author, gone[name].changed_at) if name in gone else (None, None)
+            state = "retired" if name in gone else "alive" if name in alive else "silent"
+            hits, behind_s, copy_in = copies.get(name, (None, None, None))
+            found.append(Known(name, state, hits, behind_s, copy_in, by, at))
+        return found
+
+    def write(self, name: str, change: Callable[[SettingsStore], object]) -> str:
+        """Carry out a change in one settings store, not that of `name` if there is another; where that was."""
+        failed: list[str] = []
+        for config in self._order(but=name):
+            try:
+                with self._settings(config) as store:
+                    change(store)
+            except StoreUnknown as error:
+                failed.append(f"{config.name}: {error}")
+            else:
+                return config.name
+        raise CommandError(f"no settings store takes it: {'; '.join(failed)}")
+
+    def _order(self, but: str = "") -> list[Config]:
+        """Those that run first; `but` last: whoever is to be retired may never tell the others."""
+        return sorted(self.configs, key=lambda config: (config.name == but, not self._heard[config.name]))
+
+    @contextlib.contextmanager
+    def _settings(self, config: Config) -> Iterator[SettingsStore]:
+        from hitmesh.settings.open import open_settings
+
+        with contextlib.closing(open_settings(config.stores.settings, self._state_dir / config.name)) as store:
+            yield store
+
+    def _copies(self) -> Mapping[str, tuple[int, float, str]]:
+        """Of each datacenter that somebody has rows of: the hits of the furthest copy, its age, and where it is."""
+        now_s = time.time()
+        found: dict[str, tuple[int, float, str]] = {}
+        for config in self.configs:
+            with contextlib.suppress(StoreUnknown):
+                for dc, (hits, as_of_s) in _origins(config, self._state_dir / config.name).items():
+                    if dc not in found or hits > found[dc][0]:
+                        found[dc] = hits, round(max(0.0, now_s - as_of_s), 3), config.name
+        return found
+
+
+def _heard(config: Config) -> tuple[Seen, ...]:
+    """Everybody that a Nexus of this datacenter knows, of the others too; nobody when none answers."""
+    from hitmesh.mesh.lookup import Lookups
+
+    try:
+        with Lookups([nexus_endpoints(each).lookups for each in config.instances("nexus")], ASK_S) as lookups:
+            return lookups.snapshot().seen
+    except MeshError:
+        return ()
+
+
+def _origins(config: Config, base: Path) -> Mapping[str, tuple[int, float]]:
+    """Of each other datacenter how many of its hits the heads here have, and when the oldest was current."""
+    from hitmesh.store.open import open_store
+    from hitmesh.store.totals import decode_head
+
+    found: dict[str, tuple[int, float]] = {}
+    with contextlib.closing(open_store(config, base)) as store:
+        for partition, (stored, _) in store.read(dict.fromkeys(range(config.partitions), ())).items():
+            if stored is None:
+                continue
+            for dc, origin in decode_head(partition, stored).origins.items():
+                hits, as_of_s = found.get(dc, (0, float("inf")))
+                found[dc] = hits + origin.hits, min(as_of_s, origin.as_of_s)
+    return found

@@ -1,0 +1,308 @@
+"""Rows between datacenters: the sockets, the clock and the store around `Following` and `Telling`.
+
+Owns one PULL socket (questions and answers in) and the PUSH sockets to other datacenters' processors.
+What is asked is `Following`'s, what is told `Telling`'s, what is written the processor's. A message that gets lost is asked for again; nothing here is the only copy of anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import gevent
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from hitmesh.errors import DecodeError, StoreUnknown
+from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.pipes import Pushes, bind_pull
+from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.processor.feed import Held
+from hitmesh.processor.following import Following
+from hitmesh.processor.partition import Partition
+from hitmesh.processor.steps import Phase
+from hitmesh.processor.telling import Load, Telling
+from hitmesh.protocol.messages import (
+    MAX_DCS,
+    Chunk,
+    Have,
+    Rows,
+    Wanted,
+    decode,
+    decode_head,
+    encode,
+    make,
+)
+from hitmesh.settings.live import Live
+from hitmesh.state.ownership import rendezvous
+from hitmesh.state.view import MeshView
+from hitmesh.store import TotalsStore
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1  # how often held questions and unanswered ones are looked at
+ROWS_BYTES: Final = 1024 * 1024  # of chunks in one frame, well below a frame's limit
+QUESTIONS: Final = 1000  # in one message
+EARLY: Final = 10_000  # questions about partitions that are just being taken over; a lost one is asked again
+COMPLAINT_S: Final = 10.0  # between two lines in the log about who is waited for
+
+
+class Replication:
+    """One processor's part in it. `drive` carries out a partition's steps, `commit` writes all that is dirty."""
+
+    def __init__(
+        self,
+        live: Live,
+        *,
+        name: str,
+        id: str,
+        partitions: Sequence[Partition],
+        store: TotalsStore,
+        context: Context,
+        drive: Callable[[Partition], None],
+        commit: Callable[[], None],
+    ) -> None:
+        self._live = live
+        config = self._config = live.config
+        self._id = id
+        self._partitions = partitions
+        self._store = store
+        self._drive, self._commit = drive, commit
+        heartbeat_s = config.timing.heartbeat_s
+        pull, self.endpoint = bind_pull(context, config.placement("processor", name).address, heartbeat_s=heartbeat_s)
+        self._frames = FrameReader(pull, self.endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        self._pushes = Pushes(context, heartbeat_s=heartbeat_s, queue_unconnected=False)
+        self._following = Following(dc=config.name, held_s=config.timing.rows_s)
+        self._telling = Telling(dc=config.name, held_s=config.timing.rows_s, age_s=self._following.age_s)
+        self._one_load = BoundedSemaphore()
+        self._early: deque[tuple[Held, str]] = deque(maxlen=EARLY)
+        self._seen: set[str] = set()  # every other datacenter ever heard of
+        self._view: MeshView | None = None
+        self._wake = Event()
+        self._complained_s = 0.0
+
+    def start(self, view: MeshView) -> None:
+        """Begin to ask and to answer."""
+        self._view = view
+        spawn("receiver of rows", self._receive)
+        spawn("replication", self._run)
+
+    def stop(self) -> None:
+        """Close the sending ends."""
+        self._pushes.close()
+
+    # --- what the processor tells and asks ---------------------------------------------------
+
+    def wake(self) -> None:
+        """The mesh has changed: others may be owners now."""
+        self._wake.set()
+
+    def is_alone(self) -> bool:
+        """Whether no other datacenter can have anything of ours."""
+        peers = self._peers()
+        return peers is not None and not peers
+
+    def committed(self, partitions: Iterable[Partition]) -> None:
+        """These partitions have written: tell those who wait for it, and ask on."""
+        now_s = time.monotonic()
+        for one in partitions:
+            self._following.committed(one)
+            self._telling.committed(one, now_s, time.time())
+        self._tell()
+        self._ask(partitions, now_s)
+
+    def load(self) -> dict[str, float]:
+        """Figures for the heartbeat."""
+        owned = [one for one in self._partitions if one.epoch]
+        peers = (self._seen | set(self._config.peers)) - self._live.retired
+        ages = self._following.worst_ages(owned, peers, time.monotonic(), time.time()) if owned else {}
+        return {
+            "restoring": sum(one.phase is Phase.RESTORING for one in self._partitions),
+            "bad_rows": self._frames.bad,
+            **{f"age_s.{dc}": round(age_s, 2) for dc, age_s in list(ages.items())[:MAX_DCS]},
+        }
+
+    # --- greenlets ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            now_s = time.monotonic()
+            assert self._view is not None
+            self._seen |= self._view.others
+            self._following.held_s = self._telling.held_s = self._live.config.timing.rows_s
+            self._ask_again()
+            for one in self._partitions:
+                if one.phase in (Phase.AWAY, Phase.READING):
+                    self._following.forget(one.number)
+                self._telling.look(one, now_s, time.time())
+            self._tell()
+            self._ask(self._partitions, now_s)
+            self._restore(now_s)
+
+    def _receive(self) -> None:
+        while (frames := self._frames.read()) is not None:
+            try:
+                message = decode(frames[-1], Have, Rows)
+            except DecodeError as error:
+                self._frames.refuse(error)
+                continue
+            if isinstance(message, Have):
+                self._asked(message)
+            else:
+                self._told(message)
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def _peers(self) -> frozenset[str] | None:
+        """The datacenters that must be asked before anything is counted; None while that isn't known."""
+        view = self._view
+        if view is None or not view.known:
+            return None
+        nexuses = view.live("nexus")
+        if not nexuses or any(one.load.get("peers_unheard", 0) > 0 for one in nexuses):
+            return None
+        return frozenset(self._seen | view.others | set(self._config.peers)) - self._live.retired - {self._config.name}
+
+    def _ask(self, partitions: Iterable[Partition], now_s: float) -> None:
+        assert self._view is not None
+        peers = self._peers()
+        questions: dict[str, list[Wanted]] = defaultdict(list)
+        for one in partitions:
+            if one.restoration is not None and peers is None:
+                continue
+            if one.epoch or one.restoration is not None:
+                endpoints = self._endpoints(one)
+                for endpoint, wanted in self._following.ask(one, peers or (), endpoints, now_s):
+                    questions[endpoint].append(wanted)
+        for endpoint, wanted_there in questions.items():
+            for start in range(0, len(wanted_there), QUESTIONS):
+                some = tuple(wanted_there[start : start + QUESTIONS])
+                self._pushes.send(endpoint, encode(make(Have, self._config.name, self._id, self.endpoint, some)))
+
+    def _endpoints(self, partition: Partition) -> Mapping[str, str]:
+        """Where this partition's owner is, in each other datacenter; of one that is restored, whoever should be."""
+        assert self._view is not None
+        found = {}
+        for dc in self._view.others:
+            owner = self._view.owner(partition.number, dc)
+            instance = owner.instance if owner else None
+            if instance is None and partition.restoration is not None:
+                living = {one.name: one for one in self._view.live("processor", dc)}
+                instance = living[rendezvous(partition.number, living)] if living else None
+            endpoint = instance.endpoints.get("rows", "") if instance else ""
+            if endpoint and self._pushes.open(endpoint) is not None:
+                found[dc] = endpoint
+        return found
+
+    def _told(self, message: Rows) -> None:
+        now_s = time.monotonic()
+        to_commit = False
+        asked_on = []
+        for chunk in message.chunks:
+            if chunk.partition >= len(self._partitions):
+                continue
+            one = self._partitions[chunk.partition]
+            if self._following.answered(one, message.dc, chunk, now_s) and one.restoration is None:
+                to_commit = True
+            else:
+                asked_on.append(one)
+        if to_commit:
+            self._commit()
+        self._ask(asked_on, now_s)
+        self._restore(now_s)
+
+    def _restore(self, now_s: float) -> None:
+        restoring = [one for one in self._partitions if one.restoration is not None]
+        if not restoring:
+            return
+        peers = self._peers()
+        for one in restoring:
+            one.restore(peers, now_s)
+            if not one.is_waiting:
+                self._drive(one)
+        if now_s - self._complained_s >= COMPLAINT_S:
+            self._complained_s = now_s
+            assert self._view is not None
+            away = sorted((peers or set(self._config.peers) - self._live.retired) - self._view.others)
+            log.warning(
+                "%d partitions aren't in the store: asking other datacenters before counting%s",
+                len(restoring),
+                f"; waiting for {', '.join(away)} (retire one that is gone for good)" if away else "",
+            )
+
+    # --- answering ---------------------------------------------------------------------------
+
+    def _asked(self, have: Have) -> None:
+        for wanted in have.wanted:
+            if wanted.partition < len(self._partitions):
+                self._ask_here(Held(have.dc, have.reply_to, wanted, time.monotonic()), have.owner)
+        self._tell()
+
+    def _ask_here(self, held: Held, owner: str) -> None:
+        one = self._partitions[held.wanted.partition]
+        if held.wanted.origin == held.dc and one.has_arrived(held.dc):
+            self._early.append((held, owner))  # it is being restored: what is on its way into our store is its own
+        elif one.epoch:
+            self._telling.asked(one, held, owner, time.time())
+        elif one.restoration is not None:
+            self._telling.has_nothing(one, held, time.time())
+        elif one.phase is Phase.AWAY:
+            spawn("look for a head", self._look, held)
+        else:
+            self._early.append((held, owner))  # just being taken over
+
+    def _ask_again(self) -> None:
+        for _ in range(len(self._early)):
+            self._ask_here(*self._early.popleft())
+
+    def _look(self, held: Held) -> None:
+        """A question about a partition that nobody here owns: where it has no past here, we say that we have nothing."""
+        one = self._partitions[held.wanted.partition]
+        try:
+            stored = self._store.read_head(one.number)
+            is_blank = stored is None or decode_head(stored.body).restoring
+        except (StoreUnknown, DecodeError):
+            return  # it will be asked again
+        if is_blank and one.phase is Phase.AWAY:
+            self._telling.has_nothing(one, held, time.time())
+            self._tell()
+
+    def _load(self, load: Load) -> None:
+        number = load.partition.number
+        rows = None
+        try:
+            with self._one_load:
+                rows = self._store.load(number)
+        except StoreUnknown as error:
+            log.warning("rows of partition %d can't be read for %s: %s", number, load.held.dc, error)
+        self._telling.loaded(load, rows, time.monotonic(), time.time())
+        self._tell()
+
+    def _tell(self) -> None:
+        """Send what is to be told, and read what is missing for it."""
+        answers, loads = self._telling.take()
+        for load in loads:
+            spawn("load of rows", self._load, load)
+        for reply_to, chunks in answers.items():
+            some: list[Chunk] = []
+            size = 0
+            for chunk in chunks:
+                chunk_bytes = 100 + sum(len(row.page) * 2 + 20 for row in chunk.rows)
+                if chunk.state is not None:
+                    chunk_bytes += 80 * len(chunk.state.lanes)
+                if some and size + chunk_bytes > ROWS_BYTES:
+                    self._send(reply_to, some)
+                    some, size = [], 0
+                some.append(chunk)
+                size += chunk_bytes
+            if some:
+                self._send(reply_to, some)
+
+    def _send(self, reply_to: str, chunks: list[Chunk]) -> None:
+        self._pushes.send(reply_to, encode(make(Rows, self._config.name, self._id, tuple(chunks))))

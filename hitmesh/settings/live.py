@@ -1,0 +1,96 @@
+"""What a role holds of the live settings: the configuration in force now, as the settings store has it.
+
+Owns the following of the store and what is said of a setting that doesn't apply; what is live, and
+what is right, is `hitmesh.config.live`'s. A role keeps no copy of a live value: it reads
+`live.config` at every use, and does in `on_change` what can't be read, such as to announce itself,
+so that everybody sees at once that the change has come.
+
+Invariants:
+- What was last known stays in force while the store is away; before it has ever answered, the file is.
+- A setting that this release doesn't know, or that is wrong here, is left out, said once in the
+  log, and keeps no other one from applying.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from hitmesh.config import Config
+from hitmesh.config.live import ROUTES, apply
+from hitmesh.mesh.duty import spawn
+from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
+from hitmesh.settings.watch import Watch
+
+LOAD: Final = "settings"
+"""Under which a role tells `Live.version` with its heartbeats."""
+LOAD_REFUSED: Final = "settings_refused"
+"""Under which it tells how many live settings don't apply there."""
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """The configuration of a datacenter's file with the live settings over it, kept up to date by a greenlet.
+
+    `on_change` is called by that greenlet after every change, also of settings that this class only
+    passes on (`settings`); it must not raise. Made before a fork, started after it.
+    """
+
+    def __init__(self, config: Config, store: SettingsStore, on_change: Callable[[], None] = lambda: None) -> None:
+        self.config = config
+        """What is in force now."""
+        self.retired: frozenset[str] = frozenset()
+        """The datacenters that are gone for good."""
+        self.known = False
+        """Whether the store has ever answered."""
+        self.version = 0
+        """Of the newest change that is in force here, a deletion too; for the heartbeats."""
+        self.settings: Mapping[str, Setting] = MappingProxyType({})
+        """All of them as they stand in the store, routes too."""
+        self._file = config
+        self._store = store
+        self._on_change = on_change
+        self._watch: Watch[Edition] | None = None
+        self.refused: Mapping[str, str] = MappingProxyType({})
+        """Those that don't apply here, and why."""
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._watch = self._store.watch_editions()
+        spawn("live settings", self._follow, self._watch)
+
+    def stop(self) -> None:
+        """Follow no more; what is in force stays."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def load(self) -> dict[str, float]:
+        """What a role tells of this with its heartbeats."""
+        return {LOAD: self.version, LOAD_REFUSED: len(self.refused)}
+
+    def take(self, editions: Mapping[str, Edition]) -> None:
+        """Put these in force."""
+        self.settings = MappingProxyType(live_settings(editions))
+        values = {
+            key: setting.value.decode("utf-8", "replace")  # put there by hand, it may be anything
+            for key, setting in self.settings.items()
+            if not key.startswith(ROUTES)
+        }
+        applied = apply(self._file, values)
+        if applied.config != self.config:
+            log.info("live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())))
+        self.config, self.retired = applied.config, applied.retired
+        self.version = max((each.version for each in editions.values()), default=0)
+        for key, problem in applied.refused.items():
+            if self.refused.get(key) != problem:
+                log.error("the live setting %s doesn't apply here: %s", key, problem)
+        self.refused = MappingProxyType(applied.refused)
+        self.known = True
+        self._on_change()
+
+    def _follow(self, watch: Watch[Edition]) -> None:
+        for editions in watch:
+            self.take(editions)

@@ -1,0 +1,112 @@
+"""A Nexus's voice in the other datacenters: one socket, connected to every Nexus there. Thin I/O around
+the federation.
+
+It is an XPUB, which to the others is a PUB: it hears each subscription arrive, and so knows the
+moment from which a Nexus that is new, or whose link has healed, can be told. What it hears in
+return comes in by the Nexus's own heartbeats socket, as all heartbeats do.
+
+Invariants: nothing is queued for a Nexus that is away, and none of them can make another wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import gevent
+import zmq
+from gevent.event import Event
+
+from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, open_socket
+from hitmesh.protocol.messages import Seen
+from nexus.federation import Federation
+
+PING_S: Final = 1.0  # a link that is cut is noticed after three, and tried again about every second
+HANDSHAKE_MS: Final = 3000  # for ZeroMQ's greetings, a few round trips: one that a cut interrupted is begun anew
+COLD_S: Final = 0.1  # between two looks whether this Nexus knows its own datacenter yet
+
+_log = logging.getLogger("hitmesh.nexus")
+
+
+class Wan:
+    """`run` and `greet` are greenlets of the Nexus; both end with `close`.
+
+    `picture` is what the Nexus knows of its own datacenter, None as long as it may not know everybody;
+    `settings` the digest of the live settings there.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        context: Context,
+        *,
+        picture: Callable[[], tuple[Seen, ...] | None],
+        settings: Callable[[], str],
+    ) -> None:
+        self._federation = federation
+        self._picture, self._settings = picture, settings
+        self._wake = Event()
+        self._connected: frozenset[str] = frozenset()
+        self._heard: frozenset[str] = frozenset()
+        self._closed = False
+        self._socket = open_socket(context, zmq.XPUB, heartbeat_s=PING_S, receive_bytes=MAX_REQUEST_BYTES)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+
+    def wake(self) -> None:
+        """Look whether there is something to say: something may have changed. It is cheap."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Say what is due, to all that are known."""
+        while not self._closed:
+            self._wake.clear()
+            now = time.monotonic()
+            self._connect(self._federation.endpoints(now))
+            self._note(self._federation.heard(now))
+            picture = self._picture()
+            if picture is None:
+                pause_s = COLD_S
+            else:
+                if words := self._federation.speak(picture, self._settings(), now):
+                    self._socket.send(words, zmq.NOBLOCK)  # drops rather than block
+                pause_s = self._federation.pause_s(now)
+            self._wake.wait(pause_s)
+
+    def greet(self) -> None:
+        """Notice who has just connected."""
+        reader = FrameReader(self._socket, "other datacenters", clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        while (frames := reader.read()) is not None:
+            if frames[0][:1] == b"\x01":  # a subscription
+                self._federation.greet()
+                self._wake.set()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._closed = True
+        self._wake.set()
+        self._socket.close(linger=0)
+
+    def _connect(self, wanted: frozenset[str]) -> None:
+        for endpoint in wanted - self._connected:
+            try:
+                self._socket.connect(endpoint)
+            except zmq.ZMQError as error:
+                _log.warning("can't connect to %r: %s", endpoint, error)  # said once: it counts as connected
+        for endpoint in self._connected - wanted:
+            try:
+                self._socket.disconnect(endpoint)
+            except zmq.ZMQError as error:
+                _log.debug("%r wasn't connected: %s", endpoint, error)
+        self._connected = wanted
+
+    def _note(self, heard: frozenset[str]) -> None:
+        for dc in sorted(heard - self._heard):
+            _log.info("hears datacenter %s", dc)
+        for dc in sorted(self._heard - heard):
+            _log.warning("datacenter %s is out of reach", dc)
+        self._heard = heard

@@ -1,0 +1,95 @@
+"""What users see of a datacenter that dies, loses its store, is retired, and comes back: real processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitmesh.config import dump, load
+from tests.hitmesh.cli.meshes import Mesh, hit, meshes
+from tests.services import wait_for
+
+PAGE = "lost.example/x"
+HERE, THERE = "eu-west", "us-west"
+WITHIN_S = 60.0
+
+
+def ask(url: str, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return 0, None
+    finally:
+        connection.close()
+
+
+def total(url: str) -> Any:
+    status, found = ask(url, f"/total/{PAGE}")
+    return found if status == 200 else None
+
+
+def control(mesh: Mesh, verb: str, dc: str) -> None:
+    mesh.supervisorctl(verb, *(f"{dc}-{role}-1" for role in ("collector", "processor", "nexus")))
+
+
+def entry(url: str) -> Any:
+    found = total(url)
+    return found["dcs"].get(THERE) if found else None
+
+
+def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path) -> None:
+    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1, balancer=0) as mesh:
+        config = load(mesh.config)
+        timing = msgspec.structs.replace(config.timing, wan_heartbeat_s=0.5, wan_missed_heartbeats=4)
+        mesh.config.write_text(dump(msgspec.structs.replace(config, timing=timing)))
+        mesh.up(f"{HERE},{THERE}")
+        here, there = (mesh.urls(dc, "collector")[0] for dc in (HERE, THERE))
+        for url, hits in ((here, 3), (there, 2)):
+            for _ in range(hits):
+                hit(url, PAGE)
+        for url in (here, there):
+            wait_for(lambda url=url: (total(url) or {}).get("total") == 5, within_s=WITHIN_S, what="5 in both")  # type: ignore[misc]
+
+        control(mesh, "stop", THERE)
+        for path in (mesh.state_dir / THERE).glob("totals.db*"):
+            path.unlink()
+        found = mesh.json("total", PAGE)
+        assert (found["total"], found["dcs"][THERE]["count"]) == (5, 2)
+        assert found["dcs"][THERE]["age_s"] >= 0
+        wait_for(lambda: entry(here)["age_s"] > 5, within_s=WITHIN_S, what="its age to grow")
+
+        wait_for(
+            lambda: mesh.run("datacenter", "retire", THERE).returncode == 0, within_s=WITHIN_S, what="it to be retired"
+        )
+        retired = {"count": 2, "age_s": 0.0, "retired": True}
+        wait_for(lambda: entry(here) == retired, within_s=WITHIN_S, what="its retirement in force")
+        assert total(here)["total"] == 5
+
+        assert mesh.run("datacenter", "return", THERE).returncode == 0
+        wait_for(lambda: "retired" not in entry(here), within_s=WITHIN_S, what="its return in force")
+        control(mesh, "start", THERE)
+
+        def is_back() -> bool:
+            found = total(there)
+            assert found is None or found["total"] == 5, found  # unknown until all of it is back, never less
+            return found is not None
+
+        wait_for(is_back, within_s=WITHIN_S, what="its rows to be back")
+        assert hit(there, PAGE)["total"] == 6
+        wait_for(lambda: total(here)["total"] == 6, within_s=WITHIN_S, what="its hit to be here")
+
+        def settled() -> Any:
+            report = mesh.json("audit")
+            copy = report["dcs"][THERE]["replicated"][HERE]
+            return report if (report["in_flight"], copy["behind"]) == (0, 0) else None
+
+        report = wait_for(settled, within_s=WITHIN_S, what="quiet books")
+        assert (report["balanced"], report["committed"], report["lost"]) == (True, 6, 0)
+        assert report["dcs"][THERE]["replicated"][HERE]["hits"] == 3

@@ -1,0 +1,49 @@
+"""A host of the bed: a namespace with an address, and what runs there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from tests.wan import netns
+
+
+class Host:
+    """One node."""
+
+    def __init__(self, namespace: str, address: str) -> None:
+        self.namespace = namespace
+        self.address = address
+
+    def inside(self) -> AbstractContextManager[None]:
+        """The calling thread is on this host: the sockets and processes that it makes are."""
+        return netns.inside(self.namespace)
+
+    def enter(self) -> None:
+        """Take the calling thread there for good."""
+        netns.enter(self.namespace)
+
+    def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """subprocess.run on this host, with its output as text; the status is the caller's to judge."""
+        with self.inside():
+            return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+    def popen(
+        self, command: Sequence[str], *, log: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process on this host, in a session of its own, with its output appended to `log`."""
+        with ExitStack() as stack:
+            output: IO[bytes] | int = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
+            stack.enter_context(self.inside())
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )

@@ -1,0 +1,231 @@
+"""The bed of hosts itself: what tests on it may rely on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hitmesh.cli.processes import started
+from tests.services import wait_for
+from tests.wan import netns
+from tests.wan.bed import Bed, why_not
+from tests.wan.echo import echo
+from tests.wan.host import Host
+from tests.wan.netns import BedError
+
+DATACENTERS = {"east": 2, "west": 2, "south": 1}
+EAST, WEST, SOUTH = "10.1.0.1", "10.2.0.1", "10.3.0.1"
+# Holds a bed, says its prefix, and waits.
+HOLDER = """
+import sys, time
+from tests.wan.bed import Bed
+with Bed({"east": 1, "west": 1}) as bed:
+    process = bed.host("east", 1).popen(["sleep", "1000"])
+    print(bed._prefix, bed.relay_pid, process.pid, flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def bed() -> Iterator[Bed]:
+    with Bed(DATACENTERS, delay_ms=0, loss=0) as bed:
+        yield bed
+
+
+@pytest.fixture
+def east(bed: Bed) -> Host:
+    return bed.host("east", 1)
+
+
+def reaches(source: Host, address: str) -> bool:
+    return bool(echo(source, address, patience_s=0.5).times_s)
+
+
+# --- the WAN -------------------------------------------------------------------------------
+
+
+def test_a_packet_takes_as_long_as_told_in_each_direction(bed: Bed, east: Host) -> None:
+    bed.slow("east", "west", delay_ms=50)
+    bed.slow("west", "east", delay_ms=20, one_way=True)
+    there = echo(east, WEST, count=20, gap_s=0.005)
+    elsewhere = echo(east, SOUTH, count=20, gap_s=0.005)
+    assert there.answered == elsewhere.answered == 1
+    assert 0.069 < statistics.median(there.times_s) < 0.2  # late on a busy machine, never early
+    assert statistics.median(elsewhere.times_s) < 0.05
+
+
+def test_as_many_packets_are_lost_as_told(bed: Bed, east: Host) -> None:
+    bed.slow("east", "west", loss=0.1, one_way=True)
+    echoes = echo(east, WEST, count=2000, gap_s=0.0005, patience_s=0.5)
+    assert 0.87 < echoes.answered < 0.93  # four standard deviations
+    counts = bed.counts()
+    assert counts["east", "west"]["lost"] == round(2000 * (1 - echoes.answered))
+    assert counts["west", "east"]["lost"] == 0
+
+
+def test_a_cut_link_carries_nothing_until_it_is_healed(bed: Bed, east: Host) -> None:
+    assert reaches(east, WEST)
+    bed.cut("east", "west")
+    assert not reaches(east, WEST)
+    assert not reaches(bed.host("west", 2), EAST)
+    assert bed.counts()["east", "west"]["cut"] == bed.counts()["west", "east"]["cut"] == 1
+    assert reaches(east, SOUTH)
+    assert reaches(bed.host("west", 1), SOUTH)
+    bed.heal("east", "west")
+    assert reaches(east, WEST)
+
+
+def test_what_is_under_way_on_a_link_that_is_cut_is_lost(bed: Bed, east: Host) -> None:
+    bed.slow(delay_ms=300)
+    with east.inside(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", (WEST, 9))
+    wait_for(lambda: bed.counts()["east", "west"]["sent"] == 1, what="the packet")
+    bed.cut("east", "west")
+    assert bed.counts()["east", "west"]["cut"] == 1
+
+
+def test_a_link_can_be_cut_in_one_direction(bed: Bed, east: Host) -> None:
+    bed.cut("east", "west", one_way=True)
+    with bed.host("west", 1).inside():
+        receiver = socket.socket(type=socket.SOCK_DGRAM)
+    with east.inside():
+        sender = socket.socket(type=socket.SOCK_DGRAM)
+    with receiver, sender:
+        for each, address in ((receiver, WEST), (sender, EAST)):
+            each.bind((address, 0))
+            each.settimeout(0.5)
+        sender.sendto(b"x", receiver.getsockname())
+        with pytest.raises(TimeoutError):
+            receiver.recv(10)
+        receiver.sendto(b"y", sender.getsockname())
+        assert sender.recv(10) == b"y"
+
+
+def test_a_datacenter_can_be_cut_off_from_all_others(bed: Bed, east: Host) -> None:
+    bed.cut("south")
+    assert not reaches(east, SOUTH)
+    assert not reaches(bed.host("south", 1), WEST)
+    assert reaches(east, WEST)
+
+
+def test_a_datacenters_own_traffic_is_not_the_wans(bed: Bed, east: Host) -> None:
+    bed.cut()
+    bed.slow(delay_ms=1000, loss=1)
+    inside = echo(east, "10.1.0.2", count=20, gap_s=0.005)
+    assert inside.answered == 1
+    assert statistics.median(inside.times_s) < 0.05
+    assert all(counts["sent"] == 0 for counts in bed.counts().values())
+
+
+def test_the_wan_carries_ten_thousand_packets_a_second(bed: Bed, east: Host) -> None:
+    bed.slow(delay_ms=50)
+    many = echo(east, WEST, count=5000, gap_s=0.0002)  # twice 5,000/s
+    assert many.answered > 0.99
+    assert all(not counts["overflowed"] for counts in bed.counts().values())
+
+
+# --- no way out ----------------------------------------------------------------------------
+
+
+def test_nothing_leads_out_of_the_bed(bed: Bed, east: Host) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as outside:
+        port = outside.getsockname()[1]
+        for address in ("127.0.0.1", "192.0.2.1", "10.1.0.254"):
+            with east.inside():
+                sock = socket.socket()
+            sock.settimeout(0.5)
+            with sock, pytest.raises(OSError, match=r"refused|unreachable|timed out"):
+                sock.connect((address, port))
+    routes = east.run(["ip", "route"]).stdout
+    assert "default" not in routes
+    links = {line.split(": ")[1].split("@")[0] for line in east.run(["ip", "-o", "link"]).stdout.splitlines()}
+    assert {link for link in links if not link.startswith(("tunl", "sit", "gre", "ip6", "erspan", "ip_vti"))} == {
+        "lo",
+        "eth0",
+    }
+
+
+def test_two_beds_with_the_same_addresses_know_nothing_of_each_other(bed: Bed, east: Host) -> None:
+    with Bed(DATACENTERS, delay_ms=0, loss=0) as other, east.inside():
+        with socket.create_server((EAST, 7007)):
+            with other.host("east", 2).inside():
+                sock = socket.socket()
+            with sock, pytest.raises(ConnectionRefusedError):
+                sock.connect((EAST, 7007))
+        bed.cut()
+        assert reaches(other.host("east", 1), WEST)
+
+
+# --- nothing is left -----------------------------------------------------------------------
+
+
+def test_what_ran_on_the_hosts_is_gone_with_the_bed(tmp_path: Path) -> None:
+    with Bed({"east": 1, "west": 1}) as bed:
+        process = bed.host("west", 1).popen(
+            ["sh", "-c", "echo here; sleep 1000 & sleep 1000"], log=tmp_path / "log", env={"WORD": "x"}
+        )
+        wait_for(lambda: (tmp_path / "log").read_text() == "here\n", what="the process")
+        prefix, relay = bed._prefix, bed.relay_pid
+        assert len(bed.namespaces) == 4
+    assert process.wait(5) == -signal.SIGKILL
+    assert netns.names(prefix) == []
+    assert not started(relay)
+
+
+def test_a_bed_that_fails_is_removed() -> None:
+    prefix = ""
+    with pytest.raises(ZeroDivisionError), Bed({"east": 1}) as bed:  # noqa: PT012
+        prefix = bed._prefix
+        assert len(netns.names(prefix)) == 2
+        raise ZeroDivisionError
+    assert netns.names(prefix) == []
+
+
+def test_a_bed_that_cannot_be_made_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BedError("no")
+
+    monkeypatch.setattr(Bed, "slow", fail)
+    with pytest.raises(BedError), Bed({"east": 1}):
+        pass
+    assert netns.names(f"{netns.PREFIX}-{os.getpid()}-") == []
+
+
+@pytest.mark.parametrize("with_relay", [False, True], ids=["by-the-relay", "by-the-next-bed"])
+def test_a_bed_whose_process_is_killed_is_removed(with_relay: bool) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    prefix, relay, process = holder.stdout.readline().split()
+    holder.stdout.close()
+    assert len(netns.names(prefix)) == 4
+    if with_relay:
+        os.kill(int(relay), signal.SIGSTOP)
+        os.kill(int(relay), signal.SIGKILL)
+    holder.kill()
+    holder.wait()
+    if with_relay:
+        assert started(int(process))
+        assert prefix in netns.sweep()
+    wait_for(lambda: not netns.names(prefix), what="the namespaces to be gone")
+    wait_for(lambda: not started(int(process)), what="its process to be gone")
+
+
+def test_a_living_bed_is_left_alone_by_the_next_one(bed: Bed, east: Host) -> None:
+    assert bed._prefix not in netns.sweep()
+    assert reaches(east, WEST)
+
+
+def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_not() == ""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "needs root" in why_not()
+    with pytest.raises(BedError, match="needs root"), Bed(DATACENTERS):
+        pass
