@@ -87,22 +87,23 @@ class Telling:
 
     def loaded(self, load: Load, rows: Iterable[Row] | None, now_s: float, wall_s: float) -> None:
         """The partition's rows, as the store has them; None: it didn't answer, and is asked again by `look`."""
-        one, held = load.partition, load.held
-        origin = held.wanted.origin
-        key = (one.number, held.dc, origin)
+        one, origin = load.partition, load.held.wanted.origin
+        key = (one.number, load.held.dc, origin)
         self._loading.discard(key)
-        is_waiting = one.feed.held.get((held.dc, origin)) is held
-        if rows is None or not is_waiting or one.epoch != load.epoch:
+        if rows is None or one.epoch != load.epoch:
             return
         found = {row.page: OriginRow(row.page, row.count, row.commit) for row in rows if row.dc == origin}
         if origin != self._dc:
             found.update({row.page: row for row in one.redo_of(origin)})
         listed = by_commit(row for row in found.values() if load.after < row.commit <= load.upto)
-        some, is_all = cut(listed)
-        if not is_all:
-            self._catch_ups[key] = listed
-            while len(self._catch_ups) > 1 and sum(map(len, self._catch_ups.values())) > CATCH_UP_ROWS:
-                self._catch_ups.popitem(last=False)
+        self._catch_ups[key] = listed
+        while len(self._catch_ups) > 1 and sum(map(len, self._catch_ups.values())) > CATCH_UP_ROWS:
+            self._catch_ups.popitem(last=False)
+        # The question may have been asked again meanwhile: a large partition takes longer than an asker waits.
+        held, position = one.feed.held.get((load.held.dc, origin)), self._position(one, origin)
+        if held is None or position is None or _after(held, position) < load.after:
+            return
+        some, is_all = cut([row for row in listed if row.commit > _after(held, position)])
         # The end of the list isn't the end of what there is: the newest own rows are in memory.
         state = self._state(one, origin, load.upto if is_all else some[-1].commit, wall_s)
         self._say(one, held, state, some, now_s, wall_s, whole=is_all and origin != self._dc)
