@@ -26,7 +26,7 @@ from msgspec import json
 
 from hitmesh.config import Config
 from hitmesh.store.consul_http import CONNECT_TIMEOUT_S, Host, NoAnswer, excerpt
-from hitmesh.store.open import consul_place
+from hitmesh.store.urls import consul_place
 from nexus.entries import SERVICE, Directory, is_registered, registration
 from nexus.federation import Catalogue
 
@@ -74,7 +74,7 @@ class ConsulCatalogue:
         """That of a datacenter whose totals are in Consul; None: others have none. Raises ConfigError."""
         if not config.stores.totals.startswith("consul://"):
             return None
-        hosts, prefix = consul_place(config.stores.totals)
+        hosts, prefix = consul_place("stores.totals", config.stores.totals)
         return cls(
             hosts,
             dc=config.name,

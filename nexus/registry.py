@@ -60,6 +60,10 @@ class Registry:
         self._ticked = now
         self._due = now
 
+    def opened(self, now: float) -> None:
+        """Nobody can have been heard before `now`."""
+        self._since = self._ticked = self._due = now
+
     @property
     def id(self) -> str:
         """What the Changes carry as `nexus`: another one after every start-over."""

@@ -42,6 +42,7 @@ from hitmesh.protocol.messages import (
     encode,
 )
 from hitmesh.settings import SettingsStore
+from hitmesh.state.peers import UNHEARD
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
 from nexus.exchange import SettingsExchange
@@ -117,6 +118,7 @@ class Server:
             self._close()
             raise
         heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
+        self.registry.opened(time.monotonic())
         self._pulse = Pulse(self._context, self._peers, heartbeat_s=self._heartbeat_s, describe=self._describe)
         digest = self._exchange.digest if self._exchange else lambda: exchange.NOT_KNOWN
         self._wan = Wan(self.federation, self._context, picture=self._picture, settings=digest)
@@ -248,7 +250,7 @@ class Server:
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
                 "peers": len(self.federation.heard(now)),
-                "peers_unheard": self.federation.unheard(self._retired(), now),
+                UNHEARD: self.federation.unheard(self._retired(), now),
                 "peers_refused": self.federation.refused(now),
                 **(self._exchange.load() if self._exchange else {}),
             }

@@ -23,6 +23,7 @@ from hitmesh.cli.supervision import Supervised, Supervisor
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer
+from hitmesh.state.peers import UNHEARD
 
 READY_S = 90.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s; a busy machine far longer
 MORE_READY_S = 30.0  # for each datacenter beyond two: as many processes start at once
@@ -92,7 +93,7 @@ def _restoring(config: Config, answer: Answer | None) -> list[str]:
 
 def _strangers(config: Config, answer: Answer | None) -> list[str]:
     """The Nexuses that don't hear some other datacenter yet, with how many."""
-    loads = _loads(config, answer, "nexus", "peers_unheard")
+    loads = _loads(config, answer, "nexus", UNHEARD)
     return [f"{name} (doesn't hear {count:g} of the other datacenters)" for name, count in loads]
 
 

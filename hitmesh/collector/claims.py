@@ -60,7 +60,8 @@ class Claimer:
     def run(self) -> None:
         """Claim until stopped."""
         while True:
-            progressed = self._progressed.wait(POLL_S)
+            self._progressed.wait(POLL_S)
+            progressed = self._progressed.is_set()  # also when it came together with the end of the wait
             self._progressed.clear()
             if self._stopping:
                 return

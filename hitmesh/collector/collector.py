@@ -38,6 +38,7 @@ from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
 from hitmesh.state.ages import Ages, AsOf
+from hitmesh.state.peers import Peers
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 from hitmesh.store.totals import Reading
@@ -51,7 +52,6 @@ SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's l
 TICK_S: Final = 0.1  # how often overdue flights are looked for, and what processors say of their copies' age
 MAX_RESENT: Final = 500  # flights sent again in one tick
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
-UNHEARD: Final = "peers_unheard"  # of a Nexus's load: other datacenters that it should hear, and doesn't
 
 
 class Forming:
@@ -131,7 +131,7 @@ class Collector:
         self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
         self._claimer = Claimer(spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send)
-        self._others: set[str] = set()  # datacenters that were ever heard of
+        self._peers = Peers(config.name, config.peers)
         self._draining = False
         self._resent = 0
         self.mesh: MeshClient | None = None
@@ -244,12 +244,8 @@ class Collector:
 
     def _has_peers(self) -> bool:
         """Whether there are, or may be, other datacenters that have rows of this one."""
-        if self.mesh is None or not self.mesh.view.known:
-            return True  # nobody has said yet who is there
-        view = self.mesh.view
-        self._others |= view.others | self._ages.others  # who was there once may be cut off now
-        unheard = any(one.load.get(UNHEARD, 0) > 0 for one in view.live("nexus"))
-        return unheard or bool((self._others | self._config.peers.keys()) - self.live.retired)
+        self._peers.saw(self._ages.others)  # who was there once may be cut off now
+        return self._peers.known(self.mesh.view if self.mesh else None, self.live.retired) != frozenset()
 
     def _load(self) -> dict[str, float]:
         batches = self._batches

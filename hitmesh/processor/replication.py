@@ -39,6 +39,7 @@ from hitmesh.protocol.messages import (
 )
 from hitmesh.settings.live import Live
 from hitmesh.state.ownership import rendezvous
+from hitmesh.state.peers import Peers
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 
@@ -80,7 +81,7 @@ class Replication:
         self._telling = Telling(dc=config.name, held_s=config.timing.rows_s, age_s=self._following.age_s)
         self._one_load = BoundedSemaphore()
         self._early: deque[tuple[Held, str]] = deque(maxlen=EARLY)
-        self._seen: set[str] = set()  # every other datacenter ever heard of
+        self._peers = Peers(config.name, config.peers)
         self._view: MeshView | None = None
         self._wake = Event()
         self._complained_s = 0.0
@@ -103,8 +104,7 @@ class Replication:
 
     def is_alone(self) -> bool:
         """Whether no other datacenter can have anything of ours."""
-        peers = self._peers()
-        return peers is not None and not peers
+        return self._known_peers() == frozenset()
 
     def committed(self, partitions: Iterable[Partition]) -> None:
         """These partitions have written: tell those who wait for it, and ask on."""
@@ -118,7 +118,7 @@ class Replication:
     def load(self) -> dict[str, float]:
         """Figures for the heartbeat."""
         owned = [one for one in self._partitions if one.epoch]
-        peers = (self._seen | set(self._config.peers)) - self._live.retired
+        peers = self._peers.so_far(self._live.retired)
         ages = self._following.worst_ages(owned, peers, time.monotonic(), time.time()) if owned else {}
         return {
             "restoring": sum(one.phase is Phase.RESTORING for one in self._partitions),
@@ -133,8 +133,6 @@ class Replication:
             self._wake.wait(TICK_S)
             self._wake.clear()
             now_s = time.monotonic()
-            assert self._view is not None
-            self._seen |= self._view.others
             self._following.held_s = self._telling.held_s = self._live.config.timing.rows_s
             self._ask_again()
             for one in self._partitions:
@@ -159,19 +157,13 @@ class Replication:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def _peers(self) -> frozenset[str] | None:
+    def _known_peers(self) -> frozenset[str] | None:
         """The datacenters that must be asked before anything is counted; None while that isn't known."""
-        view = self._view
-        if view is None or not view.known:
-            return None
-        nexuses = view.live("nexus")
-        if not nexuses or any(one.load.get("peers_unheard", 0) > 0 for one in nexuses):
-            return None
-        return frozenset(self._seen | view.others | set(self._config.peers)) - self._live.retired - {self._config.name}
+        return self._peers.known(self._view, self._live.retired)
 
     def _ask(self, partitions: Iterable[Partition], now_s: float) -> None:
         assert self._view is not None
-        peers = self._peers()
+        peers = self._known_peers()
         questions: dict[str, list[Wanted]] = defaultdict(list)
         for one in partitions:
             if one.restoration is not None and peers is None:
@@ -221,20 +213,26 @@ class Replication:
         restoring = [one for one in self._partitions if one.restoration is not None]
         if not restoring:
             return
-        peers = self._peers()
+        peers = self._known_peers()
+        if now_s - self._complained_s >= COMPLAINT_S:
+            self._complained_s = now_s
+            self._complain(restoring, now_s)
         for one in restoring:
             one.restore(peers, now_s)
             if not one.is_waiting:
                 self._drive(one)
-        if now_s - self._complained_s >= COMPLAINT_S:
-            self._complained_s = now_s
-            assert self._view is not None
-            away = sorted((peers or set(self._config.peers) - self._live.retired) - self._view.others)
-            log.warning(
-                "%d partitions aren't in the store: asking other datacenters before counting%s",
-                len(restoring),
-                f"; waiting for {', '.join(away)} (retire one that is gone for good)" if away else "",
-            )
+
+    def _complain(self, restoring: Sequence[Partition], now_s: float) -> None:
+        assert self._view is not None
+        peers = self._peers.so_far(self._live.retired)
+        asked = {peer for one in restoring if one.restoration for peer in one.restoration.waits_for(peers, now_s)}
+        away = asked - self._view.others
+        log.warning(
+            "%d partitions aren't in the store: asking other datacenters before counting%s%s",
+            len(restoring),
+            f"; waiting for {', '.join(sorted(asked))}" if asked else "",
+            f" (not heard: {', '.join(sorted(away))}; retire one that is gone for good)" if away else "",
+        )
 
     # --- answering ---------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from hitmesh.protocol.messages import GENERATION, Chunk, Head, Origin, Position
+from hitmesh.protocol.messages import ERA, Chunk, Head, Origin, Position
 from hitmesh.store import Row
 
 # For which "nothing so far" of a peer that is being brought back itself is believed: a few round trips, and
@@ -80,7 +80,7 @@ class Restoration:
             return
         if have is None or state.position.rank > have.rank:
             self._origins[chunk.origin] = state
-            is_new = have is not None and state.position.rank[0] > have.rank[0]  # another generation's numbers
+            is_new = have is not None and state.position.rank[0] > have.rank[0]  # another era's numbers
             for row in chunk.rows:
                 before = self._rows.get((chunk.origin, row.page))
                 if before is None or is_new or row.commit > before.commit:
@@ -93,6 +93,10 @@ class Restoration:
     def is_complete(self, peers: Collection[str], now_s: float) -> bool:
         """Whether nobody has anything more."""
         return self.is_loaded and not any(True for _ in self._open(peers, now_s))
+
+    def waits_for(self, peers: Collection[str], now_s: float) -> set[str]:
+        """Who has still to answer."""
+        return {peer for peer, _ in self._open(peers, now_s)}
 
     def _open(self, peers: Collection[str], now_s: float) -> Iterator[tuple[str, str]]:
         for peer in sorted(peers):
@@ -139,7 +143,7 @@ class Restoration:
             head = replace(
                 head,
                 ledger=own.position.ledger,
-                epoch=max(head.epoch, (own.position.epoch // GENERATION + 1) * GENERATION),
+                epoch=max(head.epoch, (own.position.epoch // ERA + 1) * ERA),
                 commit=max([own.position.commit, *(row.commit for row in rows)]),
                 hits=own.hits,
                 lanes=own.lanes,

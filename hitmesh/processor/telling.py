@@ -192,6 +192,6 @@ class Telling:
 
 
 def _after(held: Held, position: Position) -> int:
-    """Above which commit rows are new to the asker: all of them, if its own are of an earlier generation."""
+    """Above which commit rows are new to the asker: all of them, if its own are of an earlier era."""
     have = held.wanted.have
     return have.commit if have is not None and have.rank[0] == position.rank[0] else 0

@@ -33,7 +33,7 @@ MAX_ENDPOINTS: Final = 16
 MAX_LOADS: Final = 64
 MAX_CHUNK_ROWS: Final = 1000  # of one origin in one answer: as many as a commit changes, so that it takes a whole one
 MAX_ENTRIES: Final = 8192  # partitions in one question between owners, each with a few origins
-GENERATION: Final = 1000  # epochs; a restored partition goes on in the next thousand
+ERA: Final = 1000  # epochs; a restored partition goes on in the next thousand
 MAX_DCS: Final = 64  # datacenters of a mesh
 MAX_SETTINGS: Final = 10_000  # live settings in one answer
 MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
@@ -306,10 +306,10 @@ class Position(_Array, frozen=True):
     def rank(self) -> tuple[int, int]:
         """Of two positions of one ledger the one with the higher rank is the later one.
 
-        A partition whose store was lost goes on in another generation of epochs, and there its commits may
+        A partition whose store was lost goes on in another era of epochs, and there its commits may
         have numbers that were used, and lost, before.
         """
-        return self.epoch // GENERATION, self.commit
+        return self.epoch // ERA, self.commit
 
 
 class Origin(_Array, frozen=True):

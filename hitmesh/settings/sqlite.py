@@ -19,14 +19,43 @@ from typing import Final, Generic, TypeVar
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.settings import Edition, Setting, limits, merging
-from hitmesh.settings.sqlite_file import Identity, SettingsFile
 from hitmesh.settings.watch import E, Watch, pause
 from hitmesh.store.blocking import call_blocking
+from hitmesh.store.sqlite_file import Identity, Kind, SqliteFile
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 2.0  # a change holds the write lock for milliseconds
 POLL_S: Final = 0.2  # a look takes some microseconds, and a change has a second to be everywhere
+
+SCHEMA: Final = """
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE last_change (
+    version INTEGER NOT NULL, key TEXT NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL, deleted INTEGER NOT NULL
+);
+INSERT INTO last_change VALUES (0, '', '', 0, 0);
+CREATE TABLE deleted (
+    key TEXT PRIMARY KEY, version INTEGER NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL
+) WITHOUT ROWID;
+PRAGMA application_id = 1752003444;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+KIND: Final = Kind(
+    "settings",
+    SCHEMA,
+    application_id=0x686D7374,  # "hmst"; other files of ours also have a user_version of 1
+    version=1,
+    # What a file that was made before there were other datacenters lacks. Its older readers don't mind.
+    later=SCHEMA[SCHEMA.index("CREATE TABLE deleted") : SCHEMA.index("PRAGMA application_id")].replace(
+        "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
+    ),
+)
 
 # The cast: a value that was set by hand may be TEXT.
 _GET: Final = "SELECT key, CAST(value AS BLOB), version, author, changed_at FROM settings WHERE key = ?"
@@ -52,7 +81,7 @@ class SqliteSettings:
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, poll_s: float = POLL_S) -> None:
         self.path = path
         self.endpoint = str(path)
-        self._file = SettingsFile(path, busy_timeout_s)
+        self._file = SqliteFile(path, KIND, busy_timeout_s)
         self._poll_s = poll_s
 
     def get(self, key: str) -> Setting | None:
@@ -146,9 +175,7 @@ class SqliteSettings:
 class _Polling(Generic[E]):
     """The source of a watch: a connection of its own, whose data_version moves when another one commits."""
 
-    def __init__(
-        self, file: SettingsFile, read: Callable[[sqlite3.Connection], Mapping[str, E]], poll_s: float
-    ) -> None:
+    def __init__(self, file: SqliteFile, read: Callable[[sqlite3.Connection], Mapping[str, E]], poll_s: float) -> None:
         self._file = file
         self._read = read
         self._poll_s = poll_s

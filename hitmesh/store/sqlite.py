@@ -11,7 +11,6 @@ opened with the first call, so a store may be made before a fork, but not used.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from hitmesh.errors import StoreUnknown
 from hitmesh.store import Done, HeadAndRows, Outcome, Refused, Row, StoredHead, Unknown, Write
 from hitmesh.store.blocking import call_blocking
 from hitmesh.store.limits import check_writes
+from hitmesh.store.sqlite_file import Identity, Kind, SqliteFile
 
 T = TypeVar("T")
 
@@ -30,9 +30,8 @@ MAX_ROWS = 5000  # a redo of 4,096 rows fits, and the write lock is held for som
 MAX_WRITE_BYTES = 4 * 1024 * 1024  # as large as a frame; SQLite itself would take far more
 BUSY_TIMEOUT_S = 5.0  # the write lock is held for milliseconds; who waits for this long waits for a stuck disk
 MAX_FREE_CONNECTIONS = 4  # one call of each kind at a time is the rule; more are opened and closed again
-SCHEMA_VERSION = 1  # the user_version that the schema below sets
 
-_SCHEMA = """
+SCHEMA = """
 PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE heads (partition INTEGER PRIMARY KEY, head_index INTEGER NOT NULL, body BLOB NOT NULL);
@@ -46,6 +45,7 @@ INSERT INTO last_index VALUES (0);
 PRAGMA user_version = 1;
 COMMIT;
 """
+KIND = Kind("totals", SCHEMA, application_id=0, version=1)
 _SET_HEAD = "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET head_index = ?2, body = ?3"
 _SET_ROW = """INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO UPDATE SET count = ?4, commit_number = ?5"""
@@ -61,8 +61,8 @@ class SqliteTotals:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
-        self._busy_timeout_s = busy_timeout_s
-        self._free: deque[sqlite3.Connection] = deque()
+        self._file = SqliteFile(path, KIND, busy_timeout_s)
+        self._free: deque[tuple[sqlite3.Connection, Identity]] = deque()
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         check_writes(writes, max_rows=MAX_ROWS, max_write_bytes=MAX_WRITE_BYTES, max_head_bytes=MAX_WRITE_BYTES)
@@ -90,7 +90,7 @@ class SqliteTotals:
 
     def close(self) -> None:
         while self._free:
-            self._free.pop().close()
+            self._free.pop()[0].close()
 
     def _write(self, writes: Sequence[Write]) -> list[Outcome]:
         try:
@@ -121,60 +121,30 @@ class SqliteTotals:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            db = self._free.pop()  # atomic, where threads race for the last one
-        except IndexError:
-            db = self._open()
+        db, identity = self._take()
         try:
             yield db
+            self._file.check(identity)  # what went into a file that has been removed is nowhere
         except BaseException:
             db.close()  # rolls back, and leaves no half-done transaction to the next user
             raise
         if len(self._free) < MAX_FREE_CONNECTIONS:
-            self._free.append(db)
+            self._free.append((db, identity))
         else:
             db.close()
 
-    def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
-            _create(self.path)
-        db = sqlite3.connect(
-            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=32
-        )
-        try:
-            db.execute("PRAGMA synchronous = FULL")
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"not totals of version {SCHEMA_VERSION}, but {found}")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-
-def _create(path: Path) -> None:
-    # Made under another name and linked: two processes that start at once can't meet in the
-    # middle of it, and a file that was half made when the power went is never taken for one.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
-    try:
-        db = sqlite3.connect(draft, isolation_level=None)
-        try:
-            db.executescript(_SCHEMA)
-        finally:
-            db.close()
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the name is a part of what has to survive
-        finally:
-            os.close(folder)
-    finally:
-        for leftover in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):
-            leftover.unlink(missing_ok=True)
+    def _take(self) -> tuple[sqlite3.Connection, Identity]:
+        while True:
+            try:
+                db, identity = self._free.pop()  # atomic, where threads race for the last one
+            except IndexError:
+                return self._file.open()
+            try:
+                self._file.check(identity)
+            except OSError:
+                db.close()  # to a file that isn't there any more
+            else:
+                return db, identity
 
 
 def _apply(db: sqlite3.Connection, write: Write) -> Outcome:

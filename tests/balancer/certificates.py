@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from balancer.tls_socket import TlsSocket
-from tests.services import require
+from tests.services import PATIENCE_S, require
 
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
@@ -55,7 +55,7 @@ def shaken(
 ) -> tuple[ssl.SSLSocket, TlsSocket]:
     """Both ends of a connection over loopback after their handshake; what fails there is raised."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connecting = socket.create_connection(listener.getsockname(), timeout=5)
+        connecting = socket.create_connection(listener.getsockname(), timeout=PATIENCE_S)
         accepted, _ = listener.accept()
     accepted.setblocking(False)
     connecting.setblocking(False)
@@ -64,7 +64,7 @@ def shaken(
         connecting, server_hostname=name, session=session, do_handshake_on_connect=False, suppress_ragged_eofs=False
     )
     done = False
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not (done and tls.shaken):
         assert time.monotonic() < deadline
         try:
@@ -83,5 +83,5 @@ def shaken(
         except ssl.SSLError:
             asking.setblocking(True)  # the client has been told why
             continue
-    asking.settimeout(5)
+    asking.settimeout(PATIENCE_S)
     return asking, tls

@@ -19,20 +19,25 @@ from tests.balancer.wire.answers import Answer
 from tests.balancer.wire.proxies import Balancer
 from tests.balancer.wire.scripted import Script, ScriptedBackend, Turn
 from tests.balancer.wire.visitor import Visitor
-from tests.services import free_port
+from tests.services import PATIENCE_S, free_port
 from tests.services.nexus import free_ports
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
-LONG_S: Final = 10.0  # a hang, compared with what the tests wait for
+# Nobody who is only slow is cut: each is longer than the patience of a test that waits for a connection's end.
+CALM: Final = {
+    **dict.fromkeys(("head_s", "idle_s", "body_s", "connect_s", "first_byte_s", "between_bytes_s", "write_s"), 120.0),
+    "backend_idle_s": 70.0,
+}
+LONG_S: Final = PATIENCE_S  # a hang
 NODE: Final = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
 GROWN_KB: Final = 4 * 1024  # that workers may have grown by: some buffers, not a body
 Routes = Mapping[str, Mapping[str, Any]]
 
 
 def proxy(*ports: int, **settings: object) -> dict[str, Any]:
-    """A route to backends on loopback. Nothing is checked or held, and no failure takes one out, unless told so."""
+    """A route to backends on loopback. Nothing is checked or held, and nothing takes one out, unless told so."""
     backends = [f"127.0.0.1:{port}" for port in ports]
-    calm = {"check_path": "", "hold": 0, "fall": 1000, "slow_start_s": 0.0}
+    calm = {"check_path": "", "check_timeout_s": 60.0, "hold": 0, "queue_s": 120.0, "fall": 1000, "slow_start_s": 0.0}
     return {"action": "proxy", **({"backends": backends} if backends else {}), **calm, **settings}
 
 
@@ -47,6 +52,8 @@ def configuration(port: int, routes: Routes, **tables: Mapping[str, Any]) -> str
     }
     for name, table in tables.items():
         data[name] = {**data.get(name, {}), **table}
+    balancer = data.get("balancer", {})
+    data["balancer"] = {**balancer, "limits": {**CALM, **balancer.get("limits", {})}}
     return dump(parse(data, source="test"))
 
 

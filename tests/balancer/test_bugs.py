@@ -34,7 +34,7 @@ def balancer(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory)
     routes = {
         "default": proxy(backend.port),
         "fresh.example": proxy(backend.port),
-        "busy.example": proxy(backend.port, backend_connections=1, queue_s=0.3),
+        "busy.example": proxy(backend.port, backend_connections=1),
     }
     instance = Buggy(tmp_path_factory.mktemp("buggy"), routes, balancer={"limits": {"body_s": 0.3}})
     instance.start()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.balancer.stage import (
+    LONG_S,
     Gate,
     Instance,
     ask,
@@ -28,7 +29,7 @@ from tests.balancer.wire.visitor import Visitor
 from tests.services import free_port, wait_for
 
 HOLD = 5
-CHECKED = {"check_s": 0.2, "hold": HOLD, "hold_s": 30.0}
+CHECKED = {"check_s": 0.2, "hold": HOLD, "hold_s": 120.0}
 BIG = bytes(range(256)) * 2000  # more than a connection keeps in memory while it waits
 
 
@@ -53,10 +54,10 @@ def balancer(
     routes["asked.example"] = proxy(places["asked.example"], check_path="/health", **CHECKED)
     routes["nobody.example"] = proxy(places["nobody.example"], hold=0)
     routes["short.example"] = proxy(places["short.example"], hold=1, hold_s=0.3)
-    routes["busy.example"] = proxy(backend.port, backend_connections=2, queue=4, queue_s=30.0)
+    routes["busy.example"] = proxy(backend.port, backend_connections=2, queue=4)
     backend.scripts["/sick"] = lambda turn: turn.say(sized(b"", b"503 Service Unavailable"))
     routes["sick.example"] = proxy(backend.port, backend_connections=1, hold=0, check_path="/sick", check_s=0.1, fall=1)
-    routes["churn.example"] = proxy(backend.port, backend_connections=1, queue=2000, queue_s=30.0)
+    routes["churn.example"] = proxy(backend.port, backend_connections=1, queue=2000)
     routes["hasty.example"] = proxy(backend.port, backend_connections=1, queue=4, queue_s=0.3)
     with staged(tmp_path_factory.mktemp("holding"), routes) as instance:
         yield instance
@@ -95,7 +96,7 @@ def test_requests_of_every_kind_wait_for_a_backend_and_go_on_when_it_comes(
         one = ScriptedBackend(places[host])
         stack.callback(one.stop)
         one.scripts["/echo"] = echo
-        found = [each.result(10) for each in answers]
+        found = [each.result(LONG_S) for each in answers]
     assert [each.status for each in found] == [200] * len(questions)
     assert [each.body for each in found] == [b"/get", b"hello", BIG, b"abcde"]
     assert requests_to([one], "/get") == 1

@@ -16,7 +16,7 @@ import pytest
 
 from balancer.main import run
 from tests.balancer.process.stubs import is_alive
-from tests.services import Server, free_port, wait_for
+from tests.services import PATIENCE_S, START_S, Server, free_port, wait_for
 
 CONFIG = """
 name = "eu-west"
@@ -55,7 +55,7 @@ class Command(Server):
 
     def ends_with(self) -> int:
         assert self.process is not None
-        return self.process.wait(15)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def balancer(tmp_path: Path) -> Iterator[Command]:
 
 
 def told(port: int) -> dict[str, Any]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
         text = b""
         while piece := client.recv(4096):
             text += piece
@@ -113,13 +113,13 @@ def test_a_port_in_use_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "balancer", "--listen", f"127.0.0.1:{port}", *BACKEND]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
     assert (ended.returncode, ended.stderr) == (1, f"balancer: port {port} of 127.0.0.1 is in use\n")
 
 
 def test_help_has_examples() -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "balancer", "--help"], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-m", "balancer", "--help"], capture_output=True, text=True, timeout=START_S, check=True
     )
     assert "balancer --listen 0.0.0.0:8000 --backend 10.0.0.5:8010" in ended.stdout
     assert "--worker " not in ended.stdout
@@ -133,7 +133,7 @@ def test_the_master_is_not_patched_by_gevent() -> None:
         "try: main()\n"
         "finally: assert not any(name.partition('.')[0] in ('gevent', 'zmq') for name in sys.modules)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START_S, check=False)
     assert ended.returncode == 2, ended.stderr
 
 
@@ -217,5 +217,5 @@ def test_the_console_script_is_the_same_program() -> None:
     script = shutil.which("balancer", path=str(Path(sys.executable).parent))
     if script is None:
         pytest.skip("the package was installed before it had this script")
-    ended = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    ended = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=START_S, check=True)
     assert ended.stdout.startswith("balancer, version ")

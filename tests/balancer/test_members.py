@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 import zmq
 
 from hitmesh.config import Config, load
+from hitmesh.mesh.lookup import Lookups
 from hitmesh.mesh.pulse import Pulse
 from hitmesh.protocol.messages import Instance as Described
 from tests.balancer.stage import (
@@ -29,10 +31,11 @@ from tests.balancer.stage import (
 from tests.balancer.wire.answers import Answer
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.balancer.wire.visitor import Visitor
-from tests.services import wait_for
+from tests.services import PATIENCE_S, wait_for
 from tests.services.nexus import NexusProcess, endpoints
 
 HEARTBEAT_S = 0.2
+MISSED = 60  # so that nobody who is only slow is taken for dead
 HOSTS = ("plain.example", "slow.example")
 IDS = itertools.count(1)
 
@@ -43,6 +46,7 @@ class Member:
     def __init__(self, config: Config, backend: ScriptedBackend, name: str = "collector-1", **load: float) -> None:
         self.name = name
         self.state = "up"
+        self._config = config
         self._port = backend.port
         self._load = load
         self._id = f"{name}-{next(IDS)}"
@@ -74,11 +78,15 @@ class Member:
     def _run(self) -> None:
         while not self._silent.wait(HEARTBEAT_S / 4):
             self._pulse.beat()
-        if self._leaves:
-            self._pulse.leave(self._id)
-            time.sleep(0.05)  # there is no word that it was heard
+        with Lookups([each.lookups for each in endpoints(self._config)], timeout_s=PATIENCE_S) as lookups:
+            while self._leaves and self._is_known(lookups):  # there is no word that it was heard
+                self._pulse.leave(self._id)
+                time.sleep(0.02)
         self._pulse.close()
         self._context.destroy(linger=0)
+
+    def _is_known(self, lookups: Lookups) -> bool:
+        return any(one.alive and one.instance.id == self._id for one in lookups.snapshot().seen)
 
     def _describe(self) -> Described:
         url = f"http://127.0.0.1:{self._port}"
@@ -89,16 +97,23 @@ class Member:
 
 @pytest.fixture(scope="module")
 def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    folder = tmp_path_factory.mktemp("members")
-    plain = proxy(service="collector", hold=10, hold_s=30.0, check_s=0.5)
-    routes = {"plain.example": plain, "slow.example": {**plain, "slow_start_s": 300.0}}
-    instance = Instance(folder, routes, timing={"heartbeat_s": HEARTBEAT_S, "missed_heartbeats": 4})
+    with beside_a_nexus(tmp_path_factory.mktemp("members"), missed=MISSED) as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def beside_a_nexus(folder: Path, *, missed: int) -> Iterator[Instance]:
+    plain = proxy(service="collector", hold=10, hold_s=120.0, check_s=0.5)
+    routes = {"plain.example": plain, "slow.example": {**plain, "slow_start_s": 3600.0}}
+    instance = Instance(folder, routes, timing={"heartbeat_s": HEARTBEAT_S, "missed_heartbeats": missed})
     nexus = NexusProcess(folder / "nexus", load(instance.file), 1)
-    nexus.start()
-    instance.start()
-    yield instance
-    instance.stop()
-    nexus.stop()
+    try:
+        nexus.start()
+        instance.start()
+        yield instance
+    finally:
+        instance.stop()
+        nexus.stop()
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +194,13 @@ def test_an_instance_that_is_started_again_under_its_name_is_another_one(balance
                 wait_for_members(balancer, "collector-1")
 
 
-@pytest.mark.usefixtures("nobody")
-def test_an_instance_that_falls_silent_gets_nothing_more(balancer: Instance, config: Config) -> None:
-    with backends(2) as [one, two], Member(config, one) as first, Member(config, two, "collector-2"):
+def test_an_instance_that_falls_silent_gets_nothing_more(tmp_path: Path) -> None:
+    with (
+        beside_a_nexus(tmp_path, missed=4) as balancer,
+        backends(2) as [one, two],
+        Member(load(balancer.file), one) as first,
+        Member(load(balancer.file), two, "collector-2"),
+    ):
         wait_for_members(balancer, "collector-1", "collector-2")
         first.silence()
         wait_for_members(balancer, "collector-2")

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 
 from tests.balancer.certificates import client_context, make_certificate
-from tests.balancer.stage import LONG_S, Instance, backends, proxy, requests_to, said, sized
+from tests.balancer.live import LiveLimits
+from tests.balancer.stage import LONG_S, Gate, Instance, backends, proxy, requests_to, said, sized
 from tests.balancer.wire.answers import Answer, read_answers
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.services import free_port, wait_for
 
 TRUSTED, PROXY = "127.0.2.1", "127.0.3.1"
 HEAD_S = 0.6
+DRAIN_S = 120.0
 LARGE = 20_000_000
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -46,7 +48,7 @@ class Secure(Instance):
     def settings(self, *, redirect: bool = False) -> dict[str, Any]:
         tls = {"certificates": [str(each) for each in self.certificates], "redirect": redirect}
         networks = {"proxy_protocol": ["127.0.3.0/24"], "trusted": ["127.0.2.0/24"]}
-        return {"balancer": {"limits": {"head_s": HEAD_S, "idle_s": 5.0}, "tls": tls, **networks}}
+        return {"balancer": {"tls": tls, **networks}, "timing": {"drain_s": DRAIN_S}}
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +155,13 @@ def test_what_is_no_tls_is_closed_and_disturbs_nobody(garbage: bytes, balancer: 
 
 
 def test_who_begins_no_handshake_and_who_sends_no_header_in_time_is_closed(balancer: Secure) -> None:
-    with plain(balancer.tls_port) as silent, plain(balancer.port, PROXY) as begun:
-        begun.sendall(b"PROXY TCP4 ")
+    live = LiveLimits(balancer.folder / "var" / "stage" / "settings.db", balancer.port)
+    with live.of(head_s=HEAD_S):
         began = time.monotonic()
-        assert end_of(silent) == end_of(begun) == b""
-        assert time.monotonic() - began >= HEAD_S * 0.9
+        with plain(balancer.tls_port) as silent, plain(balancer.port, PROXY) as begun:
+            begun.sendall(b"PROXY TCP4 ")
+            assert end_of(silent) == end_of(begun) == b""
+        assert time.monotonic() - began >= HEAD_S
 
 
 V1 = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n"
@@ -225,15 +229,19 @@ def test_anybody_else_may_not_say_who_the_client_is(balancer: Secure) -> None:
 def test_a_reload_shows_new_certificates_and_then_plain_requests_are_sent_to_https(
     balancer: Secure, backend: ScriptedBackend, tmp_path: Path
 ) -> None:
+    gate = backend.scripts["/meanwhile"] = Gate()
+    assert isinstance(gate, Gate)
     with secure(balancer) as before:
-        assert exchanged(before, said("/", "a")).status == 200
+        before.sendall(said("/meanwhile", "a"))
+        wait_for(lambda: gate.arrived == 1, what="the request to arrive")
         renewed = make_certificate(tmp_path, "one.example")
         shutil.copy(renewed, balancer.certificates[0])
         balancer.configure({"default": proxy(backend.port)}, **balancer.settings(redirect=True))
         balancer.signal(signal.SIGHUP)
         wait_for(lambda: shown(balancer, "one.example") == der(renewed), what="the new certificate")
         assert shown(balancer, "two.example") == der(balancer.certificates[1])
-        answer = exchanged(before, said("/", "a"))
+        gate.let()
+        answer = exchanged(before, b"")
         assert (answer.status, answer.value(b"connection")) == (200, b"close")
     with plain(balancer.port) as connection:
         for request, host, target in (

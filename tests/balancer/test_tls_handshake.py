@@ -16,7 +16,7 @@ from balancer.tls import TlsContexts
 from balancer.tls_socket import TlsSocket
 from tests.balancer.certificates import client_context, make_certificate
 from tests.balancer.tls_wire import Client, Wire, received
-from tests.services import require, wait_for
+from tests.services import PATIENCE_S, require, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_openssls_client_is_served_and_may_update_its_keys(
             shell.type(command)
             shell.says("KEYUPDATE")
         shell.asks("two")
-        shell.process.communicate(timeout=5)
+        shell.process.communicate(timeout=PATIENCE_S)
         assert received(shell.tls) == b""
 
 

@@ -18,7 +18,7 @@ from balancer.tls import TlsContexts
 from balancer.tls_socket import RECEIVE_BYTES, RECORD_BYTES, SEND_BYTES, TlsSocket
 from tests.balancer.certificates import client_context, make_certificate, shaken
 from tests.balancer.tls_wire import connected, received
-from tests.services import wait_for
+from tests.services import PATIENCE_S, wait_for
 
 MEGABYTE = bytes(range(256)) * 4096
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -50,7 +50,7 @@ def test_a_megabyte_goes_both_ways_at_once_through_narrow_sockets(ends: Ends) ->
     up, down = memoryview(MEGABYTE), memoryview(MEGABYTE)
     got_up, got_down = bytearray(), bytearray()
     blocked = 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while len(got_up) < len(MEGABYTE) or len(got_down) < len(MEGABYTE):
         assert time.monotonic() < deadline
         try:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from balancer.tls_socket import RECORD_BYTES, TlsSocket
 from tests.balancer.certificates import client_context
+from tests.services import PATIENCE_S
 
 
 class Wire:
@@ -89,7 +90,7 @@ def connected(server: ssl.SSLContext) -> tuple[Wire, Client, TlsSocket]:
 
 def received(tls: TlsSocket, size: int = 65536) -> bytes:
     """What the next `recv` gives that has something to say."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return tls.recv(size)

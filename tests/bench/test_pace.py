@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from bench import pace
+from tests.services import PATIENCE_S
 
 CONNECTIONS = 4
 RATE = 500
@@ -25,6 +25,8 @@ class Backend:
         self.open = threading.Event()
         self.open.set()
         self.asked = 0
+        self.stands: tuple[int, float] | None = None  # after so many requests, for so long
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,9 +46,18 @@ class Backend:
     def _serve(self, link: socket.socket) -> None:
         with link:
             while link.recv(4096):
-                self.asked += 1
+                with self._lock:
+                    self.asked += 1
+                    if self.stands is not None and self.asked == self.stands[0]:
+                        self.open.clear()
+                        threading.Timer(self.stands[1], self.open.set).start()
                 self.open.wait()
                 link.sendall(self.answer)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "TIMEOUT_S", PATIENCE_S)
 
 
 @contextmanager
@@ -68,13 +79,7 @@ def test_it_sends_what_falls_due() -> None:
 def test_a_standstill_is_counted_for_every_request_that_was_due_in_it() -> None:
     stood_s = 0.3
     with backend() as server:
-
-        def stand_still() -> None:
-            server.open.clear()
-            time.sleep(stood_s)
-            server.open.set()
-
-        threading.Timer(0.1, stand_still).start()
+        server.stands = (50, stood_s)
         done = pace.run(server.port, RATE, 0.6, CONNECTIONS)
     slow = sum(each > stood_s / 10 for each in done.times_s)
     # who waits for its answers before it sends again sees as many as it has connections

@@ -11,16 +11,15 @@ import zmq
 from msgspec.structs import replace
 
 from hitmesh.config import Config
-from hitmesh.protocol.messages import Instance, Leave, encode, make
+from hitmesh.protocol.messages import Instance, Leave, Seen, encode, make
 from tests.hitmesh.mesh.instances import heartbeat, instance
-from tests.services import wait_for
+from tests.services import START_S, wait_for
 from tests.services.nexus import NexusProcess, endpoints, mesh_config
 
 # A busy machine keeps a process waiting for longer than a shorter one would forgive.
 HEARTBEAT_S = 0.5
 MISSED = 5
 WAN_HEARTBEAT_S = 1.0
-START_S = 40.0  # to start six processes and have them know each other, with others at work on the machine
 
 
 class Processors:
@@ -122,17 +121,22 @@ class Datacenter:
 
 def shown(nexus: NexusProcess, dc: str) -> set[tuple[str, str, tuple[int, ...]]]:
     """Role, name and partitions of all of a datacenter that a Nexus calls alive."""
-    living = [one.instance for one in nexus.snapshot() if one.alive and one.instance.dc == dc]
+    living = [one.instance for one in everybody(nexus) if one.alive and one.instance.dc == dc]
     return {(one.role, one.name, tuple(one.owns)) for one in living}
 
 
-def wait_until_all_know_all(*datacenters: Datacenter, within_s: float = START_S) -> None:
+def everybody(nexus: NexusProcess) -> tuple[Seen, ...]:
+    """All that a Nexus knows, the dead included; waits for its answer."""
+    return wait_for(nexus.snapshot, within_s=START_S, what=f"{nexus.name} to answer")
+
+
+def wait_until_all_know_all(*datacenters: Datacenter) -> None:
     """Wait until every Nexus knows everybody elsewhere."""
     for one in datacenters:
         for other in datacenters:
             if one is not other:
                 wait_for(
                     lambda one=one, other=other: one.hears(other),  # type: ignore[misc]
-                    within_s=within_s,
+                    within_s=START_S,
                     what=f"{one.name} to know all of {other.name}",
                 )

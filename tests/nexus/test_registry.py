@@ -171,6 +171,16 @@ def test_it_is_warm_after_one_and_a_half_intervals() -> None:
     assert one.warm(1.5)
 
 
+def test_the_time_before_its_sockets_were_bound_does_not_warm_it_and_is_no_pause() -> None:
+    one = registry()
+    before = one.id
+    one.opened(20.0)
+    assert not one.warm(21.4)
+    assert one.warm(21.5)
+    one.tick(20.1)
+    assert one.id == before
+
+
 def test_a_nexus_that_was_stopped_starts_over_and_buries_nobody() -> None:
     one = registry()
     one.heartbeat(heartbeat(instance(id="a"), 1), 0.0)

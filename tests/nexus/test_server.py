@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,12 +18,14 @@ import zmq
 
 from hitmesh.config import dump
 from hitmesh.mesh.lookup import Lookups
+from hitmesh.mesh.sockets import COMPLAINT_S
 from hitmesh.protocol.messages import Answer, Change, Heartbeat, Leave, Lookup, decode, encode, make
 from nexus.federation import MAX_NEIGHBOURS_BYTES
 from tests.hitmesh.mesh.instances import heartbeat, instance
-from tests.services import wait_for
-from tests.services.nexus import HEARTBEAT_S, NexusProcess, mesh_config
+from tests.services import PATIENCE_S, START_S, wait_for
+from tests.services.nexus import NexusProcess, mesh_config
 
+PEERS_S = 0.2  # the interval that peers state who beat faster than that, or are to be found dead soon
 GREETING = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x00NULL".ljust(64, b"\0")  # ZMTP 3.0's
 
 
@@ -32,7 +36,7 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
 
 def tcp_junk(endpoint: str, data: bytes) -> None:
     host, port = endpoint.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as stream:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as stream:
         try:
             stream.sendall(data)
             stream.settimeout(0.05)
@@ -41,14 +45,21 @@ def tcp_junk(endpoint: str, data: bytes) -> None:
             pass  # it hung up, or has nothing to say to that
 
 
+def patient(nexus: NexusProcess) -> Lookups:
+    return Lookups([nexus.endpoints.lookups], timeout_s=PATIENCE_S)
+
+
 def loads(nexus: NexusProcess) -> dict[str, float]:
-    with Lookups([nexus.endpoints.lookups]) as lookups:
-        own = [one.instance for one in lookups.service("nexus") if one.instance.name == nexus.name]
-        return own[0].load if own else {}
+    def own() -> dict[str, float]:
+        with patient(nexus) as lookups:
+            named = [one.instance for one in lookups.service("nexus") if one.instance.name == nexus.name]
+        return named[0].load if named else {}
+
+    return wait_for(own, what=f"{nexus.name} to know itself")
 
 
 def known(nexus: NexusProcess, role: str = "processor") -> set[str]:
-    with Lookups([nexus.endpoints.lookups]) as lookups:
+    with patient(nexus) as lookups:
         return {one.instance.name for one in lookups.service(role)}
 
 
@@ -63,13 +74,23 @@ class Peers:
     def send(self, *frames: bytes) -> None:
         self.socket.send_multipart(list(frames))
 
+    def send_until_known(self, nexus: NexusProcess, role: str) -> None:
+        """Heartbeats of an instance that is the only one of its role: a PUB's first ones go nowhere."""
+        numbers = itertools.count(1)
+
+        def heard() -> bool:
+            self.send(encode(heartbeat(instance(role, role=role), next(numbers), PEERS_S)))
+            return known(nexus, role) == {role}
+
+        wait_for(heard, what="a heartbeat to be heard")
+
 
 def test_junk_on_every_socket_changes_nothing_and_the_nexus_goes_on(
     nexuses: list[NexusProcess], context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
     nexus = nexuses[0]
     draw = random.Random(7)
-    good = encode(heartbeat(instance("good", role="junk"), 1, HEARTBEAT_S))
+    good = encode(heartbeat(instance("good", role="junk"), 1, PEERS_S))
     for endpoint in (nexus.endpoints.heartbeats, nexus.endpoints.changes, nexus.endpoints.lookups):
         for data in (
             b"GET / HTTP/1.1\r\n\r\n",
@@ -87,24 +108,25 @@ def test_junk_on_every_socket_changes_nothing_and_the_nexus_goes_on(
     following.linger = 0
     following.connect(nexus.endpoints.changes)
     following.subscribe(draw.randbytes(100))
-    time.sleep(HEARTBEAT_S)  # a PUB's first messages go nowhere; the bad count below tells that these arrived
+    peers.send_until_known(nexus, "connected")
     bad: list[list[bytes]] = [[b""], [b"\xff" * 50], [good[:-1]], [good + b"x"], [good, good], [b"", good]]
     bad += [[b"\x93\x01\x05" + struct.pack(">I", draw.getrandbits(32))] for _ in range(30)]
     bad += [
         [bytes([*good[:index], draw.getrandbits(8), *good[index + 1 :]])[: index + 1]]
         for index in range(3, len(good) - 1)
     ]
-    before = loads(nexus)["bad_frames"]
+    before, complaints, began_s = loads(nexus)["bad_frames"], nexus.log().count("bad message"), time.monotonic()
     for frames in bad:
         peers.send(*frames)
         asking.send_multipart(frames)
     asking.send(encode(make(Change, "n", 1, True, (), ())))
     wait_for(lambda: loads(nexus)["bad_frames"] >= before + 2 * len(bad) + 1, what="the bad frames to be counted")
-    peers.send(good)
-    wait_for(lambda: known(nexus, "junk") == {"good"}, what="the good one to be heard")
+    peers.send_until_known(nexus, "good")
     assert nexus.process is not None
     assert nexus.process.poll() is None
-    assert nexus.log().count("bad message") <= 4, "the log is filled by strangers"
+    periods = 1 + int((time.monotonic() - began_s) / COMPLAINT_S)
+    complaints = nexus.log().count("bad message") - complaints
+    assert complaints <= 2 * (periods + 1), "the log is filled by strangers"  # by two sockets
     context.destroy(linger=0)
 
 
@@ -121,12 +143,12 @@ def test_a_frame_beyond_the_limit_is_not_taken_in(
         nonlocal number
         number += 1
         peers.send(bytes(MAX_NEIGHBOURS_BYTES + 1))
-        other.send(encode(heartbeat(one, number, HEARTBEAT_S)))
+        other.send(encode(heartbeat(one, number, PEERS_S)))
         return known(nexus) == {"other"} and number > 10
 
     bad = loads(nexus)["bad_frames"]
     wait_for(heard, what="another peer to be heard")
-    time.sleep(HEARTBEAT_S * 2)  # until its own load tells of now
+    time.sleep(nexus.config.timing.heartbeat_s * 2)  # until its own load tells of now
     assert loads(nexus)["bad_frames"] == bad, "it was read"
     context.destroy(linger=0)
 
@@ -138,7 +160,7 @@ def test_a_req_socket_is_answered_as_a_dealer_is(
     asking.linger = 0
     asking.connect(nexuses[0].endpoints.lookups)
     asking.send(encode(make(Lookup, 42, "snapshot", "")))
-    assert asking.poll(5000)
+    assert asking.poll(int(PATIENCE_S * 1000))
     answer = decode(asking.recv(), Answer)
     assert (answer.request, answer.error) == (42, "")
     context.destroy(linger=0)
@@ -148,23 +170,36 @@ def test_a_flood_of_heartbeats_does_not_keep_it_from_answering(
     nexuses: list[NexusProcess], context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
     nexus = nexuses[0]
-    peers = Peers(context, nexus)
-    frame = encode(heartbeat(instance("flood"), 1, HEARTBEAT_S))
-    until = time.monotonic() + 2.0
-    answers = 0
-    while time.monotonic() < until:
-        for _ in range(3000):
+    frame = encode(heartbeat(instance("flood"), 1, PEERS_S))
+    is_over = threading.Event()
+
+    def flood() -> None:
+        peers = Peers(context, nexus)
+        while not is_over.is_set():
             peers.send(frame)
-        known(nexus)
-        answers += 1
-    assert answers > 3
-    with Lookups([nexus.endpoints.lookups]) as lookups:
-        assert not lookups.snapshot().nexus.endswith(".2"), "it was kept from its clock"
+        peers.socket.close(linger=0)
+
+    changes: set[tuple[str, int]] = set()
+
+    def clock_goes_on() -> bool:
+        """One that is kept from it has no more Changes of its own."""
+        answer = lookups.snapshot()
+        changes.add((answer.nexus, answer.number))
+        return len(changes) > 5
+
+    flooding = threading.Thread(target=flood)
+    with patient(nexus) as lookups:
+        flooding.start()
+        try:
+            wait_for(clock_goes_on, what="answers, and the clock to go on")
+        finally:
+            is_over.set()
+            flooding.join()
     context.destroy(linger=0)
 
 
 def test_a_second_one_on_the_same_ports_says_so_in_one_line_and_ends_with_1(nexuses: list[NexusProcess]) -> None:
-    done = subprocess.run(nexuses[0].command(), capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(nexuses[0].command(), capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert nexuses[0].endpoints.heartbeats in done.stderr
@@ -177,14 +212,18 @@ def test_a_signal_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None
     nexus.start()
     assert nexus.process is not None
     nexus.signal(number)
-    assert nexus.process.wait(5) == 0
+    assert nexus.process.wait(PATIENCE_S) == 0
     assert "Traceback" not in nexus.log()
 
 
 def test_one_that_stops_is_forgotten_by_the_other_at_once(nexuses: list[NexusProcess]) -> None:
-    wait_for(lambda: known(nexuses[1], "nexus") == {"nexus-1", "nexus-2"}, what="both to be known")
+    def shown() -> set[str]:
+        """The dead included, who are kept for minutes."""
+        return {one.instance.name for one in nexuses[1].snapshot() if one.instance.role == "nexus"}
+
+    wait_for(lambda: shown() == {"nexus-1", "nexus-2"}, what="both to be known")
     nexuses[0].signal(signal.SIGTERM)
-    wait_for(lambda: known(nexuses[1], "nexus") == {"nexus-2"}, within_s=HEARTBEAT_S * 2.5, what="it to be gone")
+    wait_for(lambda: shown() == {"nexus-2"}, what="it to be gone")
     nexuses[0].stop()
 
 
@@ -192,7 +231,7 @@ def test_a_name_that_is_not_configured_is_wrong_use(tmp_path: Path) -> None:
     file = tmp_path / "dc.toml"
     file.write_text(dump(mesh_config()))
     command = [sys.executable, "-m", "nexus", "--config", str(file), "--name", "nexus-9"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 2
     assert "nexus-9 is not configured; known are nexus-1, nexus-2" in done.stderr
 
@@ -201,7 +240,7 @@ def test_a_wrong_config_is_one_clear_line(tmp_path: Path) -> None:
     file = tmp_path / "dc.toml"
     file.write_text("nmae = 'x'\n")
     command = [sys.executable, "-m", "nexus", "--config", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert str(file) in done.stderr
@@ -261,14 +300,14 @@ def come_and_go(nexus: NexusProcess, count: int) -> None:
         nonlocal number
         number += 1
         for index, each in enumerate(peers):
-            beat: Heartbeat = heartbeat(instance(f"processor-{index}"), number, HEARTBEAT_S)
+            beat: Heartbeat = heartbeat(instance(f"processor-{index}"), number, PEERS_S)
             each.send(encode(beat))
             if number % 5 == 1 and asking[2 * index + 1].poll(0, zmq.POLLOUT):
                 asking[2 * index + 1].send(encode(make(Lookup, 1, "snapshot", "")))
         time.sleep(0.05)
         return known(nexus) >= names
 
-    wait_for(heard, within_s=20, what="all to be heard")
+    wait_for(heard, what="all to be heard")
     for index, each in enumerate(peers):
         if index % 2:
             each.send(encode(make(Leave, f"processor-{index}-a")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,11 @@ from typing import NoReturn, TypeVar
 import pytest
 
 T = TypeVar("T")
+
+# What only ends a hopeless wait is far beyond what a busy machine needs; it costs nothing when all goes well.
+PATIENCE_S = 30.0
+START_S = 60.0  # of a server, which imports, elects a leader, finds the others
+STOP_S = 20.0
 
 
 def require(program: str) -> str:
@@ -39,22 +45,28 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
+# Above those that the kernel gives to outgoing connections: one that is to be bound in a while isn't taken by any.
+PORTS = range(61_000, 65_536)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port that the kernel calls free on loopback.
+    """A TCP port that the kernel calls free on loopback, and that this process wasn't given before.
 
     Tests run in several processes (pytest-xdist's workers): each takes ports of its own remainder, so
     that none is given out twice before it is bound.
     """
-    with contextlib.ExitStack() as held:
-        while True:
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port % WORKERS == WORKER:
-                return port
+    mine = [port for port in PORTS if port % WORKERS == WORKER and port not in _given]
+    random.SystemRandom().shuffle(mine)  # there may be other runs on this machine
+    for port in mine:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            _given.add(port)
+            return port
+    raise AssertionError("no port is free")
 
 
-def wait_for(condition: Callable[[], T], *, within_s: float = 10.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], *, within_s: float = PATIENCE_S, what: str = "the condition") -> T:
     """The first true answer of `condition`; an AssertionError with `what` when none came in time."""
     deadline = time.monotonic() + within_s
     while True:
@@ -90,7 +102,7 @@ class Server:
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_for(self._up_or_dead, within_s=20, what=f"{self.name} to answer")
+            wait_for(self._up_or_dead, within_s=START_S, what=f"{self.name} to answer")
         except AssertionError as error:
             self.stop()
             raise AssertionError(f"{error}; its log: {self.log()[-2000:]}") from error
@@ -118,11 +130,12 @@ class Server:
             self.process = None
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL; nothing is left behind."""
+        """SIGTERM, then SIGKILL; nothing is left behind, and nothing that was stopped by a signal is waited for."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)
             try:
-                self.process.wait(5)
+                self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

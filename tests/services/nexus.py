@@ -17,9 +17,10 @@ from hitmesh.config import Config, NexusEndpoints, dump, nexus_endpoints, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Seen
-from tests.services import WORKER, WORKERS, Server, wait_for
+from tests.services import PATIENCE_S, WORKER, WORKERS, Server, wait_for
 
 HEARTBEAT_S = 0.2
+ANSWER_S = 1.0  # of one of three tries: who may be down isn't waited for longer
 
 
 ROWS = range(10_000, 16_000)  # below the blocks of whole meshes
@@ -100,7 +101,7 @@ class NexusProcess(Server):
 
     def is_warm(self) -> bool:
         """Whether it answers and knows everybody."""
-        with Lookups([self.endpoints.lookups], timeout_s=0.2) as lookups:
+        with Lookups([self.endpoints.lookups], timeout_s=ANSWER_S) as lookups:
             try:
                 return lookups.snapshot().warm
             except MeshError:
@@ -108,7 +109,7 @@ class NexusProcess(Server):
 
     def snapshot(self) -> tuple[Seen, ...]:
         """Everybody it knows; nobody when it doesn't answer."""
-        with Lookups([self.endpoints.lookups], timeout_s=0.5) as lookups:
+        with Lookups([self.endpoints.lookups], timeout_s=ANSWER_S) as lookups:
             try:
                 return lookups.snapshot().seen
             except MeshError:
@@ -122,7 +123,7 @@ class NexusProcess(Server):
 
     def has_forgotten_all(self) -> bool:
         """Whether it knows only Nexuses; makes it forget the dead."""
-        with Lookups([self.endpoints.lookups]) as lookups:
+        with Lookups([self.endpoints.lookups], timeout_s=PATIENCE_S) as lookups:
             known = [one for one in lookups.snapshot().seen if one.instance.role != "nexus"]
             for one in known:
                 if not one.alive:
@@ -211,10 +212,10 @@ def peer(config: Config, name: str, role: str = "processor", **options: str) -> 
         process.stdout.close()
 
 
-def wait_for_names(config: Config, role: str, expected: set[str], *, within_s: float = 10.0) -> None:
+def wait_for_names(config: Config, role: str, expected: set[str], *, within_s: float = PATIENCE_S) -> None:
     """Wait until every Nexus calls just these instances of a role alive."""
     for nexus in endpoints(config):
-        with Lookups([nexus.lookups]) as lookups:
+        with Lookups([nexus.lookups], timeout_s=PATIENCE_S) as lookups:
             wait_for(
                 lambda lookups=lookups: {one.instance.name for one in lookups.service(role)} == expected,  # type: ignore[misc]
                 within_s=within_s,

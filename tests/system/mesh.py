@@ -37,10 +37,11 @@ from hitmesh.store.totals import PartitionBooks, read_books, read_totals
 from tests.services import wait_for
 from tests.services.nexus import free_ports
 
-READY_S: Final = 60.0  # a mesh is ready within 3 s of a quiet machine
-ANSWER_S: Final = 15.0  # more than a collector lets anybody wait
-# Dead after 2 s, which a busy machine doesn't reach; and a retry before a test gets bored.
-TIMING: Final[Mapping[str, float]] = {"heartbeat_s": 0.5, "missed_heartbeats": 4, "retry_delay_s": 2.0, "claim_s": 4.0}
+READY_S: Final = 120.0  # a mesh is ready within 3 s of a quiet machine
+ANSWER_S: Final = 60.0  # far more than a collector lets anybody wait
+LOOKUP_S: Final = 2.0  # for one Nexus's answer, before another one is asked
+# Dead after 20 s, which a busy machine doesn't reach; and a retry before a test gets bored.
+TIMING: Final[Mapping[str, float]] = {"heartbeat_s": 0.5, "missed_heartbeats": 40, "retry_delay_s": 2.0, "claim_s": 4.0}
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ class Mesh:
         """SIGKILL all of an instance; `start` brings it back."""
         self._processes.pop(name).kill()
 
-    def terminate(self, name: str, within_s: float = 30.0) -> int:
+    def terminate(self, name: str, within_s: float = 60.0) -> int:
         """SIGTERM, so that it drains; its exit status."""
         process = self._processes[name]
         os.kill(process.pid, signal.SIGTERM)
@@ -250,7 +251,8 @@ class Mesh:
 
     def living(self) -> list[Seen]:
         """The living instances as a Nexus knows them; none when no Nexus answers."""
-        with Lookups([nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]) as lookups:
+        endpoints = [nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]
+        with Lookups(endpoints, timeout_s=LOOKUP_S) as lookups:
             try:
                 return [one for one in lookups.snapshot().seen if one.alive and one.instance.dc == self.config.name]
             except MeshError:

@@ -22,17 +22,19 @@ from hitmesh.cli.main import run
 from hitmesh.cli.processes import started
 from hitmesh.state.ownership import rendezvous
 from tests.services import wait_for
-from tests.system.user import DC, HITMESH, User, mesh, up_again
+from tests.system.user import DC, HITMESH, PATIENCE_S, PATIENT, STOPPED_S, User, mesh, up_again
 
 SITE = "scale.example"
 CONCURRENCY = 4
-HITS = 4_000  # of one replay: a few seconds
+REPLAY_S = 300.0
+GOODBYE_S = 30.0  # half of what it takes to notice a silence
+HITS = 2_000  # of one replay: a few seconds
 
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A datacenter with a balancer, of a size that every test leaves as it was: two of each, one balancer."""
-    with mesh(tmp_path_factory.mktemp("scale"), balancer=1) as user:
+    with mesh(tmp_path_factory.mktemp("scale"), timing=PATIENT, balancer=1) as user:
         yield user
         user.wait_until_settled()
         user.assert_balanced()
@@ -91,7 +93,7 @@ class Replays(threading.Thread):
 
     def run(self) -> None:
         while not self._ending.is_set():
-            self.reports.append(json.loads(self._user.run(*self._words, within_s=300).stdout))
+            self.reports.append(json.loads(self._user.run(*self._words, within_s=REPLAY_S).stdout))
 
     def stop(self) -> None:
         self._ending.set()
@@ -101,12 +103,12 @@ class Replays(threading.Thread):
 @contextlib.contextmanager
 def replayed(user: User, log: Path, site: str) -> Iterator[None]:
     """Hits through the balancer meanwhile, none of which may fail, and all of which are counted once."""
-    once = user.run(*replay(log, f"once.{site}"))
+    once = user.run(*replay(log, f"once.{site}"), within_s=REPLAY_S)
     assert once.returncode == 0, once.stderr
     replays = Replays(user, log, site)
     replays.start()
     try:
-        wait_for(lambda: any(page.startswith(site) for page in user.committed(site)), within_s=30, what="hits")
+        wait_for(lambda: any(page.startswith(site) for page in user.committed(site)), within_s=PATIENCE_S, what="hits")
         yield
     finally:
         replays.stop()
@@ -151,10 +153,13 @@ def test_it_grows_and_shrinks_under_load_and_everybody_agrees(user: User, access
         assert [running(user, role) for role in ("collector", "processor", "balancer")] == [
             numbered("collector", 2), numbered("processor", 2), numbered("balancer", 1),
         ]  # fmt: skip
-        assert len(user.ask("endpoints")[DC]["collector"]) == 2
+        wait_for(
+            lambda: len(user.ask("endpoints")[DC]["collector"]) == 2, within_s=GOODBYE_S, what="the collectors' goodbye"
+        )
     # supervisord would do the same if it read its file again
     assert user.supervisorctl("update") == ""
-    assert not any(name in user.living() for name in ("collector-3", "collector-4", "processor-3", "balancer-2"))
+    gone = {"collector-3", "collector-4", "processor-3", "balancer-2"}
+    wait_for(lambda: not gone & set(user.living()), within_s=GOODBYE_S, what="everybody's goodbye")
 
 
 def test_what_is_drained_ends_by_itself(user: User) -> None:
@@ -166,7 +171,7 @@ def test_what_is_drained_ends_by_itself(user: User) -> None:
 
 
 def test_the_next_start_has_as_many_until_the_template_says_something_new(tmp_path: Path) -> None:
-    with mesh(tmp_path, nexus=1, processor=1, collector=1) as user:
+    with mesh(tmp_path, timing=PATIENT, nexus=1, processor=1, collector=1) as user:
         scale(user, "processor=2", "collector=2")
         assert user.run("down").returncode == 0
         up_again(user)
@@ -222,13 +227,13 @@ def test_a_port_that_somebody_has_is_refused(user: User) -> None:
 
 def test_an_instance_that_somebody_started_by_hand_is_not_displaced(user: User) -> None:
     with user.by_hand("processor", "processor-3") as process:
-        wait_for(lambda: "processor-3" in user.living(), within_s=30, what="its heartbeat")
+        wait_for(lambda: "processor-3" in user.living(), within_s=PATIENCE_S, what="its heartbeat")
         said = refused(user, "processor=3")
         assert said.startswith(f"hitmesh: started by hand, and alive: processor-3 (pid {process.pid}) (stop them first")
         assert started(process.pid)
         process.signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-    wait_for(lambda: user.owned() == shares(user, 2), within_s=30, what="its partitions to come back")
+        assert process.wait(STOPPED_S) == 0
+    wait_for(lambda: user.owned() == shares(user, 2), within_s=PATIENCE_S, what="its partitions to come back")
 
 
 def test_two_at_a_time_are_refused(user: User) -> None:
@@ -242,17 +247,23 @@ def test_two_at_a_time_are_refused(user: User) -> None:
 
 def interrupt(user: User, *words: str, when: Callable[[], object]) -> str:
     """Ctrl-C at a `hitmesh scale` under way; what it says."""
-    command = [*HITMESH, "scale", *words, "--state-dir", str(user.folder)]
+    # Whoever runs the tests in the background has it ignored, and so had whatever they start.
+    command = ["env", "--default-signal=INT", *HITMESH, "scale", *words, "--state-dir", str(user.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(when, within_s=30, what="the moment to interrupt")
+        wait_for(when, within_s=PATIENCE_S, what="the moment to interrupt")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err
     return err.splitlines()[-1]
 
 
 def test_interrupted_while_it_grows_the_same_command_finishes(user: User) -> None:
-    said = interrupt(user, "processor=3", when=lambda: "processor-3" in user.living())
+    pid = user.pid("processor-1")
+    os.kill(pid, signal.SIGSTOP)  # so that its share doesn't come before the interrupt does
+    try:
+        said = interrupt(user, "processor=3", when=lambda: "processor-3" in user.living())
+    finally:
+        os.kill(pid, signal.SIGCONT)
     assert said.startswith("hitmesh: interrupted; so far started processor-3")
     assert "the same command again goes on" in said
     scale(user, "processor=3")
@@ -287,13 +298,15 @@ def test_what_cannot_start_is_told_with_its_log_and_the_same_command_finishes(
         real(at, text + ("\n[nonsense]\n" if at == path else ""))
 
     monkeypatch.setattr(state_folder, "replace_text", spoil)
-    assert run(["scale", "processor=3", "--state-dir", str(user.folder)]) == 1
-    monkeypatch.undo()
+    try:
+        assert run(["scale", "processor=3", "--state-dir", str(user.folder)]) == 1
+    finally:
+        monkeypatch.undo()
+        path.write_text(good)  # also for the tests after this one
     said = capsys.readouterr().err
     assert f"--- {DC}-processor-3: " in said
     assert "unknown" in said or "nonsense" in said
     assert "hitmesh: not there after 5 s: processor-3; so far started processor-3 (the configuration says" in said
-    path.write_text(good)
     scale(user, "processor=3")
     assert user.owned() == shares(user, 3)
     scale(user, "processor=2")

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from hitmesh.cli.processes import started, strays
 from hitmesh.config import Config, dump, load, nexus_endpoints, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
-from hitmesh.protocol.messages import Head, Instance, Job, decode
+from hitmesh.protocol.messages import Head, Instance, Job, Seen, decode
 from hitmesh.protocol.pages import partition_of
 from hitmesh.spool.open import open_spool
 from hitmesh.spool.sqlite import SqliteSpool
@@ -38,7 +39,14 @@ DC: Final = "eu-west"
 BLOCKS: Final = range(16_000, 32_000, 100)  # below the ports that the kernel gives out by itself
 PORTS_A_BLOCK: Final = 60  # of a hundred; the rest is nobody's
 UP_S: Final = 120.0
-SETTLED_S: Final = 30.0  # for the last acks and claims; a quiet machine needs a few
+SETTLED_S: Final = (
+    90.0  # for the last acks and claims; a quiet machine needs a few, a busy one some resends of 15 s each
+)
+PATIENCE_S: Final = 60.0  # of whoever waits for what takes a second or two on a quiet machine
+LOOKUP_S: Final = 2.0  # for one Nexus's answer, before another one is asked
+# Timing for tests in which nobody shall be called dead or be killed for being slow: on a busy machine all are.
+PATIENT: Final[Mapping[str, float]] = {"missed_heartbeats": 60, "drain_s": 60.0}
+STOPPED_S: Final = PATIENT["drain_s"] + 30.0  # for the end of a process that was told to stop
 
 
 class User:
@@ -49,7 +57,7 @@ class User:
 
     # --- commands -------------------------------------------------------------------------
 
-    def run(self, *words: str, within_s: float = 90) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, within_s: float = UP_S) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*HITMESH, *words, "--state-dir", str(self.folder)],
             capture_output=True,
@@ -58,14 +66,14 @@ class User:
             check=False,
         )
 
-    def ask(self, *words: str) -> Any:
-        answer = self.run(*words, "--json")
+    def ask(self, *words: str, within_s: float = UP_S) -> Any:
+        answer = self.run(*words, "--json", within_s=within_s)
         assert answer.stdout, answer.stderr
         return json.loads(answer.stdout)
 
     def supervisorctl(self, *words: str) -> str:
         command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.folder / "supervisord.conf")]
-        answer = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+        answer = subprocess.run([*command, *words], capture_output=True, text=True, timeout=UP_S, check=False)
         return answer.stdout + answer.stderr
 
     def totals(self) -> dict[str, int]:
@@ -100,14 +108,25 @@ class User:
     def config(self) -> Config:
         return load(self.config_path)
 
+    def seen(self, within_s: float = PATIENCE_S) -> list[Seen]:
+        """Everybody of this datacenter that a Nexus knows, the dead too. Raises MeshError when none answers in time."""
+        deadline = time.monotonic() + within_s
+        endpoints = [nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]
+        with Lookups(endpoints, timeout_s=min(LOOKUP_S, within_s)) as lookups:
+            while True:
+                try:
+                    return [one for one in lookups.snapshot().seen if one.instance.dc == self.config.name]
+                except MeshError:
+                    if time.monotonic() > deadline:
+                        raise
+
     def living(self) -> dict[str, Instance]:
-        """Who is alive by a Nexus's snapshot; nobody when none answers."""
-        with Lookups([nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]) as lookups:
-            try:
-                seen = [one.instance for one in lookups.snapshot().seen if one.alive]
-                return {one.name: one for one in seen if one.dc == self.config.name}
-            except MeshError:
-                return {}
+        """Who is alive by a Nexus's snapshot. Raises MeshError when no Nexus answers."""
+        return {one.instance.name: one.instance for one in self.seen() if one.alive}
+
+    def dead(self) -> set[str]:
+        """The ids of those who fell silent; whoever has said goodbye is none of them."""
+        return {one.instance.id for one in self.seen() if not one.alive}
 
     def owned(self) -> dict[int, str]:
         """Partition -> the name of the living processor that claims it."""
@@ -200,7 +219,7 @@ def up_again(user: User) -> None:
 
 def answer_to(url: str, method: str, path: str) -> tuple[int, Any]:
     """The status and the JSON of one request on a connection of its own. Raises OSError or HTTPException."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(method, path)
         answer = connection.getresponse()
@@ -236,7 +255,7 @@ def kill_all(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(map(started, pids)), what="the end of the killed")
+    wait_for(lambda: not any(map(started, pids)), within_s=PATIENCE_S, what="the end of the killed")
 
 
 def free_block() -> int:

@@ -19,11 +19,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tests.system.user import User
 
-ANSWER_S: Final = 30.0  # a collector repeats a put without an answer for 5 s
+ANSWER_S: Final = 60.0  # a collector repeats a put without an answer for 5 s; on a busy machine far longer
 PAUSE_S: Final = 0.01  # between two requests: the mesh, not the client, shall have the machine
 
 
@@ -103,6 +104,16 @@ class _HttpClient(Client):
             return None
 
 
+@dataclass(frozen=True)
+class Age:
+    """How old an answer calls a page's total."""
+
+    page: str
+    asked: float  # monotonic
+    answered: float
+    age_s: float
+
+
 class Visitor(_HttpClient):
     """Hits pages; every hit is sent once."""
 
@@ -111,7 +122,7 @@ class Visitor(_HttpClient):
         self.accepted: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()  # perhaps counted: an error that doesn't say no, or no answer
         self.refused: Counter[str] = Counter()  # 503, certainly not counted
-        self.ages: list[tuple[float, str, float]] = []  # when it was answered (monotonic), page, age_s
+        self.ages: list[Age] = []
         self.slowest_s = 0.0
 
     def ask(self, page: str) -> None:
@@ -124,7 +135,7 @@ class Visitor(_HttpClient):
         elif answer[0] == http.client.OK:
             self.accepted[page] += 1
             self.saw(page, answer[1]["total"], more=1)
-            self.ages += [(now, page, each["age_s"]) for each in answer[1]["dcs"].values()]
+            self.ages += [Age(page, began, now, each["age_s"]) for each in answer[1]["dcs"].values()]
         elif answer[1]["title"] == "Not counted":
             self.refused[page] += 1
         else:

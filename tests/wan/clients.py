@@ -27,7 +27,8 @@ REPLAY_S: Final = 900.0  # two cores that are busy otherwise take 200 hits/s
 class Part:
     """A datacenter's part of an answered total."""
 
-    at: float  # when it was answered, monotonic
+    asked: float  # monotonic
+    at: float  # when it was answered
     page: str
     dc: str
     age_s: float
@@ -81,13 +82,13 @@ class Guest(Visitor):
             self.failed[page] += 1
         elif answer[0] == http.client.OK:
             self.accepted[page] += 1
-            self._look(now, page, answer[1])
+            self._look(began, now, page, answer[1])
         elif answer[1]["title"] == "Not counted":
             self.refused[page] += 1
         else:
             self.failed[page] += 1
 
-    def _look(self, now: float, page: str, answer: Mapping[str, Any]) -> None:
+    def _look(self, asked: float, now: float, page: str, answer: Mapping[str, Any]) -> None:
         # None while this datacenter's own rows are being brought back: said to be unknown, not to be less.
         self.saw(page, answer["total"], more=1)
         if answer["total"] is None:
@@ -98,7 +99,7 @@ class Guest(Visitor):
             if part["count"] < before:
                 self.wrong.append(f"{page}: {dc}'s part was {before}, and then {part['count']}")
             self.counts[page, dc] = part["count"]
-            self.parts.append(Part(now, page, dc, part["age_s"]))
+            self.parts.append(Part(asked, now, page, dc, part["age_s"]))
         gone = [dc for named, dc in self.counts if named == page and dc not in parts]
         if gone:
             self.wrong.append(f"{page}: no part of {', '.join(gone)} any more")

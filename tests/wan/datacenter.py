@@ -33,7 +33,8 @@ from tests.wan.bed import Bed
 from tests.wan.host import Host
 
 Stores = Literal["consul", "sqlite"]
-ANSWER_S: Final = 15.0
+ANSWER_S: Final = 60.0
+LOOKUP_S: Final = 2.0  # for one Nexus's answer, before another one is asked
 PAGES: Final = 1000  # of one answer of /totals
 ROLE_HOSTS: Final = 2  # hosts that run roles; every one runs Consul
 NODES: Final[Mapping[str, Mapping[str, int]]] = {
@@ -222,7 +223,7 @@ class Datacenter:
     def living(self) -> dict[tuple[str, str], Instance]:
         """Who is alive as a Nexus of it says, by datacenter and name; nobody when none answers."""
         endpoints = [nexus_endpoints(each).lookups for each in self.config.instances("nexus")]
-        with self.client.inside(), Lookups(endpoints) as lookups:
+        with self.client.inside(), Lookups(endpoints, timeout_s=LOOKUP_S) as lookups:
             try:
                 seen = lookups.snapshot().seen
             except MeshError:

@@ -33,29 +33,33 @@ class Echoes:
 
 
 def echo(source: Host, address: str, *, count: int = 1, gap_s: float = 0.0, patience_s: float = 2.0) -> Echoes:
-    """Send so many, with a gap between them, and wait for the answers until `patience_s` after the last one."""
+    """Send so many, with a gap between them, and wait for the answers until none has come for `patience_s`."""
     with source.inside():
         sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
     identity = os.getpid() & 0xFFFF
     sent_at: dict[int, float] = {}
     times_s: list[float] = []
-    begun = time.monotonic()
-    deadline = begun + count * gap_s + patience_s
+    begun = heard = time.monotonic()
     with sock:
-        while len(times_s) < count and (now := time.monotonic()) < deadline:
-            while len(sent_at) < count and begun + len(sent_at) * gap_s <= now:
+        while len(times_s) < count:
+            while len(sent_at) < count and begun + len(sent_at) * gap_s <= time.monotonic():
                 number = len(sent_at)
-                sent_at[number] = time.monotonic()
+                sent_at[number] = heard = time.monotonic()
                 # A host that can't be reached may be told of at the next call: it is an answer that doesn't come.
                 with contextlib.suppress(OSError):
                     sock.sendto(_request(identity, number), (address, 0))
             sock.settimeout(0.001 if len(sent_at) < count else 0.05)
-            with contextlib.suppress(OSError):
+            try:
                 packet = sock.recv(2048)
-                kind, _, _, whose, number = struct.unpack_from("!BBHHH", packet, (packet[0] & 0xF) * 4)
-                if (kind, whose) == (REPLY, identity) and number in sent_at:
-                    times_s.append(time.monotonic() - sent_at[number])
+            except OSError:  # only now: this process may have been waiting for the CPU, and the answers for it
+                if len(sent_at) == count and time.monotonic() > heard + patience_s:
+                    break
+                continue
+            kind, _, _, whose, number = struct.unpack_from("!BBHHH", packet, (packet[0] & 0xF) * 4)
+            if (kind, whose) == (REPLY, identity) and number in sent_at:
+                heard = time.monotonic()
+                times_s.append(heard - sent_at[number])
     return Echoes(count, times_s)
 
 

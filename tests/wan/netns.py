@@ -22,7 +22,7 @@ PREFIX: Final = "hitmesh-bed"
 PLACE: Final = Path("/run/netns")  # where ip keeps them
 IP: Final = "ip"
 SBIN: Final = "/usr/sbin:/sbin"  # Debian's ip, which a user's PATH may leave out
-GONE_S: Final = 5.0  # that killed processes get to disappear
+GONE_S: Final = 30.0  # that killed processes get to disappear
 _CLONE_NEWNET: Final = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tests.wan.host import Host
 from tests.wan.netns import BedError
 
 DATACENTERS = {"east": 2, "west": 2, "south": 1}
+PATIENCE_S = 30.0  # for what takes milliseconds on a quiet machine
 EAST, WEST, SOUTH = "10.1.0.1", "10.2.0.1", "10.3.0.1"
 # Holds a bed, says its prefix, and waits.
 HOLDER = """
@@ -46,25 +46,38 @@ def east(bed: Bed) -> Host:
 
 
 def reaches(source: Host, address: str) -> bool:
-    return bool(echo(source, address, patience_s=0.5).times_s)
+    return bool(echo(source, address, patience_s=PATIENCE_S).times_s)
+
+
+def misses(source: Host, address: str) -> bool:
+    """Whether no answer comes; of one that is merely late a busy machine says so too."""
+    return not echo(source, address, patience_s=0.5).times_s
+
+
+def quickest(source: Host, address: str) -> float:
+    """Seconds of the quickest of some echoes."""
+    echoes = echo(source, address, count=20, gap_s=0.005, patience_s=PATIENCE_S)
+    assert echoes.answered == 1
+    return min(echoes.times_s)
 
 
 # --- the WAN -------------------------------------------------------------------------------
 
 
 def test_a_packet_takes_as_long_as_told_in_each_direction(bed: Bed, east: Host) -> None:
-    bed.slow("east", "west", delay_ms=50)
-    bed.slow("west", "east", delay_ms=20, one_way=True)
-    there = echo(east, WEST, count=20, gap_s=0.005)
-    elsewhere = echo(east, SOUTH, count=20, gap_s=0.005)
-    assert there.answered == elsewhere.answered == 1
-    assert 0.069 < statistics.median(there.times_s) < 0.2  # late on a busy machine, never early
-    assert statistics.median(elsewhere.times_s) < 0.05
+    bed.slow("east", "west", delay_ms=200)
+    bed.slow("west", "east", delay_ms=50, one_way=True)
+    # Late on a busy machine, never early; but some are in time, also there.
+    assert quickest(east, WEST) > 0.249
+    wait_for(
+        lambda: quickest(east, WEST) < 0.4, within_s=PATIENCE_S, what="the sum of both delays, not twice the larger"
+    )
+    wait_for(lambda: quickest(east, SOUTH) < 0.1, within_s=PATIENCE_S, what="no delay elsewhere")
 
 
 def test_as_many_packets_are_lost_as_told(bed: Bed, east: Host) -> None:
     bed.slow("east", "west", loss=0.1, one_way=True)
-    echoes = echo(east, WEST, count=2000, gap_s=0.0005, patience_s=0.5)
+    echoes = echo(east, WEST, count=2000, gap_s=0.0005, patience_s=1.0)
     assert 0.87 < echoes.answered < 0.93  # four standard deviations
     counts = bed.counts()
     assert counts["east", "west"]["lost"] == round(2000 * (1 - echoes.answered))
@@ -74,9 +87,13 @@ def test_as_many_packets_are_lost_as_told(bed: Bed, east: Host) -> None:
 def test_a_cut_link_carries_nothing_until_it_is_healed(bed: Bed, east: Host) -> None:
     assert reaches(east, WEST)
     bed.cut("east", "west")
-    assert not reaches(east, WEST)
-    assert not reaches(bed.host("west", 2), EAST)
-    assert bed.counts()["east", "west"]["cut"] == bed.counts()["west", "east"]["cut"] == 1
+    assert misses(east, WEST)
+    assert misses(bed.host("west", 2), EAST)
+    wait_for(
+        lambda: bed.counts()["east", "west"]["cut"] == bed.counts()["west", "east"]["cut"] == 1,
+        within_s=PATIENCE_S,
+        what="both packets to be cut",
+    )
     assert reaches(east, SOUTH)
     assert reaches(bed.host("west", 1), SOUTH)
     bed.heal("east", "west")
@@ -84,10 +101,10 @@ def test_a_cut_link_carries_nothing_until_it_is_healed(bed: Bed, east: Host) -> 
 
 
 def test_what_is_under_way_on_a_link_that_is_cut_is_lost(bed: Bed, east: Host) -> None:
-    bed.slow(delay_ms=300)
+    bed.slow(delay_ms=60_000)  # longer than this test may take
     with east.inside(), socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.sendto(b"x", (WEST, 9))
-    wait_for(lambda: bed.counts()["east", "west"]["sent"] == 1, what="the packet")
+    wait_for(lambda: bed.counts()["east", "west"]["sent"] == 1, within_s=PATIENCE_S, what="the packet")
     bed.cut("east", "west")
     assert bed.counts()["east", "west"]["cut"] == 1
 
@@ -99,9 +116,9 @@ def test_a_link_can_be_cut_in_one_direction(bed: Bed, east: Host) -> None:
     with east.inside():
         sender = socket.socket(type=socket.SOCK_DGRAM)
     with receiver, sender:
-        for each, address in ((receiver, WEST), (sender, EAST)):
+        for each, address, timeout_s in ((receiver, WEST, 0.5), (sender, EAST, PATIENCE_S)):
             each.bind((address, 0))
-            each.settimeout(0.5)
+            each.settimeout(timeout_s)
         sender.sendto(b"x", receiver.getsockname())
         with pytest.raises(TimeoutError):
             receiver.recv(10)
@@ -111,23 +128,21 @@ def test_a_link_can_be_cut_in_one_direction(bed: Bed, east: Host) -> None:
 
 def test_a_datacenter_can_be_cut_off_from_all_others(bed: Bed, east: Host) -> None:
     bed.cut("south")
-    assert not reaches(east, SOUTH)
-    assert not reaches(bed.host("south", 1), WEST)
+    assert misses(east, SOUTH)
+    assert misses(bed.host("south", 1), WEST)
     assert reaches(east, WEST)
 
 
 def test_a_datacenters_own_traffic_is_not_the_wans(bed: Bed, east: Host) -> None:
     bed.cut()
-    bed.slow(delay_ms=1000, loss=1)
-    inside = echo(east, "10.1.0.2", count=20, gap_s=0.005)
-    assert inside.answered == 1
-    assert statistics.median(inside.times_s) < 0.05
+    bed.slow(delay_ms=60_000, loss=1)
+    assert quickest(east, "10.1.0.2") < 60
     assert all(counts["sent"] == 0 for counts in bed.counts().values())
 
 
 def test_the_wan_carries_ten_thousand_packets_a_second(bed: Bed, east: Host) -> None:
     bed.slow(delay_ms=50)
-    many = echo(east, WEST, count=5000, gap_s=0.0002)  # twice 5,000/s
+    many = echo(east, WEST, count=5000, gap_s=0.0002, patience_s=PATIENCE_S)  # twice 5,000/s
     assert many.answered > 0.99
     assert all(not counts["overflowed"] for counts in bed.counts().values())
 
@@ -172,10 +187,10 @@ def test_what_ran_on_the_hosts_is_gone_with_the_bed(tmp_path: Path) -> None:
         process = bed.host("west", 1).popen(
             ["sh", "-c", "echo here; sleep 1000 & sleep 1000"], log=tmp_path / "log", env={"WORD": "x"}
         )
-        wait_for(lambda: (tmp_path / "log").read_text() == "here\n", what="the process")
+        wait_for(lambda: (tmp_path / "log").read_text() == "here\n", within_s=PATIENCE_S, what="the process")
         prefix, relay = bed._prefix, bed.relay_pid
         assert len(bed.namespaces) == 4
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert netns.names(prefix) == []
     assert not started(relay)
 
@@ -206,16 +221,16 @@ def test_a_bed_whose_process_is_killed_is_removed(with_relay: bool) -> None:
     prefix, relay, process = holder.stdout.readline().split()
     holder.stdout.close()
     assert len(netns.names(prefix)) == 4
+    assert started(int(process))
     if with_relay:
         os.kill(int(relay), signal.SIGSTOP)
         os.kill(int(relay), signal.SIGKILL)
     holder.kill()
     holder.wait()
     if with_relay:
-        assert started(int(process))
-        assert prefix in netns.sweep()
-    wait_for(lambda: not netns.names(prefix), what="the namespaces to be gone")
-    wait_for(lambda: not started(int(process)), what="its process to be gone")
+        netns.sweep()  # unless another bed, which has just been made, has done it
+    wait_for(lambda: not netns.names(prefix), within_s=PATIENCE_S, what="the namespaces to be gone")
+    wait_for(lambda: not started(int(process)), within_s=PATIENCE_S, what="its process to be gone")
 
 
 def test_a_living_bed_is_left_alone_by_the_next_one(bed: Bed, east: Host) -> None:

@@ -249,7 +249,7 @@ def test_the_csvs_columns_are_haproxys(tmp_path: Path) -> None:
     haproxy, port = require("haproxy"), free_port()
     config = tmp_path / "haproxy.cfg"
     config.write_text(
-        "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"
+        "defaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 60s\n"
         f"frontend stats\n  bind 127.0.0.1:{port}\n  stats enable\n  stats uri /stats\n"
     )
     process = subprocess.Popen([haproxy, "-f", config, "-db"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -271,7 +271,7 @@ def fetch(url: str) -> str:
     from urllib.request import urlopen
 
     try:
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=30) as answer:
             text: str = answer.read().decode()
             return text
     except (URLError, ConnectionError):

@@ -2,7 +2,7 @@
 
     {"label": "a", "listen": {"http": "127.0.0.1:0"}, "workers": 2, "drain_s": 1.0, "mode": "", ...}
 
-Its workers are `stub_worker`. Of the new version that SIGUSR2 asks for, `check` is the status of its
+Its workers are `stub_worker`. What `patience` says counts from then on, for what begins later. Of the new version that SIGUSR2 asks for, `check` is the status of its
 check (-1: none comes), and `waits_for` a file that it waits for before it does anything.
 """
 
@@ -33,6 +33,7 @@ class JsonFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.master: Master | None = None
 
     def read(self) -> bytes:
         return self._path.read_bytes()
@@ -40,6 +41,8 @@ class JsonFile:
     def plan(self, text: bytes | None) -> Plan:
         assert text is not None
         config = decoded(text)
+        if self.master is not None:
+            self.master._patience = patience(config)
         listen: Any = {
             kind: Address(place.rpartition(":")[0], int(place.rpartition(":")[2]))
             for kind, place in config["listen"].items()
@@ -55,9 +58,13 @@ def decoded(text: bytes) -> dict[str, Any]:
     return config
 
 
+def patience(config: dict[str, Any]) -> Patience:
+    return msgspec.convert(config.get("patience", {}), Patience)
+
+
 def check(status: int) -> int:
     if status < 0:
-        time.sleep(60)
+        time.sleep(600)
     return status
 
 
@@ -76,11 +83,11 @@ def main() -> int:
         print("the new version waits", file=sys.stderr, flush=True)
         while not Path(waits_for).exists():
             time.sleep(0.01)
-    master = Master(
+    source.master = master = Master(
         source,
         command=[sys.executable, *sys.orig_argv[1:]],
         worker_command=[sys.executable, "-I", "-S", str(STUB)],
-        patience=msgspec.convert(decoded(text).get("patience", {}), Patience),
+        patience=patience(decoded(text)),
     )
     try:
         return master.run(source.plan(text), left)

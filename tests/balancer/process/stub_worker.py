@@ -30,7 +30,7 @@ for part in options["--fds"].split(","):
 if mode == "ends before it is ready":
     sys.exit(3)
 if mode == "is never ready":
-    time.sleep(60)
+    time.sleep(600)
 while mode == "takes its time" and not os.path.exists(config["until"]):  # noqa: PTH110 - pathlib takes its time, too
     time.sleep(0.01)
 told, tell = os.pipe()
@@ -53,7 +53,7 @@ def answer(listener: socket.socket) -> bool:
     except BlockingIOError:
         return False
     with connection, contextlib.suppress(OSError):
-        connection.settimeout(5)
+        connection.settimeout(30)
         connection.recv(1)
         connection.sendall(f"{config['label']} {index} {os.getpid()} {listening[listener]}\n".encode())
     return True

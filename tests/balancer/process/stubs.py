@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.services import Server, free_port, wait_for
+from tests.services import PATIENCE_S, Server, free_port, wait_for
 
-ANSWER_S = 10.0
+ANSWER_S = PATIENCE_S
 
 
 class Answer(NamedTuple):
@@ -60,7 +60,7 @@ class Stubs(Server):
     def ended(self) -> int:
         """Wait for its end; the status."""
         assert self.process is not None
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE_S)
 
     def says(self, words: str, *, times: int = 1) -> None:
         """Wait until the log has `words`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from balancer.process.listeners import Address, Bound, Kind, ListenError, bind, close, describe, open_up, share
-from tests.services import free_port
+from tests.services import PATIENCE_S, free_port
 
 HERE = "127.0.0.1"
 ANY = Address(HERE, 0)
@@ -97,7 +97,7 @@ def test_a_socket_takes_no_clients_before_it_is_opened_up() -> None:
         more = bind({"http": ANY}, workers=8, held=held)
         try:
             for _ in range(20):  # the kernel would spread these over all that listen
-                with socket.create_connection((HERE, held["http"].address.port), timeout=2):
+                with socket.create_connection((HERE, held["http"].address.port), timeout=PATIENCE_S):
                     held["http"].sockets[0].accept()[0].close()
         finally:
             close(more, but=held)
@@ -128,14 +128,14 @@ def test_ipv6_is_listened_on_and_written_in_brackets() -> None:
     with opened({"http": Address("::1", 0)}) as bounds:
         port = bounds["http"].address.port
         assert describe(bounds) == f"http on [::1]:{port}"
-        with socket.create_connection(("::1", port), timeout=2):
+        with socket.create_connection(("::1", port), timeout=PATIENCE_S):
             pass
 
 
 def test_accepted_connections_send_without_delay() -> None:
     with opened({"http": ANY}) as bounds:
         listener = bounds["http"].sockets[0]
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE_S)
         visitor = threading.Thread(target=lambda: socket.create_connection(listener.getsockname()).close())
         visitor.start()
         with listener.accept()[0] as served:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,12 @@ def test_a_master_with_nothing_to_do_uses_no_cpu(stubs: Stubs) -> None:
         fields = Path(f"/proc/{stubs.pid}/stat").read_text().rpartition(")")[2].split()
         return switches, int(fields[11]) + int(fields[12])  # ticks of 10 ms, as a rule
 
+    def rests() -> bool:
+        before = activity()
+        time.sleep(0.1)
+        return activity() == before
+
+    wait_for(rests, what="it to have done all it has to do")
     switches, ticks = activity()
     stubs.served_by(times=500)
     assert activity()[0] - switches <= 3

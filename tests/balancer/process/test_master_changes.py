@@ -46,14 +46,14 @@ def test_a_mistake_in_the_configuration_changes_nothing(stubs: Stubs) -> None:
 
 @pytest.mark.parametrize("mode", ["ends before it is ready", "is never ready"])
 def test_a_generation_that_does_not_start_changes_nothing(stubs: Stubs, mode: str) -> None:
-    stubs.write(patience={"start_s": 1.5})
     stubs.start()
     old = set(stubs.children())
+    late = mode == "is never ready"
     with stubs.under_load() as answers:
         # the one that is more than before would have a socket of its own
-        stubs.write(label="b", mode=mode, bad=[2], workers=3)
+        stubs.write(label="b", mode=mode, bad=[2], workers=3, patience={"start_s": 1.0 if late else 60.0})
         stubs.signal(signal.SIGHUP)
-        stubs.says("nothing is changed: worker 2 (pid")
+        stubs.says("nothing is changed: worker 2 (pid" if not late else "is not ready after 1 s")  # whoever is named
         wait_for(lambda: set(stubs.children()) == old, what="the new workers to go")
     assert {answer.label for answer in answers} == {"a"}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 RECV_BYTES = 65_536
-PATIENCE_S = 20.0  # after which a script that waits for bytes gives up
+PATIENCE_S = 120.0  # after which a script that waits for bytes gives up: later than any client
 
 
 @dataclass(slots=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from tests.balancer.live import LiveLimits
 from tests.balancer.wire.answers import read_answers
 from tests.balancer.wire.backend import Record, StrictBackend
 from tests.balancer.wire.case import chunked, request, sized
 from tests.balancer.wire.proxies import ConfiguredBalancer
 from tests.balancer.wire.visitor import LONG_S, Visitor
 
-HEAD_S = 0.3
+SHORT_S = 0.3
+LONGER_S = 120.0  # for all that has time to come
 SETTINGS = """
 [balancer.limits]
-head_s = {head_s}
-idle_s = {head_s}
-body_s = {head_s}
+head_s = {longer_s}
+idle_s = {short_s}
+body_s = {longer_s}
 body_bytes = 10
 line_bytes = 300
 header_bytes = 300
@@ -40,11 +43,16 @@ def backend() -> Iterator[StrictBackend]:
 
 @pytest.fixture(scope="module")
 def balancer(backend: StrictBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfiguredBalancer]:
-    settings = SETTINGS.format(head_s=HEAD_S, backend=backend.port)
+    settings = SETTINGS.format(longer_s=LONGER_S, short_s=SHORT_S, backend=backend.port)
     server = ConfiguredBalancer(tmp_path_factory.mktemp("balancer"), settings)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def live(balancer: ConfiguredBalancer) -> LiveLimits:
+    return LiveLimits(balancer.folder / "var" / "wire" / "settings.db", balancer.port)
 
 
 def _forwarded(balancer: ConfiguredBalancer, backend: StrictBackend, raw: bytes) -> Record:
@@ -149,16 +157,25 @@ def test_a_body_of_just_the_limit_passes(balancer: ConfiguredBalancer, backend: 
     ids=["a byte", "half a head", "half a sized body", "a chunked body without its end", "half a chunk"],
 )
 def test_the_rest_of_a_request_is_waited_for_until_the_time_out(
-    begun: bytes, balancer: ConfiguredBalancer, backend: StrictBackend
+    begun: bytes, balancer: ConfiguredBalancer, backend: StrictBackend, live: LiveLimits
 ) -> None:
-    before = backend.counts.accepted
-    assert _refusal(balancer, begun) == 408
-    assert backend.counts.accepted == before
+    with Visitor(balancer.port) as visitor, live.of(head_s=SHORT_S, body_s=SHORT_S):
+        before = backend.counts.accepted
+        visitor.send(begun)
+        answer = visitor.answer()
+        assert (answer.status, answer.serial) == (408, 0)
+        assert visitor.has_ended()
+        assert backend.counts.accepted == before
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", request()], ids=["nothing", "an empty line", "a request"])
-def test_an_idle_connection_is_closed_without_a_word(begun: bytes, balancer: ConfiguredBalancer) -> None:
-    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
+def test_an_idle_connection_is_closed_without_a_word(
+    begun: bytes, balancer: ConfiguredBalancer, live: LiveLimits
+) -> None:
+    with (
+        contextlib.nullcontext() if begun == request() else live.of(head_s=SHORT_S),
+        socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection,
+    ):
         connection.sendall(begun)
         received = b""
         while data := connection.recv(1000):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import Final
 
 from tests.balancer.wire.answers import Answer, read_answers
+from tests.services import PATIENCE_S
 
-LONG_S: Final = 10.0  # a hang, compared with the time-outs in the tests
+LONG_S: Final = PATIENCE_S  # a hang: well below the balancer's time-outs where a test isn't about them
 
 
 class Visitor:
@@ -17,7 +17,6 @@ class Visitor:
     def __init__(self, port: int) -> None:
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=LONG_S)
         self.ended = False
-        self.took_s = 0.0
 
     def __enter__(self) -> Visitor:
         return self
@@ -39,7 +38,6 @@ class Visitor:
         return self.answer()
 
     def answer(self, method: str = "GET") -> Answer:
-        started = time.monotonic()
         received = b""
         while True:
             answers = read_answers(received, method=method.encode()) if b"\r\n\r\n" in received else []
@@ -53,7 +51,6 @@ class Visitor:
                 data = b""
             self.ended = not data
             received += data
-        self.took_s = time.monotonic() - started
         answers = read_answers(received, method=method.encode())
         assert len(answers) == 1, f"{len(answers)} answers: {received!r}"
         return answers[0]

@@ -9,7 +9,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,25 @@ from hitmesh.cli import folder
 from hitmesh.cli.layout import BLOCK_PORTS
 from hitmesh.cli.processes import Process, strays
 from hitmesh.config import dump, load
-from tests.services import wait_for
+from tests.services import PATIENCE_S, wait_for
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
 UP_S = 150.0  # a busy machine starts fourteen processes in a minute
-# A mesh starts and stops in heartbeats. Dead after 2 s, which a busy machine doesn't reach.
-TIMING = {"heartbeat_s": 0.5, "missed_heartbeats": 4, "retry_delay_s": 2.0, "claim_s": 4.0}
+SOON_S = 60.0  # for what takes a second or two on a quiet machine
+# A mesh starts and stops in heartbeats. Dead after 10 s, which a busy machine doesn't reach, nor 10 s for a read.
+TIMING = {"heartbeat_s": 0.5, "missed_heartbeats": 20, "retry_delay_s": 2.0, "claim_s": 4.0, "read_s": 10.0}
+# A command that asks Nexuses, each for longer than it would by itself, and waits longer for a setting to be in force.
+PATIENT = """
+import sys
+from hitmesh.mesh.lookup import Lookups
+Lookups.__init__.__defaults__ = (float(sys.argv.pop(1)),)
+if sys.argv[1] == "config":
+    from hitmesh.cli import config
+    config.WAIT_S = 60.0
+from hitmesh.cli.main import run
+sys.exit(run())
+"""
+ANSWER_S = 10.0  # of a Nexus that is there
 # Blocks of ports below those that the kernel gives out by itself.
 DATACENTERS = 3  # at most in a mesh of the tests
 PORTS = range(20_000, 32_000, DATACENTERS * BLOCK_PORTS)
@@ -43,11 +56,18 @@ class Mesh:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "hitmesh", *arguments, "--state-dir", str(self.state_dir)]
 
+    def patient_command(self, *arguments: str, answer_s: float = ANSWER_S) -> list[str]:
+        """The same of a command that shall not take a busy Nexus for one that is away."""
+        return [sys.executable, "-c", PATIENT, str(answer_s), *arguments, "--state-dir", str(self.state_dir)]
+
     def up_arguments(self, dcs: str) -> list[str]:
         return ["up", "--config", str(self.config), "--dcs", dcs, "--base-port", str(self.base_port)]
 
-    def run(self, *arguments: str, within_s: float = UP_S) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=within_s, check=False)
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return finished(self.command(*arguments))
+
+    def run_patiently(self, *arguments: str, answer_s: float = ANSWER_S) -> subprocess.CompletedProcess[str]:
+        return finished(self.patient_command(*arguments, answer_s=answer_s))
 
     def up(self, dcs: str = "one", *options: str) -> str:
         answer = self.run(*self.up_arguments(dcs), *options, "-d")
@@ -58,13 +78,13 @@ class Mesh:
     def up_unread(self, dcs: str = "one") -> None:
         """Like `up`, with nobody who reads what it says."""
         command = self.command(*self.up_arguments(dcs), "-d")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
             process.stdout.close()
             process.wait(UP_S)
 
     def json(self, *arguments: str) -> Any:
-        answer = self.run(*arguments, "--json")
+        answer = (self.run_patiently if arguments[0] in ("status", "audit") else self.run)(*arguments, "--json")
         assert answer.stdout, answer.stderr
         return json.loads(answer.stdout)
 
@@ -73,7 +93,7 @@ class Mesh:
 
     def supervisorctl(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.state_dir / "supervisord.conf")]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False).stdout
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=UP_S, check=False).stdout
 
     def urls(self, dc: str, role: str) -> list[str]:
         urls: list[str] = self.json("endpoints")[dc][role]
@@ -93,8 +113,23 @@ class Mesh:
         return found
 
 
+def finished(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=UP_S, check=False)
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A command that is waited for; when the test fails meanwhile, it is killed."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
 def hit(url: str, page: str) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request("POST", f"/hit/{page}")
         answer = connection.getresponse()
@@ -104,7 +139,7 @@ def hit(url: str, page: str) -> dict[str, Any]:
 
 
 def status_of(url: str, method: str, path: str, body: str | None = None, host: str = "127.0.0.1") -> int:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(method, path, body, {"Host": host})
         return connection.getresponse().status
@@ -118,9 +153,9 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
         return status_of(balancer, "GET", "/health", host="live.example")
 
     assert status_of(admin, "PUT", "/routes/live.example", '{"action": "empty", "status": 410}') in {200, 201}
-    wait_for(lambda: asked() == 410, within_s=10, what="the live route in force")
+    wait_for(lambda: asked() == 410, within_s=SOON_S, what="the live route in force")
     assert status_of(admin, "DELETE", "/routes/live.example") in {200, 204}
-    wait_for(lambda: asked() == 200, within_s=10, what="the configured route in force again")
+    wait_for(lambda: asked() == 200, within_s=SOON_S, what="the configured route in force again")
 
 
 def free_base_port() -> int:

@@ -14,8 +14,8 @@ import pytest
 
 from hitmesh.config import load
 from hitmesh.config.live import value_of
-from tests.hitmesh.cli.meshes import Mesh, hit, meshes, status_of
-from tests.services import wait_for
+from tests.hitmesh.cli.meshes import SOON_S, Mesh, hit, meshes, running, status_of
+from tests.services import PATIENCE_S, wait_for
 
 INSTANCES = 4  # of a datacenter
 
@@ -30,7 +30,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 def changed(mesh: Mesh, *arguments: str) -> str:
     """The last line of a change that went well."""
-    answer = mesh.run("config", *arguments)
+    answer = mesh.run_patiently("config", *arguments)
     assert (answer.returncode, answer.stderr) == (0, ""), answer.stdout + answer.stderr
     return answer.stdout.splitlines()[-1]
 
@@ -77,7 +77,7 @@ def test_limits_of_the_collectors_change_without_a_restart(mesh: Mesh) -> None:
     lines = '{"page": "a.example/x"}\n{"page": "a.example/y"}\n'
 
     def posted() -> int:
-        connection = http.client.HTTPConnection(collector.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(collector.removeprefix("http://"), timeout=PATIENCE_S)
         with contextlib.closing(connection):
             connection.request("POST", "/hits", lines, {"Content-Type": "application/x-ndjson"})
             return connection.getresponse().status
@@ -95,20 +95,17 @@ def test_limits_of_the_collectors_change_without_a_restart(mesh: Mesh) -> None:
 
 
 def test_changes_are_watched_in_one_datacenter_whoever_makes_them(mesh: Mesh) -> None:
-    with subprocess.Popen(
-        mesh.command("config", "watch", "--json", "--dc", "us-west"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = mesh.command("config", "watch", "--json", "--dc", "us-west")
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stderr.readline().startswith("watching ")
         changed(mesh, "set", "timing.fresh_s", "0.1", "--author", "anna", "--dc", "eu-west")
+        seen = [json.loads(process.stdout.readline())]
         changed(mesh, "unset", "timing.fresh_s", "--author", "ben", "--dc", "us-west")
-        seen = [json.loads(process.stdout.readline()) for _ in range(2)]
+        seen.append(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert [(each["key"], each["value"], each["before"], each["author"]) for each in seen] == [
         ("timing.fresh_s", "0.1", None, "anna"),
         ("timing.fresh_s", None, "0.1", "ben"),
@@ -118,7 +115,7 @@ def test_changes_are_watched_in_one_datacenter_whoever_makes_them(mesh: Mesh) ->
 def test_a_datacenter_that_is_cut_off_is_told_and_catches_up(mesh: Mesh) -> None:
     """Without its Nexus nothing comes to it from elsewhere."""
     mesh.supervisorctl("stop", "us-west-nexus-1")
-    answer = mesh.run("config", "set", "timing.fresh_s", "0.3", "--dc", "eu-west")
+    answer = mesh.run_patiently("config", "set", "timing.fresh_s", "0.3", "--dc", "eu-west", answer_s=0.8)
     assert answer.returncode == 0
     assert "no Nexus of us-west answers; it follows as soon as it is back" in answer.stderr
     assert f"in force in {INSTANCES} of {INSTANCES} instances of 1 datacenter after " in answer.stdout
@@ -129,9 +126,9 @@ def test_a_datacenter_that_is_cut_off_is_told_and_catches_up(mesh: Mesh) -> None
     def value(dc: str, key: str) -> str:
         return mesh.run("config", "get", key, "--dc", dc).stdout
 
-    wait_for(lambda: value("us-west", "timing.fresh_s") == "0.3\n", within_s=60, what="the setting in us-west")
-    wait_for(lambda: value("eu-west", "timing.read_s") == "0.9\n", within_s=60, what="its own one in eu-west")
-    wait_for(lambda: len(mesh.status()) == 2 * INSTANCES, within_s=60, what="all to be heard again")
+    wait_for(lambda: value("us-west", "timing.fresh_s") == "0.3\n", within_s=SOON_S, what="the setting in us-west")
+    wait_for(lambda: value("eu-west", "timing.read_s") == "0.9\n", within_s=SOON_S, what="its own one in eu-west")
+    wait_for(lambda: len(mesh.status()) == 2 * INSTANCES, within_s=SOON_S, what="all to be heard again")
     changed(mesh, "unset", "timing.fresh_s")
     changed(mesh, "unset", "timing.read_s")
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
+from math import inf
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import zmq
@@ -12,11 +17,15 @@ from msgspec.structs import replace
 from hitmesh.cli import in_force
 from hitmesh.cli.in_force import Wait
 from hitmesh.config import Config, Node, Ports
+from hitmesh.mesh import lookup
+from hitmesh.mesh.sockets import Context
 from hitmesh.protocol.messages import Answer, Instance, Lookup, Seen, decode, encode, make
 from hitmesh.settings import live
+from tests.services import PATIENCE_S
 from tests.services.nexus import free_ports
 
 VERSION = 7
+AWAY_S = 0.2  # a try with a Nexus that isn't there
 
 
 def seen(
@@ -37,6 +46,8 @@ def seen(
 class Nexus:
     """Answers every snapshot with what `shown` has at the time."""
 
+    running: ClassVar[list[Nexus]] = []
+
     def __init__(self, port: int) -> None:
         self.port = port
         self.shown: tuple[Seen, ...] = ()
@@ -49,6 +60,7 @@ class Nexus:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+        self.running.append(self)
 
     @property
     def endpoint(self) -> str:
@@ -66,6 +78,7 @@ class Nexus:
             self._socket.send_multipart([identity, encode(answer)])
 
     def stop(self) -> None:
+        self.running.remove(self)
         self._stopped.set()
         self._thread.join()
         self._socket.close(linger=0)
@@ -101,10 +114,30 @@ def configs(ports: list[int]) -> list[Config]:
     return [config("eu-west", ports[0]), config("us-west", ports[1])]
 
 
-def waited(configs: list[Config], within_s: float = 10.0, **options: frozenset[str]) -> Wait:
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is there is waited for: a busy machine makes none of them look as if it were away."""
+
+    def ask(context: Context, at: str, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
+        is_there = any(each.endpoint == at for each in Nexus.running)
+        return real(context, at, what, key, PATIENCE_S if is_there else AWAY_S, control=control)
+
+    real = lookup.ask
+    monkeypatch.setattr(lookup, "ask", ask)
+
+
+def waited(configs: list[Config], **options: frozenset[str]) -> Wait:
     wait = Wait(configs, VERSION, **options)
-    wait.run(within_s)
+    wait.run(2 * PATIENCE_S)
     return wait
+
+
+def waited_in_vain(monkeypatch: pytest.MonkeyPatch, configs: list[Config], *asked: Nexus) -> Wait:
+    """Until the time is over, which it is as soon as all these have been asked."""
+    began_s = time.monotonic()
+    now_s = itertools.chain([began_s], iter(lambda: inf if all(one.asked for one in asked) else time.monotonic(), None))
+    monkeypatch.setattr(in_force, "time", SimpleNamespace(monotonic=lambda: next(now_s), sleep=time.sleep))
+    return waited(configs)
 
 
 def test_everybody_who_has_it_or_something_later_is_counted(configs: list[Config], here: Nexus, there: Nexus) -> None:
@@ -136,25 +169,27 @@ def test_it_waits_until_the_last_one_has_it(configs: list[Config], here: Nexus) 
 
 @pytest.mark.parametrize("version", [VERSION - 1, None], ids=["an earlier version", "none"])
 def test_who_lacks_it_when_the_time_is_over_is_named(
-    configs: list[Config], here: Nexus, there: Nexus, version: float | None
+    configs: list[Config], here: Nexus, there: Nexus, version: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.shown = (seen("nexus-1"), seen("collector-1", version))
     there.shown = (seen("nexus-1", dc="us-west"),)
-    wait = waited(configs, within_s=0.5)
+    wait = waited_in_vain(monkeypatch, configs, here, there)
     assert wait.lacking == ["eu-west collector-1"]
     assert wait.result(5.0) == (
         "it is set, and in force in 2 of 3 instances of 2 datacenters after 5.0 s; not yet in eu-west collector-1"
     )
 
 
-def test_many_who_lack_it_are_named_in_part(configs: list[Config], here: Nexus) -> None:
+def test_many_who_lack_it_are_named_in_part(
+    configs: list[Config], here: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here.shown = tuple(seen(f"collector-{number}", 1) for number in range(10, 30))
-    assert waited(configs[:1], within_s=0.2).result(5.0).endswith("eu-west collector-17 and 12 more")
+    assert waited_in_vain(monkeypatch, configs[:1], here).result(5.0).endswith("eu-west collector-17 and 12 more")
 
 
 def test_a_datacenter_that_does_not_answer_holds_up_nobody_and_is_told(configs: list[Config], here: Nexus) -> None:
     here.shown = (seen("nexus-1"),)
-    wait = waited(configs, within_s=60.0)
+    wait = waited(configs)
     assert wait.lacking == []
     assert list(wait.warnings()) == ["no Nexus of us-west answers; it follows as soon as it is back"]
 
@@ -175,7 +210,7 @@ def test_the_loads_are_what_the_roles_tell() -> None:
 
 
 def test_nobody_at_all_is_a_mesh_that_does_not_run(configs: list[Config]) -> None:
-    wait = waited(configs, within_s=60.0)
+    wait = waited(configs)
     assert wait.result(2.0) == "it is set, and no mesh is running: in force when it starts"
     assert (wait.lacking, list(wait.warnings())) == ([], [])
 
@@ -191,15 +226,17 @@ def test_a_nexus_that_has_just_started_is_not_believed(configs: list[Config], he
     assert "2 of 2 instances" in waited(configs[:1]).result(0.0)
 
 
-def test_datacenters_that_a_nexus_knows_are_asked_too(configs: list[Config], here: Nexus, there: Nexus) -> None:
+def test_datacenters_that_a_nexus_knows_are_asked_too(
+    configs: list[Config], here: Nexus, there: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here.shown = (seen("nexus-1"), seen("nexus-1", dc="us-west", at=there.endpoint))
     there.shown = (seen("nexus-1", dc="us-west"), seen("balancer-1", 1, dc="us-west"))
-    wait = waited(configs[:1], within_s=0.5)
+    wait = waited_in_vain(monkeypatch, configs[:1], there)
     assert wait.lacking == ["us-west balancer-1"]
 
 
 def test_a_retired_datacenter_is_not_waited_for(configs: list[Config], here: Nexus) -> None:
     here.shown = (seen("nexus-1"), seen("nexus-1", 1, dc="us-west", alive=False, at="tcp://127.0.0.1:1"))
-    wait = waited(configs, within_s=60.0, retired=frozenset({"us-west"}))
+    wait = waited(configs, retired=frozenset({"us-west"}))
     assert list(wait.warnings()) == []
     assert "1 of 1 instances of 1 datacenter" in wait.result(0.0)

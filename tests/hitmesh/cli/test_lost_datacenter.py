@@ -10,16 +10,15 @@ from typing import Any
 import msgspec
 
 from hitmesh.config import dump, load
-from tests.hitmesh.cli.meshes import Mesh, hit, meshes
-from tests.services import wait_for
+from tests.hitmesh.cli.meshes import SOON_S, Mesh, hit, meshes
+from tests.services import PATIENCE_S, wait_for
 
 PAGE = "lost.example/x"
 HERE, THERE = "eu-west", "us-west"
-WITHIN_S = 60.0
 
 
 def ask(url: str, path: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -35,13 +34,16 @@ def total(url: str) -> Any:
     return found if status == 200 else None
 
 
+def known_total(url: str) -> Any:
+    return wait_for(lambda: total(url), within_s=SOON_S, what="a total that is known")
+
+
 def control(mesh: Mesh, verb: str, dc: str) -> None:
     mesh.supervisorctl(verb, *(f"{dc}-{role}-1" for role in ("collector", "processor", "nexus")))
 
 
 def entry(url: str) -> Any:
-    found = total(url)
-    return found["dcs"].get(THERE) if found else None
+    return known_total(url)["dcs"].get(THERE)
 
 
 def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path)
             for _ in range(hits):
                 hit(url, PAGE)
         for url in (here, there):
-            wait_for(lambda url=url: (total(url) or {}).get("total") == 5, within_s=WITHIN_S, what="5 in both")  # type: ignore[misc]
+            wait_for(lambda url=url: (total(url) or {}).get("total") == 5, within_s=SOON_S, what="5 in both")  # type: ignore[misc]
 
         control(mesh, "stop", THERE)
         for path in (mesh.state_dir / THERE).glob("totals.db*"):
@@ -63,17 +65,17 @@ def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path)
         found = mesh.json("total", PAGE)
         assert (found["total"], found["dcs"][THERE]["count"]) == (5, 2)
         assert found["dcs"][THERE]["age_s"] >= 0
-        wait_for(lambda: entry(here)["age_s"] > 5, within_s=WITHIN_S, what="its age to grow")
+        wait_for(lambda: entry(here)["age_s"] > 5, within_s=SOON_S, what="its age to grow")
 
         wait_for(
-            lambda: mesh.run("datacenter", "retire", THERE).returncode == 0, within_s=WITHIN_S, what="it to be retired"
+            lambda: mesh.run("datacenter", "retire", THERE).returncode == 0, within_s=SOON_S, what="it to be retired"
         )
         retired = {"count": 2, "age_s": 0.0, "retired": True}
-        wait_for(lambda: entry(here) == retired, within_s=WITHIN_S, what="its retirement in force")
-        assert total(here)["total"] == 5
+        wait_for(lambda: entry(here) == retired, within_s=SOON_S, what="its retirement in force")
+        assert known_total(here)["total"] == 5
 
         assert mesh.run("datacenter", "return", THERE).returncode == 0
-        wait_for(lambda: "retired" not in entry(here), within_s=WITHIN_S, what="its return in force")
+        wait_for(lambda: "retired" not in entry(here), within_s=SOON_S, what="its return in force")
         control(mesh, "start", THERE)
 
         def is_back() -> bool:
@@ -81,15 +83,15 @@ def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path)
             assert found is None or found["total"] == 5, found  # unknown until all of it is back, never less
             return found is not None
 
-        wait_for(is_back, within_s=WITHIN_S, what="its rows to be back")
+        wait_for(is_back, within_s=SOON_S, what="its rows to be back")
         assert hit(there, PAGE)["total"] == 6
-        wait_for(lambda: total(here)["total"] == 6, within_s=WITHIN_S, what="its hit to be here")
+        wait_for(lambda: known_total(here)["total"] == 6, within_s=SOON_S, what="its hit to be here")
 
         def settled() -> Any:
             report = mesh.json("audit")
             copy = report["dcs"][THERE]["replicated"][HERE]
             return report if (report["in_flight"], copy["behind"]) == (0, 0) else None
 
-        report = wait_for(settled, within_s=WITHIN_S, what="quiet books")
+        report = wait_for(settled, within_s=SOON_S, what="quiet books")
         assert (report["balanced"], report["committed"], report["lost"]) == (True, 6, 0)
         assert report["dcs"][THERE]["replicated"][HERE]["hits"] == 3

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hitmesh.cli.processes import Process, end, process, started, strays
-from tests.services import wait_for
+from tests.services import PATIENCE_S, wait_for
 
-SLEEP = "import time; time.sleep(60)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+SLEEP = "import time; time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_later_process_with_the_same_id_is_another_one() -> None:
 
 def test_a_process_ends_by_itself_when_it_can(children: list[subprocess.Popen[bytes]]) -> None:
     child = spawn(children, sys.executable, "-c", SLEEP)
-    assert end([process(child.pid, "child")], within_s=10) == []
-    assert child.wait(5) == -15
+    assert end([process(child.pid, "child")], within_s=PATIENCE_S) == []
+    assert child.wait(PATIENCE_S) == -15
 
 
 def test_a_process_that_does_not_end_is_killed(children: list[subprocess.Popen[bytes]]) -> None:
@@ -64,7 +64,7 @@ def test_a_process_that_does_not_end_is_killed(children: list[subprocess.Popen[b
     assert child.stdout is not None
     child.stdout.readline()
     assert [each.name for each in end([process(child.pid, "child")], within_s=0.1)] == ["child"]
-    assert child.wait(5) == -9
+    assert child.wait(PATIENCE_S) == -9
 
 
 def test_a_process_that_was_replaced_is_left_alone(children: list[subprocess.Popen[bytes]]) -> None:

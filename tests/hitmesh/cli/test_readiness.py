@@ -12,9 +12,15 @@ import pytest
 from hitmesh.cli import picture, readiness
 from hitmesh.config import Config, parse
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
-from tests.services import free_port
+from tests.services import PATIENCE_S, free_port
 
 Serve = Callable[[int], int]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is there is waited for."""
+    monkeypatch.setattr(readiness, "HEALTH_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.hitmesh.cli.logs import LINES, access_log
-from tests.services import free_port
+from tests.services import PATIENCE_S, START_S, free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 REFUSED = (
@@ -78,7 +78,7 @@ class Target:
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def replay(*arguments: str | Path, stdin: bytes | None = None) -> tuple[int, dic
         [sys.executable, "-m", "hitmesh", "replay", *map(str, arguments), "--json"],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=2 * START_S,
         check=False,
     )
     return answer.returncode, json.loads(answer.stdout or "{}"), answer.stderr.decode()
@@ -175,7 +175,7 @@ def test_hits_that_nobody_takes_are_unanswered(log: Path) -> None:
 def test_a_connection_that_ends_between_two_hits_costs_none(target: Callable[..., Target], log: Path) -> None:
     one = target(lambda _: b"!" + OK)
     # One sender and two URLs: the other one answers once the first connection is closed.
-    two = target(lambda _: OK if one.ended.acquire(timeout=10) else REFUSED)
+    two = target(lambda _: OK if one.ended.acquire(timeout=PATIENCE_S) else REFUSED)
     status, report, _ = replay(log, "--to", one.url, "--to", two.url, "--concurrency", "1")
     assert (status, numbers(report)) == (0, (20, 20, 0, 0, 0, 0))
     assert (one.connections, two.connections) == (10, 1)
@@ -232,7 +232,7 @@ def test_people_get_a_summary_and_the_reasons(target: Callable[..., Target], log
         [sys.executable, "-m", "hitmesh", "replay", str(log), "--to", one.url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * START_S,
         check=False,
     )
     assert answer.stdout.startswith("sent 20, accepted 19, failed 1 (1 refused, 0 unanswered); 0 lines ignored; ")

@@ -13,7 +13,7 @@ import pytest
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import started
-from tests.hitmesh.cli.meshes import Mesh, hit, meshes, put_and_delete_a_live_route, settled
+from tests.hitmesh.cli.meshes import SOON_S, Mesh, hit, meshes, put_and_delete_a_live_route, running, settled
 from tests.services import wait_for
 
 
@@ -32,7 +32,7 @@ def test_when_up_returns_everybody_is_up(mesh: Mesh) -> None:
         f"{dc}-{role}": "up" for dc in ("eu-west", "us-west") for role in roles
     }
     for each in found.values():
-        assert each["heartbeat_age_s"] < 5
+        assert 0 <= each["heartbeat_age_s"] < 60
         assert started(each["pid"])
         assert each["supervisor_state"] in {"RUNNING", "STARTING"}
 
@@ -43,7 +43,7 @@ def test_supervisorctl_works_on_it(mesh: Mesh) -> None:
     stopped = mesh.status()["us-west-collector-2"]
     assert (stopped["state"], stopped["pid"]) == ("stopped", None)
     assert mesh.supervisorctl("start", "us-west-collector-2") == "us-west-collector-2: started\n"
-    wait_for(lambda: mesh.status()["us-west-collector-2"]["state"] == "up", within_s=30, what="its heartbeat")
+    wait_for(lambda: mesh.status()["us-west-collector-2"]["state"] == "up", within_s=SOON_S, what="its heartbeat")
 
 
 def test_a_hit_is_in_the_total(mesh: Mesh) -> None:
@@ -51,7 +51,7 @@ def test_a_hit_is_in_the_total(mesh: Mesh) -> None:
         hit(mesh.urls(dc, "balancer")[0], "up.example/a")
     wait_for(
         lambda: mesh.json("total", "up.example/a")["dcs"] == {"eu-west": {"count": 1}, "us-west": {"count": 1}},
-        within_s=20,
+        within_s=SOON_S,
         what="both hits in the stores",
     )
     assert mesh.json("top", "--prefix", "up.example/a")[0]["total"] == 2
@@ -65,13 +65,13 @@ def test_a_replay_goes_through_the_first_datacenters_balancer_and_the_books_bala
     log.write_text("".join(f'1.2.3.4 - - [x] "GET /p{n % 7} HTTP/1.1" 200 1\n' for n in range(300)))
     report = mesh.json("replay", str(log), "--site", "replay.example")
     assert (report["sent"], report["accepted"], report["failed"]) == (300, 300, 0)
-    after = wait_for(lambda: settled(mesh), within_s=30, what="quiet books")
+    after = wait_for(lambda: settled(mesh), within_s=SOON_S, what="quiet books")
     assert after["balanced"] is True
     assert after["problems"] == []
     assert after["accepted"] - before["accepted"] == 300
     assert after["dcs"]["us-west"]["accepted"] == before["dcs"]["us-west"]["accepted"]
     assert sum(each["total"] for each in mesh.json("top", "--prefix", "replay.example/")) == 300
-    wait_for(lambda: requests(mesh) >= passed_on + 300, within_s=10, what="the balancer's heartbeat with 300 more")
+    wait_for(lambda: requests(mesh) >= passed_on + 300, within_s=SOON_S, what="the balancer's heartbeat with 300 more")
 
 
 def requests(mesh: Mesh) -> int:
@@ -82,15 +82,15 @@ def requests(mesh: Mesh) -> int:
 def test_the_books_balance_while_hits_go_on_and_a_collector_is_killed(mesh: Mesh, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f'1.2.3.4 - - [x] "GET /k{n % 50} HTTP/1.1" 200 1\n' for n in range(3000)))
-    before = wait_for(lambda: settled(mesh), within_s=30, what="quiet books")
+    before = wait_for(lambda: settled(mesh), within_s=SOON_S, what="quiet books")
     command = mesh.command("replay", str(log), "--json", "--site", "killed.example")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replay:
-        wait_for(lambda: mesh.json("audit")["accepted"] > before["accepted"], within_s=30, what="hits")
+    with running(command, stdout=subprocess.PIPE) as replay:
+        wait_for(lambda: mesh.json("audit")["accepted"] > before["accepted"], within_s=SOON_S, what="hits")
         os.kill(mesh.status()["eu-west-collector-1"]["pid"], signal.SIGKILL)
         reports = [mesh.json("audit") for _ in range(2)]
         assert replay.stdout is not None
         sent = json.loads(replay.stdout.read())
-    reports.append(wait_for(lambda: settled(mesh), within_s=60, what="quiet books"))
+    reports.append(wait_for(lambda: settled(mesh), within_s=SOON_S, what="quiet books"))
     assert [report["problems"] for report in reports] == [[], [], []]
     counted = reports[-1]["committed"] - before["committed"]
     assert sent["accepted"] <= counted <= sent["accepted"] + sent["unanswered"]
@@ -104,7 +104,7 @@ def test_a_killed_role_comes_back(mesh: Mesh) -> None:
         found = mesh.status()["us-west-processor-1"]
         return bool(found["state"] == "up" and found["pid"] != pid)
 
-    wait_for(back, within_s=30, what="another processor-1")
+    wait_for(back, within_s=SOON_S, what="another processor-1")
 
 
 def test_a_live_route_comes_and_goes(mesh: Mesh) -> None:
@@ -121,10 +121,10 @@ def test_a_balancer_that_is_told_to_reload_has_another_worker_and_the_same_proce
         found = workers()
         return found if len(found) == 1 and earlier not in found else {}
 
-    before = wait_for(lambda: one_worker_but(0), within_s=30, what="the only worker")
+    before = wait_for(lambda: one_worker_but(0), within_s=SOON_S, what="the only worker")
     [(pid, (_, master))] = before.items()
     assert mesh.supervisorctl("signal", name, "us-west-balancer-1") == "us-west-balancer-1: signalled\n"
-    after = wait_for(lambda: one_worker_but(pid), within_s=30, what="a worker of the next generation alone")
+    after = wait_for(lambda: one_worker_but(pid), within_s=SOON_S, what="a worker of the next generation alone")
     assert list(after.values()) == [("up", master)]
     hit(mesh.urls("us-west", "balancer")[0], "up.example/reloaded")
 
@@ -132,9 +132,9 @@ def test_a_balancer_that_is_told_to_reload_has_another_worker_and_the_same_proce
 def test_an_instance_started_by_hand_appears(mesh: Mesh) -> None:
     config = mesh.state_dir / "eu-west" / "hitmesh.toml"
     command = mesh.command("processor", "--config", str(config), "--name", "processor-9")
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with running(command, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: "eu-west-processor-9" in mesh.status(), within_s=30, what="processor-9")
+            wait_for(lambda: "eu-west-processor-9" in mesh.status(), within_s=SOON_S, what="processor-9")
             found = mesh.status()["eu-west-processor-9"]
             assert (found["pid"], found["state"], found["supervisor_pid"]) == (process.pid, "up", None)
         finally:
@@ -153,7 +153,7 @@ def test_without_a_nexus_status_falls_back_to_supervisord_and_says_so(mesh: Mesh
         assert audit.stderr.startswith("hitmesh: no Nexus of us-west answers, so nobody says")
     finally:
         mesh.supervisorctl("start", "us-west-nexus-1", "us-west-nexus-2")
-    wait_for(lambda: mesh.status()["us-west-collector-1"]["state"] == "up", within_s=30, what="heartbeats")
+    wait_for(lambda: mesh.status()["us-west-collector-1"]["state"] == "up", within_s=SOON_S, what="heartbeats")
 
 
 def test_of_several_datacenters_the_one_to_be_scaled_must_be_named(mesh: Mesh) -> None:

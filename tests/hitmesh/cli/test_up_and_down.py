@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +17,19 @@ from hitmesh.cli import folder, readiness
 from hitmesh.cli.layout import BLOCK_PORTS, CONSUL_AT
 from hitmesh.cli.main import run
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import load
-from tests.hitmesh.cli.meshes import DEV, Mesh, hit, meshes, put_and_delete_a_live_route, settled
+from hitmesh.config import Config, load
+from tests.hitmesh.cli.meshes import (
+    DEV,
+    SOON_S,
+    UP_S,
+    Mesh,
+    finished,
+    hit,
+    meshes,
+    put_and_delete_a_live_route,
+    settled,
+)
+from tests.hitmesh.cli.meshes import running as running_command
 from tests.services import require, wait_for
 
 
@@ -60,25 +73,25 @@ def test_totals_survive_down_and_up(running: Mesh) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_a_signal_stops_all_of_it(small: Mesh, number: signal.Signals) -> None:
     command = small.command(*small.up_arguments("one"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with running_command(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready in ")
         assert len(small.processes()) == 5  # a collector is two
         assert len(small.left()) == 6  # and so is a balancer, whose worker has more words
         process.send_signal(number)
         process.stdout.read()
-        assert process.wait(60) == 0
+        assert process.wait(UP_S) == 0
     assert small.left() == []
 
 
 def test_in_the_foreground_it_ends_when_somebody_else_stops_it(small: Mesh) -> None:
     command = small.command(*small.up_arguments("one"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with running_command(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready in ")
         assert small.run("down").returncode == 0
         process.stdout.read()
-        assert process.wait(60) == 0
+        assert process.wait(UP_S) == 0
 
 
 def test_what_a_killed_supervisord_leaves_is_found_and_stopped(running: Mesh) -> None:
@@ -100,13 +113,27 @@ def test_what_a_killed_supervisord_leaves_is_found_and_stopped(running: Mesh) ->
 def test_a_role_that_does_not_get_ready_is_named_with_its_log(
     small: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(readiness, "READY_S", 8.0)
+    lacking_in, is_over = readiness.lacking_in, False
+
+    def lacking(configs: Sequence[Config]) -> dict[str, list[str]]:
+        nonlocal is_over
+        found = lacking_in(configs)
+        is_over = [each.startswith("collector-1 (/health: 503: ") for each in found.get("one", [])] == [True]
+        return found
+
+    def monotonic() -> float:
+        """The time is over as soon as nothing else is lacking."""
+        return time.monotonic() + (UP_S + 1 if is_over else 0.0)
+
+    monkeypatch.setattr(readiness, "lacking_in", lacking)
+    monkeypatch.setattr(readiness, "READY_S", UP_S)
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's handlers are pytest's
     small.config.write_text(small.config.read_text().replace("sqlite:///spool.db", "sqlite:////proc/nowhere/spool.db"))
     assert run([*small.up_arguments("one"), "-d", "--state-dir", str(small.state_dir)]) == 1
     shown = capsys.readouterr().err
     assert "--- one-collector-1: running\n" in shown
-    assert "hitmesh: not ready after 8 s: one: collector-1 (/health: 503: " in shown
+    assert f"hitmesh: not ready after {UP_S:g} s: one: collector-1 (/health: 503: " in shown
     assert small.left() == []
 
 
@@ -125,16 +152,14 @@ def test_a_server_that_is_not_installed_is_named(small: Mesh, tmp_path: Path) ->
         "import shutil, sys; shutil.which = lambda *_, **__: None\n"
         "from hitmesh.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, *command[3:]], capture_output=True, text=True, timeout=30, check=False
-    )
+    answer = finished([sys.executable, "-c", code, *command[3:]])
     assert answer.returncode == 1
     assert answer.stderr == "hitmesh: --consul: consul is not installed (scripts/install-services installs it)\n"
 
 
 def members(consul: str, port: int) -> Sequence[str]:
     command = [consul, "members", "-wan", f"-http-addr=127.0.0.1:{port}"]
-    lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()[1:]
+    lines = finished(command).stdout.splitlines()[1:]
     return sorted(line.split()[0] for line in lines if line.split()[2] == "alive")
 
 
@@ -147,7 +172,7 @@ def test_with_real_servers_three_datacenters_are_one_mesh_with_totals_and_settin
         joined = [f"{dc}-consul.{dc}" for dc in dcs]
         for block in range(len(dcs)):
             http_port = mesh.base_port + BLOCK_PORTS * block + CONSUL_AT
-            wait_for(lambda at=http_port: members(consul, at) == joined, within_s=30, what="all in the WAN pool")  # type: ignore[misc]
+            wait_for(lambda at=http_port: members(consul, at) == joined, within_s=SOON_S, what="all in the WAN pool")  # type: ignore[misc]
         for dc in dcs:
             config = load(mesh.state_dir / dc / "hitmesh.toml")
             assert config.peers == {}  # Consul's catalogue has them
@@ -155,7 +180,7 @@ def test_with_real_servers_three_datacenters_are_one_mesh_with_totals_and_settin
             assert mesh.status()[f"{dc}-nexus-1"]["load"].get("peers_unheard", 0) == 0  # as soon as it returns
         hit(mesh.urls("eu-west", "balancer")[0], "real.example/x")
         put_and_delete_a_live_route(mesh)
-        report = wait_for(lambda: settled(mesh), within_s=30, what="quiet books")
+        report = wait_for(lambda: settled(mesh), within_s=SOON_S, what="quiet books")
         assert (report["balanced"], report["accepted"], report["orphan_jobs"]) == (True, 1, 0)
         assert mesh.json("total", "real.example/x")["total"] == 1
         assert mesh.status()["us-west-beanstalkd-2"]["state"] == "running"

@@ -106,6 +106,20 @@ def test_claims_grow_while_they_come_to_their_end(world: Claims) -> None:
     assert world.batches.claims == 2 * claims.WINDOW_START
 
 
+def test_progress_that_comes_together_with_the_next_look_counts(world: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "POLL_S", 0.2)
+    for seq in range(1, 31):
+        world.put(seq)
+    claimer = world.run()
+    until(world, claims.WINDOW_START)
+    world.spool.done(world.batches.settle("dead", Applied(0, 1, 1, 30, (), {})).done)
+    gevent.spawn(time.sleep, 2 * claims.POLL_S)  # the hub is late: this test and the claimer are both due after it
+    gevent.sleep(0.001)
+    claimer.progress()
+    until(world, 3 * claims.WINDOW_START)
+    assert world.batches.claims == 2 * claims.WINDOW_START
+
+
 def test_a_full_memory_claims_nothing(world: Claims) -> None:
     world.put(1)
     world.limit_bytes = -1

@@ -27,8 +27,9 @@ HERE, THERE = "dc-test", "us-west"
 SHARED, RETURNING, RETURNED, HEADLESS, OWN, LOST = "s/a", "s/b", "s/c", "s/d", "s/e", "s/f"
 assert len({partition_of(page, PARTITIONS) for page in (SHARED, RETURNING, RETURNED, HEADLESS, OWN, LOST)}) == 6
 BEAT_S = 0.2
+SILENT_S = 4.0  # after which a processor is dead
 OLD_S = 100  # as a head says it
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 class Processor:
@@ -40,6 +41,7 @@ class Processor:
         self._socket.connect(nexus_endpoints(mesh.config.instances("nexus")[0]).heartbeats)
         self._started_s, self._number = time.time(), 0
         self._id = f"processor-1-{self._started_s}"
+        self._interval_ms = int(SILENT_S / mesh.config.timing.missed_heartbeats * 1000)
         self.load: Mapping[str, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat)
@@ -52,13 +54,13 @@ class Processor:
             load = {"beats": float(self._number), **self.load}
             started_ms = int(self._started_s * 1000)
             instance = Instance(HERE, "processor", "processor-1", self._id, "up", 1, started_ms, {}, load, owns)
-            self._socket.send(encode(make(Heartbeat, self._number, 1000, instance)))
+            self._socket.send(encode(make(Heartbeat, self._number, self._interval_ms, instance)))
 
     def push(self, endpoint: str, ack: Ack) -> None:
         with self._context.socket(zmq.PUSH) as socket:
             socket.connect(endpoint)
             socket.send(encode(ack))
-            socket.close(linger=5000)
+            socket.close(linger=int(WITHIN_S * 1000))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -81,7 +83,9 @@ def put(mesh: Mesh, page: str, index: int, *, restoring: bool = False, **counts:
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A Nexus and a collector, that know of another datacenter; pages in partitions of all kinds."""
-    mesh = Mesh(tmp_path_factory.mktemp("mesh"), partitions=PARTITIONS, timing={"fresh_s": 0.1, "drain_s": 0.5})
+    mesh = Mesh(
+        tmp_path_factory.mktemp("mesh"), partitions=PARTITIONS, timing={"fresh_s": 0.1, "drain_s": 0.5, "read_s": 10.0}
+    )
     mesh.config = msgspec.structs.replace(mesh.config, peers={THERE: ("127.0.0.1:9",)})
     mesh.file.write_text(dump(mesh.config))
     put(mesh, SHARED, 0, here=5, there=2)
@@ -90,7 +94,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     try:
         mesh.launch("nexus-1")
         mesh.launch("collector-1")
-        wait_for(lambda: is_healthy(mesh), within_s=60, what="the collector")
+        wait_for(lambda: is_healthy(mesh), within_s=2 * WITHIN_S, what="the collector")
         yield mesh
     finally:
         mesh.stop()
@@ -142,8 +146,8 @@ def counts(found: Any) -> dict[str, int]:
 def test_until_a_processor_says_better_a_count_is_as_old_as_the_head_says(mesh: Mesh) -> None:
     found = total(mesh, SHARED)
     assert (found["total"], counts(found)) == (7, {HERE: 5, THERE: 2})
-    assert OLD_S <= found["dcs"][THERE]["age_s"] < OLD_S + 60
-    assert found["dcs"][HERE]["age_s"] < 5
+    assert OLD_S <= found["dcs"][THERE]["age_s"] < OLD_S * 10
+    assert found["dcs"][HERE]["age_s"] < OLD_S / 2
 
 
 def test_an_age_is_what_the_owner_says_and_grows_while_nobody_says_anything(mesh: Mesh, processor: Processor) -> None:
@@ -154,7 +158,7 @@ def test_an_age_is_what_the_owner_says_and_grows_while_nobody_says_anything(mesh
     assert hit["dcs"][THERE]["age_s"] < OLD_S / 2
     processor.stop()
     ages = [age_s(mesh, SHARED)]
-    while ages[-1] < 6.0:  # its heartbeats end after 3 s
+    while ages[-1] < SILENT_S + 2:  # for the last two of them it is dead
         time.sleep(0.3)
         ages.append(age_s(mesh, SHARED))
         assert ages[-1] > ages[-2]

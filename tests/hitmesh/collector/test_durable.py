@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hitmesh.collector.conftest import PATIENT
 from tests.services import require, wait_for
 from tests.services.beanstalkd import Beanstalkd
 from tests.system.mesh import Mesh
@@ -88,7 +89,7 @@ def hit_some(mesh: Mesh) -> None:
 
 def test_sqlite_has_synced_a_hit_s_batch_before_its_200_is_sent(tmp_path: Path) -> None:
     output = tmp_path / "calls"
-    with Mesh(tmp_path / "mesh", wrappers={"collector": strace(output)}) as mesh:
+    with Mesh(tmp_path / "mesh", timing=PATIENT, wrappers={"collector": strace(output)}) as mesh:
         hit_some(mesh)
     found = calls(output)
     hits = list(between(found, is_request, is_answer))
@@ -133,7 +134,7 @@ def traced(tmp_path: Path) -> Iterator[TracedBeanstalkd]:
 def test_beanstalkd_has_synced_a_hit_s_job_before_it_says_inserted(traced: TracedBeanstalkd, tmp_path: Path) -> None:
     output = tmp_path / "calls"
     wrappers = {"collector": strace(output)}
-    with Mesh(tmp_path / "mesh", spools=[traced.url("jobs")], wrappers=wrappers) as mesh:
+    with Mesh(tmp_path / "mesh", timing=PATIENT, spools=[traced.url("jobs")], wrappers=wrappers) as mesh:
         hit_some(mesh)
     traced.stop()
 

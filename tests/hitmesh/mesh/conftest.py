@@ -1,5 +1,6 @@
 """Two real Nexuses for these tests."""
 
-from tests.services.nexus import nexus_processes, nexuses
+from tests.hitmesh.mesh.nexuses import nexus_processes
+from tests.services.nexus import nexuses
 
 __all__ = ["nexus_processes", "nexuses"]

@@ -11,6 +11,7 @@ import pytest
 import zmq.green
 
 from hitmesh.mesh.sockets import COMPLAINT_S, FAIR_MESSAGES, Context, FrameReader, Socket, open_socket
+from tests.services import PATIENCE_S
 
 Ends = tuple[Socket, Socket]
 
@@ -55,7 +56,7 @@ def test_a_reader_whose_socket_is_closed_is_told(ends: Ends) -> None:
     reading = gevent.spawn(reader_of(receiver).read)
     gevent.sleep(0.01)
     receiver.close(linger=0)
-    assert reading.get(timeout=5) is None
+    assert reading.get(timeout=PATIENCE_S) is None
 
 
 def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:

@@ -154,3 +154,11 @@ def test_nothing_so_far_of_one_who_is_brought_back_himself_is_asked_again() -> N
         "ap",
         "us",
     }
+
+
+def test_who_has_still_to_answer_is_named() -> None:
+    restoration = begun()
+    assert restoration.waits_for({"ap", "us"}, 0.0) == {"ap", "us"}
+    for origin in ("eu", "us"):
+        restoration.arrived("us", nothing(origin), 0.0)
+    assert restoration.waits_for({"ap", "us"}, 0.0) == {"ap"}

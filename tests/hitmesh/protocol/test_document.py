@@ -114,6 +114,6 @@ def test_consuls_keys_are_as_written() -> None:
 def test_sqlites_tables_are_as_written() -> None:
     written = {row[0].strip("`"): re.findall(r"`(\w+)`", row[1]) for row in rows("In SQLite")}
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(sqlite_store._SCHEMA)
+        database.executescript(sqlite_store.SCHEMA)
         found = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in written}
     assert written == found

@@ -17,17 +17,28 @@ import pytest
 from hitmesh.settings import SettingsStore, consul_query, watch
 from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.open import open_settings
+from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.settings.watch import Watch
-from hitmesh.store.consul import Timeouts
+from hitmesh.store import consul_http
 from hitmesh.store.consul_http import Host
-from tests.services import require, wait_for
+from tests.hitmesh.store.patience import PATIENT
+from tests.services import PATIENCE_S, require, wait_for
 from tests.services.consul import ConsulCluster
 from tests.services.faulty_proxy import FaultyProxy, Request
 
-# Of the stores that are behind a proxy.
-SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
-
 _prefixes = (f"test-{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store on a busy machine is slow, and not away: what is asked of it here waits for longer than a role would."""
+    monkeypatch.setattr(consul_http, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(consul_query, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(consul_query, "ANSWER_S", PATIENCE_S)
+    consul: Any = ConsulSettings.__init__
+    sqlite: Any = SqliteSettings.__init__
+    monkeypatch.setitem(consul.__kwdefaults__, "timeouts", PATIENT)
+    monkeypatch.setitem(sqlite.__kwdefaults__, "busy_timeout_s", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +100,7 @@ class KvProxy(FaultyProxy):
         super()._handle(client)
 
     def _forward(self, client: BaseHTTPRequestHandler, request: Request) -> tuple[int, str, bytes]:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=30)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=600)  # a query may wait
         try:
             upstream.request(request.method, request.path, request.body)
             answer = upstream.getresponse()
@@ -150,7 +161,7 @@ class Following:
     def stop(self) -> None:
         """End it; fails when it doesn't end."""
         self.watch.stop()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
@@ -181,12 +192,11 @@ def straight(consul_url: str) -> Iterator[SettingsStore]:
 
 @pytest.fixture
 def through(proxy: KvProxy, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsulSettings]:
-    """A store behind the proxy that waits for nothing for long."""
-    monkeypatch.setattr(consul_query, "ANSWER_S", 0.1)
+    """A store behind the proxy that doesn't wait long for changes, nor before it tries again."""
     monkeypatch.setattr(consul_query, "DISTANCE_S", 0.02)
     monkeypatch.setattr(watch, "FIRST_RETRY_S", 0.02)
     monkeypatch.setattr(watch, "LONGEST_RETRY_S", 0.05)
-    store = ConsulSettings([Host("127.0.0.1", proxy.port)], prefix, timeouts=SHORT, wait_s=0.1)
+    store = ConsulSettings([Host("127.0.0.1", proxy.port)], prefix, wait_s=0.1)
     yield store
     store.close()
 

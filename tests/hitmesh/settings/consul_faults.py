@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hitmesh.settings import SettingsStore
+from tests.hitmesh.store.patience import SILENCE
 from tests.services.faulty_proxy import Fault
 
 READS: dict[str, Callable[[SettingsStore], object]] = {
@@ -29,7 +30,7 @@ FAULTS = {
     "409": Fault(status=409, body=b'{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}'),
     "filtered": Fault(headers=(("X-Consul-Results-Filtered-By-ACLs", "true"),)),
     "cut connection": Fault(cut=True),
-    "no answer in time": Fault(delay_s=0.5),
+    "no answer in time": SILENCE,
 }
 
 

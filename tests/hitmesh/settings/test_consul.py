@@ -17,6 +17,7 @@ from hitmesh.settings.open import open_settings
 from hitmesh.store.consul_http import Host
 from tests.hitmesh.settings.conftest import Follow, KvProxy
 from tests.hitmesh.settings.consul_faults import FAULTS, READS, put
+from tests.hitmesh.store.patience import SILENCE, Held, failing
 from tests.services import free_port, wait_for
 from tests.services.faulty_proxy import Fault, Request, writes
 
@@ -28,11 +29,10 @@ def test_a_read_that_fails_is_unknown_and_never_absent(
     straight: SettingsStore, through: ConsulSettings, proxy: KvProxy, fault: Fault
 ) -> None:
     put(straight)
-    proxy.inject(fault)
-    for read in READS.values():
-        with pytest.raises(StoreUnknown):
-            read(through)
-    proxy.heal()
+    with failing(proxy, through, fault):
+        for read in READS.values():
+            with pytest.raises(StoreUnknown):
+                read(through)
     for read in READS.values():
         assert read(through) == read(straight)
 
@@ -100,13 +100,15 @@ def test_a_setting_is_readable_with_consul_kv_get(straight: SettingsStore, kv: C
 def test_a_change_that_was_carried_out_and_then_failed_is_unknown_and_sent_once(
     straight: SettingsStore, through: ConsulSettings, proxy: KvProxy, fault: Fault
 ) -> None:
-    proxy.inject(replace(fault, forward=True, when=writes))
-    with pytest.raises(StoreUnknown, match="read it before trying again"):
-        put(through)
-    with pytest.raises(StoreUnknown):
-        through.delete("routes/a", author="anna")
+    with failing(proxy, through, replace(fault, forward=True, when=writes)):
+        with pytest.raises(StoreUnknown, match="read it before trying again"):
+            put(through)
+        wait_for(lambda: straight.get("routes/a"), what="the first change to be carried out")
+        with pytest.raises(StoreUnknown):
+            through.delete("routes/a", author="anna")
+        wait_for(lambda: straight.list() == {}, what="the second one to be carried out")
+    assert put(straight) == 3
     assert len([request for request in proxy.requests if writes(request)]) == 2
-    wait_for(lambda: straight.list() == {} and put(straight) == 3, what="both changes to be carried out")
 
 
 def test_a_500_is_unknown_even_if_its_body_says_done(through: ConsulSettings, proxy: KvProxy, prefix: str) -> None:
@@ -130,11 +132,11 @@ def test_a_change_that_was_not_carried_out_is_unknown_as_well(
 def test_a_change_that_is_carried_out_late_can_not_undo_a_later_one(
     straight: SettingsStore, through: ConsulSettings, proxy: KvProxy
 ) -> None:
-    proxy.inject(Fault(delay_s=0.5, late=True, times=1, when=writes))
-    with pytest.raises(StoreUnknown):
+    late = Held(proxy)
+    with failing(proxy, through, replace(SILENCE, when=writes)), pytest.raises(StoreUnknown):
         put(through, value="late")
     put(straight, value="later")
-    wait_for(lambda: len(proxy.tokens) == 2, what="the late change to reach Consul")  # after the read before it
+    late.let_go()
     assert straight.list()["routes/a"].value == b"later"
 
 

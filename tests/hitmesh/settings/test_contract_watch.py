@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from hitmesh.settings import Setting, SettingsStore
 from tests.hitmesh.settings.conftest import Follow
-from tests.services import wait_for
+from tests.services import START_S, wait_for
+from tests.services.consul import ConsulCluster
 
 
 def put(store: SettingsStore, key: str, value: str = "v") -> Setting:
@@ -96,67 +98,90 @@ def test_a_watch_that_was_stopped_hands_out_nothing(store: SettingsStore) -> Non
 
 
 WATCHER = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from hitmesh.settings.open import open_settings
-for found in open_settings(sys.argv[1], Path()).watch("routes/"):
-    print(json.dumps([time.time(), {key: setting.value.decode() for key, setting in found.items()}]), flush=True)
+store = open_settings(sys.argv[1], Path())
+store._wait_s = 500.0  # Consul's: what is seen is seen before a query ends by itself
+for found in store.watch("routes/"):
+    print(json.dumps({key: setting.value.decode() for key, setting in found.items()}), flush=True)
 """
 
 
-def test_a_watcher_in_another_process_sees_a_change_within_a_second(url: str, store: SettingsStore) -> None:
+def test_a_watcher_in_another_process_sees_every_change_when_it_is_made(url: str, store: SettingsStore) -> None:
     with subprocess.Popen([sys.executable, "-c", WATCHER, url], stdout=subprocess.PIPE, text=True) as watcher:
+        hopeless = threading.Timer(START_S, watcher.kill)
+        hopeless.start()
         try:
             assert watcher.stdout is not None
-            assert json.loads(watcher.stdout.readline())[1] == {}
-            ages_s = []
+            assert json.loads(watcher.stdout.readline()) == {}
             for number in range(3):
-                written = put(store, "routes/a", str(number))
-                seen_at, seen = json.loads(watcher.stdout.readline())
-                assert seen == {"routes/a": str(number)}
-                ages_s.append(seen_at - written.changed_at)
+                put(store, "routes/a", str(number))
+                assert json.loads(watcher.stdout.readline()) == {"routes/a": str(number)}
         finally:
+            hopeless.cancel()
             watcher.kill()
-    assert statistics.median(ages_s) < 1  # of three: one may meet a machine that is busy otherwise
 
 
 @pytest.mark.parametrize("patch", ["", "import gevent.monkey; gevent.monkey.patch_all()"], ids=["plain", "patched"])
-def test_watches_and_changes_in_greenlets_leave_the_hub_free(sqlite_url: str, consul_url: str, patch: str) -> None:
+def test_watches_and_changes_in_greenlets_leave_the_hub_free(
+    tmp_path: Path, consul: ConsulCluster, prefix: str, patch: str
+) -> None:
     code = f"""
 {patch}
 import sys
 from pathlib import Path
 import gevent
-from hitmesh.settings.open import open_settings
+from hitmesh.settings import consul_query, sqlite
+from hitmesh.settings.consul import ConsulSettings
+from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.store.consul import Timeouts
+from hitmesh.store.consul_http import Host
 ticks = 0
 def tick():
     global ticks
     while True:
-        gevent.sleep(0.01)
+        gevent.sleep(0.005)
         ticks += 1
-def wait_for(condition):
-    with gevent.Timeout(10):
-        while not condition():
-            gevent.sleep(0.01)
+def wait_for(condition, what):
+    for _ in range(10_000):
+        if condition():
+            return
+        gevent.sleep(0.005)
+    raise AssertionError(what)
 def follow(watch, seen):
     seen.extend(map(dict, watch))
+began = None  # how many ticks there were when a watch began to wait
+def noted(wait):
+    def waits(*args):
+        global began
+        began = ticks
+        try:
+            return wait(*args)
+        finally:
+            began = None
+    return waits
 gevent.spawn(tick)
-for url in sys.argv[1:]:
-    store = open_settings(url, Path())
+sqlite.pause = noted(sqlite.pause)
+consul_query.DISTANCE_S = consul_query.EMPTY_DISTANCE_S = 0  # it waits for nothing but an answer
+consul_query.BlockingQuery.ask = noted(consul_query.BlockingQuery.ask)
+patient = Timeouts(30, 30, 30)
+for store in (
+    SqliteSettings(Path(sys.argv[1]), busy_timeout_s=30),
+    ConsulSettings([Host("127.0.0.1", int(sys.argv[2]))], sys.argv[3], timeouts=patient, wait_s=500),
+):
     watch, seen = store.watch(), []
     follower = gevent.spawn(follow, watch, seen)
-    wait_for(lambda: watch._known is not None)
-    before = ticks
-    gevent.sleep(0.3)
-    assert ticks > before + 10, "the hub stands still while a watch waits"
+    wait_for(lambda: watch._known is not None, "there is no first answer")
+    wait_for(lambda: began is not None and ticks > began + 10, "the hub stands still while a watch waits")
     written = store.set("a", b"v", author="anna")
-    wait_for(lambda: watch._known == {{"a": written}})
+    wait_for(lambda: watch._known == {{"a": written}}, "the change is not seen")
     watch.stop()
-    follower.join(timeout=3)
+    follower.join(timeout=30)
     assert follower.ready(), "it didn't end"
     assert seen == [{{}}, {{"a": written}}], seen
 print("done")
 """
-    command = [sys.executable, "-c", code, sqlite_url, consul_url]
-    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(tmp_path / "settings.db"), str(consul.http(0)), prefix]
+    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2 * START_S)
     assert (finished.stdout, finished.stderr) == ("done\n", "")

@@ -6,8 +6,9 @@ import re
 import sqlite3
 from contextlib import closing
 
-from hitmesh.settings import limits, sqlite_file
+from hitmesh.settings import limits
 from hitmesh.settings.consul_records import LastChange, Record, Tree
+from hitmesh.settings.sqlite import KIND
 from hitmesh.store.consul import MAX_HEAD_BYTES
 from tests.hitmesh.protocol.test_document import number, section
 
@@ -36,12 +37,12 @@ def test_consuls_records_are_as_written() -> None:
 def test_sqlites_tables_are_as_written() -> None:
     written = {row[0].strip("`"): re.findall(r"`(\w+)`", row[1]) for row in tables("Settings in SQLite")[0]}
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(sqlite_file.SCHEMA)
+        database.executescript(KIND.schema)
         found = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in written}
         kind = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     assert written == found
-    assert kind == [sqlite_file.APPLICATION_ID, sqlite_file.SCHEMA_VERSION]
-    assert f"{sqlite_file.APPLICATION_ID:,}" in section("Settings in SQLite")
+    assert kind == [KIND.application_id, KIND.version]
+    assert f"{KIND.application_id:,}" in section("Settings in SQLite")
 
 
 def test_the_largest_record_fits_into_consuls_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -13,7 +14,7 @@ from hitmesh.settings import Edition, SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.hitmesh.dev_config import configured
-from tests.services import wait_for
+from tests.services import PATIENCE_S
 
 CONFIG = configured(lambda data: data["timing"].update(commit_s=0.5))
 Followed = Callable[..., Live]
@@ -34,11 +35,10 @@ def live() -> Live:
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    def met() -> object:
-        gevent.sleep(0.005)  # `wait_for` itself doesn't let the hub run
-        return condition()
-
-    wait_for(met, what=what)
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        gevent.sleep(0.005)
 
 
 def test_before_the_store_has_answered_the_file_is_in_force(live: Live) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.settings import Edition, sqlite_file
-from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.settings import Edition
+from hitmesh.settings.sqlite import SCHEMA, SqliteSettings
 
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """A file as it was made then, with a setting in it."""
     path = tmp_path / "settings.db"
-    added = sqlite_file.SCHEMA[sqlite_file.SCHEMA.index("CREATE TABLE deleted") :].partition(";")[0] + ";"
+    added = SCHEMA[SCHEMA.index("CREATE TABLE deleted") :].partition(";")[0] + ";"
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.executescript(sqlite_file.SCHEMA.replace(added, ""))
+        db.executescript(SCHEMA.replace(added, ""))
         db.execute("INSERT INTO settings VALUES ('a', '1', 1, 'anna', 5.0)")
         db.execute("UPDATE last_change SET version = 4, key = 'b', author = 'anna', changed_at = 6.0, deleted = 1")
         assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'deleted'").fetchone()

@@ -3,18 +3,73 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hitmesh.config import Config, Node, Stores, Timing
-from hitmesh.spool import Spool
+from hitmesh.spool import Spool, beanstalk, sqlite
+from hitmesh.spool.beanstalk import BeanstalkSpool
 from hitmesh.spool.open import open_spool
-from tests.services import require
+from tests.services import PATIENCE_S, require
 from tests.services.beanstalkd import Beanstalkd
 
 CLAIM_S = 2.0  # the shortest that the configuration allows
+LONG_CLAIM_S = 600.0  # no claim ends by itself during a test that isn't about that
+HASTY_S = 0.5  # for a reply that won't come
+ESTABLISHED = "01"  # in /proc/net/tcp: a connection that neither side has closed
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server or a disk that is busy otherwise is slow, and not away: it gets longer than a role would give it."""
+    monkeypatch.setattr(beanstalk, "REPLY_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(sqlite, "BUSY_S", PATIENCE_S)
+
+
+def hasten(spool: Spool) -> None:
+    """Let the puts on a server that is connected wait only briefly for its replies."""
+    assert isinstance(spool, BeanstalkSpool)
+    assert spool._puts.client is not None
+    spool._puts.client.sock.settimeout(HASTY_S)
+
+
+def has_unread(port: int) -> bool:
+    """Whether a server on this port has been sent something that it hasn't read, by somebody who waits for it."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        if int(local.rpartition(":")[2], 16) == port and state == ESTABLISHED and int(queues.partition(":")[2], 16):
+            return True
+    return False
+
+
+class Clock:
+    """A spool's clocks, which can be stopped for what has to be seen before a moment is over."""
+
+    def __init__(self) -> None:
+        self._stopped_at: tuple[float, float] | None = None
+
+    def stop(self) -> None:
+        self._stopped_at = time.monotonic(), time.time()
+
+    def go_on(self) -> None:
+        self._stopped_at = None
+
+    def monotonic(self) -> float:
+        return self._stopped_at[0] if self._stopped_at else time.monotonic()
+
+    def time(self) -> float:
+        return self._stopped_at[1] if self._stopped_at else time.time()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clocks of spools on beanstalkd."""
+    made = Clock()
+    monkeypatch.setattr(beanstalk, "time", made)
+    return made
 
 
 class Place:
@@ -22,17 +77,18 @@ class Place:
 
     def __init__(self, base: Path, urls: tuple[str, ...], *, required: int = 0) -> None:
         self.base = base
-        self.config = Config(
-            name="dc-test",
-            nodes={"here": Node(address="127.0.0.1")},
-            stores=Stores(spools=urls, spool_copies=required),
-            timing=Timing(claim_s=CLAIM_S),
-        )
+        self.stores = Stores(spools=urls, spool_copies=required)
         self.copies = len(urls)
         self._opened: list[Spool] = []
 
-    def open(self) -> Spool:
-        spool = open_spool(self.config, self.base)
+    def open(self, *, claim_s: float = LONG_CLAIM_S) -> Spool:
+        config = Config(
+            name="dc-test",
+            nodes={"here": Node(address="127.0.0.1")},
+            stores=self.stores,
+            timing=Timing(claim_s=claim_s),
+        )
+        spool = open_spool(config, self.base)
         self._opened.append(spool)
         return spool
 

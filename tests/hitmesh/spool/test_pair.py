@@ -5,17 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
-from hitmesh.spool import Spool
-from hitmesh.spool.beanstalk import REPLY_TIMEOUT_S
-from tests.hitmesh.spool.conftest import Place
+from hitmesh.spool import Spool, beanstalk
+from hitmesh.spool.pair import PairSpool
+from tests.hitmesh.spool.conftest import Place, has_unread, hasten
 from tests.hitmesh.spool.test_spool import claim_all
-from tests.services import wait_for
+from tests.services import START_S, wait_for
 from tests.services.beanstalkd import HOST, Beanstalkd
 
 LONG_S = 60.0
@@ -137,34 +136,53 @@ def test_with_both_servers_down_a_put_is_refused_and_heals(make_place: MakePlace
     wait_for(put, what="a put")
 
 
-def test_a_hung_server_slows_one_put_and_no_more(make_place: MakePlace, servers: list[Beanstalkd]) -> None:
+def test_a_hung_server_slows_one_put_and_no_more(
+    make_place: MakePlace, servers: list[Beanstalkd], monkeypatch: pytest.MonkeyPatch
+) -> None:
     spool = open_pair(make_place, servers)
+    assert isinstance(spool, PairSpool)
     spool.put(b"x", LONG_S)
+    hasten(spool._copies[0].spool)
     servers[0].signal(signal.SIGSTOP)
     spool.put(b"slow", LONG_S)
-    started = time.monotonic()
-    while time.monotonic() - started < 2 * REPLY_TIMEOUT_S:  # through a probe that hangs as well
-        put_at = time.monotonic()
+    monkeypatch.setattr(beanstalk, "REPLY_TIMEOUT_S", START_S)  # of the probes
+
+    def is_probed() -> bool:
         spool.put(b"x", LONG_S)
-        assert time.monotonic() - put_at < REPLY_TIMEOUT_S / 2
-        time.sleep(0.05)
+        return has_unread(servers[0].port)
+
+    wait_for(is_probed, what="a probe that hangs as well")
+    for _ in range(10):
+        spool.put(b"x", LONG_S)
+    assert has_unread(servers[0].port), "somebody waited until the probe had ended"
 
 
 def test_under_gevent_both_copies_are_waited_for_side_by_side(servers: list[Beanstalkd]) -> None:
     for server in servers:
         server.signal(signal.SIGSTOP)
+    pids = [server.process.pid for server in servers if server.process is not None]
     code = f"""
 from gevent import monkey; monkey.patch_all()
-import time
-from hitmesh.errors import SpoolRefused, SpoolUnknown
-from hitmesh.spool.beanstalk import BeanstalkSpool
+import gevent, os, signal
+from hitmesh.spool import beanstalk
 from hitmesh.spool.pair import PairSpool
-pair = PairSpool([BeanstalkSpool({HOST!r}, port, "jobs", claim_s=2) for port in {[s.port for s in servers]!r}], required=0)
-started = time.monotonic()
-try:
-    pair.put(b"x", 5)
-except (SpoolRefused, SpoolUnknown):
-    print(time.monotonic() - started)
+beanstalk.REPLY_TIMEOUT_S = 20
+asked = []
+class Spool(beanstalk.BeanstalkSpool):
+    def put(self, body, delay_s):
+        asked.append(self.url)
+        return super().put(body, delay_s)
+pair = PairSpool([Spool({HOST!r}, port, "jobs", claim_s=2) for port in {[s.port for s in servers]!r}], required=2)
+def wake():
+    while len(asked) < 2:
+        gevent.sleep(0.005)
+    for pid in {pids!r}:
+        os.kill(pid, signal.SIGCONT)
+gevent.spawn(wake)
+pair.put(b"x", 5)
+print(len(asked))
 """
-    took = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout
-    assert float(took) < 1.75 * REPLY_TIMEOUT_S  # one after the other would be twice that
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=2 * START_S, check=True
+    )
+    assert finished.stdout == "2\n"

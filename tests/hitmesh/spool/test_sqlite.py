@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from hitmesh.errors import SpoolRefused
-from hitmesh.spool.sqlite import RECENT_S, SqliteSpool
+from hitmesh.spool import sqlite as sqlite_spool
+from hitmesh.spool.sqlite import SqliteSpool
+from tests.hitmesh.spool.conftest import HASTY_S, LONG_CLAIM_S
 from tests.hitmesh.spool.test_spool import claim_all, fill
-from tests.services import require, wait_for
+from tests.services import PATIENCE_S, START_S, require, wait_for
 
 LONG_S = 60.0
 
 
-def make(path: Path, *, claim_s: float = 10.0) -> SqliteSpool:
+def make(path: Path, *, claim_s: float = LONG_CLAIM_S) -> SqliteSpool:
     return SqliteSpool(path, claim_s=claim_s, longest_delay_s=LONG_S)
 
 
@@ -33,8 +35,9 @@ def test_two_processes_put_and_claim_at_the_same_time_without_loss(tmp_path: Pat
     code = """
 import sys
 from pathlib import Path
-from hitmesh.spool.sqlite import SqliteSpool
-spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+from hitmesh.spool import sqlite
+sqlite.BUSY_S = 30
+spool = sqlite.SqliteSpool(Path(sys.argv[1]), claim_s=600, longest_delay_s=60)
 for number in range(150):
     spool.put(b"%s %d" % (sys.argv[2].encode(), number), 0)
     for job in spool.claim(2):
@@ -46,7 +49,7 @@ for number in range(150):
         subprocess.Popen([sys.executable, "-c", code, str(path), name], stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
     ]
-    claimed = [line for process in processes for line in process.communicate(timeout=60)[0].splitlines()]
+    claimed = [line for process in processes for line in process.communicate(timeout=2 * START_S)[0].splitlines()]
     assert [process.returncode for process in processes] == [0, 0]
     claimed += [job.body.decode() for job in make(path).claim(1000)]
     assert sorted(claimed) == sorted(f"{name} {number}" for name in ("a", "b") for number in range(150))
@@ -61,7 +64,7 @@ from hitmesh.spool.sqlite import SqliteSpool
 SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60).put(b"kept", 0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", code, str(path)], timeout=30, check=False)
+    subprocess.run([sys.executable, "-c", code, str(path)], timeout=START_S, check=False)
     assert [job.body for job in make(path).claim(10)] == [b"kept"]
 
 
@@ -80,7 +83,7 @@ os.write(2, b"END")
     calls = tmp_path / "calls"
     command = [require("strace"), "-f", "-y", "-o", str(calls), "-e", "trace=write,pwrite64,fsync,fdatasync"]
     command += [sys.executable, "-c", code, str(tmp_path / "spool.db"), operation]
-    subprocess.run(command, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, capture_output=True, timeout=2 * START_S, check=True)
     between = re.search(r'"BEGIN"(.*)"END"', calls.read_text(), re.DOTALL)
     assert between is not None
     lines = [line for line in between[1].splitlines() if "spool.db-wal" in line]
@@ -91,7 +94,8 @@ os.write(2, b"END")
     assert synced[-1] > written[-1]
 
 
-def test_a_full_disk_refuses_loses_nothing_and_heals(small_disk: Path) -> None:
+def test_a_full_disk_refuses_loses_nothing_and_heals(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_spool, "RECENT_S", PATIENCE_S)
     spool = make(small_disk / "spool.db")
     stored = fill(spool, match="make room on its disk")
     assert len(stored) > 50
@@ -138,10 +142,11 @@ except (SpoolRefused, SpoolUnknown) as error:
             assert process.stdout.read() == "SpoolUnknown\n"
         finally:
             strace.terminate()
-            strace.wait(10)
+            strace.wait(PATIENCE_S)
 
 
-def test_a_file_locked_by_another_process_for_long_refuses(tmp_path: Path) -> None:
+def test_a_file_locked_by_another_process_for_long_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_spool, "BUSY_S", HASTY_S)
     spool = make(tmp_path / "spool.db")
     spool.check()
     other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
@@ -159,7 +164,7 @@ def test_looking_for_claims_takes_no_lock_while_nothing_is_ready(tmp_path: Path)
     other.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
     assert spool.claim(10) == []
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < PATIENCE_S / 2, "it waited for the lock"
     other.close()
 
 
@@ -211,7 +216,11 @@ def test_a_file_that_is_no_database_refuses(tmp_path: Path) -> None:
         make(tmp_path / "spool.db").check()
 
 
-def test_a_refused_put_makes_the_spool_unhealthy_for_a_while(spool: SqliteSpool, tmp_path: Path) -> None:
+def test_a_refused_put_makes_the_spool_unhealthy_for_a_while(
+    spool: SqliteSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_spool, "BUSY_S", HASTY_S)
+    monkeypatch.setattr(sqlite_spool, "RECENT_S", PATIENCE_S)
     spool.check()
     other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -228,7 +237,9 @@ def test_a_refused_put_makes_the_spool_unhealthy_for_a_while(spool: SqliteSpool,
             return False
         return True
 
-    wait_for(healthy, within_s=RECENT_S + 2, what="the refusal to be old")
+    assert not healthy()
+    monkeypatch.setattr(sqlite_spool, "RECENT_S", 0.2)
+    wait_for(healthy, what="the refusal to be old")
 
 
 def test_all_jobs_are_listed_for_the_audit(spool: SqliteSpool) -> None:
@@ -245,32 +256,24 @@ def test_all_jobs_are_listed_for_the_audit(spool: SqliteSpool) -> None:
 
 
 def test_under_gevent_the_hub_turns_while_the_file_is_locked(tmp_path: Path) -> None:
-    make(tmp_path / "spool.db").check()
-    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
     code = """
 from gevent import monkey; monkey.patch_all()
-import gevent, sys
+import gevent, sqlite3, sys
 from pathlib import Path
-from hitmesh.errors import SpoolRefused
-from hitmesh.spool.sqlite import SqliteSpool
-spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
-turns = 0
+from hitmesh.spool import sqlite
+sqlite.BUSY_S = 20
+spool = sqlite.SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+spool.check()
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
 def turn():
-    global turns
-    while True:
+    for _ in range(20):
         gevent.sleep(0.01)
-        turns += 1
+    other.execute("COMMIT")
 gevent.spawn(turn)
-try:
-    spool.put(b"x", 5)
-except SpoolRefused:
-    print(turns)
+spool.put(b"x", 5)
 """
-    arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
-    turns = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True).stdout
-    other.close()
-    assert int(turns) > 20
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "spool.db")], timeout=2 * START_S, check=True)
 
 
 def test_under_gevent_greenlets_share_the_file(tmp_path: Path) -> None:
@@ -287,4 +290,4 @@ gevent.joinall([gevent.spawn(work, name) for name in range(20)], raise_error=Tru
 print(len(spool.claim(1000)))
 """
     arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
-    assert subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True).stdout == "400\n"
+    assert subprocess.run(arguments, capture_output=True, text=True, timeout=2 * START_S, check=True).stdout == "400\n"

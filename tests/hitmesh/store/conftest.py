@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.store import TotalsStore
+from hitmesh.store import TotalsStore, consul_http
 from hitmesh.store.consul import ConsulTotals
 from hitmesh.store.consul_http import Host
 from hitmesh.store.sqlite import SqliteTotals
+from tests.hitmesh.store.patience import PATIENT
+from tests.services import PATIENCE_S
 from tests.services.consul import ConsulCluster
 from tests.services.faulty_proxy import FaultyProxy
 
 _prefixes = (f"test-{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host on a busy machine is slow to accept a connection, and not away."""
+    monkeypatch.setattr(consul_http, "CONNECT_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +44,7 @@ def prefix() -> str:
 @pytest.fixture
 def consul_store(consul: ConsulCluster, prefix: str) -> Iterator[ConsulTotals]:
     """A store straight on the real server."""
-    store = ConsulTotals([Host("127.0.0.1", consul.http(0))], prefix)
+    store = ConsulTotals([Host("127.0.0.1", consul.http(0))], prefix, timeouts=PATIENT)
     yield store
     store.close()
 
@@ -44,7 +52,7 @@ def consul_store(consul: ConsulCluster, prefix: str) -> Iterator[ConsulTotals]:
 @pytest.fixture
 def sqlite_store(tmp_path: Path) -> Iterator[SqliteTotals]:
     """A store in a new file."""
-    store = SqliteTotals(tmp_path / "totals.db")
+    store = SqliteTotals(tmp_path / "totals.db", busy_timeout_s=PATIENCE_S)
     yield store
     store.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.store import Done, Refused, Row, TotalsStore, Unknown, Write, consul_txn
-from hitmesh.store.consul import ConsulTotals, Timeouts
+from hitmesh.store.consul import ConsulTotals
 from hitmesh.store.consul_http import Host
 from hitmesh.store.consul_keys import Keys
-from tests.services import free_port, require, wait_for
+from tests.hitmesh.store.patience import PATIENT, SILENCE, Held, failing
+from tests.services import PATIENCE_S, START_S, free_port, require, wait_for
 from tests.services.consul import ConsulCluster
-from tests.services.faulty_proxy import Fault, FaultyProxy, reads, writes
+from tests.services.faulty_proxy import Fault, FaultyProxy, Request, reads, writes
 
-SHORT = Timeouts(read_s=0.3, write_s=0.3, scan_s=0.3)
 READS: dict[str, Callable[[TotalsStore], object]] = {
     "read_head": lambda store: store.read_head(1),
     "read": lambda store: store.read({1: ["a/b"]})[1],
@@ -35,7 +35,7 @@ NEWS = [Write(1, 0, b"head", [Row("a/b", "eu", 5, 1)])]
 @pytest.fixture
 def through(proxy: FaultyProxy, prefix: str) -> Iterator[ConsulTotals]:
     """A store behind the proxy."""
-    store = ConsulTotals([Host("127.0.0.1", proxy.port)], prefix, timeouts=SHORT)
+    store = ConsulTotals([Host("127.0.0.1", proxy.port)], prefix, timeouts=PATIENT)
     yield store
     store.close()
 
@@ -68,7 +68,7 @@ FAULTS = {
     "409": Fault(status=409, body=b'{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}'),
     "409 and no JSON": Fault(status=409, body=b"conflict"),
     "cut connection": Fault(cut=True),
-    "no answer in time": Fault(delay_s=0.8),
+    "no answer in time": SILENCE,
 }
 
 
@@ -82,10 +82,8 @@ def test_a_read_that_fails_is_unknown_and_never_absent_or_zero(
     fault: Fault,
 ) -> None:
     consul_store.write(NEWS)
-    proxy.inject(fault)
-    with pytest.raises(StoreUnknown):
+    with failing(proxy, through, fault), pytest.raises(StoreUnknown):
         read(through)
-    proxy.heal()
     assert read(through) == read(consul_store)
 
 
@@ -107,31 +105,33 @@ def test_a_write_that_fails_is_unknown(
 def test_a_write_that_was_applied_and_then_failed_is_unknown_and_the_head_shows_it(
     consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy, fault: Fault
 ) -> None:
-    proxy.inject(replace(fault, forward=True, when=writes))
-    (outcome,) = through.write(NEWS)
-    assert isinstance(outcome, Unknown)
-    assert is_written(through)
+    with failing(proxy, through, replace(fault, forward=True, when=writes)):
+        (outcome,) = through.write(NEWS)
+        assert isinstance(outcome, Unknown)
+        wait_for(lambda: consul_store.read_head(1), what="the write to be carried out")
+        assert is_written(through)
 
 
 def test_a_write_that_is_applied_after_its_time_out_is_unknown(
     consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
 ) -> None:
-    proxy.inject(Fault(delay_s=0.8, late=True, when=writes))
-    (outcome,) = through.write(NEWS)
+    late = Held(proxy)
+    with failing(proxy, through, replace(SILENCE, when=writes)):
+        (outcome,) = through.write(NEWS)
     assert isinstance(outcome, Unknown)
     assert not is_written(consul_store)
-    # The head first: is_written looks twice, and the write may arrive in between.
-    wait_for(lambda: consul_store.read_head(1) is not None, what="the late write")
+    late.let_go()
     assert is_written(consul_store)
 
 
 def test_a_late_write_can_not_undo_what_came_before_it(
     consul_store: ConsulTotals, through: ConsulTotals, proxy: FaultyProxy
 ) -> None:
-    proxy.inject(Fault(delay_s=0.6, late=True, times=1, when=writes))
-    assert isinstance(through.write(NEWS)[0], Unknown)
+    late = Held(proxy)
+    with failing(proxy, through, replace(SILENCE, when=writes)):
+        assert isinstance(through.write(NEWS)[0], Unknown)
     (winner,) = consul_store.write([Write(1, 0, b"the next owner's", [])])
-    time.sleep(0.6)  # the late write has reached Consul by then, and more of it is on no way
+    late.let_go()
     head = consul_store.read_head(1)
     assert head is not None
     assert (head.body, winner) == (b"the next owner's", Done(head.index))
@@ -140,10 +140,10 @@ def test_a_late_write_can_not_undo_what_came_before_it(
 
 def test_a_write_is_sent_once_whatever_its_answer(through: ConsulTotals, proxy: FaultyProxy) -> None:
     for fault in FAULTS.values():
-        proxy.heal()
-        proxy.inject(fault)
         before = len(proxy.requests)
-        through.write(NEWS)
+        with failing(proxy, through, fault):
+            through.write(NEWS)
+            wait_for(lambda before=before: len(proxy.requests) > before, what="the write")  # type: ignore[misc]
         assert len(proxy.requests) == before + 1
 
 
@@ -371,10 +371,9 @@ def test_a_large_answer_is_not_taken_apart_on_the_hub(
         index = outcome.index
     code = f"""
 {patch}
-import _thread
 import gevent.monkey
 from hitmesh.store import consul_txn
-from hitmesh.store.consul import ConsulTotals
+from hitmesh.store.consul import ConsulTotals, Timeouts
 from hitmesh.store.consul_http import Host
 gevent.get_hub()
 ident = gevent.monkey.get_original("_thread", "get_ident")
@@ -384,12 +383,12 @@ def spied(body):
     threads.append(ident())
     return entries(body)
 consul_txn.entries = spied
-store = ConsulTotals([Host("127.0.0.1", {consul.http(0)})], "{prefix}")
+store = ConsulTotals([Host("127.0.0.1", {consul.http(0)})], "{prefix}", timeouts=Timeouts(30, 30, 30))
 assert len(store.load(1)) == 960
 assert store.read_head(1).body == b"head 900"
 assert [thread == ident() for thread in threads] == [False, True], threads
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=2 * START_S)
 
 
 # --- several hosts --------------------------------------------------------------------------
@@ -406,7 +405,7 @@ def second(consul: ConsulCluster) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def pair(proxy: FaultyProxy, second: FaultyProxy, prefix: str) -> Iterator[ConsulTotals]:
     """A store with two hosts."""
-    store = ConsulTotals([Host("127.0.0.1", each.port) for each in (proxy, second)], prefix, timeouts=SHORT)
+    store = ConsulTotals([Host("127.0.0.1", each.port) for each in (proxy, second)], prefix, timeouts=PATIENT)
     yield store
     store.close()
 
@@ -416,8 +415,9 @@ def test_a_read_that_fails_is_asked_of_the_next_host(
     consul_store: ConsulTotals, pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy, fault: Fault
 ) -> None:
     consul_store.write(NEWS)
-    proxy.inject(fault)
-    assert is_written(pair)
+    with failing(proxy, pair, fault):
+        assert is_written(pair)
+    wait_for(lambda: proxy.requests, what="the first read")
     assert len(proxy.requests) == 1  # the second read began with the host that answers
 
 
@@ -434,8 +434,8 @@ def test_a_read_that_fails_everywhere_names_every_host(
 def test_a_write_that_may_have_happened_is_never_sent_to_another_host(
     pair: ConsulTotals, proxy: FaultyProxy, second: FaultyProxy, fault: Fault
 ) -> None:
-    proxy.inject(fault)
-    (outcome,) = pair.write(NEWS)
+    with failing(proxy, pair, fault):
+        (outcome,) = pair.write(NEWS)
     assert isinstance(outcome, Unknown)
     assert second.requests == []
     pair.read_head(1)
@@ -443,7 +443,8 @@ def test_a_write_that_may_have_happened_is_never_sent_to_another_host(
 
 
 def test_a_write_to_a_host_that_accepts_no_connection_goes_to_the_next(proxy: FaultyProxy, prefix: str) -> None:
-    store = ConsulTotals([Host("127.0.0.1", free_port()), Host("127.0.0.1", proxy.port)], prefix)
+    hosts = [Host("127.0.0.1", free_port()), Host("127.0.0.1", proxy.port)]
+    store = ConsulTotals(hosts, prefix, timeouts=PATIENT)
     assert isinstance(store.write(NEWS)[0], Done)
     assert len(proxy.requests) == 1
     store.close()
@@ -472,7 +473,7 @@ def test_a_host_that_comes_back_is_used_again(pair: ConsulTotals, proxy: FaultyP
 def test_two_writers_with_one_index_get_one_done(
     consul_store: ConsulTotals, consul: ConsulCluster, prefix: str
 ) -> None:
-    other = ConsulTotals([Host("127.0.0.1", consul.http(0))], prefix)
+    other = ConsulTotals([Host("127.0.0.1", consul.http(0))], prefix, timeouts=PATIENT)
     outcomes = [store.write([Write(1, 0, body, [])])[0] for store, body in ((consul_store, b"a"), (other, b"b"))]
     assert isinstance(outcomes[0], Done)
     assert outcomes[1] == Refused()
@@ -490,25 +491,30 @@ def test_a_waiting_call_leaves_the_hub_free(proxy: FaultyProxy, prefix: str, pat
 {patch}
 import gevent
 from hitmesh.store import Done, Write
-from hitmesh.store.consul import ConsulTotals
+from hitmesh.store.consul import ConsulTotals, Timeouts
 from hitmesh.store.consul_http import Host
-store = ConsulTotals([Host("127.0.0.1", {proxy.port})], "{prefix}")
+store = ConsulTotals([Host("127.0.0.1", {proxy.port})], "{prefix}", timeouts=Timeouts(30, 30, 30))
 store.check()
-ticks = 0
-def tick():
-    global ticks
-    while True:
+def turn():
+    for _ in range(20):
         gevent.sleep(0.01)
-        ticks += 1
-gevent.spawn(tick)
-gevent.sleep(0)
+    print("free", flush=True)
+gevent.spawn(turn)
 assert isinstance(store.write([Write(1, 0, b"head", [])])[0], Done)
-print(ticks)
 """
-    proxy.inject(Fault(delay_s=0.5, when=writes))
-    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(finished.stdout) > 10
-    assert finished.stderr == ""
+    turned = threading.Event()
+
+    def until_turned(request: Request) -> bool:
+        return writes(request) and not turned.wait(2 * PATIENCE_S)
+
+    proxy.inject(Fault(status=500, when=until_turned))
+    arguments = [sys.executable, "-c", code]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "free\n"
+        turned.set()
+        assert process.communicate(timeout=START_S) == ("", "")
+    assert process.returncode == 0
 
 
 def test_the_environments_proxy_is_not_asked(consul_store: ConsulTotals, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,12 +15,14 @@ from hitmesh.config import Config, Node, Stores
 from hitmesh.errors import StoreUnknown
 from hitmesh.store import Done, Refused, Row, StoredHead, TotalsStore, Unknown, Write
 from hitmesh.store.open import open_store
-from tests.services import wait_for
+from tests.services import START_S, wait_for
 from tests.services.consul import ConsulCluster
 from tests.services.faulty_proxy import Fault, FaultyProxy, writes
 
-LOAD_S = 8.0  # of which two before the leader is killed; an election takes one to three
 PARTITIONS = 2
+COMMITS = 10  # of each partition's committers, before the leader is killed and after it
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -50,15 +53,30 @@ def open_totals(url: str) -> TotalsStore:
     return open_store(config, Path())
 
 
+def read_at_last(read: Callable[[], T]) -> T:
+    """What a read answers when there is a leader; on a busy machine there may be several elections."""
+    found: list[T] = []
+
+    def is_read() -> bool:
+        try:
+            found.append(read())
+        except StoreUnknown:
+            return False
+        return True
+
+    wait_for(is_read, within_s=START_S, what="a read")
+    return found[0]
+
+
 class Committer(threading.Thread):
-    """Adds numbered marks to a partition's head for as long as it is told to, and remembers each outcome.
+    """Adds numbered marks to a partition's head until it is told to stop, and remembers each outcome.
 
     Two of them share a partition, so that writes are refused too.
     """
 
-    def __init__(self, store: TotalsStore, partition: int, name: str, until: float) -> None:
+    def __init__(self, store: TotalsStore, partition: int, name: str, stop: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
-        self.store, self.partition, self.until = store, partition, until
+        self.store, self.partition, self.stop = store, partition, stop
         self.done: list[tuple[float, str]] = []
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
@@ -66,7 +84,7 @@ class Committer(threading.Thread):
     def run(self) -> None:
         head = self._read()
         number = 0
-        while time.monotonic() < self.until:
+        while not self.stop.is_set():
             number += 1
             mark = f"{self.name}{number}"
             marks = [*(head.body.decode().split() if head else ()), mark]
@@ -85,13 +103,12 @@ class Committer(threading.Thread):
             head = self._read()
 
     def _read(self) -> StoredHead | None:
-        while True:
+        while not self.stop.is_set():
             try:
                 return self.store.read_head(self.partition)
             except StoreUnknown:
-                if time.monotonic() > self.until + 10:
-                    raise
                 time.sleep(0.02)
+        return None
 
 
 def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(
@@ -99,42 +116,59 @@ def test_no_commit_is_lost_or_made_up_when_the_leader_is_killed(
 ) -> None:
     hosts = ",".join(f"127.0.0.1:{proxy.port}" for proxy in lossy)
     store = open_totals(cluster.url(prefix))
-    until = time.monotonic() + LOAD_S
+    stop = threading.Event()
     committers = [
-        Committer(open_totals(f"consul://{hosts}/{prefix}"), partition, f"p{partition}{name}-", until)
+        Committer(open_totals(f"consul://{hosts}/{prefix}"), partition, f"p{partition}{name}-", stop)
         for partition in range(PARTITIONS)
         for name in "ab"
     ]
     for committer in committers:
         committer.start()
-    wait_for(lambda: all(len(c.done) > 10 for c in committers), what="commits under way")
-    leader = cluster.leader()
-    cluster.kill(leader)
-    killed = time.monotonic()
+
+    def of(partition: int) -> list[Committer]:
+        return [c for c in committers if c.partition == partition]
+
+    def is_shown_since(began: float) -> bool:
+        """Whether enough was committed, refused, and carried out without an answer."""
+        for partition in range(PARTITIONS):
+            if sum(at > began for c in of(partition) for at, _ in list(c.done)) < COMMITS:
+                return False
+        return any(c.refused for c in committers) and any(
+            mark in head.body.decode().split()
+            for partition in range(PARTITIONS)
+            if (head := read_at_last(lambda partition=partition: store.read_head(partition)))  # type: ignore[misc]
+            for c in of(partition)
+            for mark in list(c.unknown)
+        )
+
+    try:
+        wait_for(lambda: is_shown_since(0.0), within_s=START_S, what="commits under way")
+        cluster.kill(cluster.leader())
+        killed = time.monotonic()
+        wait_for(lambda: is_shown_since(killed), within_s=START_S, what="commits after the election")
+    finally:
+        stop.set()
     for committer in committers:
-        committer.join(LOAD_S + 15)
+        committer.join(START_S)
         assert not committer.is_alive()
 
-    applied_unknown: set[str] = set()
     for partition in range(PARTITIONS):
-        mine = [c for c in committers if c.partition == partition]
-        head, rows = store.read({partition: ["a/b"]})[partition]
+        mine = of(partition)
+        head, rows = read_at_last(lambda partition=partition: store.read({partition: ["a/b"]}))[partition]  # type: ignore[misc]
         assert head is not None
         marks = head.body.decode().split()
         assert len(marks) == len(set(marks))
         assert {mark for c in mine for _, mark in c.done} - set(marks) == set()
         assert {mark for c in mine for mark in c.refused} & set(marks) == set()
         assert [row.count for row in rows] == [len(marks)]
-        applied_unknown |= {mark for c in mine for mark in c.unknown} & set(marks)
-        assert any(at > killed for c in mine for at, _ in c.done), "nothing was committed after the election"
-    assert applied_unknown, "no write was applied and unknown: the test shows less than it says"
-    assert any(c.refused for c in committers), "nothing was ever refused: the test shows less than it says"
 
 
 def test_without_a_quorum_nothing_is_read_and_nothing_is_refused(cluster: ConsulCluster, prefix: str) -> None:
     store = open_totals(cluster.url(prefix))
-    (first,) = store.write([Write(1, 0, b"head", [Row("a/b", "dc", 5, 1)])])
-    assert isinstance(first, Done)
+    first: StoredHead | None = None
+    while first is None:  # an election may take the write's answer away
+        store.write([Write(1, 0, b"head", [Row("a/b", "dc", 5, 1)])])
+        first = read_at_last(lambda: store.read_head(1))
     left = cluster.leader()
     others = [number for number in range(3) if number != left]
     for number in others:
@@ -147,7 +181,7 @@ def test_without_a_quorum_nothing_is_read_and_nothing_is_refused(cluster: Consul
     assert isinstance(second, Unknown)
     cluster.start(others[0])
     cluster.leader()
-    head, rows = store.read({1: ["a/b"]})[1]
+    head, rows = read_at_last(lambda: store.read({1: ["a/b"]}))[1]
     assert head is not None
     assert head.body in (b"head", b"next")
     assert rows == [Row("a/b", "dc", 5, 1)]

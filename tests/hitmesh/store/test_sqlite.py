@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,21 @@ import pytest
 from hitmesh.errors import StoreUnknown
 from hitmesh.store import Done, Row, StoredHead, Unknown, Write
 from hitmesh.store.sqlite import SqliteTotals
-from tests.services import require
+from tests.services import PATIENCE_S, START_S, require
 
 START = """
 import sys
 from pathlib import Path
 from hitmesh.store import *
 from hitmesh.store.sqlite import SqliteTotals
-store = SqliteTotals(Path(sys.argv[1]))
+store = SqliteTotals(Path(sys.argv[1]), busy_timeout_s=30)
 """
 
 
 def run(code: str, path: Path, *before: str) -> subprocess.CompletedProcess[str]:
     """Run a script with `store` open on `path`, in a process of its own."""
     command = [*before, sys.executable, "-c", START + code, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_S)
 
 
 def test_processes_that_start_at_once_and_race_lose_no_commit(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ for number in range(25):
     path = tmp_path / "deep" / "totals.db"
     command = [sys.executable, "-c", START + code, str(path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-    assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [("", 0)] * 6
+    assert [(process.communicate(timeout=2 * START_S)[1], process.returncode) for process in processes] == [("", 0)] * 6
     head, rows = SqliteTotals(path).read({1: ["a/b"]})[1]
     assert head is not None
     assert (head.body, rows) == (b"150", [Row("a/b", "eu", 150, 150)])
@@ -134,20 +135,25 @@ def test_a_folder_that_can_not_be_made_is_unknown(tmp_path: Path) -> None:
 
 def test_a_read_is_one_snapshot_while_others_write(tmp_path: Path) -> None:
     code = """
-index = 0
-for number in range(1, 400):
+index = number = 0
+while True:
+    number += 1
     index = store.write([Write(1, index, b"%d" % number, [Row("a/b", "eu", number, number)])])[0].index
 """
     path = tmp_path / "totals.db"
-    store = SqliteTotals(path)
+    store = SqliteTotals(path, busy_timeout_s=PATIENCE_S)
     store.check()
-    writer = subprocess.Popen([sys.executable, "-c", START + code, str(path)])
-    seen = set()
-    while writer.poll() is None:
-        head, rows = store.read({1: ["a/b"]})[1]
-        assert [b"%d" % row.count for row in rows] == ([head.body] if head else [])
-        seen.add(head)
-    assert writer.returncode == 0
+    with subprocess.Popen([sys.executable, "-c", START + code, str(path)]) as writer:
+        seen: set[StoredHead | None] = set()
+        deadline = time.monotonic() + START_S
+        try:
+            while len(seen) < 100 and writer.poll() is None and time.monotonic() < deadline:
+                head, rows = store.read({1: ["a/b"]})[1]
+                assert [b"%d" % row.count for row in rows] == ([head.body] if head else [])
+                seen.add(head)
+            assert writer.poll() is None
+        finally:
+            writer.kill()
     assert len(seen) > 5
     store.close()
 
@@ -170,21 +176,17 @@ for at in range(1, 4):
 
 def test_a_waiting_call_leaves_the_hub_free(tmp_path: Path) -> None:
     code = """
-import gevent, sqlite3, time
+import gevent, sqlite3
 store.check()
 other = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
 other.execute("BEGIN IMMEDIATE")
-ticks = 0
-def tick():
-    global ticks
-    while True:
+def turn():
+    for _ in range(20):
         gevent.sleep(0.01)
-        ticks += 1
-gevent.spawn(tick)
-gevent.spawn_later(0.4, other.execute, "COMMIT")
+    other.execute("COMMIT")
+gevent.spawn(turn)
 outcome = store.write([Write(1, 0, b"head", [])])[0]
 assert isinstance(outcome, Done), outcome
-print(ticks)
 try:
     store.write([Write(1, 0, b"", [])])
 except ValueError:
@@ -196,9 +198,7 @@ except StoreUnknown:
     print("unknown")
 """
     finished = run("from hitmesh.errors import StoreUnknown" + code, tmp_path / "totals.db")
-    ticks, unknown = finished.stdout.split()
-    assert int(ticks) > 10
-    assert (unknown, finished.stderr) == ("unknown", "")
+    assert (finished.stdout, finished.stderr) == ("unknown\n", "")
 
 
 def test_a_store_reads_what_another_process_wrote(sqlite_store: SqliteTotals) -> None:

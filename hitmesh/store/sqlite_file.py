@@ -1,10 +1,10 @@
-"""The SQLite file of a settings store: its schema, how it is made, and how one that is gone is told from a new one.
+"""A SQLite file of ours: how it is made and opened, and how one that is gone is told from a new one.
 
 Invariants:
-- The file is made whole or not at all, and only where none has been seen before: one that was
+- The file is made whole or not at all, and only where this process has seen none before: one that was
   there and is gone isn't an empty one. Nor is one of which only the log is left, which SQLite
   would take for the log of a new file.
-- Nothing but a settings file is ever written to.
+- Nothing but a file of the same kind is ever written to.
 """
 
 from __future__ import annotations
@@ -12,45 +12,32 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
-
-SCHEMA_VERSION: Final = 1  # the user_version that the schema below sets
-APPLICATION_ID: Final = 0x686D7374  # "hmst"; other files of ours also have a user_version of 1
-
-SCHEMA: Final = """
-PRAGMA journal_mode = WAL;
-BEGIN;
-CREATE TABLE settings (
-    key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE last_change (
-    version INTEGER NOT NULL, key TEXT NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL, deleted INTEGER NOT NULL
-);
-INSERT INTO last_change VALUES (0, '', '', 0, 0);
-CREATE TABLE deleted (
-    key TEXT PRIMARY KEY, version INTEGER NOT NULL, author TEXT NOT NULL, changed_at REAL NOT NULL
-) WITHOUT ROWID;
-PRAGMA application_id = 1752003444;
-PRAGMA user_version = 1;
-COMMIT;
-"""
-
-# What a file that was made before there were other datacenters lacks. Its older readers don't mind.
-_ADDED: Final = SCHEMA[SCHEMA.index("CREATE TABLE deleted") : SCHEMA.index("PRAGMA application_id")].replace(
-    "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
-)
 
 Identity = tuple[int, int]
 """Device and inode: what tells a file from one put in its place."""
 
 
-class SettingsFile:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is in a file: its schema, and the application_id and user_version that the schema sets."""
+
+    what: str
+    schema: str
+    application_id: int
+    version: int
+    later: str = ""
+    """Statements that do no harm where they have been carried out: what files made earlier may lack."""
+
+
+class SqliteFile:
     """The file at `path`, and whether it has ever been seen."""
 
-    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, kind: Kind, busy_timeout_s: float) -> None:
         self.path = path
+        self._kind = kind
         self._busy_timeout_s = busy_timeout_s
         self._seen = False
 
@@ -62,6 +49,11 @@ class SettingsFile:
             raise self._gone() from error
         return found.st_dev, found.st_ino
 
+    def check(self, identity: Identity) -> None:
+        """Raise OSError when `identity` isn't that of the file that is there now."""
+        if self.identity() != identity:
+            raise OSError(errno.ESTALE, "another file was put in its place", str(self.path))
+
     def open(self) -> tuple[sqlite3.Connection, Identity]:
         """A new connection, and the file that it is to. Raises OSError and sqlite3.Error."""
         log = self.path.with_name(f"{self.path.name}-wal")
@@ -71,7 +63,7 @@ class SettingsFile:
                 raise self._gone()
             if log_is_there:
                 raise self._gone(f", but {log.name} is there")
-            _create(self.path)
+            _create(self.path, self._kind.schema)
         identity = self.identity()
         # mode=rw: a file that is removed at this moment is not made again, empty.
         db = sqlite3.connect(
@@ -83,24 +75,26 @@ class SettingsFile:
         )
         try:
             db.execute("PRAGMA synchronous = FULL")
-            kind = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-            if kind != [APPLICATION_ID, SCHEMA_VERSION]:
-                raise sqlite3.DatabaseError(f"not settings of version {SCHEMA_VERSION}")
-            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'deleted'").fetchone():
-                db.execute(_ADDED)
-            if self.identity() != identity:
-                raise OSError(errno.ESTALE, "the file was replaced while it was opened", str(self.path))
+            self._check_kind(db)
+            if self._kind.later:
+                db.execute(self._kind.later)
+            self.check(identity)
         except BaseException:
             db.close()
             raise
         self._seen = True
         return db, identity
 
+    def _check_kind(self, db: sqlite3.Connection) -> None:
+        found = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        if found != [self._kind.application_id, self._kind.version]:
+            raise sqlite3.DatabaseError(f"not {self._kind.what} of version {self._kind.version}")
+
     def _gone(self, more: str = "") -> FileNotFoundError:
         return FileNotFoundError(errno.ENOENT, f"the file is gone{more}", str(self.path))
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, schema: str) -> None:
     # Made under another name and linked: two processes that start at once can't meet in the
     # middle of it, and a file that was half made when the power went is never taken for one.
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +102,7 @@ def _create(path: Path) -> None:
     try:
         db = sqlite3.connect(draft, isolation_level=None)
         try:
-            db.executescript(SCHEMA)
+            db.executescript(schema)
         finally:
             db.close()
         try:

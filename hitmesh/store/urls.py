@@ -1,0 +1,56 @@
+"""The URLs that name a store on this machine or on Consul: what stores.totals and stores.settings have in common.
+
+`key` is the setting that holds the URL, for the error.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from hitmesh.errors import ConfigError
+from hitmesh.store.consul_http import Host
+from hitmesh.store.consul_keys import MAX_PREFIX_BYTES
+
+_SQLITE: Final = "sqlite:///PATH, relative to the state folder, or sqlite:////PATH"
+_CONSUL: Final = "consul://HOST:PORT[,HOST:PORT...]/PREFIX"
+# A key is this prefix and more: nothing that a URL could turn into another key.
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
+
+
+def sqlite_path(key: str, url: str, base: Path) -> Path:
+    """The file in a URL that begins with sqlite://; one with three slashes is below `base`. Raises ConfigError."""
+    rest = url.removeprefix("sqlite://")
+    path = unquote(rest)
+    if not path.startswith("/") or path.endswith("/") or "?" in rest or "#" in rest or "\0" in path:
+        raise _wrong(key, url, _SQLITE)
+    return base / path[1:]  # a fourth slash makes the right side absolute, and the result
+
+
+def consul_place(key: str, url: str) -> tuple[list[Host], str]:
+    """The hosts and the prefix in a URL that begins with consul://. Raises ConfigError."""
+    authority, _, prefix = url.removeprefix("consul://").partition("/")
+    prefix = prefix.removesuffix("/")
+    if not _PREFIX.fullmatch(prefix):
+        raise _wrong(key, url, f"{_CONSUL}, the prefix of letters, digits, _, - and .")
+    if len(prefix) > MAX_PREFIX_BYTES:
+        raise _wrong(key, url, f"{_CONSUL}, the prefix of at most {MAX_PREFIX_BYTES} bytes")
+    hosts = []
+    for text in authority.split(","):
+        found = _HOST.fullmatch(text)
+        if not found or not 1 <= int(found["port"]) <= 65_535:
+            raise _wrong(key, url, f"{_CONSUL}; {text!r} is not HOST:PORT")
+        hosts.append(Host(found["ipv6"] or found["name"], int(found["port"])))
+    return hosts, prefix
+
+
+def names_none(key: str, url: str) -> ConfigError:
+    """The error for a URL of a scheme that nobody knows."""
+    return _wrong(key, url, f"{_SQLITE} or {_CONSUL}")
+
+
+def _wrong(key: str, url: str, right: str) -> ConfigError:
+    return ConfigError(f"{key}: {url!r} names no {key.removeprefix('stores.')} store; it is written {right}")
