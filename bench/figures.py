@@ -7,11 +7,15 @@ machine's speed wanders and the ratio of two turns beside each other doesn't.
 from __future__ import annotations
 
 import math
+import random
 import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+DRAWS = 400
+SEED = 7
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -52,6 +56,24 @@ def read_wrk(output: str) -> Load:
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The smallest of the sorted values that at least `share` (0 to 1) of them don't exceed."""
     return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+
+
+def ratio_of_percentiles(
+    ours: Sequence[Sequence[float]], base: Sequence[Sequence[float]], share: float
+) -> tuple[float, float, float]:
+    """The ratio of two percentiles, each of all turns' values together, and the interval that holds it to 90%.
+
+    The interval is a bootstrap's: turn by turn, because the values of one turn have its troubles in common.
+    """
+    dice = random.Random(SEED)
+    pairs = list(zip(ours, base, strict=True))
+
+    def ratio(turns: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+        mine, others = (sorted(chain.from_iterable(side)) for side in zip(*turns, strict=True))
+        return percentile(mine, share) / percentile(others, share)
+
+    drawn = sorted(ratio(dice.choices(pairs, k=len(pairs))) for _ in range(DRAWS))
+    return ratio(pairs), percentile(drawn, 0.05), percentile(drawn, 0.95)
 
 
 def row(

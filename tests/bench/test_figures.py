@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import Load, percentile, read_wrk, row
+from bench.figures import Load, percentile, ratio_of_percentiles, read_wrk, row
 
 QUIET = """Running 4s test @ http://127.0.0.1:18080/
   1 threads and 64 connections
@@ -49,3 +49,11 @@ def test_the_ratio_is_of_turns_beside_each_other() -> None:
     # the machine was twice as fast in the last turn: the medians' ratio would be 1.0
     line = row("x", [80, 100, 160], [100, 100, 200], "{:.0f}".format, target="0.80")
     assert "ours         100   HAProxy         100   ratio 0.80 (0.80 to 1.00)   target 0.80" in line
+
+
+def test_a_ratio_of_percentiles_is_of_all_turns_together_and_lies_in_its_interval() -> None:
+    base = [[0.010] * 99 + [0.100], [0.010] * 99 + [0.050]]
+    ours = [[0.010] * 98 + [0.100] * 2, [0.010] * 98 + [0.100] * 2]
+    assert ratio_of_percentiles(ours, base, 0.99) == pytest.approx((10, 10, 10))
+    ratio, lowest, highest = ratio_of_percentiles(base, [turn[:-1] for turn in base], 1.0)
+    assert (ratio, lowest, highest) == pytest.approx((10, 5, 10))
