@@ -28,6 +28,7 @@ from hitmesh.errors import CommandError, MeshError, StoreUnknown
 from hitmesh.mistakes import nearest
 from hitmesh.protocol.messages import Seen
 from hitmesh.settings import SettingsStore
+from hitmesh.state.ages import AGE_PREFIX
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -221,8 +222,24 @@ class _Mesh:
             with contextlib.suppress(StoreUnknown):
                 for dc, (hits, as_of_s) in _origins(config, self._state_dir / config.name).items():
                     if dc not in found or hits > found[dc][0]:
-                        found[dc] = hits, round(max(0.0, now_s - as_of_s), 3), config.name
+                        said_s = age_said(dc, config.name, self._heard[config.name])
+                        # Heads say when they were written: of a datacenter without hits that is long ago.
+                        behind_s = now_s - as_of_s if said_s is None else said_s
+                        found[dc] = hits, round(max(0.0, behind_s), 3), config.name
         return found
+
+
+def age_said(dc: str, where: str, heard: Sequence[Seen]) -> float | None:
+    """How old the copy of `dc` in datacenter `where` is, as the owners there say; None unless all of them do."""
+    owners = [
+        seen
+        for seen in heard
+        if seen.alive and seen.instance.dc == where and seen.instance.role == "processor" and seen.instance.owns
+    ]
+    ages = [seen.instance.load.get(AGE_PREFIX + dc) for seen in owners]
+    if not ages or None in ages:
+        return None
+    return max(age + seen.age_ms / 1000 for age, seen in zip(ages, owners, strict=True) if age is not None)
 
 
 def _heard(config: Config) -> tuple[Seen, ...]:

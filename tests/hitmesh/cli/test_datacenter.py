@@ -19,6 +19,7 @@ from hitmesh.protocol.messages import Head, Instance, Origin, Position, Seen, en
 from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.store import Done, Write
 from hitmesh.store.sqlite import SqliteTotals
+from tests.hitmesh.mesh.instances import instance
 from tests.services.nexus import NexusProcess, free_ports
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
@@ -180,3 +181,25 @@ def test_one_that_runs_is_refused_unless_forced(
     assert settings(state, "ap-south") == {"datacenters/us-west": b"retired"}
     assert settings(state, "us-west") == {}
     assert listed(state, capsys)["us-west"]["state"] == "retired"
+
+
+def owner(name: str, ages: dict[str, float], *, dc: str = "eu-west", alive: bool = True, owns: bool = True) -> Seen:
+    load = {f"age_s.{other}": age_s for other, age_s in ages.items()}
+    one = instance(name, dc=dc, load=load, owns={1: 1} if owns else {})
+    return Seen(one, 1, 500, alive)
+
+
+@pytest.mark.parametrize(
+    ("heard", "age_s"),
+    [
+        ([owner("processor-1", {"us-west": 2.0}), owner("processor-2", {"us-west": 3.0})], 3.5),
+        ([owner("processor-1", {"us-west": 2.0}), owner("processor-2", {"us-west": 9.0}, owns=False)], 2.5),
+        ([owner("processor-1", {"us-west": 2.0}), owner("processor-2", {"us-west": 9.0}, alive=False)], 2.5),
+        ([owner("processor-1", {"us-west": 2.0}), owner("processor-1", {"us-west": 9.0}, dc="ap-south")], 2.5),
+        ([owner("processor-1", {"us-west": 2.0}), owner("processor-2", {"ap-south": 1.0})], None),
+        ([], None),
+    ],
+    ids=["the oldest", "not of who owns nothing", "nor of the dead", "nor elsewhere", "one doesn't say", "nobody"],
+)
+def test_a_copy_is_as_old_as_its_owners_say_if_all_do(heard: list[Seen], age_s: float | None) -> None:
+    assert datacenter.age_said("us-west", "eu-west", heard) == age_s
