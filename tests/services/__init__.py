@@ -51,12 +51,15 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port that the kernel calls free on loopback, and that this process wasn't given before.
+    """A TCP port that the kernel calls free on loopback, and that this process wasn't given for long.
 
     Tests run in several processes (pytest-xdist's workers): each takes ports of its own remainder, so
     that none is given out twice before it is bound.
     """
-    mine = [port for port in PORTS if port % WORKERS == WORKER and port not in _given]
+    mine = [port for port in PORTS if port % WORKERS == WORKER]
+    if len(_given) > len(mine) / 2:
+        _given.clear()
+    mine = [port for port in mine if port not in _given]
     random.SystemRandom().shuffle(mine)  # there may be other runs on this machine
     for port in mine:
         with contextlib.suppress(OSError), socket.socket() as probe:

@@ -155,17 +155,22 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+@contextmanager
+def two_nexuses(folder: Path, config: Config) -> Iterator[list[NexusProcess]]:
+    """The two Nexuses of a datacenter, not started yet, and stopped at the end."""
+    both = [NexusProcess(folder, config, number) for number in (1, 2)]
+    try:
+        yield both
+    finally:
+        for one in both:
+            one.stop()
+
+
 @pytest.fixture(scope="module")
 def nexus_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NexusProcess]]:
     """Two Nexuses for the tests of one module: starting them anew for each takes seconds."""
-    folder = tmp_path_factory.mktemp("nexuses")
-    config = mesh_config()
-    started = [NexusProcess(folder, config, number) for number in (1, 2)]
-    try:
-        yield started
-    finally:
-        for one in started:
-            one.stop()
+    with two_nexuses(tmp_path_factory.mktemp("nexuses"), mesh_config()) as both:
+        yield both
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from hitmesh.config import Config
-from tests.services.nexus import NexusProcess, mesh_config
+from tests.services.nexus import NexusProcess, mesh_config, two_nexuses
 
 # A process may be kept waiting for 0.6 s, which starts a Nexus over, and an instance be silent for 1.6 s.
 HEARTBEAT_S = 0.4
@@ -19,14 +19,9 @@ MORTAL_S = 0.1  # the interval of those that are to be found dead soon: after MI
 @pytest.fixture(scope="module")
 def nexus_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NexusProcess]]:
     """Two Nexuses for the tests of one module: starting them anew for each takes seconds."""
-    folder = tmp_path_factory.mktemp("nexuses")
     config = mesh_config(heartbeat_s=HEARTBEAT_S, missed=MISSED)
-    started = [NexusProcess(folder, config, number) for number in (1, 2)]
-    try:
-        yield started
-    finally:
-        for one in started:
-            one.stop()
+    with two_nexuses(tmp_path_factory.mktemp("nexuses"), config) as both:
+        yield both
 
 
 def beating(config: Config, heartbeat_s: float) -> Config:
