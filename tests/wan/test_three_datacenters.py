@@ -28,7 +28,7 @@ HITS = 1_000  # of the access log, into each; `bench/run wan` replays all of it
 CUT_S = 10.0  # more than the datacenters need to call each other dead, with these settings
 AGREED_S = 240.0
 PATIENCE_S = 120.0  # for what takes seconds on a quiet machine
-ROUNDED_S = 0.1  # an age's last digit
+LATE_S = 5.0  # a heartbeat's way on a busy machine: an age counts from when its heartbeat was heard
 # Often, so that a short cut is a long one. Within a datacenter nobody is called dead for being slow.
 SETTINGS = {"timing": {"missed_heartbeats": 60, "wan_heartbeat_s": 1.0, "wan_missed_heartbeats": 6}}
 LOCK = Path(tempfile.gettempdir()) / "hitmesh-wan-tests.lock"
@@ -138,15 +138,15 @@ def has_news(guest: Guest, dc: str, since: float) -> bool:
 
 
 def assert_aged(guest: Guest, dc: str, gone: float, back: float) -> None:
-    """That datacenter's part of each page was called just as old as it was while it was cut off."""
+    """That datacenter's part of each page was called as old as it was while it was cut off."""
     parts = [part for part in guest.parts if part.dc == dc]
     # When it was known to be current, at the earliest: by the last answer before.
     known = {part.page: part.asked - part.age_s for part in parts if part.at < gone}
     apart = [part for part in parts if gone <= part.asked and part.at < back]
-    assert max(part.at for part in apart) > gone + CUT_S
+    assert max(part.at for part in apart) > gone + CUT_S > gone + LATE_S
     for part in apart:
-        assert part.asked - gone - ROUNDED_S < part.age_s, f"{part} is younger than the cut"
-        assert part.age_s < part.at - known[part.page] + ROUNDED_S, f"{part} is older than it was known to be"
+        assert part.asked - gone - LATE_S < part.age_s, f"{part} is younger than the cut"
+        assert part.age_s < part.at - known[part.page] + LATE_S, f"{part} is older than it was known to be"
 
 
 def test_datacenters_whose_link_is_cut_hear_of_each_other_from_the_third(mesh: Mesh) -> None:
