@@ -168,7 +168,7 @@ class SettingsExchange:
             new = self._with_room(dc, merging.newer(given, self._editions))
             if new:
                 self.merged += self._store.merge(new)
-                self._take(self._store.editions())
+                self._take_now()
         except (MeshError, StoreUnknown, ConfigError) as error:
             if not self._stopped:
                 self.failed += 1
@@ -229,6 +229,12 @@ class SettingsExchange:
             self._say(f"{dc}/", f"settings of {dc} are left there: there are {limits.MAX_EDITIONS} keys here already")
         left = {each.key for each in added[room:]}
         return [each for each in new if each.key not in left]
+
+    def _take_now(self) -> None:
+        """What was just written, before the watch comes to it."""
+        if self._watch is not None:
+            self._watch.again()  # or it would not tell of a store that is as it was before
+        self._take(self._store.editions())
 
     def _take(self, editions: Mapping[str, Edition]) -> None:
         self._editions = dict(editions)

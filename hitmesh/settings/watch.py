@@ -89,6 +89,10 @@ class Watch(Generic[E]):
         self.stop()
         self._source.close()
 
+    def again(self) -> None:
+        """Hand out the next answer even if it is as the last one: its user has had another from elsewhere since."""
+        self._known = None
+
     def stop(self) -> None:
         """End the iteration."""
         self._stopped = True

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -18,7 +19,7 @@ from gevent.event import Event
 from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.sockets import Context, open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES, Lookup, SettingRecord, Settings, decode, encode, make
-from hitmesh.settings import Edition, SettingsStore, limits
+from hitmesh.settings import Edition, SettingsStore, limits, sqlite
 from hitmesh.settings.merging import digest
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.sqlite import SqliteSettings
@@ -278,6 +279,35 @@ def test_what_was_removed_by_hand_comes_back_from_the_others(dcs: list[Dc], tmp_
     dcs[1].cut = False
     dcs[0].tell()
     until(lambda: dcs[1].values() == {"a": "1"}, "it to be back")
+
+
+@pytest.mark.parametrize("dcs", ["sqlite"], indirect=True)
+def test_what_was_removed_by_hand_just_after_it_came_is_missed(
+    dcs: list[Dc], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch looks only when the store is again as it was before."""
+    look, gate, held = sqlite._Polling.look, Event(), Event()
+
+    def look_when_open(polling: sqlite._Polling[Any]) -> Any:
+        if polling._file.path.name == "us-west.db":
+            held.set()
+            gate.wait()
+        return look(polling)
+
+    until(
+        lambda: len({each.exchange.digest() for each in dcs}) == 1 and dcs[1].exchange.digest() != NOT_KNOWN,
+        "the empty stores",
+    )
+    monkeypatch.setattr(sqlite._Polling, "look", look_when_open)
+    held.wait(PATIENCE_S)
+    dcs[0].put("a", "1")
+    until(lambda: dcs[1].exchange.digest() == dcs[0].exchange.digest() and dcs[1].values(), "it to come")
+    until(lambda: not any(each.exchange._fetching for each in dcs), "what is under way")
+    dcs[1].cut = True
+    with contextlib.closing(sqlite3.connect(tmp_path / "us-west.db")) as db, db:
+        db.execute("DELETE FROM settings")
+    gate.set()
+    until(lambda: dcs[1].exchange.digest() != dcs[0].exchange.digest(), "the change")
 
 
 # --- what is asked ----------------------------------------------------------------------------
