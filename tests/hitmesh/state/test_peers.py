@@ -15,11 +15,11 @@ def nexus(name: str = "nexus-1", unheard: float = 0) -> Instance:
     return replace(instance(name, role="nexus"), load={UNHEARD: unheard})
 
 
-def view(*instances: Instance) -> MeshView:
+def view(*instances: Instance, warm: bool = True) -> MeshView:
     """A view whose only Nexus has said that these are alive."""
     one = MeshView(["A"], dc="dev", timeout_s=3.0)
-    one.change("A", change(1), 0.0)
-    one.answer("A", answer(1, *(seen(each) for each in instances)), 0.0)
+    one.change("A", change(1, warm=warm), 0.0)
+    one.answer("A", answer(1, *(seen(each) for each in instances), warm=warm), 0.0)
     return one
 
 
@@ -47,10 +47,17 @@ def test_nobody_else_is_an_answer() -> None:
     [
         None,
         MeshView(["A"], dc="dev", timeout_s=3.0),
+        view(nexus(), warm=False),
         view(instance("processor-1")),
         view(nexus("nexus-1"), nexus("nexus-2", unheard=1)),
     ],
-    ids=["no view", "no word of a Nexus yet", "no Nexus alive", "one of two doesn't hear everybody"],
+    ids=[
+        "no view",
+        "no word of a Nexus yet",
+        "it may not know all",
+        "no Nexus alive",
+        "one of two doesn't hear everybody",
+    ],
 )
 def test_it_is_not_known_whether_there_are_more(unknown: MeshView | None) -> None:
     peers = Peers("dev", ["listed"])
