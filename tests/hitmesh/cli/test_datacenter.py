@@ -203,3 +203,13 @@ def owner(name: str, ages: dict[str, float], *, dc: str = "eu-west", alive: bool
 )
 def test_a_copy_is_as_old_as_its_owners_say_if_all_do(heard: list[Seen], age_s: float | None) -> None:
     assert datacenter.age_said("us-west", "eu-west", heard) == age_s
+
+
+def test_what_the_owners_say_goes_before_what_the_heads_say(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads say when they were written: of a datacenter without hits that is long ago."""
+    monkeypatch.setattr(datacenter, "_heard", lambda _: (owner("processor-1", {"us-west": 2.0}),))
+    found = listed(state, capsys)
+    assert (found["us-west"]["copy_in"], found["us-west"]["behind_s"]) == ("eu-west", 2.5)
+    assert found["af-east"]["behind_s"] > 100
