@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 import click
 
 from hitmesh.cli import folder
-from hitmesh.cli.accesslog import DEFAULT_SITE, Format, hit_path
+from hitmesh.cli.accesslog import DEFAULT_SITE, Format, LineError, hit_path
 from hitmesh.cli.endpoints import front
+from hitmesh.cli.logfile import MAX_LINE_CHARS, LogFile
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.sending import Outcome, Sender
 from hitmesh.errors import CommandError
 from hitmesh.protocol.pages import check_page
+
+EXAMPLE_CHARS: Final = 120  # of a line that was ignored, shown with its reason
 
 
 @click.command(short_help="Send an access log's requests as hits.")
@@ -42,15 +47,17 @@ def replay(
 ) -> int:
     r"""Send every request of an access log FILE ("-" is standard input) as a hit.
 
-    The page is SITE/path without the query string; any method and status counts, and a line
-    without a request is ignored. combined may start with the virtual host (vhost_combined), which
-    is the site then. json is an object per line with "page", or with "path" or "request" and
-    perhaps "host".
+    The page is SITE/path without the query string; any method and status counts. combined may
+    start with the virtual host (vhost_combined), which is the site then. json is an object per
+    line with "page", or with "path", "uri" or "request" and perhaps "host"; Caddy's is one. A line
+    whose request or site can't be told is ignored, and shown with the reason. A compressed FILE
+    (gzip) is read as it is.
 
     Without --to the hits go to the first datacenter of the mesh in the state folder: its
     balancers, or else its collectors, in turn. A hit is never sent twice: one that was refused or
-    not answered has failed, and the exit status is 1. Where a balancer says that the collectors
-    didn't answer it (502, 504), neither did they here.
+    not answered has failed, and the exit status is 1, as it is when nothing in FILE was
+    understood. Where a balancer says that the collectors didn't answer it (502, 504), neither did
+    they here.
 
     \b
     Example:
@@ -66,44 +73,62 @@ def replay(
     except KeyboardInterrupt:
         interrupted = True
     _report(sender.outcome, log.ignored, time.monotonic() - began, as_json=as_json)
+    if complaint := log.complaint():
+        raise CommandError(f"{file}: {complaint}")
     return 1 if sender.outcome.failed or interrupted else 0
 
 
+@dataclass
+class Ignored:
+    """The lines that were no hits, by reason, each with an example."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[int, str]] = field(default_factory=dict)  # reason -> number of the line, its start
+
+    def add(self, number: int, line: str, reason: str) -> None:
+        """One more."""
+        self.counts[reason] += 1
+        if reason not in self.examples:
+            # What a stranger wrote into a log is shown as ASCII: no control characters, nothing that turns text around.
+            self.examples[reason] = (number, ascii(line[:EXAMPLE_CHARS])[1:-1])
+
+
 class _Log:
-    """The hits of a file, one after the other; counts the lines that hold none."""
+    """The hits of a file, one after the other; knows which of its lines hold none, and why."""
 
     def __init__(self, file: str, site: str, log_format: Format, limit: int | None) -> None:
-        self.ignored = 0
-        self.read_bytes = 0
-        self.size_bytes: int | None = None
-        self._file, self._site, self._format, self._limit = file, site, log_format, limit
-        try:
-            if file == "-":
-                from gevent.fileobject import FileObject
-
-                # Waits for a slow pipe without holding up the answers.
-                self._lines: Iterable[bytes] = FileObject(sys.stdin.fileno(), "rb", closefd=False)
-            else:
-                path = Path(file)
-                self._lines = path.open("rb")
-                self.size_bytes = path.stat().st_size or None
-        except OSError as error:
-            raise CommandError(f"{file}: can't be read: {error.strerror}") from error
+        self.ignored = Ignored()
+        self.found = 0
+        self.file = LogFile(file)
+        self._site, self._format, self._limit = site, log_format, limit
 
     def __iter__(self) -> Iterator[str]:
-        found = 0
         if self._limit == 0:
             return
-        for line in self._lines:
-            self.read_bytes += len(line)
-            path = hit_path(line, site=self._site, log_format=self._format)
-            if path is None:
-                self.ignored += bool(line.strip())
+        for number, line in enumerate(self.file, 1):
+            if line is None:
+                self.ignored.add(number, "", f"more than {MAX_LINE_CHARS} characters")
+                continue
+            if not line.strip():
+                continue
+            try:
+                path = hit_path(line, site=self._site, log_format=self._format)
+            except LineError as error:
+                self.ignored.add(number, line, str(error))
                 continue
             yield path
-            found += 1
-            if found == self._limit:
+            self.found += 1
+            if self.found == self._limit:
                 return
+
+    def complaint(self) -> str:
+        """What is wrong with the log as a whole; empty when nothing is."""
+        if self.file.broken:
+            return f"the log breaks off: {self.file.broken}; what is before that was sent"
+        if self.found or not self.ignored.counts:
+            return ""
+        other = next(each for each in get_args(Format) if each != self._format)
+        return f"nothing in it is understood as a log of the format {self._format}; is it --format {other}?"
 
 
 @contextmanager
@@ -117,12 +142,12 @@ def _with_progress(log: _Log, outcome: Outcome) -> Iterator[Iterable[str]]:
 
     columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=log.size_bytes)
+        task = bar.add_task("", total=log.file.size_bytes)
 
         def shown() -> Iterator[str]:
             for path in log:
                 text = f"{outcome.accepted:,} accepted, {outcome.failed:,} failed"
-                bar.update(task, completed=log.read_bytes, description=text)
+                bar.update(task, completed=log.file.read_bytes, description=text)
                 yield path
 
         yield shown()
@@ -132,23 +157,30 @@ def _mesh_urls(state_dir: Path) -> list[str]:
     return front(folder.datacenters(state_dir)[0])
 
 
-def _report(outcome: Outcome, ignored: int, seconds: float, *, as_json: bool) -> None:
+def _report(outcome: Outcome, ignored: Ignored, seconds: float, *, as_json: bool) -> None:
     numbers = {
         "sent": outcome.sent,
         "accepted": outcome.accepted,
         "failed": outcome.failed,
         "refused": outcome.refused,
         "unanswered": outcome.unanswered,
-        "ignored": ignored,
+        "ignored": ignored.counts.total(),
         "seconds": round(seconds, 3),
     }
     if as_json:
-        print(json.dumps({**numbers, "reasons": dict(outcome.reasons)}))
+        why = {
+            reason: {"count": count, "line": ignored.examples[reason][0], "example": ignored.examples[reason][1]}
+            for reason, count in ignored.counts.most_common()
+        }
+        print(json.dumps({**numbers, "reasons": dict(outcome.reasons), "ignored_because": why}))
         return
     failed = f" ({outcome.refused} refused, {outcome.unanswered} unanswered)" if outcome.failed else ""
     print(
         f"sent {outcome.sent}, accepted {outcome.accepted}, failed {outcome.failed}{failed}"
-        f"; {ignored} lines ignored; {seconds:.1f} s"
+        f"; {ignored.counts.total()} lines ignored; {seconds:.1f} s"
     )
+    for reason, count in ignored.counts.most_common():
+        number, example = ignored.examples[reason]
+        print(f"  {count} ignored: {reason}; line {number}: {example}", file=sys.stderr)
     for reason, count in outcome.reasons.most_common():
         print(f"  {count} x {reason}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import subprocess
@@ -200,6 +201,77 @@ def test_json_lines_are_hits(target: Callable[..., Target], tmp_path: Path) -> N
     status, report, _ = replay(log, "--to", one.url, "--format", "json")
     assert (status, numbers(report)) == (0, (2, 2, 0, 0, 0, 1))
     assert sorted(one.paths) == ["/hit/a.example/x%20y", "/hit/b.example/z"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_like(target: Callable[..., Target], log: Path, end: str) -> None:
+    one = target()
+    log.write_text(log.read_text().replace("\n", end), newline="")
+    status, report, _ = replay(log, "--to", one.url)
+    assert (status, numbers(report)) == (0, (20, 20, 0, 0, 0, 0))
+
+
+def test_a_byte_order_mark_belongs_to_no_line(target: Callable[..., Target], tmp_path: Path) -> None:
+    one = target()
+    log = tmp_path / "log"
+    log.write_bytes(b'\xef\xbb\xbfa.example:80 192.0.2.1 - - [x] "GET /a HTTP/1.1" 200 5\n')
+    assert replay(log, "--to", one.url)[0] == 0
+    log.write_bytes(b'\xef\xbb\xbf{"host": "b.example", "path": "/b"}\n')
+    assert replay(log, "--to", one.url, "--format", "json")[0] == 0
+    assert one.paths == ["/hit/a.example/a", "/hit/b.example/b"]
+
+
+def test_a_compressed_log_is_read_as_it_is(target: Callable[..., Target], log: Path) -> None:
+    one = target()
+    packed = log.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    assert numbers(replay(packed, "--to", one.url)[1]) == (20, 20, 0, 0, 0, 0)
+    assert numbers(replay("-", "--to", one.url, stdin=packed.read_bytes())[1]) == (20, 20, 0, 0, 0, 0)
+
+
+def test_a_compressed_log_that_breaks_off_is_sent_as_far_as_it_goes(target: Callable[..., Target], log: Path) -> None:
+    one = target()
+    log.write_bytes(gzip.compress(log.read_bytes(), compresslevel=0)[:400])
+    status, report, error = replay(log, "--to", one.url)
+    assert status == 1
+    assert 0 < report["accepted"] < 20
+    assert "the log breaks off: Compressed file ended" in error
+
+
+def test_a_line_without_an_end_is_not_held(target: Callable[..., Target], log: Path) -> None:
+    one = target()
+    log.write_text("x" * 200_000 + "\n" + log.read_text() + "y" * 65_536)
+    status, report, _ = replay(log, "--to", one.url)
+    assert (status, numbers(report)) == (0, (20, 20, 0, 0, 0, 2))
+    assert report["ignored_because"]["more than 65536 characters"]["count"] == 2
+
+
+def test_what_is_ignored_is_shown_with_its_reason_and_harmlessly(target: Callable[..., Target], log: Path) -> None:
+    one = target()
+    log.write_text(log.read_text() + '1.2.3.4 - - [x] "\x1b[31m\u202e" 400\n' * 3)
+    status, report, _ = replay(log, "--to", one.url)
+    why = {"count": 3, "line": 21, "example": '1.2.3.4 - - [x] "\\x1b[31m\\u202e" 400'}
+    assert (status, report["ignored_because"]) == (0, {"its request isn't METHOD TARGET": why})
+
+
+@pytest.mark.parametrize(
+    ("log_format", "text", "other"),
+    [("combined", '{"path": "/a"}', "json"), ("json", 'x "GET /a HTTP/1.1"', "combined")],
+)
+def test_a_log_of_which_nothing_is_understood_has_failed(
+    target: Callable[..., Target], log: Path, log_format: str, text: str, other: str
+) -> None:
+    one = target()
+    log.write_text(f"{text}\n" * 3)
+    status, report, error = replay(log, "--to", one.url, "--format", log_format)
+    assert (status, numbers(report)) == (1, (0, 0, 0, 0, 0, 3))
+    assert error == (
+        f"hitmesh: {log}: nothing in it is understood as a log of the format {log_format}; is it --format {other}?\n"
+    )
+
+
+def test_an_empty_log_is_done(target: Callable[..., Target]) -> None:
+    assert numbers(replay("/dev/null", "--to", target().url)[1]) == (0, 0, 0, 0, 0, 0)
 
 
 def test_a_whole_log_arrives_page_by_page(target: Callable[..., Target], tmp_path: Path) -> None:
