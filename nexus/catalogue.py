@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -25,8 +24,9 @@ from gevent.pool import Pool
 from msgspec import json
 
 from hitmesh.config import Config
-from hitmesh.store.consul_http import CONNECT_TIMEOUT_S, Host, NoAnswer, excerpt
-from hitmesh.store.urls import consul_place
+from hitmesh.store import consul_host
+from hitmesh.store.consul_host import Host, NoAnswer, headers, in_short, refusal
+from hitmesh.store.urls import consul_place, is_consul
 from nexus.entries import SERVICE, Directory, is_registered, registration
 from nexus.federation import Catalogue
 
@@ -72,7 +72,7 @@ class ConsulCatalogue:
         cls, config: Config, name: str, endpoint: str, on_found: Callable[[Catalogue], None]
     ) -> ConsulCatalogue | None:
         """That of a datacenter whose totals are in Consul; None: others have none. Raises ConfigError."""
-        if not config.stores.totals.startswith("consul://"):
+        if not is_consul(config.stores.totals):
             return None
         hosts, prefix = consul_place("stores.totals", config.stores.totals)
         return cls(
@@ -174,20 +174,19 @@ class ConsulCatalogue:
 
 def _request(host: Host, method: str, path: str, body: bytes = b"", *, also: int = 200) -> tuple[int, bytes]:
     """Status, which is 200 or `also`, and body of the answer. Raises NoAnswer."""
-    connection = http.client.HTTPConnection(host.address, host.port, timeout=CONNECT_TIMEOUT_S)
-    token = os.environ.get("CONSUL_HTTP_TOKEN")
+    connection = host.connection(consul_host.CONNECT_TIMEOUT_S)
     try:
         connection.connect()
         connection.sock.settimeout(ANSWER_S)
-        connection.request(method, path, body or None, {"X-Consul-Token": token} if token else {})
+        connection.request(method, path, body or None, headers())
         answer = connection.getresponse()
         content = answer.read(MAX_ANSWER_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(excerpt(str(error) or type(error).__name__)) from error
+        raise NoAnswer(in_short(error)) from error
     finally:
         connection.close()
     if answer.status not in {200, also}:
-        raise NoAnswer(f"{answer.status}: {excerpt(content[:1024].decode('utf-8', 'replace'))}")
+        raise NoAnswer(refusal(answer.status, content[:1024].decode("utf-8", "replace")))
     if len(content) > MAX_ANSWER_BYTES:
         raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     return answer.status, content

@@ -128,9 +128,11 @@ def as_text(lacking: dict[str, list[str]]) -> str:
 
 
 def show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:
-    """The last lines of the logs of what isn't ready, on stderr."""
+    """The last lines of the logs of what isn't ready, on stderr; of partitions those who could own them."""
     for each in programs:
-        if each.name in {name.split()[0] for name in lacking.get(each.dc, ())} or each.state != "RUNNING":
+        names = {name.split()[0] for name in lacking.get(each.dc, ())}
+        is_asked = each.role == "processor" and any(name.endswith(" partitions") for name in lacking.get(each.dc, ()))
+        if each.name in names or is_asked or each.state != "RUNNING":
             why = f" ({each.why})" if each.why else ""
             print(f"--- {each.full_name}: {each.state.lower()}{why}", file=sys.stderr)
             for line in _tail(state_dir / "log" / f"{each.full_name}.log"):

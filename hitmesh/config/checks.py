@@ -64,8 +64,8 @@ def _stores(config: Config) -> Iterator[str]:
         yield f"stores.spool_copies ({stores.spool_copies}) is more than the spools ({len(stores.spools)})"
     if len(set(stores.spools)) < len(stores.spools):
         yield "stores.spools names the same spool twice"
-    yield from _urls("stores.totals", [stores.totals], ("sqlite", "consul"), "hitmesh.stores")
-    yield from _urls("stores.settings", [stores.settings], ("sqlite", "consul"), "hitmesh.settings")
+    yield from _urls("stores.totals", [stores.totals], ("sqlite", "consul", "consul+https"), "hitmesh.stores")
+    yield from _urls("stores.settings", [stores.settings], ("sqlite", "consul", "consul+https"), "hitmesh.settings")
     yield from _urls("stores.spools", stores.spools, ("sqlite", "beanstalk"), "hitmesh.spools")
     if stores.settings in (stores.totals, *stores.spools):
         yield f"stores.settings ({stores.settings}) holds something else already; it needs a place of its own"

@@ -48,11 +48,11 @@ class Ports(Section, frozen=True):
 class Stores(Section, frozen=True):
     """Where things are kept, by URL; a relative sqlite path is below the state folder."""
 
-    totals: Annotated[str, Meta(description="sqlite:///PATH or consul://HOST:PORT[,HOST:PORT...]/PREFIX")] = (
+    totals: Annotated[str, Meta(description="sqlite:///PATH or consul[+https]://HOST:PORT[,HOST:PORT...]/PREFIX")] = (
         "sqlite:///totals.db"
     )
     settings: Annotated[
-        str, Meta(description="live settings: sqlite:///PATH or consul://HOST:PORT[,HOST:PORT...]/PREFIX")
+        str, Meta(description="live settings: sqlite:///PATH or consul[+https]://HOST:PORT[,HOST:PORT...]/PREFIX")
     ] = "sqlite:///settings.db"
     spools: Annotated[
         tuple[str, ...],

@@ -23,9 +23,10 @@ from hitmesh.settings import Edition, Setting, consul_records, limits, live_sett
 from hitmesh.settings.consul_query import WAIT_S, BlockingQuery
 from hitmesh.settings.consul_records import LastChange, Tree
 from hitmesh.settings.watch import E, Watch
-from hitmesh.store import consul_txn
+from hitmesh.store import consul_host, consul_txn
 from hitmesh.store.consul import Timeouts
-from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
+from hitmesh.store.consul_host import Host, NoAnswer, excerpt, refusal
+from hitmesh.store.consul_http import ConsulHosts
 from hitmesh.store.consul_txn import Entry
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class ConsulSettings:
     def __init__(
         self, hosts: Sequence[Host], prefix: str, *, timeouts: Timeouts | None = None, wait_s: float = WAIT_S
     ) -> None:
-        self.endpoint = f"consul://{','.join(map(str, hosts))}/{prefix}"
+        self.endpoint = consul_host.url(hosts, prefix)
         self._consul = ConsulHosts(hosts)
         self._tree = Tree(prefix)
         self._timeouts = timeouts or Timeouts()
@@ -168,7 +169,7 @@ class ConsulSettings:
 
         def understand(status: int, body: str) -> list[Entry]:
             if status != 200:
-                raise NoAnswer(f"{status}: {excerpt(body)}")
+                raise NoAnswer(refusal(status, body))
             try:
                 return consul_txn.entries(body)
             except ValueError as error:
@@ -176,7 +177,9 @@ class ConsulSettings:
 
         request = consul_txn.read_body([self._tree.last_change, prefix])
         try:
-            entries = self._consul.read(request, timeout_s, understand)
+            entries = self._consul.read(
+                request, timeout_s, understand, lambda found: () if found else [self._tree.root]
+            )
         except NoAnswer as failure:
             raise self._unknown(str(failure), op) from failure
         return self._present(entries, op)
@@ -220,8 +223,8 @@ class ConsulSettings:
                 if status == 409 and consul_records.was_refused(body):
                     return False
             except ValueError as error:
-                raise NoAnswer(f"{status}, but {error}: {excerpt(body)}") from error
-            raise NoAnswer(f"{status}: {excerpt(body)}")
+                raise NoAnswer(f"{error}: {refusal(status, body)}") from error
+            raise NoAnswer(refusal(status, body))
 
         try:
             return self._consul.write(request, self._timeouts.write_s, understand)

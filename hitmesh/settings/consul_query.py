@@ -13,7 +13,6 @@ a store was restored blocks until the wait ends, so after any failure it starts 
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -24,8 +23,9 @@ from urllib.parse import quote
 
 from hitmesh.settings.consul_records import entries_of_get
 from hitmesh.settings.watch import pause
+from hitmesh.store import consul_host
 from hitmesh.store.blocking import call_blocking, socket_is_cooperative
-from hitmesh.store.consul_http import CONNECT_TIMEOUT_S, Host, NoAnswer, excerpt
+from hitmesh.store.consul_host import Host, NoAnswer, excerpt, headers, in_short, refusal
 from hitmesh.store.consul_txn import Entry
 
 WAIT_S: Final = 5.0  # a host that vanished without a word is noticed after this; far below Consul's 10 minutes
@@ -44,7 +44,9 @@ class BlockingQuery:
 
     def __init__(self, hosts: Sequence[Host], root: str, wait_s: float) -> None:
         self._hosts = tuple(hosts)
-        self._path = f"/v1/kv/{quote(root)}?recurse&consistent"
+        self._root = f"/v1/kv/{quote(root)}"
+        self._path = f"{self._root}?recurse&consistent"
+        self._may_read = False  # whether the token could read there, with this connection
         self._wait_s = wait_s
         self._at = 0  # the host that is asked
         self._index = 0  # 0: don't wait
@@ -63,8 +65,8 @@ class BlockingQuery:
         for _ in self._hosts:
             host = self._hosts[self._at]
             try:
-                get = partial(self._get, host)
-                index, found = _understand(*(get() if socket_is_cooperative() else call_blocking(get)))
+                ask = partial(self._ask, host)
+                index, found = ask() if socket_is_cooperative() else call_blocking(ask)
             except NoAnswer as failure:
                 failures.append(f"{host}: {failure}")
                 self._at = (self._at + 1) % len(self._hosts)
@@ -81,6 +83,7 @@ class BlockingQuery:
     def begin_anew(self) -> None:
         """The next `ask` doesn't wait, and has a connection of its own."""
         self._index = 0
+        self._may_read = False
         self.close()
 
     def interrupt(self) -> None:
@@ -98,16 +101,30 @@ class BlockingQuery:
             self._connection.close()
             self._connection = None
 
-    def _get(self, host: Host) -> tuple[int, str, bytes]:
+    def _ask(self, host: Host) -> tuple[int, list[Entry]]:
+        """The index and the keys."""
+        waiting = f"&index={self._index}&wait={round(self._wait_s * 1000)}ms" if self._index else ""
+        if not self._may_read:
+            self._confirm(host)
+        index, found = _understand(*self._get(host, self._path + waiting))
+        if not found:
+            self._confirm(host)  # what the token may not see is left out
+        return index, found
+
+    def _confirm(self, host: Host) -> None:
+        """Be sure that the token may read there: of a single key Consul says so, which need not exist."""
+        _understand(*self._get(host, f"{self._root}?stale"))
+        self._may_read = True
+
+    def _get(self, host: Host, path: str) -> tuple[int, str, bytes]:
         """Status, X-Consul-Index and body of the answer."""
         try:
             connection = self._connected(host)
-            waiting = f"&index={self._index}&wait={round(self._wait_s * 1000)}ms" if self._index else ""
-            connection.request("GET", self._path + waiting, headers=_headers())
+            connection.request("GET", path, headers=headers())
             answer = connection.getresponse()
             body = answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise NoAnswer(_in_short(error)) from error
+            raise NoAnswer(in_short(error)) from error
         if len(body) > MAX_ANSWER_BYTES:
             raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         # Newer Consuls say so when a token may not see all keys: what is missing isn't absent.
@@ -118,10 +135,9 @@ class BlockingQuery:
     def _connected(self, host: Host) -> http.client.HTTPConnection:
         connection = self._connection
         if connection is None:
-            connection = http.client.HTTPConnection(host.address, host.port, timeout=CONNECT_TIMEOUT_S)
-            self._connection = connection
+            connection = self._connection = host.connection(consul_host.CONNECT_TIMEOUT_S)
         if connection.sock is None:  # new, or the host closed it after its last answer
-            connection.timeout = CONNECT_TIMEOUT_S
+            connection.timeout = consul_host.CONNECT_TIMEOUT_S
             connection.connect()
         # After the connecting: `interrupt` comes either before this, or finds the socket.
         if self._interrupted:
@@ -134,24 +150,10 @@ def _understand(status: int, header: str, body: bytes) -> tuple[int, list[Entry]
     """The index and the keys. Only a 404 of Consul's own, which has an index and no body, says that there are none."""
     text = excerpt(body[:1024].decode("utf-8", "replace"))
     if status not in (200, 404) or (status == 404 and body):
-        raise NoAnswer(f"{status}: {text}")
+        raise NoAnswer(refusal(status, text))
     if not (header.isascii() and header.isdigit() and len(header) <= _MAX_INDEX_DIGITS):
         raise NoAnswer(f"{status} without an X-Consul-Index: {text}")
     try:
         return max(1, int(header)), entries_of_get(body) if status == 200 else []
     except ValueError as error:
         raise NoAnswer(f"200, but {error}: {text}") from error
-
-
-def _headers() -> dict[str, str]:
-    # The same variable that py-consul takes for reads and changes.
-    token = os.environ.get("CONSUL_HTTP_TOKEN")
-    return {"X-Consul-Token": token} if token else {}
-
-
-def _in_short(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError | socket.gaierror):
-        return "connection refused or host unknown"
-    if isinstance(error, TimeoutError):
-        return "no connection or no answer in time"
-    return excerpt(f"connection lost: {error}")

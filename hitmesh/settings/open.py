@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.settings import SettingsStore
-from hitmesh.store.urls import consul_place, names_none, sqlite_path
+from hitmesh.store.urls import consul_place, is_consul, names_none, sqlite_path
 
 GROUP: Final = "hitmesh.settings"
 
@@ -27,7 +27,7 @@ def open_settings(url: str, base: Path) -> SettingsStore:
         from hitmesh.settings.sqlite import SqliteSettings
 
         return SqliteSettings(sqlite_path(_KEY, url, base))
-    if separator and scheme == "consul":
+    if is_consul(url):
         from hitmesh.settings.consul import ConsulSettings
 
         return ConsulSettings(*consul_place(_KEY, url))

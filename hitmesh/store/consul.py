@@ -7,7 +7,8 @@ the leader ask its quorum before it answers. Invariants:
 - 200 with the body that it should have is the only answer with a value in it; 409 about an
   index the only one that refuses. All else, time-outs and cut connections too, is unknown: some
   of those writes are applied, now or after the next election.
-- Nothing is read as absent unless a transaction that succeeded didn't have it.
+- Nothing is read as absent unless a transaction that succeeded didn't have it, of a host that
+  lets us read it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_txn
+from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_host, consul_txn
 from hitmesh.store.blocking import call_blocking
-from hitmesh.store.consul_http import ConsulHosts, Host, NoAnswer, excerpt
+from hitmesh.store.consul_host import Host, NoAnswer, excerpt, refusal
+from hitmesh.store.consul_http import ConsulHosts
 from hitmesh.store.consul_keys import Keys
 from hitmesh.store.consul_txn import Entry, Packed
 from hitmesh.store.limits import check_writes
@@ -55,7 +57,7 @@ class ConsulTotals:
         self._consul = ConsulHosts(hosts)
         self._keys = Keys(prefix)
         self._timeouts = timeouts or Timeouts()
-        self.endpoint = f"consul://{','.join(map(str, hosts))}/{prefix}"
+        self.endpoint = consul_host.url(hosts, prefix)
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         check_writes(writes, max_rows=MAX_ROWS, max_write_bytes=MAX_WRITE_BYTES, max_head_bytes=MAX_HEAD_BYTES)
@@ -147,10 +149,10 @@ class ConsulTotals:
                 if status == 409:
                     return consul_txn.refused(together, body)
             except ValueError as error:
-                raise NoAnswer(f"{status}, but {error}: {excerpt(body)}") from error
+                raise NoAnswer(f"{error}: {refusal(status, body)}") from error
             if status == 413:
                 raise ValueError(f"Consul's limits are lower than its defaults: {excerpt(body)}")
-            raise NoAnswer(f"{status}: {excerpt(body)}")
+            raise NoAnswer(refusal(status, body))
 
         return self._consul.write(consul_txn.write_body(together), self._timeouts.write_s, understand)
 
@@ -161,7 +163,7 @@ class ConsulTotals:
 
         def understand(status: int, body: str) -> tuple[dict[int, StoredHead], dict[int, list[Row]]]:
             if status != 200:
-                raise NoAnswer(f"{status}: {excerpt(body)}")
+                raise NoAnswer(refusal(status, body))
             try:
                 if len(body) <= HUB_BYTES:
                     return self._parse(consul_txn.entries(body))
@@ -169,8 +171,17 @@ class ConsulTotals:
             except ValueError as error:
                 raise NoAnswer(f"200, but {error}: {excerpt(body)}") from error
 
+        def lacking(answer: tuple[dict[int, StoredHead], dict[int, list[Row]]]) -> set[str]:
+            """Of heads and rows, those of which something isn't there: a token's rights are for one or for both."""
+            heads, rows = answer
+            found = {*map(self._keys.head, heads), *map(self._keys.rows_of, rows)}
+            left = [prefix for prefix in prefixes if prefix not in found]
+            if left:  # pages of a few rows, or rows of which there should be none
+                found = {self._keys.page(partition, row.page) for partition, some in rows.items() for row in some}
+            return {self._keys.kind(prefix) for prefix in left if prefix not in found}
+
         try:
-            return self._consul.read(consul_txn.read_body(prefixes), timeout_s, understand)
+            return self._consul.read(consul_txn.read_body(prefixes), timeout_s, understand, lacking)
         except NoAnswer as failure:
             raise self._unknown(str(failure)) from failure
 

@@ -34,6 +34,10 @@ class Keys:
         self.rows = f"{prefix}/rows/"
         self.nothing = f"{prefix}/nothing"  # never written
 
+    def kind(self, key: str) -> str:
+        """What the keys of all heads begin with, or those of all rows, as it is one or the other; else `key`."""
+        return next((start for start in (self.heads, self.rows) if key.startswith(start)), key)
+
     def head(self, partition: int) -> str:
         """The key of a partition's head; no other key begins like it."""
         return f"{self.heads}{partition:0{DIGITS}}"

@@ -7,7 +7,7 @@ from typing import Final
 
 from hitmesh.config import Config
 from hitmesh.store import TotalsStore
-from hitmesh.store.urls import consul_place, names_none, sqlite_path
+from hitmesh.store.urls import consul_place, is_consul, names_none, sqlite_path
 
 ENTRY_POINTS: Final = "hitmesh.stores"
 """The group in which a store of somebody else's is registered by its URL's scheme: a callable
@@ -27,7 +27,7 @@ def open_store(config: Config, base: Path) -> TotalsStore:
         from hitmesh.store.sqlite import SqliteTotals
 
         return SqliteTotals(sqlite_path(_KEY, url, base))
-    if separator and scheme == "consul":
+    if is_consul(url):
         from hitmesh.store.consul import ConsulTotals
 
         return ConsulTotals(*consul_place(_KEY, url))

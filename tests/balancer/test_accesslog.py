@@ -105,10 +105,9 @@ def test_a_request_of_any_length_makes_a_line_of_bounded_length(byte: bytes) -> 
 
 def test_a_line_is_one_that_hitmesh_replays() -> None:
     text = line(STAMP, client="::1", request=b'GET /a%20b/"c"?d HTTP/1.1', status=200, size=1, route="default")
-    assert hit_path(text) is not None
-    assert hit_path(line(STAMP, client="::1", request=b"POST /hit/example.com/x HTTP/1.1", status=200, size=1)) == (
-        "example.com/hit/example.com/x"
-    )
+    assert hit_path(text.decode()) == "example.com/a%20b/%22c%22"
+    hit = line(STAMP, client="::1", request=b"POST /hit/example.com/x HTTP/1.1", status=200, size=1)
+    assert hit_path(hit.decode()) == "example.com/hit/example.com/x"
 
 
 def test_a_stamp_is_utc_in_english_and_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

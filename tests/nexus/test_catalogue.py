@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hitmesh.store.consul_http import Host
+from hitmesh.store import consul_host
+from hitmesh.store.consul_host import Host
 from nexus import catalogue
 from nexus.catalogue import ConsulCatalogue
 from nexus.entries import SERVICE
@@ -124,7 +125,8 @@ def of(part: str) -> Callable[[Request], bool]:
 
 @pytest.fixture
 def reader(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    for name in ("CONNECT_TIMEOUT_S", "ANSWER_S", "FAREWELL_S"):
+    monkeypatch.setattr(consul_host, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    for name in ("ANSWER_S", "FAREWELL_S"):
         monkeypatch.setattr(catalogue, name, PATIENCE_S)  # none of these tests is about a slow server
     one = Reader(pair.first)
     yield one

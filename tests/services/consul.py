@@ -6,7 +6,9 @@ import http.client
 import json
 import random
 import socket
+import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hitmesh.store.consul_agent import HOST, AgentPorts, agent_command, agent_config
@@ -14,6 +16,7 @@ from tests.services import Server, require, wait_for
 
 LOWEST_PORT = 15_000  # above what people choose for servers of their own
 ELECTION_S = 60.0  # a cluster is up in 2 to 4 s; a busy machine gets more
+MASTER_TOKEN = "00000000-0000-4000-8000-000000000001"  # of a server with ACLs: may do all
 ANSWER_S = 10.0  # of an agent on a busy machine; one that is down refuses at once
 
 
@@ -43,6 +46,15 @@ def free_agent_ports() -> AgentPorts:
     return AgentPorts(*found)
 
 
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files: who signed, and what a server shows."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
 class ConsulServer(Server):
     """One server of a datacenter."""
 
@@ -56,6 +68,8 @@ class ConsulServer(Server):
         servers: int = 1,
         join_lan: Sequence[int] = (),
         join_wan: Sequence[int] = (),
+        acl: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         super().__init__(folder)
         self.name = f"consul-{number}"
@@ -69,6 +83,14 @@ class ConsulServer(Server):
             join_lan=join_lan,
             join_wan=join_wan,
         )
+        if acl:
+            tokens = {"master": MASTER_TOKEN, "agent": MASTER_TOKEN}
+            config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+        self._tls = tls
+        if tls:
+            # HTTPS alone, on the same port.
+            config["ports"] = {**config["ports"], "http": -1, "https": self.ports.http}
+            config |= {"cert_file": str(tls.certificate), "key_file": str(tls.key)}
         self._config = folder / "consul.json"
         self._config.write_text(json.dumps(config))
 
@@ -100,6 +122,9 @@ class ConsulServer(Server):
 
     def _status(self, path: str) -> int | None:
         connection = http.client.HTTPConnection(HOST, self.ports.http, timeout=ANSWER_S)
+        if self._tls:
+            context = ssl.create_default_context(cafile=self._tls.ca)
+            connection = http.client.HTTPSConnection(HOST, self.ports.http, timeout=ANSWER_S, context=context)
         try:
             connection.request("GET", path)
             return connection.getresponse().status

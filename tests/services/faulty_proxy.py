@@ -103,6 +103,11 @@ class FaultyProxy:
         self._server.server_close()
         self._thread.join()
 
+    @property
+    def transactions(self) -> list[Request]:
+        """The requests for transactions, without the questions for what a token may read."""
+        return [request for request in self.requests if request.path.startswith("/v1/txn")]
+
     def _fault_for(self, request: Request) -> Fault | None:
         with self._lock:
             self.requests.append(request)

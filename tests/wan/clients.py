@@ -118,9 +118,8 @@ class Guest(Visitor):
 
 def pages_in(log: Path, site: str, *, limit: int | None = None) -> Counter[str]:
     """The hits that an access log stands for, or the first so many of them."""
-    with log.open("rb") as lines:
-        paths = (path for line in lines if (path := hit_path(line, site=site)) is not None)
-        return Counter(page_from_path(path) for path in islice(paths, limit))
+    with log.open(errors="surrogateescape") as lines:
+        return Counter(page_from_path(hit_path(line, site=site)) for line in islice(lines, limit))
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hitmesh.cli import picture, readiness
+from hitmesh.cli.supervision import Supervised
 from hitmesh.config import Config, parse
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
 from tests.services import PATIENCE_S, free_port
@@ -136,3 +138,17 @@ def test_what_another_datacenter_lacks_is_its_own(serve: Serve, monkeypatch: pyt
         heard("far", "processor", "processor-1", restoring=1.0),
     )
     assert stranger(datacenter(serve(200), serve(200)), monkeypatch, *seen) == []
+
+
+def test_partitions_that_nobody_owns_show_the_logs_of_those_who_could(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log").mkdir()
+    programs = [Supervised(f"dc-{name}", "RUNNING", 1, 1.0, "") for name in ("nexus-1", "processor-1", "processor-2")]
+    for each in programs:
+        (tmp_path / "log" / f"{each.full_name}.log").write_text(f"{each.name}: 403: Permission denied\n")
+    readiness.show_logs({"dc": ["32 of 32 partitions"]}, programs, tmp_path)
+    shown = capsys.readouterr().err
+    assert "processor-1: 403: Permission denied" in shown
+    assert "processor-2: 403: Permission denied" in shown
+    assert "nexus-1:" not in shown

@@ -19,8 +19,8 @@ from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.settings.watch import Watch
-from hitmesh.store import consul_http
-from hitmesh.store.consul_http import Host
+from hitmesh.store import consul_host
+from hitmesh.store.consul_host import Host
 from tests.hitmesh.store.patience import PATIENT
 from tests.services import PATIENCE_S, require, wait_for
 from tests.services.consul import ConsulCluster
@@ -32,8 +32,7 @@ _prefixes = (f"test-{number}" for number in itertools.count())
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store on a busy machine is slow, and not away: what is asked of it here waits for longer than a role would."""
-    monkeypatch.setattr(consul_http, "CONNECT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr(consul_query, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(consul_host, "CONNECT_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr(consul_query, "ANSWER_S", PATIENCE_S)
     consul: Any = ConsulSettings.__init__
     sqlite: Any = SqliteSettings.__init__
@@ -92,7 +91,7 @@ class KvProxy(FaultyProxy):
 
     def queries(self) -> list[str]:
         """The paths of the blocking queries so far."""
-        return [request.path for request in self.requests if request.method == "GET"]
+        return [request.path for request in self.requests if request.method == "GET" and "recurse" in request.path]
 
     def _handle(self, client: BaseHTTPRequestHandler) -> None:
         # Head and body are sent one after the other, and the second would wait 40 ms for the first one's ack.

@@ -16,7 +16,7 @@ from hitmesh.settings import SettingsStore, consul_query
 from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.consul_query import BlockingQuery
 from hitmesh.settings.open import open_settings
-from hitmesh.store.consul_http import Host
+from hitmesh.store.consul_host import Host
 from tests.hitmesh.settings.conftest import Follow, KvProxy
 from tests.hitmesh.settings.consul_faults import FAULTS, READS, put
 from tests.hitmesh.store.patience import HASTY_S
@@ -27,7 +27,7 @@ from tests.services.faulty_proxy import Fault, Request
 
 def blocking(request: Request) -> bool:
     """The queries of watches."""
-    return request.method == "GET"
+    return request.method == "GET" and "recurse" in request.path
 
 
 def waiting(request: Request) -> bool:

@@ -136,7 +136,7 @@ from hitmesh.settings import consul_query, sqlite
 from hitmesh.settings.consul import ConsulSettings
 from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.store.consul import Timeouts
-from hitmesh.store.consul_http import Host
+from hitmesh.store.consul_host import Host
 ticks = 0
 def tick():
     global ticks

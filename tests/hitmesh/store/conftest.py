@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.store import TotalsStore, consul_http
+from hitmesh.store import TotalsStore, consul_host
 from hitmesh.store.consul import ConsulTotals
-from hitmesh.store.consul_http import Host
+from hitmesh.store.consul_host import Host
 from hitmesh.store.sqlite import SqliteTotals
 from tests.hitmesh.store.patience import PATIENT
 from tests.services import PATIENCE_S
@@ -23,7 +23,7 @@ _prefixes = (f"test-{number}" for number in itertools.count())
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host on a busy machine is slow to accept a connection, and not away."""
-    monkeypatch.setattr(consul_http, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(consul_host, "CONNECT_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Protocol
 
 from hitmesh.store.consul import Timeouts
-from hitmesh.store.consul_http import ConsulHosts, Host
+from hitmesh.store.consul_host import Host
+from hitmesh.store.consul_http import ConsulHosts
 from tests.services import PATIENCE_S
 from tests.services.faulty_proxy import Fault, FaultyProxy, Request, writes
 
@@ -30,9 +31,9 @@ def failing(proxy: FaultyProxy, store: AsksConsul, fault: Fault) -> Iterator[Non
     consul = store._consul
     ask = consul._ask
 
-    def asked(host: Host, body: bytes, timeout_s: float, params: dict[str, str]) -> tuple[int, str]:
-        silent = fault.delay_s and host.port == proxy.port and fault.when(Request("PUT", "/v1/txn", body))
-        return ask(host, body, HASTY_S if silent else timeout_s, params)
+    def asked(host: Host, method: str, path: str, body: bytes, timeout_s: float) -> tuple[int, str]:
+        silent = fault.delay_s and host.port == proxy.port and fault.when(Request(method, path, body))
+        return ask(host, method, path, body, HASTY_S if silent else timeout_s)
 
     consul._ask = asked  # type: ignore[method-assign]
     proxy.inject(fault)
