@@ -23,8 +23,8 @@ from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, list_query, page_of
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.settings.live import Live
-from hitmesh.store.blocking import call_blocking
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024

@@ -1,1 +1,1 @@
-"""Connections driven by gevent's hub: watchers and callbacks, no greenlets."""
+"""What lives with gevent's hub: connections driven by its watchers, calls that would block it, what is written."""

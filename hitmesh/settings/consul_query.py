@@ -21,10 +21,10 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote
 
+from hitmesh.hub.blocking import call_blocking, socket_is_cooperative
 from hitmesh.settings.consul_records import entries_of_get
 from hitmesh.settings.watch import pause
 from hitmesh.store import consul_host
-from hitmesh.store.blocking import call_blocking, socket_is_cooperative
 from hitmesh.store.consul_host import Host, NoAnswer, excerpt, headers, in_short, refusal
 from hitmesh.store.consul_txn import Entry
 

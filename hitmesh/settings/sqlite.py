@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from hitmesh.errors import StoreUnknown
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.settings import Edition, Setting, limits, merging
 from hitmesh.settings.watch import E, Watch, pause
-from hitmesh.store.blocking import call_blocking
 from hitmesh.store.sqlite_file import Identity, Kind, SqliteFile
 
 T = TypeVar("T")

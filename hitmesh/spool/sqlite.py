@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-import gevent
 from gevent import monkey
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.spool import Claimed, CopyStats, JobId
 
 T = TypeVar("T")
@@ -265,8 +265,7 @@ class SqliteSpool:
     def _run(self, call: Callable[[], T]) -> T:
         with self._turn:
             if monkey.is_module_patched("threading"):
-                answer: T = gevent.get_hub().threadpool.apply(self._alone, (call,))
-                return answer
+                return call_blocking(lambda: self._alone(call))
             return self._alone(call)
 
     def _alone(self, call: Callable[[], T]) -> T:

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from hitmesh.errors import StoreUnknown
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_host, consul_txn
-from hitmesh.store.blocking import call_blocking
 from hitmesh.store.consul_host import Host, NoAnswer, excerpt, refusal
 from hitmesh.store.consul_http import ConsulHosts
 from hitmesh.store.consul_keys import Keys

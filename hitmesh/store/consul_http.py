@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
+from hitmesh.hub.blocking import call_blocking, socket_is_cooperative
 from hitmesh.store import consul_host
-from hitmesh.store.blocking import call_blocking, socket_is_cooperative
 from hitmesh.store.consul_host import Host, NoAnswer, NotSent, excerpt, headers, refusal, tls_trouble
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from hitmesh.errors import StoreUnknown
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.store import Done, HeadAndRows, Outcome, Refused, Row, StoredHead, Unknown, Write
-from hitmesh.store.blocking import call_blocking
 from hitmesh.store.limits import check_writes
 from hitmesh.store.sqlite_file import Identity, Kind, SqliteFile
 

@@ -18,6 +18,7 @@ from hitmesh.spool.sqlite import SqliteSpool
 from tests.hitmesh.spool.conftest import HASTY_S, LONG_CLAIM_S
 from tests.hitmesh.spool.test_spool import claim_all, fill
 from tests.services import PATIENCE_S, START_S, require, wait_for
+from tests.services.pipes import broken_pipe
 
 LONG_S = 60.0
 
@@ -291,3 +292,31 @@ print(len(spool.claim(1000)))
 """
     arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
     assert subprocess.run(arguments, capture_output=True, text=True, timeout=2 * START_S, check=True).stdout == "400\n"
+
+
+@pytest.mark.parametrize("stderr", ["without a reader", "full"])
+def test_an_error_in_a_patched_process_comes_back_whatever_its_stderr_is(tmp_path: Path, stderr: str) -> None:
+    code = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import os, sys
+from pathlib import Path
+from hitmesh.errors import SpoolRefused
+from hitmesh.spool import sqlite
+sqlite.BUSY_S = 0.1
+spool = sqlite.SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+for _ in range(2):
+    try:
+        spool.put(b"x", 0)
+    except SpoolRefused as error:
+        print(error.message, flush=True)
+"""
+    path = tmp_path / "spool.db"
+    make(path).check()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with broken_pipe(full=stderr == "full") as pipe:
+        command = [sys.executable, "-c", code, str(path)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=pipe, text=True, timeout=START_S, check=False)
+    other.close()
+    assert done.stdout == "database is locked\n" * 2

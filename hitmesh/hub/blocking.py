@@ -2,6 +2,9 @@
 
 In a thread where a hub runs, the call goes to the hub's thread pool and only the calling
 greenlet waits. Elsewhere (the command line, a thread of the pool itself) it is just called.
+
+Nothing else may call into the thread pool: an exception that leaves a call there is printed by the
+hub first, and where nobody reads what it prints the caller waits for ever, with every lock it holds.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ def call_blocking(work: Callable[[], T]) -> T:
     raised: list[BaseException] = []
 
     def guarded() -> T | None:
-        # An exception that leaves a call in gevent's thread pool is also printed there.
         try:
             return work()
         except BaseException as error:  # noqa: BLE001 - all of them are raised in the caller, below
