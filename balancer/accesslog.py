@@ -14,22 +14,19 @@ MAX_KEPT_BYTES, and what is beyond that is dropped and counted. Only a disk that
 
 from __future__ import annotations
 
-import _socket
 import logging
-import os
 import re
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from hitmesh.errors import ConfigError
+from hitmesh.output import STDOUT_FD, Output, of_descriptor, of_file
 
 STDOUT: Final = "-"
 BUFFER_BYTES: Final = 64 * 1024  # some 300 lines share the cost of a write
 FLUSH_S: Final = 1.0  # that a line waits at most: whoever owns the log calls `flush` this often
 MAX_KEPT_BYTES: Final = 4 * 1024 * 1024  # while nothing can be written: some 20,000 lines
-PIPE_BYTES: Final = 4096  # PIPE_BUF: so much goes into a pipe whole or not at all, also beside other workers' lines
 MAX_QUOTED_BYTES: Final = 8192  # of one quoted part, before it is escaped: a request line is no longer by default
 
 _SAFE: Final = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
@@ -164,54 +161,5 @@ class AccessLog:
         self._output.close()
 
 
-class _File:
-    """A descriptor that isn't shared with anybody who would mind its being non-blocking."""
-
-    def __init__(self, descriptor: int, most_bytes: int) -> None:
-        self._descriptor = descriptor
-        self._most_bytes = most_bytes
-
-    def write(self, lines: bytearray) -> int:
-        return os.write(self._descriptor, _beginning(lines, self._most_bytes))
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-class _Socket:
-    """Standard output as systemd gives it: shared, so it stays blocking, and each write says that it doesn't wait."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket = _socket.socket(fileno=os.dup(descriptor))  # not gevent's, which would make it non-blocking
-
-    def write(self, lines: bytearray) -> int:
-        return self._socket.send(_beginning(lines, PIPE_BYTES), _socket.MSG_DONTWAIT)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _open(target: str) -> _File | _Socket:
-    # Non-blocking is for pipes; a file doesn't care. A new open of what standard output is makes this ours alone.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
-    if target != STDOUT:
-        descriptor = os.open(target, flags | os.O_CREAT, 0o640)
-        return _File(descriptor, _most_bytes(descriptor))
-    if stat.S_ISSOCK(os.fstat(1).st_mode):
-        return _Socket(1)
-    try:
-        descriptor = os.open("/proc/self/fd/1", flags)
-    except OSError:
-        descriptor = os.dup(1)  # somebody else's terminal: it may be written, not opened
-    return _File(descriptor, _most_bytes(descriptor))
-
-
-def _most_bytes(descriptor: int) -> int:
-    return MAX_KEPT_BYTES if stat.S_ISREG(os.fstat(descriptor).st_mode) else PIPE_BYTES
-
-
-def _beginning(lines: bytearray, most_bytes: int) -> bytearray:
-    """So much of `lines`, up to the end of one where there is one."""
-    if len(lines) <= most_bytes:
-        return lines
-    return lines[: lines.rfind(b"\n", 0, most_bytes) + 1 or most_bytes]
+def _open(target: str) -> Output:
+    return of_descriptor(STDOUT_FD) if target == STDOUT else of_file(target)

@@ -24,6 +24,7 @@ from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
 from hitmesh import __version__
 from hitmesh.errors import ConfigError, HitmeshError
+from hitmesh.output import free_stderr
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -203,6 +204,7 @@ def _check(source: FromFile | FromLine, text: bytes | None) -> int:
 
 
 def _log_as(name: str) -> None:
+    free_stderr()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
 
 

@@ -19,6 +19,7 @@ from gevent.event import Event
 
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
+from hitmesh.output import free_stderr
 from hitmesh.settings.live import Live
 from hitmesh.settings.open import open_settings
 from nexus.server import Server
@@ -65,6 +66,7 @@ def command(file: Path, name: str | None, state_dir: Path) -> None:
 
 def run(config: Config, *, name: str, state_dir: Path) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Needs a process that gevent may have to itself."""
+    free_stderr()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
     known = [placement.name for placement in config.instances("nexus")]
     if name not in known:

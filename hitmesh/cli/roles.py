@@ -11,6 +11,7 @@ import click
 
 from hitmesh import config as settings
 from hitmesh.cli.options import state_dir_option
+from hitmesh.output import free_stderr
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -65,4 +66,5 @@ def processor(config_path: Path, name: str, state_dir: Path) -> int:
 
 
 def _log_to_stderr() -> None:
+    free_stderr()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

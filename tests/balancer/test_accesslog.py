@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.accesslog import BUFFER_BYTES, MAX_KEPT_BYTES, PIPE_BYTES, AccessLog, Stamps, line
+from balancer.accesslog import BUFFER_BYTES, MAX_KEPT_BYTES, AccessLog, Stamps, line
 from hitmesh.cli.accesslog import hit_path
 from hitmesh.errors import ConfigError
+from hitmesh.output import PIPE_BYTES
 
 STAMP = "10/Oct/2000:13:55:36 +0000"
 QUOTED = r'"((?:[^"\\\x00-\x1f\x7f-\xff]|\\x[0-9A-F]{2})*)"'
