@@ -109,7 +109,7 @@ class Supervisor:
 
     def start(self, program: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start supervisord in a session of its own; it starts its programs at once."""
-        command = [program, "-m", "supervisor.supervisord", "-c", str(folder.conf_path(self._state_dir))]
+        command = [program, "-m", "hitmesh.cli.supervisord", "-c", str(folder.conf_path(self._state_dir))]
         self._socket = None
         with (self._state_dir / "log" / "supervisord.out").open("wb") as output:
             return subprocess.Popen(

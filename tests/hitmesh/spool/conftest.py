@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ from hitmesh.config import Config, Node, Stores, Timing
 from hitmesh.spool import Spool, beanstalk, sqlite
 from hitmesh.spool.beanstalk import BeanstalkSpool
 from hitmesh.spool.open import open_spool
-from tests.services import PATIENCE_S, require
+from tests.services import PATIENCE_S
 from tests.services.beanstalkd import Beanstalkd
+from tests.services.disks import small_disk
 
 CLAIM_S = 2.0  # the shortest that the configuration allows
 LONG_CLAIM_S = 600.0  # no claim ends by itself during a test that isn't about that
@@ -140,18 +140,11 @@ def make_place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
         place.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB; needs root."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        [require("mount"), "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"can't mount a tmpfs: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run([require("umount"), "-l", str(folder)], check=True)
+@pytest.fixture(name="small_disk")
+def made_small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    with small_disk(tmp_path / "small") as folder:
+        yield folder
 
 
 @pytest.fixture(params=["sqlite", "beanstalkd", "pair"])

@@ -1,0 +1,50 @@
+"""supervisord's logs on a disk that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import supervisor.loggers
+
+from hitmesh.cli.supervisord import LastingFile
+from tests.services.disks import full, small_disk
+
+LINE = b"x" * 99 + b"\n"
+
+
+def log_of(path: Path, max_bytes: int) -> supervisor.loggers.Logger:
+    handler = LastingFile(str(path), "a", max_bytes, 2)
+    handler.setFormat("%(message)s")
+    logger = supervisor.loggers.Logger()
+    logger.addHandler(handler)
+    return logger
+
+
+@pytest.mark.parametrize("max_bytes", [2_000, 10_000_000])
+def test_lines_are_lost_while_a_disk_is_full_and_written_again_afterwards(tmp_path: Path, max_bytes: int) -> None:
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        logger = log_of(folder / "a.log", max_bytes)
+        with full(folder):
+            for _ in range(500):
+                logger.info(LINE)
+            for handler in logger.handlers:
+                handler.reopen()
+            logger.info(LINE)
+        for _ in range(3):
+            logger.info(LINE)
+        logger.info(b"last\n")
+        assert (folder / "a.log").read_bytes().endswith(LINE + b"last\n")
+        logger.close()
+
+
+def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    logger = log_of(tmp_path / "log" / "a.log", 200)
+    (tmp_path / "log").rename(tmp_path / "moved")
+    for _ in range(10):
+        logger.info(LINE)
+    (tmp_path / "moved").rename(tmp_path / "log")
+    logger.info(b"last\n")
+    assert b"last\n" in b"".join(path.read_bytes() for path in (tmp_path / "log").iterdir())
+    logger.close()
