@@ -23,11 +23,13 @@ from typing import Final
 import gevent
 import zmq
 
+from hitmesh import output
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
+from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import (
     Change,
     Control,
@@ -42,6 +44,7 @@ from hitmesh.protocol.messages import (
     encode,
 )
 from hitmesh.settings import SettingsStore
+from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
@@ -83,6 +86,7 @@ class Server:
         self._context = context
         self._retired = retired
         self._lag = LagMeter()
+        self._watchdog = Watchdog()
         self._started_ms = int(time.time() * 1000)
         self._stopping = False
         self._greenlets: list[gevent.Greenlet[[], None]] = []
@@ -133,6 +137,7 @@ class Server:
         if self._exchange is not None:
             self._exchange.start()
         self._lag.start()
+        self._watchdog.start()
 
     def announce(self) -> None:
         """Something of this Nexus has changed: tell everybody, here and in the other datacenters."""
@@ -148,6 +153,7 @@ class Server:
             self._catalogue.stop()
         gevent.sleep(FAREWELL_S)
         self._lag.stop()
+        self._watchdog.stop()
         if self._exchange is not None:
             self._exchange.stop()
         self._wan.close()
@@ -199,11 +205,12 @@ class Server:
 
     def _tick(self) -> None:
         while not self._stopping:
-            known_as = self.registry.id
-            self._publish(self.registry.tick(time.monotonic()))
-            if self.registry.id != known_as:
-                _log.warning("was stopped for too long to judge who is alive; starts over")
-            gevent.sleep(self._heartbeat_s / TICKS)
+            with self._watchdog.expect("the telling of who is alive"):
+                known_as = self.registry.id
+                self._publish(self.registry.tick(time.monotonic()))
+                if self.registry.id != known_as:
+                    _log.warning("was stopped for too long to judge who is alive; starts over")
+                gevent.sleep(self._heartbeat_s / TICKS)
 
     def _beat(self) -> None:
         while not self._stopping:
@@ -246,6 +253,7 @@ class Server:
         load = sendable(
             {
                 "hub_lag_s": self._lag.read(),
+                "log_lost": output.lost(),
                 "instances": len(self.registry),
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
@@ -257,7 +265,7 @@ class Server:
         )
         endpoints = {key: getattr(self._endpoints, key) for key in self._endpoints.__struct_fields__}
         return Instance(
-            self._dc, "nexus", self._name, self._id, "up", os.getpid(), self._started_ms, endpoints, load, {},
+            self._dc, "nexus", self._name, self._id, state_of("up", self._watchdog.late()), os.getpid(), self._started_ms, endpoints, load, {},
         )  # fmt: skip
 
     def _bind(self, kind: int, endpoint: str, receive_bytes: int) -> Socket:

@@ -17,6 +17,7 @@ from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
+from hitmesh.state.dues import told
 
 _WORKER = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
@@ -28,7 +29,8 @@ class Shown(Struct, frozen=True):
     role: str
     name: str
     pid: int | None
-    state: str  # up, draining, dead; without a heartbeat what supervisord says, in small letters
+    state: str  # up, failing, draining, dead; without a heartbeat what supervisord says, in small letters
+    why: str  # it fails, or doesn't run
     uptime_s: float | None
     heartbeat_age_s: float | None
     load: Mapping[str, float]
@@ -96,7 +98,8 @@ def table(shown: Sequence[Shown]) -> str:
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
         uptime = "-" if each.uptime_s is None else _duration(each.uptime_s)
-        load = " ".join(f"{key}={value:g}" for key, value in sorted(each.load.items()) if value)
+        figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
+        load = " ".join([f"({each.why})"] * bool(each.why) + figures)
         rows.append((each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, load))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join("  ".join([*map(str.ljust, row, widths), row[6]]).rstrip() for row in rows)
@@ -120,12 +123,14 @@ def _program(name: str) -> str:
 def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
     instance = seen.instance
     uptime_s = round(max(0, now_ms - instance.started_ms) / 1000, 3)
+    state, why = told(instance.state)
     return Shown(
         dc=dc,
         role=instance.role,
         name=instance.name,
         pid=instance.pid if seen.alive else None,
-        state=instance.state if seen.alive else "dead",
+        state=state if seen.alive else "dead",
+        why=why if seen.alive else "",
         uptime_s=uptime_s if seen.alive else None,
         heartbeat_age_s=seen.age_ms / 1000,
         load=instance.load if seen.alive else {},
@@ -141,6 +146,7 @@ def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> S
         name=supervised.name,
         pid=supervised.pid or None,
         state=supervised.state.lower(),
+        why=supervised.why,
         uptime_s=supervised.uptime_s if supervised.pid else None,
         heartbeat_age_s=heartbeat_age_s,
         load={},

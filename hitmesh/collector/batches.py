@@ -224,6 +224,11 @@ class Batches:
         """Own jobs that are in the spool and not known to be committed."""
         return len(self._flights)
 
+    def oldest_s(self, now_s: float) -> float:
+        """For how long the oldest own job has waited for its acks; 0 without one."""
+        oldest = next(iter(self._flights.values()), None)  # they stand in the order of their puts
+        return now_s - oldest.since_s if oldest else 0.0
+
     @property
     def claims(self) -> int:
         """Claimed jobs under way."""

@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
+from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import Job, decode
 from hitmesh.spool import Claimed, Spool
 
@@ -39,11 +40,13 @@ class Claimer:
         *,
         unacked_bytes: int,
         send: Callable[[Iterable[Flight], float], None],
+        watchdog: Watchdog,
     ) -> None:
         self._spool = spool
         self._batches = batches
         self.limit_bytes = unacked_bytes
         self._send = send
+        self._watchdog = watchdog
         self._window = WINDOW_START
         self._progressed = Event()
         self._stopping = False
@@ -69,7 +72,9 @@ class Claimer:
             if room <= 0:
                 continue
             try:
-                flights = [flight for flight in map(self._take, self._spool.claim(room)) if flight is not None]
+                with self._watchdog.expect("a claim of jobs in the spool"):
+                    claimed = self._spool.claim(room)
+                flights = [flight for flight in map(self._take, claimed) if flight is not None]
             except (SpoolRefused, SpoolUnknown) as error:
                 log.warning("can't claim: %s", error)
                 continue

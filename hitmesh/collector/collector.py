@@ -33,6 +33,7 @@ from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
@@ -52,6 +53,7 @@ SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's l
 TICK_S: Final = 0.1  # how often overdue flights are looked for, and what processors say of their copies' age
 MAX_RESENT: Final = 500  # flights sent again in one tick
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
+MAX_DELETES: Final = 2000  # of jobs at once: a fraction of a second, after an outage too
 
 
 class Forming:
@@ -130,7 +132,10 @@ class Collector:
         self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
         self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
-        self._claimer = Claimer(spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send)
+        self._watchdog = Watchdog()
+        self._claimer = Claimer(
+            spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send, watchdog=self._watchdog
+        )
         self._peers = Peers(config.name, config.peers)
         self._draining = False
         self._resent = 0
@@ -147,7 +152,9 @@ class Collector:
             context=self._context,
             load=self._load,
             on_change=self._on_change,
+            late=self._watchdog.late,
         )
+        self._watchdog.start()
         self.mesh.start()
         self.live.start()
         self._reader.start()
@@ -175,6 +182,7 @@ class Collector:
         if self._batches.unacked:
             log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
         self._close_lanes()
+        self._watchdog.stop()
         self.live.stop()
         if self.mesh is not None:
             self.mesh.stop()
@@ -221,6 +229,8 @@ class Collector:
         """Raise SpoolRefused with the reason when this collector can't accept a hit now."""
         if self._draining:
             raise SpoolRefused("this collector is stopping")
+        if late := self._watchdog.late():
+            raise SpoolRefused(late)
         self._spool.check()
 
     def all_totals(self) -> Listed:
@@ -254,6 +264,7 @@ class Collector:
             "acked": batches.acked,
             "unknown": batches.unknown,
             "jobs": batches.unacked,
+            "unacked_s": int(batches.oldest_s(time.monotonic())),
             "claims": batches.claims,
             "resent": self._resent,
             "unacked_bytes": batches.size_bytes,
@@ -281,7 +292,8 @@ class Collector:
         retry_until_s = time.monotonic() + PUT_RETRY_S
         while True:
             try:
-                id = self._spool.put(body, self._config.timing.retry_delay_s)
+                with self._watchdog.expect("a put into the spool"):
+                    id = self._spool.put(body, self._config.timing.retry_delay_s)
                 break
             except SpoolUnknown as error:
                 unknown = error
@@ -408,9 +420,12 @@ class Collector:
             self._has_done.wait()
             gevent.sleep(DELETE_PAUSE_S)
             self._has_done.clear()
-            done = list(self._done)
-            self._batches.deleted(self._spool.done(done))
+            done = self._done[:MAX_DELETES]
+            with self._watchdog.expect("a delete from the spool"):
+                self._batches.deleted(self._spool.done(done))
             del self._done[: len(done)]
+            if self._done:
+                self._has_done.set()
 
     # --- the end -------------------------------------------------------------------------------
 

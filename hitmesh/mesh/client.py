@@ -22,6 +22,7 @@ import gevent
 import zmq
 from gevent.event import Event
 
+from hitmesh import output
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.duty import LagMeter, spawn
@@ -29,6 +30,7 @@ from hitmesh.mesh.lookup import TIMEOUT_S, ask
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import Context, FrameReader, Socket, open_socket
 from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance, decode
+from hitmesh.state.dues import state_of
 from hitmesh.state.view import MeshView
 
 ANNOUNCE_GAP_S: Final = 0.02  # two announcements within it become one heartbeat
@@ -44,7 +46,8 @@ STOP_S: Final = 1.0  # that the greenlets have to end: more than one question ta
 class MeshClient:
     """One instance's membership. `context` is a green one, made after any fork.
 
-    `load` and `owns` are asked with every heartbeat and must not block; `on_change` is called,
+    `load`, `owns` and `late` (why it fails to do its work, or empty) are asked with every heartbeat and must
+    not block; `on_change` is called,
     in a greenlet of its own, with the view after its version has risen.
     """
 
@@ -60,6 +63,7 @@ class MeshClient:
         load: Callable[[], Mapping[str, float]],
         on_change: Callable[[MeshView], None],
         owns: Callable[[], Mapping[int, int]] = dict,
+        late: Callable[[], str] = str,
     ) -> None:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
         self._heartbeat_s = config.timing.heartbeat_s
@@ -76,7 +80,7 @@ class MeshClient:
         self._endpoints = dict(endpoints)
         self._started_ms = int(time.time() * 1000)
         self._context = context
-        self._load, self._owns, self._on_change = load, owns, on_change
+        self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._lag = LagMeter()
         self._state = "up"
         self._leaving = self._stopped = False
@@ -216,8 +220,9 @@ class MeshClient:
         return socket
 
     def _describe(self) -> Instance:
-        load = sendable({"hub_lag_s": self._lag.read(), **self._load()})
+        load = sendable({"hub_lag_s": self._lag.read(), "log_lost": output.lost(), **self._load()})
+        state = state_of(self._state, self._late())
         return Instance(
-            self._dc, self._role, self._name, self.instance_id, self._state, os.getpid(), self._started_ms,
+            self._dc, self._role, self._name, self.instance_id, state, os.getpid(), self._started_ms,
             self._endpoints, load, dict(self._owns()),
         )  # fmt: skip

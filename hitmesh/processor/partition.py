@@ -117,6 +117,11 @@ class Partition:
         return self._head.epoch if self._head.owner == self.me else 0
 
     @property
+    def commit(self) -> int:
+        """The number of the last commit that is known here."""
+        return self._head.commit if self._head is not None else 0
+
+    @property
     def is_dirty(self) -> bool:
         """Whether a commit would write anything that matters to somebody."""
         return self._staging.is_dirty or bool(self._arrivals)

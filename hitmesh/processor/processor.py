@@ -29,12 +29,14 @@ from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
 from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
+from hitmesh.state.dues import LATE_S, Standstill
 from hitmesh.state.ownership import Tenure
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore, Unknown, Write
@@ -87,6 +89,8 @@ class Processor:
         self._mesh_changed = Event()
         self._stopping = False
         self._faults_told = 0
+        self._watchdog = Watchdog()
+        self._standstill = Standstill()
         self._tenure = Tenure(
             name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
         )
@@ -110,10 +114,12 @@ class Processor:
             load=self._load,
             owns=self._owns,
             on_change=self._on_change,
+            late=self._late,
         )
 
     def start(self) -> None:
         """Begin to work."""
+        self._watchdog.start()
         self._live.start()
         self.mesh.start()
         spawn("batch receiver", self._receive)
@@ -142,6 +148,7 @@ class Processor:
         self.mesh.stop()
         self._pushes.close()
         self._replication.stop()
+        self._watchdog.stop()
         self._store.close()
         self._live.stop()
         self._settings.close()
@@ -156,6 +163,18 @@ class Processor:
         # One that is being handed over too, until what is staged is committed: whoever takes it before
         # either fences that commit or is refused by it, and waits a heartbeat.
         return {p.number: p.epoch for p in self._partitions if p.epoch}
+
+    def _late(self) -> str:
+        """Why this processor fails to do its work; empty when it does it."""
+        if late := self._watchdog.late():
+            return late
+        owing = {
+            p.number: (p.phase, p.commit)
+            for p in self._partitions
+            if (p.is_dirty or p.phase not in (Phase.OWNED, Phase.AWAY)) and not p.is_waiting
+        }
+        waiting = self._standstill.late(owing, time.monotonic())
+        return f"partitions have waited for the totals store for {LATE_S:g} s" if waiting else ""
 
     def _load(self) -> dict[str, float]:
         counters = self._counters
@@ -253,7 +272,9 @@ class Processor:
         if not due:
             return
         acks: dict[Recipient, list[Applied]] = defaultdict(list)
-        for partition, outcome in zip(due, self._store.write(writes), strict=True):
+        with self._watchdog.expect("a commit"):
+            outcomes = self._store.write(writes)
+        for partition, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unknown):
                 log.warning("commit of partition %d is unknown: %s", partition.number, outcome.reason)
             _gather(partition.wrote(outcome), acks)
@@ -319,13 +340,16 @@ class Processor:
         acks: Acks = {}
         known = True
         if isinstance(step, ReadHead):
-            acks = partition.head_read(self._store.read_head(partition.number))
+            with self._watchdog.expect("a read of a head"):
+                head = self._store.read_head(partition.number)
+            acks = partition.head_read(head)
         elif isinstance(step, LoadRows):
-            with self._loads:
+            with self._loads, self._watchdog.expect("a read of a partition's rows"):
                 rows = self._store.load(partition.number)
             partition.rows_loaded(rows)
         elif isinstance(step, Write):
-            (outcome,) = self._store.write([step])
+            with self._watchdog.expect("a write of a partition"):
+                (outcome,) = self._store.write([step])
             if isinstance(outcome, Unknown):
                 known = False
                 log.warning("write of partition %d is unknown: %s", partition.number, outcome.reason)

@@ -7,11 +7,13 @@ import socket
 import sqlite3
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hitmesh.state.dues import told
 from tests.services import wait_for
 from tests.system.mesh import Mesh
 from tests.system.visitors import Visitor, accepted, at_work, doubtful
@@ -36,6 +38,36 @@ else:
 os.dup2(writer, 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+# Late after 2 s and hopeless after 12; puts hang as long as a file of that name is there.
+HANGING = """
+import os, sys
+from hitmesh.state import dues
+dues.LATE_S, dues.HOPELESS_S = 2.0, 12.0
+if sys.argv[4] == "collector":
+    from gevent.monkey import get_original
+    from hitmesh.spool.sqlite import SqliteSpool
+    put = SqliteSpool._put
+    def hanging(self, body, delay_s):
+        while os.path.exists(self._path.parent / "hang"):
+            get_original("time", "sleep")(0.05)
+        return put(self, body, delay_s)
+    SqliteSpool._put = hanging
+sys.argv = ["hitmesh", *sys.argv[4:]]
+from hitmesh.__main__ import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh whose collector hangs in a put while there is a file `hang` beside its spool."""
+    wrapper = [sys.executable, "-c", HANGING]
+    with Mesh(tmp_path_factory.mktemp("hanging"), wrappers={"collector": wrapper, "processor": wrapper}) as mesh:
+        yield mesh
+
+
+def state_of(mesh: Mesh, name: str) -> tuple[str, str]:
+    return next((told(one.instance.state) for one in mesh.living() if one.instance.name == name), ("", ""))
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +116,59 @@ def test_roles_that_nobody_reads_outlive_errors_and_count_exactly(unread: Mesh) 
     assert not doubtful(*visitors)
     wait_for(unread.is_settled, within_s=SETTLED_S, what="every job to be committed")
     assert unread.totals() == accepted(*visitors)
+
+
+def test_a_collector_that_cant_put_says_so_everywhere_and_is_well_again_by_itself(hanging: Mesh) -> None:
+    visitor = Visitor(url(hanging, "collector-1"), PAGES)
+    hang = hanging.folder / hanging.config.name / "hang"
+    with at_work(visitor):
+        wait_for(lambda: accepted(visitor), what="a hit to be counted")
+        hang.touch()
+        late = ("failing", "a put into the spool has been under way for 2 s")
+        wait_for(lambda: state_of(hanging, "collector-1") == late, what="it to say so in its heartbeats")
+        health = hanging.request("GET", "/health")
+        assert (health.status, health.json()["title"]) == (503, "Not counted")
+        assert "a put into the spool has been under way" in str(health.json())
+        hang.unlink()
+        wait_for(lambda: state_of(hanging, "collector-1") == ("up", ""), what="it to be up")
+        wait_for(lambda: is_accepting(hanging, "collector-1"), what="it to take hits")
+    assert not doubtful(visitor)
+    wait_for(hanging.is_settled, within_s=SETTLED_S, what="every job to be committed")
+    assert hanging.totals() == accepted(visitor)
+
+
+def test_a_collector_that_hangs_for_good_ends_itself_and_another_one_counts_on(hanging: Mesh) -> None:
+    before, pid = hanging.totals(), hanging.pid("collector-1")
+    visitor = Visitor(url(hanging, "collector-1"), PAGES)
+    hang = hanging.folder / hanging.config.name / "hang"
+    with at_work(visitor):
+        wait_for(lambda: accepted(visitor), what="a hit to be counted")
+        hang.touch()
+        said = "CRITICAL a put into the spool has been under way for 12 s; ending the process"
+        wait_for(lambda: said in hanging.log("collector-1"), within_s=SETTLED_S, what="it to end with a word")
+        hang.unlink()
+        wait_for(
+            lambda: {one.instance.pid for one in hanging.living() if one.instance.name == "collector-1"} - {pid},
+            within_s=SETTLED_S,
+            what="another one",
+        )
+        seen = sum(accepted(visitor).values())
+        wait_for(lambda: sum(accepted(visitor).values()) > seen, what="hits to be counted again")
+    wait_for(hanging.is_settled, within_s=SETTLED_S, what="every job to be committed")
+    counted = Counter(hanging.totals()) - Counter(before)
+    assert accepted(visitor) - counted == Counter()
+    assert counted - accepted(visitor) - doubtful(visitor) == Counter()
+
+
+def test_a_processor_whose_commits_arent_written_says_so_until_they_are(hanging: Mesh) -> None:
+    before = hanging.totals()
+    visitor = Visitor(url(hanging, "collector-1"), PAGES)
+    with at_work(visitor):
+        wait_for(lambda: accepted(visitor), what="a hit to be counted")
+        with locked(hanging.folder / hanging.config.name / "totals.db"):
+            wait_for(lambda: state_of(hanging, "processor-1")[0] == "failing", what="it to say so in its heartbeats")
+            assert state_of(hanging, "collector-1")[0] == "up", "a spool that takes hits is all that it needs"
+        wait_for(lambda: state_of(hanging, "processor-1") == ("up", ""), what="it to be up")
+    assert not doubtful(visitor)
+    wait_for(hanging.is_settled, within_s=SETTLED_S, what="every job to be committed")
+    assert Counter(hanging.totals()) - Counter(before) == accepted(visitor)

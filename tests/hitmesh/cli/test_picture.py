@@ -57,6 +57,7 @@ def test_an_instance_is_shown_as_both_know_it() -> None:
         "name": "collector-1",
         "pid": 8,
         "state": "up",
+        "why": "",
         "uptime_s": 5.0,
         "heartbeat_age_s": 0.1,
         "load": {"accepted": 3.0},
@@ -96,6 +97,15 @@ def test_a_dead_predecessor_gives_way_to_the_living() -> None:
 
 def test_a_draining_instance_says_so() -> None:
     assert shown(answer(seen("collector-1", state="draining")))["collector-1"]["state"] == "draining"
+
+
+def test_an_instance_that_cant_do_its_work_says_why() -> None:
+    found = answer(seen("collector-1", state="failing: a put has been under way for 15 s", load={"jobs": 2.0}))
+    assert shown(found)["collector-1"]["state"] == "failing"
+    assert shown(found)["collector-1"]["why"] == "a put has been under way for 15 s"
+    line = table(merge("dev", found, [], NOW_MS)).splitlines()[1]
+    assert line.split()[2] == "failing"
+    assert line.endswith("(a put has been under way for 15 s) jobs=2")
 
 
 def test_without_a_nexus_supervisord_has_the_word() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hitmesh.collector import claims
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.claims import Claimer
+from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import Applied, Job, Part, encode, make
 from hitmesh.spool.sqlite import SqliteSpool
 from tests.services import wait_for
@@ -34,7 +35,9 @@ class Claims:
         self.spool.put(encode(job), 0)
 
     def run(self) -> Claimer:
-        claimer = Claimer(self.spool, self.batches, unacked_bytes=self.limit_bytes, send=self._send)
+        claimer = Claimer(
+            self.spool, self.batches, unacked_bytes=self.limit_bytes, send=self._send, watchdog=Watchdog()
+        )
         gevent.spawn(claimer.run)
         return claimer
 
