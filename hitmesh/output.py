@@ -70,8 +70,11 @@ def of_file(path: str) -> Output:
 
 def of_descriptor(number: int) -> Output:
     """A standard stream of this process. Raises OSError."""
-    if stat.S_ISSOCK(os.fstat(number).st_mode):
+    mode = os.fstat(number).st_mode
+    if stat.S_ISSOCK(mode):
         return _Socket(number)
+    if stat.S_ISREG(mode):
+        return _File(os.dup(number))  # with the place in it, which others that write there share
     try:
         descriptor = os.open(f"/proc/self/fd/{number}", _FLAGS)  # opened anew, it is ours alone
     except OSError:

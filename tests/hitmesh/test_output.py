@@ -49,6 +49,14 @@ def test_what_was_kept_is_written_once_somebody_reads_with_the_number_of_what_wa
     os.close(writer)
 
 
+def test_a_file_that_others_write_to_as_well_keeps_everybodys_lines(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb", buffering=0) as file:
+        file.write(b"before\n")
+        Stream(file.fileno()).write("ours\n")
+        file.write(b"after\n")
+    assert (tmp_path / "log").read_bytes() == b"before\nours\nafter\n"
+
+
 def test_threads_that_write_at_the_same_time_lose_nothing_and_mix_no_lines(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         stream = Stream(file.fileno())
@@ -76,3 +84,25 @@ os.write(1, b"%d" % os.open("/dev/null", os.O_RDONLY))
     command = ["sh", "-c", '"$0" -c "$1" 0<&- 2>&-', sys.executable, code]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=START_S, check=True)
     assert int(done.stdout) > 2
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_gevent_itself_prints_of_errors_stops_neither_its_hub_nor_a_caller(*, full: bool) -> None:
+    code = """
+import gevent.monkey
+gevent.monkey.patch_all()
+from hitmesh.output import free_stderr
+free_stderr()
+import gevent, socket
+for _ in range(100):
+    gevent.get_hub().loop.run_callback(lambda: 1 / 0)  # printed by the hub
+    gevent.spawn(lambda: 1 / 0).join()
+    try:
+        socket.getaddrinfo("a name", None, flags=socket.AI_NUMERICHOST)  # in the thread pool
+    except socket.gaierror:
+        print("refused", flush=True)
+"""
+    with broken_pipe(full=full) as pipe:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=pipe, timeout=START_S, check=True)
+    assert done.stdout == b"refused\n" * 100
