@@ -172,6 +172,19 @@ def test_an_instance_that_drains_gets_nothing_new_and_finishes_what_it_has(balan
 
 
 @pytest.mark.usefixtures("nobody")
+def test_an_instance_that_cant_do_its_work_gets_nothing_until_it_can_again(balancer: Instance, config: Config) -> None:
+    with backends(2) as [one, two], Member(config, one) as failing, Member(config, two, "collector-2"):
+        wait_for_members(balancer, "collector-1", "collector-2")
+        failing.state = "failing: a put into the spool has been under way for 15 s"
+        wait_for_members(balancer, "collector-1", status="DRAIN")
+        for _ in range(20):
+            assert ask(balancer.port, "plain.example", "/now").status == 200
+        assert (requests_to([one], "/now"), requests_to([two], "/now")) == (0, 20)
+        failing.state = "up"
+        wait_for_members(balancer, "collector-1", "collector-2")
+
+
+@pytest.mark.usefixtures("nobody")
 def test_an_instance_that_is_started_again_under_its_name_is_another_one(balancer: Instance, config: Config) -> None:
     with backends(2) as [one, two], Member(config, one) as before:
         gate = one.scripts["/slow"] = Gate()

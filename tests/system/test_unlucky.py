@@ -56,13 +56,35 @@ sys.argv = ["hitmesh", *sys.argv[4:]]
 from hitmesh.__main__ import main
 main()
 """
+HANGING_NEXUS = """
+import os, sys
+from gevent import monkey
+monkey.patch_all(ssl=False)
+import gevent
+from hitmesh.state import dues
+from nexus.registry import Registry
+dues.LATE_S = 2.0
+tick, hang = Registry.tick, os.path.join(sys.argv[-1], "hang")
+def hanging(self, now):
+    while os.path.exists(hang):
+        gevent.sleep(0.05)
+    return tick(self, now)
+Registry.tick = hanging
+sys.argv = ["nexus", *sys.argv[4:]]
+from nexus.main import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
 def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh whose collector hangs in a put while there is a file `hang` beside its spool."""
+    """A mesh whose collector hangs in a put while there is a file `hang` beside its spool.
+
+    And its Nexus, that publishes nothing while there is one in the state folder.
+    """
     wrapper = [sys.executable, "-c", HANGING]
-    with Mesh(tmp_path_factory.mktemp("hanging"), wrappers={"collector": wrapper, "processor": wrapper}) as mesh:
+    wrappers = {"collector": wrapper, "processor": wrapper, "nexus": [sys.executable, "-c", HANGING_NEXUS]}
+    with Mesh(tmp_path_factory.mktemp("hanging"), wrappers=wrappers) as mesh:
         yield mesh
 
 
@@ -172,3 +194,12 @@ def test_a_processor_whose_commits_arent_written_says_so_until_they_are(hanging:
     assert not doubtful(visitor)
     wait_for(hanging.is_settled, within_s=SETTLED_S, what="every job to be committed")
     assert Counter(hanging.totals()) - Counter(before) == accepted(visitor)
+
+
+def test_a_nexus_that_publishes_nothing_says_so(hanging: Mesh) -> None:
+    hang = hanging.folder / "hang"
+    hang.touch()
+    late = ("failing", "the telling of who is alive has been under way for 2 s")
+    wait_for(lambda: state_of(hanging, "nexus-1") == late, what="it to say so")
+    hang.unlink()
+    wait_for(lambda: state_of(hanging, "nexus-1") == ("up", ""), what="it to be up")
