@@ -40,11 +40,18 @@ def test_what_never_comes_back_from_a_thread_ends_the_process() -> None:
 
 
 def test_a_process_that_was_stopped_for_long_goes_on() -> None:
-    code = START + "print('up', flush=True)\nimport sys\n[gevent.sleep(0.01) for _ in range(300)]\nprint('on')"
+    code = START + """
+dues.HOPELESS_S = 4.0
+with watchdog.expect("a put"):
+    print("begun", flush=True)
+    gevent.sleep(1.0)  # is over as soon as it goes on, and the put isn't yet
+    for _ in range(50):
+        gevent.sleep(0.01)
+"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
+        assert process.stdout.readline() == b"begun\n"
         process.send_signal(signal.SIGSTOP)
-        time.sleep(4)  # longer than anything may be under way
+        time.sleep(6)  # longer than anything may be under way
         process.send_signal(signal.SIGCONT)
         assert process.wait(PATIENCE_S) == 0
