@@ -48,6 +48,7 @@ DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queu
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
 GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
+TAKEN: Final = -1  # stands for all partitions that are being taken over, among the numbers of those that owe a commit
 TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh is quiet
 
 
@@ -168,11 +169,12 @@ class Processor:
         """Why this processor fails to do its work; empty when it does it."""
         if late := self._watchdog.late():
             return late
-        owing = {
-            p.number: (p.phase, p.commit)
-            for p in self._partitions
-            if (p.is_dirty or p.phase not in (Phase.OWNED, Phase.AWAY)) and not p.is_waiting
-        }
+        owned = [p for p in self._partitions if p.epoch]
+        owing: dict[int, object] = {p.number: p.commit for p in owned if p.is_dirty or p.phase is not Phase.OWNED}
+        # They wait for each other: that one of them comes through is enough.
+        taken = [p for p in self._partitions if not p.epoch and p.phase is not Phase.AWAY and not p.is_waiting]
+        if taken:
+            owing[TAKEN] = [p.number for p in taken]
         waiting = self._standstill.late(owing, time.monotonic())
         return f"partitions have waited for the totals store for {LATE_S:g} s" if waiting else ""
 

@@ -160,6 +160,16 @@ def test_accepted_hits_are_acked_when_their_job_is() -> None:
 # --- acks ---------------------------------------------------------------------------------------
 
 
+def test_the_oldest_job_without_its_acks_says_how_long_it_has_waited() -> None:
+    worker = batches()
+    assert worker.oldest_s(9.0) == 0.0
+    put(worker, "first", now_s=1.0)
+    put(worker, "second", now_s=3.0)
+    assert worker.oldest_s(9.0) == 8.0
+    worker.settle("w", applied(1))
+    assert worker.oldest_s(9.0) == 6.0
+
+
 def test_a_job_is_done_when_every_part_is_covered_and_not_before() -> None:
     worker = batches(partitions=PARTITIONS)
     flight = put(worker, "job", {f"s/{i}": 1 for i in range(40)})

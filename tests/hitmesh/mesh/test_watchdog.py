@@ -40,7 +40,9 @@ def test_what_never_comes_back_from_a_thread_ends_the_process() -> None:
 
 
 def test_a_process_that_was_stopped_for_long_goes_on() -> None:
-    code = START + """
+    code = (
+        START
+        + """
 dues.HOPELESS_S = 4.0
 with watchdog.expect("a put"):
     print("begun", flush=True)
@@ -48,6 +50,7 @@ with watchdog.expect("a put"):
     for _ in range(50):
         gevent.sleep(0.01)
 """
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
