@@ -6,6 +6,8 @@ settings, and a WAN of 120 ms one way and 1% loss between them (tests/wan). Meas
   replay    an access log into all three at once, 8 clients each: until all say the same, page by page
   settings  a setting, set in one datacenter: until it is in force in every role of all
   cut       one datacenter cut off for 60 s under load: failed requests; until all agree after healing
+  flap      links cut and healed at random for 70 s, one way and both, 5 to 800 ms, up to 30% loss: until all agree
+            after it has ended
   lost      one datacenter killed and its stores and spools wiped, started anew: until it counts again
   latency   hits at a constant rate with the WAN as it is, slow, and cut, in turns: the 99th percentile of
             all turns' hits, and between what its ratio is likely to lie (90%)
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -47,7 +50,7 @@ from tests.wan.host import Host
 from tests.wan.mesh import HOSTS, Mesh
 from tests.wan.settings import time_in_force
 
-PARTS: Final = ("replay", "settings", "cut", "lost", "latency")
+PARTS: Final = ("replay", "settings", "cut", "flap", "lost", "latency")
 PATIENCE_S: Final = 120.0  # beyond every target: what misses one is measured too
 # The targets.
 AGREED_S: Final = 5.0  # after the last answer
@@ -93,6 +96,9 @@ def main() -> int:
     parser.add_argument("--delay-ms", type=float, default=DELAY_MS, help="of a packet, one way (%(default)s)")
     parser.add_argument("--loss", type=float, default=LOSS, help="share of packets, each way (%(default)s)")
     parser.add_argument("--cut-s", type=float, default=60.0, help="that the cut lasts (%(default)s)")
+    parser.add_argument("--flap-s", type=float, default=70.0, help="that links flap (%(default)s)")
+    parser.add_argument("--flaps", type=int, default=1, help="how often they do (%(default)s)")
+    parser.add_argument("--seed", type=int, default=2015, help="of what the links do (%(default)s)")
     parser.add_argument("--changes", type=int, default=9, help="of a setting (%(default)s)")
     parser.add_argument("--per-s", type=float, default=100.0, help="hits a second of the latency's turns (%(default)s)")
     parser.add_argument("--turns", type=int, default=12, help="of the latency, each with the WAN in its three states")
@@ -111,7 +117,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     folder = Path(tempfile.mkdtemp(prefix="hitmesh-wan-"))
     measures: dict[str, Callable[[Mesh, Table, argparse.Namespace], None]] = {
-        "replay": _replay, "settings": _settings, "cut": _cut, "lost": _lost, "latency": _latency,
+        "replay": _replay, "settings": _settings, "cut": _cut, "flap": _flap, "lost": _lost, "latency": _latency,
     }  # fmt: skip
     table = Table()
     try:
@@ -178,6 +184,31 @@ def _cut(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
     ages = [max(guest.ages_of(dc, gone, back), default=0.0) for guest in guests for dc in _cut_from(mesh, guest, away)]
     told = f"{min(ages):.1f} to {max(ages):.1f} s"
     table.line("cut: ages at its end, of parts beyond the cut", told, "grow", met=min(ages) > options.cut_s - 5)
+
+
+def _flap(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    for turn in range(options.flaps):
+        draw = random.Random(options.seed + turn)
+        site = f"flap-{turn}.example"
+        guests = _guests(mesh, site)
+        with at_work(*guests):
+            end = time.monotonic() + options.flap_s
+            while time.monotonic() < end:
+                link = draw.choice(mesh.bed.links)
+                one, other = link if draw.random() < 0.5 else link[::-1]
+                change = mesh.bed.heal if draw.random() < 0.4 else mesh.bed.cut
+                change(one, other, one_way=draw.random() < 0.5)
+                mesh.bed.slow(one, other, delay_ms=draw.uniform(5, 800), loss=draw.uniform(0, 0.3))
+                time.sleep(draw.uniform(0.1, 3))
+            mesh.bed.heal()
+            mesh.bed.slow(delay_ms=options.delay_ms, loss=options.loss)
+            back = time.monotonic()
+            time.sleep(1)
+        failed = sum(guest.troubles for guest in guests)
+        table.line(f"flap: links for {options.flap_s:g} s; failed requests", str(failed), "target 0", met=not failed)
+        wait_for_agreement(mesh, site, _accepted(guests), within_s=PATIENCE_S)
+        told = "flap: exactly the same everywhere, after the last healing"
+        table.seconds(told, time.monotonic() - back, HEALED_S)
 
 
 def _cut_from(mesh: Mesh, guest: Guest, away: str) -> list[str]:

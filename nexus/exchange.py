@@ -264,7 +264,6 @@ class _Link:
         except zmq.ZMQError as error:  # no file descriptor is left
             raise MeshError(str(error), op=WHAT, endpoint=endpoint) from error
         try:
-            self._socket.setsockopt(zmq.HANDSHAKE_IVL, int(ANSWER_S * 1000))  # one that a cut interrupted is begun anew
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             self.close()

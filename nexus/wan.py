@@ -25,7 +25,6 @@ from hitmesh.protocol.messages import Seen
 from nexus.federation import Federation
 
 PING_S: Final = 1.0  # a link that is cut is noticed after three, and tried again about every second
-HANDSHAKE_MS: Final = 3000  # for ZeroMQ's greetings, a few round trips: one that a cut interrupted is begun anew
 COLD_S: Final = 0.1  # between two looks whether this Nexus knows its own datacenter yet
 
 _log = logging.getLogger("hitmesh.nexus")
@@ -55,7 +54,6 @@ class Wan:
         self._socket = open_socket(context, zmq.XPUB, heartbeat_s=PING_S, receive_bytes=MAX_REQUEST_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first
-        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
 
     def wake(self) -> None:
         """Look whether there is something to say: something may have changed. It is cheap."""

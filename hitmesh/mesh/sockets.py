@@ -17,6 +17,9 @@ LINGER_MS: Final = 0  # anything else has frozen a whole hub in Context.term
 MAX_REQUEST_BYTES: Final = 16 * 1024  # a lookup's key has 1,024 characters at most
 MAX_QUEUED: Final = 1000  # messages per peer; what is beyond is dropped, and made good by a snapshot
 CONNECT_TIMEOUT_MS: Final = 1000  # a SYN that got lost is tried again sooner than the kernel would
+# For ZeroMQ's greetings, a few round trips: of a connection that a cut met before they were over, libzmq alone would
+# wait 30 s, and TCP tries again ever more seldom.
+HANDSHAKE_MS: Final = 3000
 RECONNECT_MS: Final = 50  # the first wait; it doubles up to half a heartbeat
 SILENT_INTERVALS: Final = 3  # ZeroMQ's own pings unanswered before it gives up a connection
 FAIR_MESSAGES: Final = 64  # read in a row before others on the hub get their turn
@@ -41,6 +44,7 @@ def open_socket(context: Context, kind: int, *, heartbeat_s: float, receive_byte
     socket.setsockopt(zmq.HEARTBEAT_IVL, ping_ms)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ping_ms * SILENT_INTERVALS)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, max(RECONNECT_MS * 2, interval_ms // 2))
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -71,3 +72,19 @@ def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pyte
         "tcp://x:1: bad message (1 so far): no message",
         "tcp://x:1: bad message (51 so far): still none",
     ]
+
+
+def test_a_connection_whose_greeting_got_lost_is_begun_anew() -> None:
+    """Whoever accepts never greets: as when a link was cut after TCP's handshake and before ZeroMQ's."""
+    begun_anew_s = 20.0  # libzmq alone takes 30 s
+    context: Context = zmq.Context()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sender = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+        sender.connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        silent.settimeout(PATIENCE_S)
+        first, _ = silent.accept()
+        silent.settimeout(begun_anew_s)
+        second, _ = silent.accept()
+        first.close()
+        second.close()
+    context.destroy(linger=0)
