@@ -23,6 +23,7 @@ _NEED_A_REQUEST: Final = "a request line is METHOD TARGET HTTP/1.1"
 # Visible ASCII without what no URL may hold and others read in their own way. `[]{}|^` and the
 # backquote aren't URL characters either, but browsers send them.
 _LINE: Final = re.compile(rb"([!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n" % METHOD_BYTES)
+_METHOD: Final = re.compile(rb"[!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}(?: |\Z)" % METHOD_BYTES)  # as far as it came
 _OTHER_VERSION: Final = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?@]*)([/?].*)?")
 _SUB_DELIMS = rb"!$&'()*+;="  # without the comma: a list of hosts is two opinions on one request
@@ -233,11 +234,11 @@ class RequestReader:
             return self.next()
         if not buffer or buffer == b"\r":
             return None
+        if _METHOD.match(buffer) is None:
+            raise BadMessage(_NEED_A_REQUEST)
         limits = self._limits
         if buffer.find(b"\n", 0, limits.line_bytes + 2) >= 0 or len(buffer) > limits.line_bytes + 1:
             raise _bad_line(buffer, limits)
-        if not 33 <= buffer[0] <= 126:
-            raise BadMessage(_NEED_A_REQUEST)
         return None
 
     def _check_lines(self) -> None:

@@ -92,6 +92,8 @@ def test_a_case_is_read_as_the_corpus_says(case: Case) -> None:
 HOPELESS = {
     "not a method": (b"\x16\x03\x01", 400),
     "a space": (b" ", 400),
+    "a method that is too long": (b"M" * 33, 400),
+    "an odd character in a method": (b"GE{T", 400),
     "empty lines": (b"\r\n" * 5, 400),
     "a request line without end": (b"GET /" + b"a" * 8200, 414),
     "another version": (b"GET / HTTP/2.0\r\n", 505),
