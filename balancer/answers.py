@@ -11,6 +11,10 @@ import msgspec
 from msgspec import Struct
 
 JSON: Final = b"application/json"
+_NOSNIFF: Final = b"X-Content-Type-Options: nosniff\r\n"
+_NOT_KEPT: Final = b"Cache-Control: no-store\r\n"  # some errors may be kept unless they say this (RFC 9111, 4.2.2)
+# A hit comes from a script in anybody's page, which must see why it failed and where a redirect leads.
+_ANY_ORIGIN: Final = b"Access-Control-Allow-Origin: *\r\n"
 
 
 class Answer(Struct, frozen=True):
@@ -33,8 +37,8 @@ def retry_after(wait_s: float) -> tuple[tuple[bytes, bytes]]:
     return ((b"Retry-After", b"%d" % math.ceil(wait_s)),)
 
 
-def render(answer: Answer, *, method: bytes, minor: int, keep_alive: bool, date: bytes) -> bytes:
-    """The bytes of an answer to a request of `method`, made with HTTP/1.`minor`."""
+def render(answer: Answer, *, method: bytes, minor: int, keep_alive: bool, date: bytes, public: bool = True) -> bytes:
+    """The bytes of an answer to a request of `method`, made with HTTP/1.`minor`. `public`: for scripts of any page."""
     status = answer.status
     try:
         phrase = HTTPStatus(status).phrase.encode()
@@ -47,6 +51,11 @@ def render(answer: Answer, *, method: bytes, minor: int, keep_alive: bool, date:
     if not bodiless:
         lines.append(b"Content-Length: %d\r\n" % len(answer.body))
     lines += [b"%b: %b\r\n" % pair for pair in answer.headers]
+    lines.append(_NOSNIFF)
+    if public:
+        lines.append(_ANY_ORIGIN)
+    if status >= 400:
+        lines.append(_NOT_KEPT)
     if not keep_alive:
         lines.append(b"Connection: close\r\n")
     elif not minor:
