@@ -12,13 +12,14 @@ Invariant: a service's counters never go down, also when a backend leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from balancer.rates import Average, Rate
 
 Picture = dict[str, Any]
+Pause = Callable[[], None]  # called between pieces of long work; whoever gives one may let others go on in it
 Status = Literal["UP", "DOWN", "DRAIN", "MAINT"]
 
 TIMES: Final = ("queue", "connect", "first_byte", "total")  # what is measured of a request
@@ -37,6 +38,10 @@ _FRONT: Final = (
     *("denied_connections", "handshake_failures", "client_aborts", "intercepted"),
 )
 _WAITING: Final = tuple(f"{which}{what}" for which in ("queue", "held") for what in ("", "_max", "_total", "_limit"))
+
+
+def no_pause() -> None:
+    """Of work that nobody waits for."""
 
 
 def _no_answers() -> list[int]:
@@ -264,11 +269,11 @@ class ServiceStats:
             backend.sample(now)
         self.rate.sample(int(self._sum("sessions_total")), now)
 
-    def snapshot(self, now: float) -> Picture:
+    def snapshot(self, now: float, pause: Pause = no_pause) -> Picture:
         """Everything, as a plain dict."""
         self.sample(now)
         columns = zip(self._gone_classes, *(each.classes for each in self.backends.values()), strict=True)
-        return {
+        told: Picture = {
             **{counter: getattr(self, counter) for counter in _WAITING},
             "failures": dict(sorted(self.failures.items())),
             **{counter: self._sum(counter) for counter in SUMMED},
@@ -276,8 +281,12 @@ class ServiceStats:
             "rate_max": round(self.rate.max, 3),
             "classes": _classes([sum(column) for column in columns]),
             "sums_s": {each: round(self._sum(f"{each}_s"), 6) for each in TIMES},
-            "backends": {name: backend.snapshot(now) for name, backend in self.backends.items()},
+            "backends": {},
         }
+        for name, backend in list(self.backends.items()):  # one may leave meanwhile
+            told["backends"][name] = backend.snapshot(now)
+            pause()
+        return told
 
     def _sum(self, counter: str) -> float:
         values: list[float] = [getattr(backend, counter) for backend in self.backends.values()]
@@ -285,14 +294,19 @@ class ServiceStats:
 
 
 def picture(
-    now: float, *, about: Picture, fronts: Mapping[str, FrontStats], services: Mapping[str, ServiceStats]
+    now: float,
+    *,
+    about: Picture,
+    fronts: Mapping[str, FrontStats],
+    services: Mapping[str, ServiceStats],
+    pause: Pause = no_pause,
 ) -> Picture:
     """A worker's whole picture. `about`: name, version, pid, uptime_s, state ("up" or "draining") and so on."""
     return {
         **about,
         "workers": 1,
         "fronts": {name: front.snapshot(now) for name, front in fronts.items()},
-        "services": {name: service.snapshot(now) for name, service in services.items()},
+        "services": {name: service.snapshot(now, pause) for name, service in services.items()},
     }
 
 

@@ -23,6 +23,7 @@ from balancer.acceptor import Acceptor
 from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
 from balancer.admin.server import AdminServer
 from balancer.admin.siblings import Siblings
+from balancer.admin.slices import sliced
 from balancer.front import Front
 from balancer.live_routes import LiveRoutes
 from balancer.proxy_protocol import Networks
@@ -151,7 +152,7 @@ class Worker:
             self._access_log.close()
 
     def snapshot(self) -> Picture:
-        """What this worker has counted."""
+        """What this worker has counted. Lets others go on meanwhile."""
         now = time.monotonic()
         for service in self._services:
             waiting, alive = service.queued, service.alive
@@ -168,7 +169,11 @@ class Worker:
             "state": "draining" if self.traffic.draining else "up",
         }
         return picture(
-            now, about=about, fronts=self._fronts, services={service.name: service.stats for service in self._services}
+            now,
+            about=about,
+            fronts=self._fronts,
+            services={service.name: service.stats for service in self._services},
+            pause=sliced(),
         )
 
     # --- its own ----------------------------------------------------------------------------

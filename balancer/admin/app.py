@@ -10,9 +10,9 @@ Who may ask is said in `balancer.admin.access`. An error is JSON, {"title", "des
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import falcon
 import msgspec
@@ -24,8 +24,10 @@ from balancer.admin.metrics import CONTENT_TYPE, metrics
 from balancer.admin.page import REFRESH_S, page
 from balancer.admin.routes import OneRoute, RouteList
 from balancer.routes import RouteTable
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture
 from hitmesh.settings import SettingsStore
+
+T = TypeVar("T")
 
 MAX_REFRESH_S: Final = 3600
 
@@ -41,8 +43,11 @@ _encode: Final = msgspec.json.Encoder().encode
 class Provider(Protocol):
     """What there is to tell. Its methods may block the calling greenlet."""
 
-    def snapshot(self) -> Picture:
-        """The picture of all workers of this balancer."""
+    def shown(self, form: Callable[[Picture, Pause], T]) -> T:
+        """What `form` makes of the picture of all workers of this balancer; it pauses between pieces of that."""
+
+    def pause(self) -> Pause:
+        """The pause of other work that may be long."""
 
     def table(self) -> RouteTable:
         """The routes in force."""
@@ -65,10 +70,10 @@ class Stats:
             resp.text = self._page(req)
             resp.content_type = "text/html; charset=utf-8"
         elif form == "json":
-            resp.data = _encode(self._provider.snapshot())
+            resp.data = self._provider.shown(lambda picture, _: _encode(picture))
             resp.content_type = "application/json"
         elif form == "csv":
-            resp.text = csv(self._provider.snapshot())
+            resp.text = self._provider.shown(csv)
             resp.content_type = "text/plain; charset=utf-8"  # as HAProxy: a browser shows it
         else:
             raise falcon.HTTPBadRequest(title="Bad format", description="format is html, json or csv")
@@ -80,7 +85,10 @@ class Stats:
         if "refresh" in req.params:
             refresh_s = req.get_param_as_int("refresh", required=True, min_value=0, max_value=MAX_REFRESH_S)
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return page(self._provider.snapshot(), self._provider.table(), refresh_s=refresh_s, now=now)
+        table = self._provider.table()
+        return self._provider.shown(
+            lambda picture, pause: page(picture, table, refresh_s=refresh_s, now=now, pause=pause)
+        )
 
 
 class Metrics:
@@ -91,7 +99,7 @@ class Metrics:
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Tell Prometheus."""
-        resp.text = metrics(self._provider.snapshot())
+        resp.text = self._provider.shown(metrics)
         resp.content_type = CONTENT_TYPE
 
     on_head = on_get

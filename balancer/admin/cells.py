@@ -5,11 +5,11 @@ Every text goes through `_text`, which escapes it; only what is made here is Htm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture, no_pause
 
 
 class Html(str):
@@ -24,12 +24,16 @@ NOTHING: Final = Html('<span class="none">&ndash;</span>')
 
 
 def table(
-    title: str, told: str, heads: Mapping[str, Sequence[str]], lines: Sequence[Sequence[Cell]], *, kind: str = ""
+    title: str,
+    told: str,
+    heads: Mapping[str, Sequence[str]],
+    lines: Iterable[Sequence[Cell]],
+    *,
+    kind: str = "",
+    pause: Pause = no_pause,
 ) -> str:
     """A table under its title; `heads` are the columns' by the group that they are in."""
     opening = f'<section class="{kind}"><h2>{escape(title)}</h2>' + (f"<p>{escape(told)}</p>" if told else "")
-    if not lines:
-        return f"{opening}<p>none now</p></section>"
     columns = [(name, group and number == 0) for group, names in heads.items() for number, name in enumerate(names)]
     classes = [' class="first"' if is_first else "" for _, is_first in columns]
     groups = "".join(
@@ -38,9 +42,13 @@ def table(
     rows = [f'<tr class="groups">{groups}</tr>'] if len(heads) > 1 else []
     named = (f'<th scope="col"{kind}>{escape(name)}</th>' for kind, (name, _) in zip(classes, columns, strict=True))
     rows.append(f"<tr>{''.join(named)}</tr></thead><tbody>")
+    heads_only = len(rows)
     for line in lines:
         cells = (f"<td{kind}>{_text(cell)}</td>" for kind, cell in zip(classes, line, strict=True))
         rows.append(f"<tr>{''.join(cells)}</tr>")
+        pause()
+    if len(rows) == heads_only:
+        return f"{opening}<p>none now</p></section>"
     return f"{opening}<div><table><thead>{''.join(rows)}</tbody></table></div></section>"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from balancer.rates import SAMPLES
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture, no_pause
 
 HEADER: Final = (
     "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,act,"
@@ -31,9 +31,12 @@ _TIMES: Final = {"qtime": "queue", "ctime": "connect", "rtime": "first_byte", "t
 Line = dict[str, Any]
 
 
-def csv(picture: Picture) -> str:
+def csv(picture: Picture, pause: Pause = no_pause) -> str:
     """All of it, with the header that HAProxy writes."""
-    lines = [",".join(_cell(row.get(column, "")) for column in COLUMNS) for row in rows(picture)]
+    lines = []
+    for row in rows(picture):
+        lines.append(",".join(_cell(row.get(column, "")) for column in COLUMNS))
+        pause()
     return "".join(f"{line},\n" for line in ("# " + HEADER, *lines))  # HAProxy ends each line with a comma too
 
 

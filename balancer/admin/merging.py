@@ -8,10 +8,11 @@ many requests are in them. A status on which the workers differ says how many se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from balancer.rates import SAMPLES
-from balancer.stats import TIMES, Picture
+from balancer.stats import TIMES, Pause, Picture, no_pause
 
 # From best to worst: a backend that one worker can use is of use.
 _STATUSES: Final = ("UP", "DRAIN", "MAINT", "DOWN")
@@ -26,26 +27,30 @@ _MAXIMA: Final = {
 }
 
 
-def merge(pictures: Sequence[Picture]) -> Picture:
+def merge(pictures: Sequence[Picture], pause: Pause = no_pause) -> Picture:
     """One picture of all of an instance's workers; what they are told `about` it is the first one's."""
     if not pictures:
         return {"workers": 0, "fronts": {}, "services": {}}
     return {
         **pictures[0],
         "workers": sum(each["workers"] for each in pictures),
-        "fronts": _by_name((each["fronts"] for each in pictures), _summed),
-        "services": _by_name((each["services"] for each in pictures), _service),
+        "fronts": _by_name((each["fronts"] for each in pictures), _summed, pause),
+        "services": _by_name((each["services"] for each in pictures), partial(_service, pause=pause), pause),
     }
 
 
 def _by_name(
-    tables: Iterable[dict[str, Picture]], combine: Callable[[Sequence[Picture]], Picture]
+    tables: Iterable[dict[str, Picture]], combine: Callable[[Sequence[Picture]], Picture], pause: Pause
 ) -> dict[str, Picture]:
     found: dict[str, list[Picture]] = {}
     for table in tables:
         for name, picture in table.items():
             found.setdefault(name, []).append(picture)
-    return {name: combine(pictures) for name, pictures in found.items()}
+    merged = {}
+    for name, pictures in found.items():
+        merged[name] = combine(pictures)
+        pause()
+    return merged
 
 
 def _summed(pictures: Sequence[Picture]) -> Picture:
@@ -69,9 +74,9 @@ def _sum(one: Any, other: Any) -> Any:
     return one
 
 
-def _service(pictures: Sequence[Picture]) -> Picture:
+def _service(pictures: Sequence[Picture], pause: Pause) -> Picture:
     sums = _summed([{key: value for key, value in each.items() if key != "backends"} for each in pictures])
-    return {**sums, "backends": _by_name((each["backends"] for each in pictures), _backend)}
+    return {**sums, "backends": _by_name((each["backends"] for each in pictures), _backend, pause)}
 
 
 def _backend(pictures: Sequence[Picture]) -> Picture:

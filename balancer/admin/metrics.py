@@ -7,9 +7,10 @@ and rates are left out: Prometheus makes its own, from the sums and counts here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, Literal
 
-from balancer.stats import TIMES, Picture
+from balancer.stats import TIMES, Pause, Picture, no_pause
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "hitmesh_balancer_"
@@ -64,9 +65,13 @@ _BACKEND: Final = (
 )
 
 
-def metrics(picture: Picture) -> str:
+def metrics(picture: Picture, pause: Pause = no_pause) -> str:
     """All of it, as text."""
-    return "\n".join([*_about(picture), *_fronts(picture["fronts"]), *_services(picture["services"])]) + "\n"
+    lines = []
+    for line in chain(_about(picture), _fronts(picture["fronts"]), _services(picture["services"])):
+        lines.append(line)
+        pause()
+    return "\n".join([*lines, ""])
 
 
 def _about(picture: Picture) -> Iterator[str]:
@@ -139,21 +144,21 @@ def _plain(
     prefix: str, table: Iterable[tuple[str, str, str, str]], named: Iterable[tuple[Labels, Picture]]
 ) -> Iterator[str]:
     for name, kind, told, key in table:
-        yield from _metric(f"{prefix}_{name}", kind, told, [(labels, picture[key]) for labels, picture in named])
+        yield from _metric(f"{prefix}_{name}", kind, told, ((labels, picture[key]) for labels, picture in named))
 
 
 def _spread(
     named: Iterable[tuple[Labels, Picture]], label: str, of: Callable[[Picture], dict[str, Any]]
-) -> list[Sample]:
-    return [({**labels, label: key}, value) for labels, picture in named for key, value in of(picture).items()]
+) -> Iterator[Sample]:
+    return (({**labels, label: key}, value) for labels, picture in named for key, value in of(picture).items())
 
 
 def _metric(name: str, kind: Literal["gauge", "counter"] | str, told: str, samples: Iterable[Sample]) -> Iterator[str]:
-    lines = [f"{PREFIX}{name}{_labels(labels)} {value}" for labels, value in samples]
-    if lines:
-        yield f"# HELP {PREFIX}{name} {told}"
-        yield f"# TYPE {PREFIX}{name} {kind}"
-        yield from lines
+    for number, (labels, value) in enumerate(samples):
+        if number == 0:
+            yield f"# HELP {PREFIX}{name} {told}"
+            yield f"# TYPE {PREFIX}{name} {kind}"
+        yield f"{PREFIX}{name}{_labels(labels)} {value}"
 
 
 def _labels(labels: Labels) -> str:

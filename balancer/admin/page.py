@@ -6,7 +6,7 @@ again by a meta element. Texts are escaped where they are put into it, in `balan
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Final
 
@@ -28,13 +28,15 @@ from balancer.admin.cells import (
 )
 from balancer.admin.style import STYLE
 from balancer.routes import RouteTable
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Route, Static
 
 REFRESH_S: Final = 2  # rates and averages are new every second; twice as calm
 
 
-def page(picture: Picture, routes: RouteTable, *, refresh_s: int = REFRESH_S, now: str = "") -> str:
+def page(
+    picture: Picture, routes: RouteTable, *, refresh_s: int = REFRESH_S, now: str = "", pause: Pause = no_pause
+) -> str:
     """The page. `now` is shown as it is; without a refresh when that is 0."""
     name = str(picture.get("name", "balancer"))
     refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
@@ -42,8 +44,8 @@ def page(picture: Picture, routes: RouteTable, *, refresh_s: int = REFRESH_S, no
         _head(picture, name, now, refresh_s),
         _cards(picture),
         _fronts(picture["fronts"]),
-        *(_service(name, service) for name, service in picture["services"].items()),
-        _routes(routes),
+        *(_service(name, service, pause) for name, service in picture["services"].items()),
+        _routes(routes, pause),
         _foot(),
     ]
     return (
@@ -126,7 +128,7 @@ def _fronts(fronts: dict[str, Picture]) -> str:
     return table("Listeners", "", heads, lines)
 
 
-def _service(name: str, service: Picture) -> str:
+def _service(name: str, service: Picture, pause: Pause) -> str:
     heads = {
         "": ("backend", "status, last check", "weight"),
         "in hand": ("now", "most", "limit"),
@@ -137,7 +139,7 @@ def _service(name: str, service: Picture) -> str:
         "mean time, ms": ("queue", "connect", "answer", "total"),
         "checks": ("failed", "downs", "down"),
     }
-    lines: list[list[Cell]] = [
+    lines: Iterator[list[Cell]] = (
         [
             named(backend_name, backend["address"]),
             Html(f"{pill(backend['status'])} {age(backend['status_s'])}{checked(backend['check'])}"),
@@ -152,22 +154,23 @@ def _service(name: str, service: Picture) -> str:
             *(faults(backend["check_failures"]), faults(backend["downs"]), age(backend["downtime_s"])),
         ]
         for backend_name, backend in service["backends"].items()
-    ]
+    )
     waiting = (
         f"queue {count(service['queue'])} of {count(service['queue_limit'])}, most {count(service['queue_max'])} · "
         f"held {count(service['held'])} of {count(service['held_limit'])}, most {count(service['held_max'])}"
     )
     failed = " · ".join(f"{reason}: {count(number)}" for reason, number in service["failures"].items())
-    return table(name, f"{waiting} · {failed}" if failed else waiting, heads, lines, kind="backends")
+    return table(name, f"{waiting} · {failed}" if failed else waiting, heads, lines, kind="backends", pause=pause)
 
 
-def _routes(routes: RouteTable) -> str:
+def _routes(routes: RouteTable, pause: Pause) -> str:
     lines: list[list[Cell]] = []
     for match in routes:
         route = routes.route(match.name)
         to = Html(f'<span class="fault">{escape(match.problem)}</span>') if match.problem else _leads_to(route)
         lines.append([named(match.name), type(route).__name__.lower(), to, match.origin])
-    return table("Routes", "", {"": ("Host", "action", "leads to", "from")}, lines, kind="words")
+        pause()
+    return table("Routes", "", {"": ("Host", "action", "leads to", "from")}, lines, kind="words", pause=pause)
 
 
 def _leads_to(route: Route) -> str:

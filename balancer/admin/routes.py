@@ -17,6 +17,7 @@ from falcon import Request, Response
 
 from balancer.admin.access import credentials
 from balancer.routes import KEYS, RouteTable
+from balancer.stats import Pause
 from hitmesh.config import Alias, host_pattern, parse_stored
 from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
 from hitmesh.settings import Setting, SettingsStore
@@ -41,6 +42,9 @@ class Tables(Protocol):
 
     def table(self) -> RouteTable:
         """The routes in force in this worker."""
+
+    def pause(self) -> Pause:
+        """For what there is to do for each of them."""
 
 
 class _Routes:
@@ -83,14 +87,11 @@ class RouteList(_Routes):
         """Those in force and those stored, and whether the store could be asked."""
         table = self._tables.table()
         stored, reason = self._stored()
-        patterns = sorted({*table.configured, *table.live, *stored})
-        _answer(
-            resp,
-            {
-                "routes": [_told(pattern, table, stored.get(pattern)) for pattern in patterns],
-                "settings": {"available": not reason, "reason": reason},
-            },
-        )
+        told, pause = [], self._tables.pause()
+        for pattern in sorted({*table.configured, *table.live, *stored}):
+            told.append(_told(pattern, table, stored.get(pattern)))
+            pause()
+        _answer(resp, {"routes": told, "settings": {"available": not reason, "reason": reason}})
 
     on_head = on_get
 
@@ -161,10 +162,16 @@ def _told(pattern: str, table: RouteTable, setting: Setting | None) -> dict[str,
         if configured is not None:
             told["hides"] = configured
     if isinstance(told["route"], Alias):
-        coming = RouteTable(table.configured, {**table.live, pattern: told["route"]})
-        match = coming.get(pattern)
-        told["problem"] = match.problem if match else ""
+        told["problem"] = _alias_problem(pattern, told["route"], table)
     return told
+
+
+def _alias_problem(pattern: str, alias: Alias, table: RouteTable) -> str:
+    """Why an alias leads nowhere, once it is in force. Of the other routes only one matters, however many there are."""
+    target = table.live.get(alias.of) or table.configured.get(alias.of)
+    coming = RouteTable({} if target is None else {alias.of: target}, {pattern: alias})
+    match = coming.get(pattern)
+    return match.problem if match else ""
 
 
 def _pattern(text: str) -> str:

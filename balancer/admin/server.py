@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from gevent.lock import BoundedSemaphore
 from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from balancer.admin.app import make_admin
 from balancer.admin.merging import merge
 from balancer.admin.siblings import Siblings
+from balancer.admin.slices import sliced
 from balancer.front import Front
 from balancer.routes import RouteTable
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture
 from balancer.traffic import Traffic
 from hitmesh.settings import SettingsStore
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class AdminServer:
@@ -40,6 +44,7 @@ class AdminServer:
     ) -> None:
         self._traffic = traffic
         self._siblings = siblings
+        self._showing = BoundedSemaphore(1)
         app = make_admin(self, store, token=front.balancer.admin_token)
         self._servers = [WSGIServer(_green(each), app, log=None, error_log=log) for each in listeners]
 
@@ -53,9 +58,15 @@ class AdminServer:
         for server in self._servers:
             server.close()
 
-    def snapshot(self) -> Picture:
-        """The picture of all workers."""
-        return merge(self._siblings.pictures())
+    def shown(self, form: Callable[[Picture, Pause], T]) -> T:
+        """What `form` makes of the picture of all workers. One at a time: each page has its slice in every turn."""
+        with self._showing:
+            pause = sliced()
+            return form(merge(self._siblings.pictures(), pause), pause)
+
+    def pause(self) -> Pause:
+        """The pause of other work that may be long."""
+        return sliced()
 
     def table(self) -> RouteTable:
         """The routes in force."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from falcon.testing import Result, StartResponseMock, TestClient, create_environ
@@ -15,12 +15,14 @@ from falcon.testing import Result, StartResponseMock, TestClient, create_environ
 from balancer.admin.access import Access
 from balancer.admin.app import make_admin
 from balancer.routes import KEYS, RouteTable
-from balancer.stats import Picture
+from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Empty, Proxy, Route, parse_stored
 from hitmesh.errors import StoreUnknown
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.balancer.pictures import full
+
+T = TypeVar("T")
 
 TOKEN = "s3cret"
 LOCAL = {"Host": "127.0.0.1:8005"}
@@ -42,8 +44,11 @@ class Worker:
         self.ill = ""
         self.routes = RouteTable(CONFIGURED, {})
 
-    def snapshot(self) -> Picture:
-        return full()
+    def shown(self, form: Callable[[Picture, Pause], T]) -> T:
+        return form(full(), no_pause)
+
+    def pause(self) -> Pause:
+        return no_pause
 
     def table(self) -> RouteTable:
         return self.routes
