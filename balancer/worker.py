@@ -103,6 +103,8 @@ class Worker:
             self._admin = AdminServer(
                 front, sockets["admin"], traffic=self.traffic, siblings=self._siblings, store=store
             )
+        # What is shown: the admin listener counts too, but is no part of the load.
+        self._shown = self._fronts if self._admin is None else {**self._fronts, "admin": self._admin.stats}
 
     def start(self) -> None:
         """Do all that can fail or takes time; clients are taken from `open_up` on. Raises HitmeshError."""
@@ -171,7 +173,7 @@ class Worker:
         return picture(
             now,
             about=about,
-            fronts=self._fronts,
+            fronts=self._shown,
             services={service.name: service.stats for service in self._services},
             pause=sliced(),
         )
@@ -239,7 +241,7 @@ class Worker:
             gevent.sleep(FLUSH_S)
             now = time.monotonic()
             self._services.weigh()
-            for front in self._fronts.values():
+            for front in self._shown.values():
                 front.sample(now)
             for service in self._services:
                 service.stats.sample(now)

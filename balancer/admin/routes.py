@@ -24,8 +24,6 @@ from hitmesh.settings import Setting, SettingsStore
 
 T = TypeVar("T")
 
-BODY_BYTES: Final = 256 * 1024  # a setting's 64 KiB, with room for escapes and indentation
-READ_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 1
 MAX_NAME_CHARS: Final = 64  # of who changes something: a setting's author has room for it and an address
 SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
@@ -114,7 +112,7 @@ class OneRoute(_Routes):
         """Store a live route, which wins over the configured one."""
         pattern = _pattern(pattern)
         expected, author = _expected(req), _author(req)
-        body = _read_body(req)
+        body = req.bounded_stream.read()  # which the listener has bounded, and read whole
 
         def put(settings: SettingsStore) -> Setting:
             value = _encode(parse_stored(pattern, body))
@@ -214,21 +212,6 @@ def _expected(req: Request) -> int | None:
         title="Bad condition",
         description='it is If-Match: "7", If-None-Match: * or expect_version=7, with the version of the route',
     )
-
-
-def _read_body(req: Request) -> bytes:
-    too_long = falcon.HTTPContentTooLarge(title="Body too large", description=f"a route has at most {BODY_BYTES} bytes")
-    if (req.content_length or 0) > BODY_BYTES:
-        raise too_long
-    stream = req.bounded_stream if req.content_length is not None else req.stream
-    body = bytearray()
-    while chunk := stream.read(min(READ_BYTES, BODY_BYTES + 1 - len(body))):
-        body += chunk
-        if len(body) > BODY_BYTES:
-            raise too_long
-    if req.content_length is not None and len(body) < req.content_length:
-        raise falcon.HTTPBadRequest(title="Body cut short", description="less came than Content-Length says")
-    return bytes(body)
 
 
 def _answer(resp: Response, told: dict[str, Any]) -> None:

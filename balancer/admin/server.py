@@ -1,31 +1,29 @@
-"""The admin listener as a server: the admin app behind gevent's WSGI server, on the master's socket.
+"""The admin listener: the admin app, on the master's socket, and what it is told from.
 
-Off the hot path, on loopback or behind a token, and nobody is behind it: it needn't have the
-strictness of the traffic's side.
+Off the hot path, but in a process that has traffic: what takes long is done in slices.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gevent.lock import BoundedSemaphore
-from gevent.pywsgi import WSGIServer
-from gevent.socket import socket as gevent_socket
 
+from balancer.admin.access import Access
 from balancer.admin.app import make_admin
+from balancer.admin.listener import MAX_CONNECTIONS, Listener
 from balancer.admin.merging import merge
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
+from balancer.admin.wsgi import Environ
 from balancer.front import Front
 from balancer.routes import RouteTable
-from balancer.stats import Pause, Picture
+from balancer.stats import FrontStats, Pause, Picture
 from balancer.traffic import Traffic
 from hitmesh.settings import SettingsStore
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,18 +43,26 @@ class AdminServer:
         self._traffic = traffic
         self._siblings = siblings
         self._showing = BoundedSemaphore(1)
+        self.stats = FrontStats(time.monotonic(), sessions_limit=MAX_CONNECTIONS)
+        access = Access(front.balancer.admin_token)
         app = make_admin(self, store, token=front.balancer.admin_token)
-        self._servers = [WSGIServer(_green(each), app, log=None, error_log=log) for each in listeners]
+
+        def takes_body(environ: Environ) -> bool:
+            return environ["REQUEST_METHOD"] == "PUT" and access.refusal(environ) is None
+
+        self._listeners = [
+            Listener(each, app, traffic=traffic, stats=self.stats, takes_body=takes_body) for each in listeners
+        ]
 
     def start(self) -> None:
         """Begin to answer."""
-        for server in self._servers:
-            server.start()
+        for each in self._listeners:
+            each.start()
 
     def stop(self) -> None:
         """Answer no more; the socket stays the master's."""
-        for server in self._servers:
-            server.close()
+        for each in self._listeners:
+            each.stop()
 
     def shown(self, form: Callable[[Picture, Pause], T]) -> T:
         """What `form` makes of the picture of all workers. One at a time: each page has its slice in every turn."""
@@ -80,7 +86,3 @@ class AdminServer:
         if dead:
             return False, f"no backend is alive of {', '.join(dead)}"
         return True, ""
-
-
-def _green(listener: socket.socket) -> Any:
-    return gevent_socket(listener.family, listener.type, listener.proto, fileno=listener.detach())
