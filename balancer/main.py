@@ -115,6 +115,7 @@ _ONLY_LINE = ("backends", "admin", "workers", "access_log")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--alive-fd", type=int, hidden=True)
 @click.option("--config-fd", type=int, hidden=True)
+@click.option("--beats-fd", type=int, hidden=True)
 @click.version_option(__version__, prog_name="balancer")
 @click.pass_context
 def command(
@@ -134,6 +135,7 @@ def command(
     ready_fd: int | None,
     alive_fd: int | None,
     config_fd: int | None,
+    beats_fd: int | None,
 ) -> int:
     """Balance HTTP over the collectors of a datacenter, or over the backends given here.
 
@@ -158,7 +160,7 @@ def command(
         _log_as(f"{front.name}/{worker}")
         from balancer.process.running import serve
 
-        return serve(front, index=worker, fds=fds, ready_fd=ready_fd, alive_fd=alive_fd)
+        return serve(front, index=worker, fds=fds, ready_fd=ready_fd, alive_fd=alive_fd, beats_fd=beats_fd)
     if check:
         return _check(source, text)
     return _master(source)

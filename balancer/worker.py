@@ -51,9 +51,12 @@ log = logging.getLogger(__name__)
 class Worker:
     """The parts of one worker. `index` is 0 for the one that also answers for the instance."""
 
-    def __init__(self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+    def __init__(
+        self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], hung: Callable[[], int]
+    ) -> None:
         self._front = front
         self._index = index
+        self._hung = hung
         settings = front.balancer
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
@@ -169,6 +172,7 @@ class Worker:
             "pid": os.getpid(),
             "uptime_s": round(now - self._began, 3),
             "state": "draining" if self.traffic.draining else "up",
+            "workers_hung": self._hung(),
         }
         return picture(
             now,
@@ -249,11 +253,22 @@ class Worker:
                 self._access_log.flush()
 
 
-def run(front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], ready: Callable[[], None]) -> int:
-    """Serve until SIGTERM, then drain; the exit status. `ready` blocks until clients may be taken."""
+def run(
+    front: Front,
+    *,
+    index: int,
+    sockets: Mapping[str, Sequence[socket.socket]],
+    ready: Callable[[], None],
+    hung: Callable[[], int],
+) -> int:
+    """Serve until SIGTERM, then drain; the exit status.
+
+    `ready` blocks until clients may be taken; `hung` is how many workers of this instance were killed because
+    they hung.
+    """
     stop = Event()
     watcher = gevent.signal_handler(signal.SIGTERM, stop.set)
-    worker = Worker(front, index=index, sockets=sockets)
+    worker = Worker(front, index=index, sockets=sockets, hung=hung)
     worker.start()
     ready()
     worker.open_up()

@@ -78,6 +78,9 @@ def _about(picture: Picture) -> Iterator[str]:
     told: Labels = {key: str(picture[key]) for key in ("name", "dc", "version") if key in picture}
     yield from _metric("info", "gauge", "What this is", [(told, 1)])
     yield from _metric("workers", "gauge", "Worker processes in these numbers", [({}, picture["workers"])])
+    if "workers_hung" in picture:
+        told_hung = "Worker processes that were killed because they hung"
+        yield from _metric("workers_hung_total", "counter", told_hung, [({}, picture["workers_hung"])])
     if "uptime_s" in picture:
         yield from _metric("uptime_seconds", "gauge", "Since the start", [({}, picture["uptime_s"])])
 

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from balancer.process import listeners
+from balancer.process import beats, listeners
+from balancer.process.beats import LOOK_S, Watch
 from balancer.process.handover import Process
 from balancer.process.listeners import Address, Bound, Given, Kind
 from balancer.process.processes import KILL_GRACE_S, STEADY_S, Worker, delay_s, ending, keep_text, start_worker
@@ -26,6 +27,7 @@ class Patience(Struct, frozen=True, kw_only=True):
     start_s: float = 30.0  # for a worker to be ready: it imports, and asks the Nexus and the settings store
     check_s: float = 30.0  # for the next version to load everything once
     grace_s: float = KILL_GRACE_S  # beyond the time that a worker has to drain, or if it has served nobody
+    look_s: float = LOOK_S  # between two looks at the workers' beats
 
 
 USUAL: Final = Patience()
@@ -78,13 +80,17 @@ class Generation:
         *,
         command: Sequence[str],
         alive_fd: int,
-        start_s: float,
+        patience: Patience,
+        hung: int,
     ) -> None:
+        """`hung`: how many workers of this instance were killed because they hung."""
         self.plan = plan
         self.bounds = bounds
         self._command = command
         self._alive_fd = alive_fd
-        self._start_s = start_s
+        self._start_s = patience.start_s
+        self._watch = Watch(patience.look_s)
+        self._hung = hung
         self._slots = [Slot(index, given) for index, given in enumerate(listeners.share(bounds, plan.workers))]
         self._text_fd = None if plan.text is None else keep_text(plan.text)
 
@@ -101,7 +107,7 @@ class Generation:
     def adopt(self, processes: Iterable[Process], now: float) -> None:
         """Take workers over that serve already."""
         for each in processes:
-            self._slots[each.index].worker = Worker(each.index, each.pid, now=now, channel=None)
+            self._slots[each.index].worker = Worker(each.index, each.pid, now=now, channel=None, beats_fd=each.beats_fd)
 
     def start_due(self, now: float) -> list[Loss]:
         """Start the workers whose time has come; those that couldn't be, which are put off."""
@@ -115,6 +121,7 @@ class Generation:
                         slot.given,
                         alive_fd=self._alive_fd,
                         text_fd=self._text_fd,
+                        hung=self._hung,
                         now=now,
                     )
                 except OSError as error:
@@ -129,6 +136,24 @@ class Generation:
         """Those that should be ready by now."""
         return [worker for worker in self._workers() if not worker.ready and worker.since + self._start_s <= now]
 
+    def hanging(self, now: float) -> Worker | None:
+        """A worker that doesn't beat any more and must be killed; it isn't looked at again."""
+        if now < self._watch.due:
+            return None
+        watched = {worker.pid: worker for worker in self._workers() if worker.last_beat()}
+        pid = self._watch.look({pid: worker.last_beat() for pid, worker in watched.items()}, now)
+        if pid is None:
+            return None
+        watched[pid].close()
+        return watched[pid]
+
+    def tell_hung(self, count: int) -> None:
+        """So many workers of this instance have been killed because they hung: its workers show it."""
+        self._hung = count
+        for worker in self._workers():
+            if worker.beats_fd is not None:
+                beats.tell_hung(worker.beats_fd, count)
+
     def lost(self, pid: int, status: int, now: float) -> Loss | None:
         """If the process was one of its workers: it has been reaped, and the next one is put off."""
         for slot in self._slots:
@@ -142,9 +167,10 @@ class Generation:
         return None
 
     def next_at(self) -> float:
-        """When something is due: a start, or the end of one."""
+        """When something is due: a start, the end of one, or a look at the beats."""
         times = [slot.due for slot in self._slots if slot.worker is None]
         times += [worker.since + self._start_s for worker in self._workers() if not worker.ready]
+        times += [self._watch.due for worker in self._workers() if worker.last_beat()]
         return min(times, default=math.inf)
 
     def begin(self) -> None:
@@ -154,7 +180,7 @@ class Generation:
 
     def serving(self) -> list[Process]:
         """The workers that could go on without this object."""
-        return [Process(worker.index, worker.pid) for worker in self._workers() if worker.ready]
+        return [Process(worker.index, worker.pid, worker.beats_fd) for worker in self._workers() if worker.ready]
 
     def dismiss(self, *, but: Iterable[Process] = ()) -> list[int]:
         """Tell its workers to end; their pids, which the caller reaps. They aren't ours any more."""

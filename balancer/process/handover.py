@@ -31,6 +31,7 @@ class Process(Struct, frozen=True):
 
     index: int
     pid: int
+    beats_fd: int | None = None
 
 
 class Leaver(Struct, frozen=True):
@@ -51,11 +52,13 @@ class Handover(Struct, frozen=True, kw_only=True):
     workers: tuple[Process, ...]
     leaving: tuple[Leaver, ...]
     drain_s: float  # that the workers have to drain
+    hung: int = 0  # workers that were killed because they hung
 
     def fds(self) -> list[int]:
         """Every descriptor that is named."""
         fds = [fd for each in self.sockets for fd in each.fds]
-        return [*fds, *self.alive_fds, *([] if self.text_fd is None else [self.text_fd])]
+        others = [self.text_fd, *(each.beats_fd for each in self.workers)]
+        return [*fds, *self.alive_fds, *(fd for fd in others if fd is not None)]
 
     def take_text(self) -> bytes | None:
         """The configuration's text, once."""

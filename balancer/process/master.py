@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 
 from balancer.process import handover, listeners
+from balancer.process.beats import LOOKS
 from balancer.process.generation import USUAL, Generation, Patience, Plan, Source
 from balancer.process.handover import Handover
 from balancer.process.leaving import Leaving
@@ -65,6 +66,7 @@ class Master:
         self._asked: set[int] = set()  # signals that wait for their turn
         self._stopping = False
         self._status = 0
+        self._hung = 0  # workers that were killed because they hung
 
     def run(self, plan: Plan, left: Handover | None = None) -> int:
         """Serve until told to stop; the exit status. Raises ListenError if it can't begin.
@@ -95,6 +97,7 @@ class Master:
     def _take_over(self, plan: Plan, left: Handover) -> None:
         self._alive_fds = left.alive_fds
         self._leaving = Leaving(left.leaving)
+        self._hung = left.hung
         # A kind that only the other version knows is closed with the others that aren't wanted.
         held: dict[Kind, Bound] = {
             each.kind: Bound(each.wanted, tuple(socket.socket(fileno=fd) for fd in each.fds))  # type: ignore[misc]
@@ -107,7 +110,12 @@ class Master:
 
     def _generation(self, plan: Plan, bounds: Mapping[Kind, Bound]) -> Generation:
         return Generation(
-            plan, bounds, command=self._worker_command, alive_fd=self._alive_fds[0], start_s=self._patience.start_s
+            plan,
+            bounds,
+            command=self._worker_command,
+            alive_fd=self._alive_fds[0],
+            patience=self._patience,
+            hung=self._hung,
         )
 
     # Events
@@ -162,6 +170,12 @@ class Master:
             log.error("%s is not ready after %g s, and is killed", worker, self._patience.start_s)
             worker.since = math.inf  # once; what follows is its end
             os.kill(worker.pid, signal.SIGKILL)
+        hanging = current.hanging(now)
+        if hanging is not None:
+            self._hung += 1
+            log.error("%s hangs, and is killed: not a beat in %g s", hanging, LOOKS * self._patience.look_s)
+            os.kill(hanging.pid, signal.SIGKILL)  # also if it is stopped; what follows is its end
+            current.tell_hung(self._hung)
         for loss in current.start_due(now):
             log.error("%s; the next one %s", loss.what, loss.next)
 
@@ -220,6 +234,7 @@ class Master:
             self._abandon(str(error), now)
             return
         coming.begin()
+        coming.tell_hung(self._hung)  # one may have been killed meanwhile
         old, self._current, self._coming = self._current, coming, None
         if old is not None:
             self._dismiss(old, now, old.plan.drain_s + self._patience.grace_s, kept=coming.bounds)
@@ -295,4 +310,5 @@ class Master:
             workers=tuple(self._current.serving()),
             leaving=self._leaving.hand_over(),
             drain_s=self._current.plan.drain_s,
+            hung=self._hung,
         )

@@ -1,12 +1,13 @@
 """The worker processes, one at a time: how one is started, says that it is ready, and is told to begin.
 
 Knows nothing of generations and of what a worker does. Every descriptor that a worker gets is
-named on its command line (`--fds http=3,tls=4 --ready-fd 6 --alive-fd 7 --config-fd 8`):
+named on its command line (`--fds http=3,tls=4 --ready-fd 6 --alive-fd 7 --config-fd 8 --beats-fd 9`):
 
 - ready: a stream socket. The worker sends READY when it could serve, and waits; the master answers
   BEGIN when it shall take connections. End of file instead: it isn't wanted, or the master is gone.
 - alive: a pipe that nobody writes to. The master alone holds its other end, through `exec` too: end
   of file means that the master is gone, and the worker drains and ends.
+- beats: a file in memory, see `balancer.process.beats`.
 - config: the text of the configuration, from offset 0. A file that has been changed since, perhaps
   to something wrong, can't harm a worker that is started again.
 """
@@ -21,6 +22,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from balancer.process import beats
 from balancer.process.listeners import Given
 
 READY: Final = b"R"
@@ -95,11 +97,14 @@ def read_text(fd: int) -> bytes:
 class Worker:
     """One worker process of ours, until it is reaped."""
 
-    def __init__(self, index: int, pid: int, *, now: float, channel: socket.socket | None) -> None:
+    def __init__(
+        self, index: int, pid: int, *, now: float, channel: socket.socket | None, beats_fd: int | None
+    ) -> None:
         self.index = index
         self.pid = pid
         self.since = now  # when it was started; when it was ready, once it is
         self.ready = channel is None  # a worker that was handed over serves already
+        self.beats_fd = beats_fd
         self._channel = channel
 
     def __str__(self) -> str:
@@ -122,36 +127,47 @@ class Worker:
         if self._channel is not None:
             with contextlib.suppress(OSError):  # it is gone, which its end will tell
                 self._channel.send(BEGIN)
-        self.close()
+        self._hush()
+
+    def last_beat(self) -> float:
+        """When it last said that it is well; 0.0 while it doesn't have to."""
+        return beats.last_beat(self.beats_fd) if self.ready and self.beats_fd is not None else 0.0
 
     def close(self) -> None:
-        """Say nothing more to it."""
+        """Say nothing more to it, nor look at it."""
+        self._hush()
+        if self.beats_fd is not None:
+            os.close(self.beats_fd)
+            self.beats_fd = None
+
+    def _hush(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
 
 def start_worker(
-    command: Sequence[str], index: int, given: Given, *, alive_fd: int, text_fd: int | None, now: float
+    command: Sequence[str], index: int, given: Given, *, alive_fd: int, text_fd: int | None, hung: int, now: float
 ) -> Worker:
-    """Start `command` as a worker. Raises OSError."""
-    ours, theirs = socket.socketpair()
-    try:
+    """Start `command` as a worker; `hung` is what it shall know of others. Raises OSError."""
+    with contextlib.ExitStack() as failed:
+        beats_fd = beats.make_file(hung)
+        failed.callback(os.close, beats_fd)
+        ours, theirs = socket.socketpair()
+        failed.callback(ours.close)
         ours.setblocking(False)
         # SIGIO when it says something, or closes its end.
         fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(ours, fcntl.F_SETFL, fcntl.fcntl(ours, fcntl.F_GETFL) | os.O_ASYNC)
-        inherited = [sock.fileno() for sockets in given.values() for sock in sockets]
-        fds = [f"{kind}={sock.fileno()}" for kind, sockets in given.items() for sock in sockets]
-        arguments = ["--worker", str(index), "--fds", ",".join(fds)]
-        for option, fd in (("--ready-fd", theirs.fileno()), ("--alive-fd", alive_fd), ("--config-fd", text_fd)):
-            if fd is not None:
-                arguments += [option, str(fd)]
-                inherited.append(fd)
-        pid = spawn([*command, *arguments], inherited=inherited)
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    return Worker(index, pid, now=now, channel=ours)
+        with theirs:
+            inherited = [sock.fileno() for sockets in given.values() for sock in sockets]
+            fds = [f"{kind}={sock.fileno()}" for kind, sockets in given.items() for sock in sockets]
+            arguments = ["--worker", str(index), "--fds", ",".join(fds)]
+            named = (("ready", theirs.fileno()), ("alive", alive_fd), ("config", text_fd), ("beats", beats_fd))
+            for name, fd in named:
+                if fd is not None:
+                    arguments += [f"--{name}-fd", str(fd)]
+                    inherited.append(fd)
+            pid = spawn([*command, *arguments], inherited=inherited)
+        failed.pop_all()
+    return Worker(index, pid, now=now, channel=ours, beats_fd=beats_fd)

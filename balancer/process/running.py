@@ -10,12 +10,15 @@ import math
 import os
 import signal
 import socket
+import time
 from typing import Any, Final
 
 from gevent import get_hub
 from gevent.monkey import get_original
 
 from balancer.front import Front
+from balancer.process import beats
+from balancer.process.beats import BEAT_S
 from balancer.process.listeners import KINDS
 from balancer.process.processes import BEGIN, KILL_GRACE_S, READY
 
@@ -25,11 +28,12 @@ READ: Final = 1  # of gevent's watchers
 UNWANTED: Final = 1
 
 
-def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int) -> int:
+def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int, beats_fd: int | None) -> int:
     """Run worker `index` with these descriptors until it has drained; the exit status."""
     from balancer.worker import run
 
     watcher = _end_with_master(alive_fd, front.drain_s)
+    beating = _beat(beats_fd)
     channel = socket.socket(fileno=ready_fd)  # gevent's: to wait on it holds nobody up
 
     def ready() -> None:
@@ -43,7 +47,12 @@ def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int) -
         if told != BEGIN:
             raise SystemExit(UNWANTED)
 
-    status = run(front, index=index, sockets=_sockets(fds), ready=ready)
+    def hung() -> int:
+        """How many workers of this instance have been killed because they hung."""
+        return 0 if beats_fd is None else beats.hung(beats_fd)
+
+    status = run(front, index=index, sockets=_sockets(fds), ready=ready, hung=hung)
+    beating.stop()
     watcher.stop()
     return status
 
@@ -59,6 +68,15 @@ def _sockets(fds: str) -> dict[str, list[socket.socket]]:
         sock.setblocking(False)
         given.setdefault(kind, []).append(sock)
     return given
+
+
+def _beat(beats_fd: int | None) -> Any:
+    """Tell the master, from now on, that our hub turns. None: a master of an earlier version doesn't look."""
+    timer = get_hub().loop.timer(BEAT_S, BEAT_S, ref=False)
+    if beats_fd is not None:
+        beats.beat(beats_fd, time.monotonic())
+        timer.start(lambda: beats.beat(beats_fd, time.monotonic()))
+    return timer
 
 
 def _end_with_master(alive_fd: int, drain_s: float) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.balancer.stage import Instance, ask, backends, proxy, staged
 from tests.balancer.wire.scripted import ScriptedBackend
-from tests.services import wait_for
+from tests.services import PATIENCE_S, wait_for
 
 WORKERS = 2
 REQUESTS = 30
@@ -66,6 +66,17 @@ def test_a_worker_that_does_not_answer_is_left_out(balancer: Instance) -> None:
     finally:
         os.kill(frozen, signal.SIGCONT)
     whole(balancer)
+
+
+def test_a_worker_that_hangs_is_replaced_and_counted(balancer: Instance) -> None:
+    assert whole(balancer)["workers_hung"] == 0
+    first = stats(balancer)["pid"]
+    hanging = next(pid for pid in balancer.workers() if pid != first)
+    os.kill(hanging, signal.SIGSTOP)
+    wait_for(lambda: hanging not in balancer.workers(), within_s=2 * PATIENCE_S, what="it to be killed")
+    picture = whole(balancer)
+    assert (picture["pid"], picture["workers_hung"]) == (first, 1)
+    assert ask(balancer.port, "a").status == 200
 
 
 def test_sockets_of_others_with_whatever_names_are_no_trouble(balancer: Instance) -> None:

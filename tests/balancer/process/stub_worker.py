@@ -1,7 +1,7 @@
 """A worker that answers every connection with one line: its label, index, pid and the kind of socket.
 
 It keeps to what `balancer.process.processes` says of the descriptors, without any of the balancer's code.
-The configuration is JSON; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
+The configuration is JSON; with `beats` it beats; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -33,6 +34,15 @@ if mode == "is never ready":
     time.sleep(600)
 while mode == "takes its time" and not os.path.exists(config["until"]):  # noqa: PTH110 - pathlib takes its time, too
     time.sleep(0.01)
+
+
+def beat() -> None:
+    """The word that it is well."""
+    if config.get("beats"):
+        os.pwrite(int(options["--beats-fd"]), struct.pack("=d", time.monotonic()), 0)
+
+
+beat()
 told, tell = os.pipe()
 signal.signal(signal.SIGTERM, lambda number, frame: os.write(tell, b"T"))
 if mode == "is deaf":
@@ -60,7 +70,10 @@ def answer(listener: socket.socket) -> bool:
 
 
 while True:
-    ready = select.select([*(each.fileno() for each in listening), told, alive_fd], [], [])[0]
+    ready = select.select(
+        [*(each.fileno() for each in listening), told, alive_fd], [], [], 0.05 if config.get("beats") else None
+    )[0]
+    beat()
     if alive_fd in ready:
         os.write(2, b"a worker's master is gone\n")
     if alive_fd in ready or told in ready:
