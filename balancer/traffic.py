@@ -21,7 +21,8 @@ from balancer.limits import ClientLimits
 from balancer.proxy_protocol import Networks
 from balancer.routes import Match, RouteTable, location
 from hitmesh.config import Balancer, BalancerLimits, Redirect
-from hitmesh.http.requests import HeadLimits, Request
+from hitmesh.http.limits import HeadLimits
+from hitmesh.http.requests import Request
 
 if TYPE_CHECKING:
     from balancer.backend import Backend

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from balancer.forward import ResponseForwarder
-from hitmesh.http.requests import HeadLimits
+from hitmesh.http.limits import HeadLimits
 from hitmesh.http.responses import ResponseReader
 from hitmesh.hub.link import Link
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from hitmesh.config.sections import Section
+from hitmesh.http.limits import FIELD_BYTES, FIELDS, HEAD_BYTES, LINE_BYTES
 
 _LONGEST_S = 86_400.0  # a day: what waits longer waits forever
 _Seconds = Annotated[float, Meta(ge=0.05, le=_LONGEST_S)]
@@ -28,10 +29,10 @@ class BalancerTls(Section, frozen=True):
 class BalancerLimits(Section, frozen=True):
     """What one client, request or connection may hold, and for how long."""
 
-    line_bytes: Annotated[int, Meta(ge=256, le=_MAX_HEAD_BYTES, description="request line (414)")] = 8192
-    headers: Annotated[int, Meta(ge=1, le=10_000, description="header lines (431)")] = 100
-    header_bytes: Annotated[int, Meta(ge=256, le=_MAX_HEAD_BYTES, description="one header line (431)")] = 8192
-    head_bytes: Annotated[int, Meta(ge=1024, le=_MAX_HEAD_BYTES, description="the whole head (431)")] = 16_384
+    line_bytes: Annotated[int, Meta(ge=256, le=_MAX_HEAD_BYTES, description="request line (414)")] = LINE_BYTES
+    headers: Annotated[int, Meta(ge=1, le=10_000, description="header lines (431)")] = FIELDS
+    header_bytes: Annotated[int, Meta(ge=256, le=_MAX_HEAD_BYTES, description="one header line (431)")] = FIELD_BYTES
+    head_bytes: Annotated[int, Meta(ge=1024, le=_MAX_HEAD_BYTES, description="the whole head (431)")] = HEAD_BYTES
     body_bytes: Annotated[int, Meta(ge=0, description="request body (413); 0: no limit")] = 0
     head_s: Annotated[_Seconds, Meta(description="to the whole head (408)")] = 10.0
     idle_s: Annotated[_Seconds, Meta(description="keep-alive connection without a request")] = 30.0

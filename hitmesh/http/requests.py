@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from msgspec import Struct
-
 from hitmesh.http.chunks import ChunkDecoder
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.fields import Fields, Pair, read_pairs
+from hitmesh.http.limits import HeadLimits
 
 CHUNKED: Final = -1  # the length of a body whose end is told by its coding
 EMPTY_LINES: Final = 4  # before a request line: some clients send one too many (RFC 9112, 2.2)
@@ -31,15 +30,6 @@ _HOST: Final = re.compile(
     rb"((?:[A-Za-z0-9\-._~" + _SUB_DELIMS + rb"]|%[0-9A-Fa-f]{2}){1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?"
 )
 _TUNNELS: Final = frozenset((b"websocket",))  # anything else may be ignored (RFC 9110, 7.8); h2c would hide requests
-
-
-class HeadLimits(Struct, frozen=True):
-    """What a head may be. Bytes and lines."""
-
-    line_bytes: int = 8192
-    headers: int = 100
-    header_bytes: int = 8192
-    head_bytes: int = 16384
 
 
 class RequestFields:

@@ -8,7 +8,8 @@ from typing import Final
 from hitmesh.http.chunks import ChunkDecoder
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.fields import Fields, read_pairs
-from hitmesh.http.requests import CHUNKED, HeadLimits
+from hitmesh.http.limits import HeadLimits
+from hitmesh.http.requests import CHUNKED
 
 UNTIL_CLOSE: Final = -2  # the length of a body that ends with its connection
 

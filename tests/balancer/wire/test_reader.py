@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.requests import CHUNKED, HeadLimits, Request, RequestReader
+from hitmesh.http.limits import HeadLimits
+from hitmesh.http.requests import CHUNKED, Request, RequestReader
 from tests.balancer.wire.case import Case, chunked, request
 from tests.balancer.wire.corpus import combinations, in_pieces, named_cases
 from tests.balancer.wire.mutate import Mutator

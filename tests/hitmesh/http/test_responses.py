@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.requests import CHUNKED, HeadLimits
+from hitmesh.http.limits import HeadLimits
+from hitmesh.http.requests import CHUNKED
 from hitmesh.http.responses import UNTIL_CLOSE, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
