@@ -48,7 +48,9 @@ class Client(Link):
         self.address = address
         self.reader = RequestReader(traffic.head_limits)
         self.trusted = traffic.is_trusted(address)  # what it says of those before it is believed
-        self.forwarder = RequestForwarder(peer=address, scheme=scheme, local=local, trusted=self.trusted)
+        self.forwarder = RequestForwarder(
+            peer=address, scheme=scheme, local=local, trusted=self.trusted, field_bytes=traffic.limits.header_bytes
+        )
         self.to_https = scheme == "http" and traffic.https_port is not None  # every request is sent there
         self.exchange: Exchange | None = None
         self.tunnelled: Tunnel | None = None
@@ -200,6 +202,11 @@ class Client(Link):
         else:  # idle
             self.shut()
             self.gone()
+
+    def limit(self) -> None:
+        """The traffic's limits have changed."""
+        self.reader.limit(self.traffic.head_limits)
+        self.forwarder.field_bytes = self.traffic.limits.header_bytes
 
     def drain(self, quiet_s: float) -> None:
         """The worker is to end: a connection that stays idle for `quiet_s` is closed."""

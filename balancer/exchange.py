@@ -297,7 +297,11 @@ class Exchange:
         if not self.request_id:
             given = client.trusted and request.fields.known.get(b"x-request-id")
             self.request_id = given[0] if given else traffic.next_id()
-        out = client.forwarder.head(request, self.request_id)
+        try:
+            out = client.forwarder.head(request, self.request_id)
+        except BadMessage as error:
+            self.refuse(error.status, "bad head", error.message)
+            return
         limits = traffic.limits
         if not request.length:
             self.request_done = True

@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
-from hitmesh.http.fields import FORWARDED, Pair
+from hitmesh.http.errors import BadMessage
+from hitmesh.http.fields import FORWARDED, Pair, without
 from hitmesh.http.requests import CHUNKED, Request, RequestFields
 from hitmesh.http.responses import Response, ResponseFields
 
@@ -28,23 +29,25 @@ class RequestForwarder:
     """The heads of one client's requests, as the backends get them.
 
     `peer` is the client's address, `local` the authority to name for HTTP/1.0 clients that name none.
-    With `trusted`, what the client says of those before it is kept and added to.
+    With `trusted`, what the client says of those before it is kept and added to, in lines of at most
+    `field_bytes`: whoever is behind us takes no longer ones than we do.
     """
 
-    __slots__ = ("_block", "_fields", "_for", "_local", "_minor", "_peer", "_scheme", "_trusted")
+    __slots__ = ("_block", "_fields", "_for", "_local", "_minor", "_peer", "_scheme", "_trusted", "field_bytes")
 
-    def __init__(self, *, peer: str, scheme: str, local: str, trusted: bool) -> None:
+    def __init__(self, *, peer: str, scheme: str, local: str, trusted: bool, field_bytes: int) -> None:
         self._peer = peer.encode()
         self._for = _node(peer)
         self._scheme = scheme.encode()
         self._local = local.encode()
         self._trusted = trusted
+        self.field_bytes = field_bytes
         self._fields: RequestFields | None = None
         self._minor = 1
         self._block = b""
 
     def head(self, request: Request, request_id: bytes) -> bytes:
-        """The whole head of `request`, for a backend."""
+        """The whole head of `request`, for a backend. Raises BadMessage."""
         if request.fields is not self._fields or request.minor != self._minor:
             self._block = self._forwarded(request)
             self._fields, self._minor = request.fields, request.minor
@@ -71,15 +74,24 @@ class RequestForwarder:
             lines = b"\r\nHost: " + authority + lines
         if fields.upgrade and request.minor:  # RFC 9110, 7.8: HTTP/1.0 has none
             lines += b"\r\nConnection: upgrade\r\nUpgrade: " + fields.upgrade
-        lines += b"\r\nX-Forwarded-For: " + _list(known, b"x-forwarded-for", self._peer, trusted)
+        lines += self._line(b"X-Forwarded-For", _list(known, b"x-forwarded-for", self._peer, trusted))
         if not (trusted and b"x-forwarded-proto" in known):
             lines += b"\r\nX-Forwarded-Proto: " + self._scheme
         if not (trusted and b"x-forwarded-host" in known):
             lines += b"\r\nX-Forwarded-Host: " + authority
         element = b'for=%b;host="%b";proto=%b' % (self._for, authority, self._scheme)
-        lines += b"\r\nForwarded: " + _list(known, b"forwarded", element, trusted)
+        lines += self._line(b"Forwarded", _list(known, b"forwarded", element, trusted))
         lines += b"\r\nVia: 1.%d " % request.minor + PRODUCT
+        if trusted and b"x-request-id" in known:
+            self._line(b"X-Request-Id", known[b"x-request-id"][0])
         return lines + b"\r\nX-Request-Id: "
+
+    def _line(self, name: bytes, value: bytes) -> bytes:
+        """A line with what the client said, with the CRLF before it: so it may have become too long."""
+        line = b"\r\n%b: %b" % (name, value)
+        if len(line) - 2 > self.field_bytes:
+            raise BadMessage(f"{name.decode()} would be longer than {self.field_bytes} bytes", status=431)
+        return line
 
 
 class ResponseForwarder:
@@ -124,7 +136,7 @@ def _kept(block: bytes, pairs: Sequence[Pair], known: dict[bytes, list[bytes]], 
     """The lines that stay, each with the CRLF before it."""
     if dropped.isdisjoint(known):  # what Connection names is in it only beside Connection itself
         return block[:-4]
-    return b"".join(b"\r\n%b: %b" % pair for pair in pairs if pair[0].lower() not in dropped)
+    return without(dropped, block, pairs)
 
 
 def _list(known: dict[bytes, list[bytes]], name: bytes, ours: bytes, trusted: bool) -> bytes:

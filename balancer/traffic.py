@@ -78,7 +78,7 @@ class Traffic:
         before, self.limits = self.limits, limits
         self.head_limits = _head_limits(limits)
         for client in self.clients:
-            client.reader.limit(self.head_limits)
+            client.limit()
         if not self.draining:
             self.idle_s = limits.idle_s
         if any(getattr(before, name) != getattr(limits, name) for name in _OF_CLIENTS):

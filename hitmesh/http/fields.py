@@ -11,7 +11,7 @@ line is a continuation, whatever the version of llhttp thinks of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 import httptools
@@ -117,6 +117,12 @@ def read_pairs(block: bytes, max_lines: int, max_line_bytes: int) -> Sequence[Pa
     if not collector.complete or len(collector.pairs) != lines:
         raise BadMessage("a header line that isn't one field")
     return collector.pairs
+
+
+def without(names: Set[bytes], block: bytes, pairs: Sequence[Pair]) -> bytes:
+    """The lines of a block but those of `names`, as they came, each with the CRLF before it."""
+    lines = block.split(b"\r\n")[1:-2]
+    return b"".join(b"\r\n" + line for line, pair in zip(lines, pairs, strict=True) if pair[0].lower() not in names)
 
 
 def tokens_of(value: bytes) -> list[bytes]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from hitmesh.http.chunks import ChunkDecoder
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.fields import Fields, Pair, read_pairs
+from hitmesh.http.fields import Fields, Pair, read_pairs, without
 from hitmesh.http.limits import HeadLimits
 
 CHUNKED: Final = -1  # the length of a body whose end is told by its coding
@@ -268,8 +268,9 @@ def _reform(request: Request) -> None:
     request.target = path if path.startswith(b"/") else b"/" + path
     if request.method == b"OPTIONS" and not found[2]:
         request.target = b"*"  # RFC 9112, 3.2.4
-    pairs = [(name, value) for name, value in request.fields.pairs if name.lower() != b"host"]
-    block = b"".join(b"\r\n%b: %b" % pair for pair in [(b"Host", authority), *pairs]) + b"\r\n\r\n"
+    fields = request.fields
+    pairs = [(name, value) for name, value in fields.pairs if name.lower() != b"host"]
+    block = b"\r\nHost: %b%b\r\n\r\n" % (authority, without({b"host"}, fields.block, fields.pairs))
     request.fields = RequestFields(Fields(block, [(b"Host", authority), *pairs]))
 
 

@@ -54,8 +54,8 @@ def _whole(received: bytes) -> list[Answer]:
 def seen(backend: ScriptedBackend, number: int = -1) -> tuple[bytes, Fields]:
     """The request line and the fields, names in small letters, of a request that reached the backend."""
     line, *lines = backend.heads[number].split(b"\r\n")
-    pairs = (each.partition(b": ") for each in lines)
-    return line, [(name.lower(), value) for name, _, value in pairs]
+    pairs = (each.partition(b":") for each in lines)
+    return line, [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
 
 
 def values(fields: Fields, name: bytes) -> list[bytes]:
