@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from balancer.stats import BackendStats
 
 if TYPE_CHECKING:
+    from balancer.exchange import Exchange
     from balancer.upstream import Upstream
 
 
@@ -15,14 +16,14 @@ class Backend:
     """A server that requests may go to. What `balancer.choice` looks at comes first."""
 
     __slots__ = (
-        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "since", "stats",
-        "usable", "weight", "when_idle",
+        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "resting", "since",
+        "stats", "usable", "weight", "when_idle",
     )  # fmt: skip
 
     def __init__(
         self, *, name: str, id: str, family: int, address: Any, limit: int, stats: BackendStats, since: float
     ) -> None:
-        self.outstanding = 0  # requests that are with it, or on their way
+        self.outstanding = 0  # requests that are with it, or on their way, but for those that rest
         self.weight = 1.0
         self.limit = limit
         self.usable = True  # requests may be sent to it
@@ -36,6 +37,12 @@ class Backend:
         self.when_idle: Callable[[], None] | None = None  # called once, when it is gone and the last request is done
         self.idle: list[Upstream] = []  # connections without a request; the one used last is at the end
         self.open: set[Upstream] = set()  # all of them
+        self.resting: dict[Exchange, None] = {}  # the one whose client is behind for the longest time first
+
+    @property
+    def in_hand(self) -> int:
+        """All requests that are with it."""
+        return self.outstanding + len(self.resting)
 
     def forget(self) -> None:
         """No idle connection to it is used again."""

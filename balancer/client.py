@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from balancer.answers import Answer, refusal, render, retry_after
 from balancer.exchange import Exchange
 from balancer.forward import RequestForwarder
+from balancer.pace import LOOKS, behind_at, paced
 from balancer.service import Service
 from balancer.stats import FrontStats
 from balancer.tunnel import Tunnel
@@ -35,8 +36,8 @@ class Client(Link):
     """A client's connection. `deadline` is when its present state has lasted too long."""
 
     __slots__ = (
-        "_advancing", "_closing", "_eof", "_lingered", "_partial", "address", "deadline", "exchange", "forwarder",
-        "keep_alive", "reader", "requests", "stats", "to_https", "traffic", "trusted", "tunnelled",
+        "_advancing", "_closing", "_eof", "_lingered", "_partial", "_take_due", "_untaken", "address", "deadline",
+        "exchange", "forwarder", "gathered", "keep_alive", "reader", "requests", "stats", "to_https", "traffic", "trusted", "tunnelled",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,9 @@ class Client(Link):
         self.deadline = _monotonic() + traffic.limits.head_s
         self._advancing = self._closing = self._eof = self._partial = False
         self._lingered = 0
+        self._take_due = 0.0  # when patience with a slow taker ends
+        self._untaken = 0  # bytes, at the last look
+        self.gathered = 0  # bytes of a body that count for the traffic
 
     # --- the hub's calls --------------------------------------------------------------------
 
@@ -141,8 +145,10 @@ class Client(Link):
             self._close_gently()
             return
         self.read_bytes = READ_BYTES
+        if self.gathered:
+            self.traffic.gathered(self, 0)
         if self.kept:  # the next answer isn't begun before this one is taken
-            self.deadline = now + self.traffic.limits.write_s
+            self.await_taker(now)
             self.stop_reading()
             return
         self.deadline = now + self.traffic.idle_s
@@ -150,6 +156,13 @@ class Client(Link):
             self._advance()
         if not (self.reading or self.kept or self._eof) and self.exchange is None:
             self.start_reading()
+
+    def await_taker(self, now: float, patience: float = 1.0) -> None:
+        """The client has write_s, or a share of that, to take what is there for it, and more while it takes enough."""
+        write_s = self.traffic.limits.write_s
+        self._untaken = self.untaken()
+        self._take_due = now + patience * write_s
+        self.deadline = now + write_s / LOOKS
 
     def abort(self) -> None:
         """Break off: the answer can't be finished, and the client must see that."""
@@ -191,14 +204,19 @@ class Client(Link):
         """The deadline has passed."""
         if self.tunnelled is not None:
             self.tunnelled.close()
+        elif self.kept and self._takes():
+            pass
         elif self.exchange is not None:
             self.exchange.timed_out()
         elif self.kept:
             self.abort()  # it takes nothing: the kernel needn't go on trying either
         elif self._closing:
-            self.gone()
+            self._end()
         elif self.reader.pending:
             self._refuse(408, f"no whole request within {self.traffic.limits.head_s:g} s", None)
+        elif self.untaken():  # all that time
+            self._closing = True
+            self._linger(1 / LOOKS)
         else:  # idle
             self.shut()
             self.gone()
@@ -269,8 +287,11 @@ class Client(Link):
         match = table.memo.get(request.host) or table.find(request.host)
         service = match.made
         if service.__class__ is Service:
-            self.exchange = Exchange(self, request, service, began)
-            service.assign(self.exchange)
+            self.exchange = exchange = Exchange(self, request, service, began)
+            if request.length:
+                exchange.gather()
+            else:
+                service.assign(exchange)
         else:
             self._local(self.traffic.own_answer(self, request, match), request)
 
@@ -292,22 +313,46 @@ class Client(Link):
                 whole = self.reader.body_done
         self.answer(answer, request, whole=whole)
 
+    def _takes(self) -> bool:
+        """Whether the client still has time to take what is kept for it; then there is another look."""
+        limits, now = self.traffic.limits, _monotonic()
+        before, self._untaken = self._untaken, self.untaken()
+        self._take_due = paced(self._take_due, max(0, before - self._untaken), now, limits.write_s, limits.least_rate)
+        if self._take_due <= now:
+            return False
+        self.deadline = min(self._take_due, now + limits.write_s / LOOKS)
+        if self.exchange is not None:
+            if behind_at(self._take_due, limits.write_s) <= now:
+                self.exchange.rest()
+            else:
+                self.exchange.go_on()
+        return True
+
     def _close_gently(self) -> None:
         """No more requests: let what is on its way to the client arrive, then close."""
         self._closing = True
         self.keep_alive = False
         if self.kept:
-            self.deadline = _monotonic() + self.traffic.limits.write_s
+            self.await_taker(_monotonic())
         elif self._eof:
             self.gone()
         else:
             self._linger()
 
-    def _linger(self) -> None:
+    def _end(self) -> None:
+        """It has lingered: the kernel sends on, and we see to it that it needn't for ever."""
+        if not self.untaken():
+            self.gone()
+        elif not self._takes():
+            self.abort()
+
+    def _linger(self, patience: float = 1.0) -> None:
         """Closing with unread bytes would reset the connection, and the client lose the answer (RFC 9112, 9.6)."""
         if self._eof:
             self.gone()
             return
         self.shut()
-        self.deadline = _monotonic() + LINGER_S
+        now = _monotonic()
+        self.await_taker(now, patience)
+        self.deadline = now + LINGER_S
         self.start_reading()

@@ -1,8 +1,12 @@
 """One request on its way through a backend, and its answer on the way back.
 
-Owns the order of things between a client and an upstream: when the head goes out, when a body
-waits for a slow receiver, when a failure may still be tried elsewhere. Both ends call it; it
-knows neither sockets nor how a backend is chosen.
+Owns the order of things between a client and an upstream: when a backend is asked for, when the head
+goes out, when a body waits for a slow receiver, when a failure may still be tried elsewhere. Both ends
+call it; it knows neither sockets nor how a backend is chosen.
+
+A small body is gathered before a backend is asked for, and the beginning of a large one: how slowly it
+comes is nobody's affair but its client's. Of a large one the rest streams; while its client is behind,
+the exchange rests, which means that its backend may have another request in its place.
 
 Invariant, *never twice*: once the kernel has taken a byte of the request for one backend, it goes
 to no other, unless the route says `retry = "idempotent"` and the method is. The answer is then 502
@@ -15,9 +19,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from balancer.answers import refusal
+from balancer.pace import behind_at, paced
 from hitmesh.http.chunks import encode_chunk, encode_last
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.requests import CHUNKED, Request
+from hitmesh.http.requests import CHUNKED, Request, unexpecting
 from hitmesh.http.responses import UNTIL_CLOSE, Response, ResponseReader
 from hitmesh.hub.link import BULK_READ_BYTES, READ_BYTES
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 NEVER: Final = float("inf")
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2, but TRACE
 INTERIM_RESPONSES: Final = 16  # 1xx before an answer; more is a backend that has lost its way
+GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _monotonic = time.monotonic
 
 
@@ -48,7 +54,10 @@ class Exchange:
     request_id = b""
     request_done = False  # all of it is on the way to the backend
     sent = False  # the kernel took a byte of it
-    taken = b""  # of its body, read but not sent yet
+    taken = b""  # of its body, read but not sent yet, without its coding
+    gathering = False  # its body, before a backend is asked for
+    body_due = 0.0  # when patience with its body ends
+    resting = False  # its client is behind, and its backend has nothing to do for it
     waiting = False
     wait_reason = ""
     tries = 0
@@ -62,9 +71,37 @@ class Exchange:
         self.client = client
         self.request = request
         self.service = service
-        self.began = now
+        self.began = self.ready_at = now  # when its head was here, and when a backend was asked for
         if service.sticky:
             self._stick(service.sticky)
+
+    def gather(self) -> None:
+        """Take what there is of the body; ask for a backend once it is whole, or too large for that."""
+        client = self.client
+        limits = client.traffic.limits
+        before = len(self.taken)
+        try:
+            self._take_body()
+        except BadMessage as error:
+            self._bad_body(error)
+            return
+        enough = client.reader.body_done or len(self.taken) >= limits.small_body_bytes
+        if enough or self._is_asked_for_by_the_backend() or not client.traffic.gathered(client, len(self.taken)):
+            if self.gathering:
+                self.gathering = False
+                self.ready_at = _monotonic()
+            self.service.assign(self)
+            return
+        now = _monotonic()
+        if not self.gathering:
+            self.gathering = True
+            self.body_due = now + limits.body_s
+            if self.request.fields.expects and self.request.minor and not self.taken:
+                self.request.fields = unexpecting(self.request.fields)
+                client.send(GO_ON)
+        else:
+            self.body_due = paced(self.body_due, len(self.taken) - before, now, limits.body_s, limits.least_rate)
+        client.deadline = self.body_due
 
     # --- the service's calls ----------------------------------------------------------------
 
@@ -72,7 +109,7 @@ class Exchange:
         """No backend yet. The client's deadline is what ends it."""
         self.waiting = True
         self.wait_reason = reason
-        self.client.deadline = self.began + wait_s
+        self.client.deadline = self.ready_at + wait_s
 
     def begin_anew(self) -> None:
         """What was waited for is no more: find the route again."""
@@ -116,6 +153,10 @@ class Exchange:
             client.abort()
         else:
             client.answer(refusal(status, reason), self.request, whole=client.reader.body_done)
+
+    def give_up(self) -> None:
+        """It has rested for longer than others, and there are too many."""
+        self.refuse(408, "slow client", "the client is slow, and too many are")
 
     # --- the upstream's calls ---------------------------------------------------------------
 
@@ -174,7 +215,7 @@ class Exchange:
             if not client.send(out):
                 if client.closed:
                     return
-                client.deadline = _monotonic() + client.traffic.limits.write_s
+                client.await_taker(_monotonic())
                 if not reader.body_done:
                     upstream.stop_reading()
                     upstream.deadline = NEVER  # it is the client that is waited for
@@ -203,9 +244,7 @@ class Exchange:
     def backend_drained(self) -> None:
         """The backend is ready for more of the request's body."""
         if not self.request_done:
-            if self.response is None:
-                assert self.upstream is not None
-                self.upstream.deadline = NEVER  # it is the client that is waited for
+            self.body_due = _monotonic() + self.client.traffic.limits.body_s  # it had to wait, too
             self.client.start_reading()
             self.more_body()
 
@@ -213,39 +252,50 @@ class Exchange:
 
     def more_body(self) -> None:
         """There may be more of the request's body."""
+        if self.gathering:
+            self.gather()
+            return
         upstream = self.upstream
         if upstream is None or not self.sent or self.request_done:
             if self.client.reader.pending >= READ_BYTES:
                 self.client.stop_reading()
             return
         try:
-            out = self._request_body()
+            self._take_body()
         except BadMessage as error:
-            self.refuse(error.status, "bad body", f"the request's body: {error.message}")
+            self._bad_body(error)
             return
-        client = self.client
-        done = client.reader.body_done
-        if done:
-            upstream.deadline = _monotonic() + client.traffic.limits.first_byte_s
-            client.deadline = NEVER
-        else:
-            client.deadline = _monotonic() + client.traffic.limits.body_s
+        size = len(self.taken)
+        out = self._coded_body()
         if out:
             self.bytes_in += len(out)
-            if not (upstream.send(out) or done or upstream.closed):
-                client.stop_reading()
-                client.deadline = NEVER
-                upstream.deadline = _monotonic() + client.traffic.limits.between_bytes_s
+            upstream.send(out)
+            if self.upstream is not upstream or upstream.closed:
+                return
+        self._await_body(upstream, size, _monotonic())
 
     def client_drained(self) -> None:
         """The client is ready for more of the answer."""
         upstream = self.upstream
         if upstream is not None and self.response is not None:
+            self.go_on()
             client = self.client
-            client.deadline = NEVER
+            client.deadline = NEVER if self.request_done else self.body_due
             upstream.deadline = _monotonic() + client.traffic.limits.between_bytes_s
             upstream.read_bytes = BULK_READ_BYTES
             upstream.start_reading()
+
+    def rest(self) -> None:
+        """The client is behind: meanwhile the backend has nothing to do for it."""
+        if not self.resting and self.backend is not None:
+            self.resting = True
+            self.service.rest(self.backend, self)
+
+    def go_on(self) -> None:
+        """The client isn't behind any more."""
+        if self.resting and self.backend is not None:
+            self.resting = False
+            self.service.resume(self.backend, self)
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -265,10 +315,13 @@ class Exchange:
             self.waiting = False
             self.service.abandon(self)
             self.refuse(503, "waited too long", self.wait_reason)
-        elif self.response is not None:
-            self.refuse(408, "slow client", "the client took nothing of its answer")
+        elif self.response is not None and client.kept:
+            self.refuse(408, "slow client", "the client took nothing of its answer, or too little")
+        elif _monotonic() < self.body_due:
+            self.rest()
+            client.deadline = self.body_due
         else:
-            self.refuse(408, "slow client", f"no more of the request's body for {client.traffic.limits.body_s:g} s")
+            self.refuse(408, "slow client", f"too little of the request's body for {client.traffic.limits.body_s:g} s")
 
     def tunnel_over(self) -> None:
         """The upgraded connection ended."""
@@ -302,58 +355,98 @@ class Exchange:
         except BadMessage as error:
             self.refuse(error.status, "bad head", error.message)
             return
-        limits = traffic.limits
         if not request.length:
             self.request_done = True
-        elif not self.taken:
+        else:
             try:
-                self.taken = self._request_body()
+                self._take_body()
             except BadMessage as error:
-                self.refuse(error.status, "bad body", f"the request's body: {error.message}")
+                self._bad_body(error)
                 return
-        if self.taken:
-            out += self.taken
+            size, taken = len(self.taken), self.taken
+            out += self._coded_body()
         if not upstream.first_send(out):  # no byte was taken
             assert self.backend is not None
+            if request.length:
+                self.taken = taken
             if not upstream.served:
                 self.not_connected(ConnectionResetError("closed its connection at once"))
                 return
             self.backend.forget()  # it had gone stale, and so, likely, have the others
             self._elsewhere(None)
             return
-        self.taken = b""
         self.bytes_in = len(out)
         self.sent = True
         upstream.served += 1
         if self.request_done:
-            upstream.deadline = self.connected_at + limits.first_byte_s
+            upstream.deadline = self.connected_at + traffic.limits.first_byte_s
             client.deadline = NEVER
         else:
             client.read_bytes = BULK_READ_BYTES
-            if upstream.kept:
-                client.stop_reading()
-                client.deadline = NEVER
-                upstream.deadline = self.connected_at + limits.between_bytes_s
-            else:
-                upstream.deadline = NEVER
-                client.deadline = self.connected_at + limits.body_s
-                client.start_reading()
+            self.body_due = self.connected_at + traffic.limits.body_s
+            self._await_body(upstream, size, self.connected_at)
+        if client.gathered:
+            traffic.gathered(client, 0)
 
-    def _request_body(self) -> bytes:
-        """What there is of the body, as the backend gets it. Raises BadMessage."""
+    def _is_asked_for_by_the_backend(self) -> bool:
+        """A client waits to be told that a large body is wanted, which is for the backend to say."""
+        request = self.request
+        return (
+            bool(request.minor)
+            and request.fields.expects
+            and request.length > self.client.traffic.limits.small_body_bytes
+        )
+
+    def _await_body(self, upstream: Upstream, size: int, now: float) -> None:
+        """So much of the body is on its way: who is waited for now, and how long?"""
+        client = self.client
+        limits = client.traffic.limits
+        if self.request_done:
+            self.go_on()
+            upstream.deadline = now + limits.first_byte_s
+            client.deadline = NEVER
+        elif upstream.kept:
+            self.go_on()
+            client.stop_reading()
+            client.deadline = NEVER
+            upstream.deadline = now + limits.between_bytes_s
+        else:
+            if self.response is None:
+                upstream.deadline = NEVER
+            self.body_due = paced(self.body_due, size, now, limits.body_s, limits.least_rate)
+            client.deadline = behind_at(self.body_due, limits.body_s)
+            if client.deadline > now:
+                self.go_on()
+            else:
+                client.deadline = self.body_due
+            client.start_reading()
+
+    def _take_body(self) -> None:
+        """Take what there is of the body. Raises BadMessage."""
         reader = self.client.reader
+        if reader.body_done:
+            return
         data = reader.body()
-        self.request_done = reader.body_done
+        self.taken = self.taken + data if self.taken else data
         self.body_bytes += len(data)
         most = self.client.traffic.limits.body_bytes
         if most and self.body_bytes > most:
             raise BadMessage(f"more than {most} bytes", status=413)
+
+    def _coded_body(self) -> bytes:
+        """What was taken, as the backend gets it."""
+        data, self.taken = self.taken, b""
+        reader = self.client.reader
+        self.request_done = reader.body_done
         if self.request.length != CHUNKED:
             return data
         out = encode_chunk(data) if data else b""
         if reader.body_done:
             out += encode_last(reader.trailers)
         return out
+
+    def _bad_body(self, error: BadMessage) -> None:
+        self.refuse(error.status, "bad body", f"the request's body: {error.message}")
 
     def _interim(self, upstream: Upstream, response: Response) -> None:
         """The head of an interim answer: pass it on, and look at what is behind it. Raises BadMessage."""
@@ -391,6 +484,8 @@ class Exchange:
 
     def _complete(self, client: Client, upstream: Upstream, response: Response) -> None:
         now = _monotonic()
+        if self.resting:
+            self.go_on()
         backend = upstream.backend
         stats = backend.stats
         stats.classes[self.status // 100] += 1
@@ -398,7 +493,7 @@ class Exchange:
         stats.bytes_in += self.bytes_in
         stats.bytes_out += self.bytes_out
         stats.last_used = now
-        stats.queue_s += self.assigned_at - self.began
+        stats.queue_s += self.assigned_at - self.ready_at
         stats.connect_s += self.connected_at - self.assigned_at
         stats.first_byte_s += self.first_byte_at - self.connected_at
         stats.total_s += now - self.began
@@ -458,6 +553,7 @@ class Exchange:
 
     def _leave(self) -> None:
         """Give the backend back; its connection is of no use any more."""
+        self.go_on()
         mine, backend = self.upstream, self.backend
         self.upstream = self.backend = None
         if backend is not None:

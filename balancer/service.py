@@ -72,10 +72,29 @@ class Service:
                 backend.idle.append(upstream)
             else:
                 upstream.drop()
-        if backend.gone and not backend.outstanding and backend.when_idle is not None:
+        if backend.gone and not backend.in_hand and backend.when_idle is not None:
             backend.when_idle()
         if self.queued:
             self.wake()
+
+    def rest(self, backend: Backend, exchange: Exchange) -> None:
+        """The client of `exchange` is behind: meanwhile another may have its place with `backend`.
+
+        There are as many such places more as there are places; beyond that the one goes that is behind
+        for the longest time.
+        """
+        backend.outstanding -= 1
+        backend.resting[exchange] = None
+        if len(backend.resting) > backend.limit:
+            longest = next(iter(backend.resting))
+            _go_on(longest, longest.give_up)
+        if self.queued:
+            self.wake()
+
+    def resume(self, backend: Backend, exchange: Exchange) -> None:
+        """It isn't behind any more."""
+        del backend.resting[exchange]
+        backend.outstanding += 1
 
     def dissolve(self) -> None:
         """The route is no more, or another: those who wait are sent on their way anew."""

@@ -180,7 +180,7 @@ class Services:
         self._checkers[backend].drain(True)
         self._checkers[backend].stop()
         backend.when_idle = lambda: self._forget(service, backend)
-        if not backend.outstanding:
+        if not backend.in_hand:
             backend.when_idle()
 
     def _forget(self, service: Service, backend: Backend) -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 SWEEP_S: Final = 0.25  # how closely deadlines are kept
 HTTPS_PORT: Final = 443  # which a URL leaves out
+# Of small bodies that aren't whole yet, of all clients of a worker: four thousand of the default's largest.
+# Past it a body streams from its first byte on.
+GATHERED_BYTES: Final = 64 * 1024 * 1024
 QUIET_S: Final = 1.0  # that a client was silent when a draining worker closes its connection
 _OF_CLIENTS: Final = ("client_connections", "client_rps", "client_burst")
 
@@ -54,6 +57,7 @@ class Traffic:
         self.draining = False
         self.idle_s = limits.idle_s  # that a connection may be without a request
         self.clients: set[Client] = set()
+        self._gathered_bytes = 0  # of bodies that no backend was asked for yet, or that wait for one
         self.client_limits = _client_limits(limits)
         self.https_port = https_port if settings.tls.redirect else None  # where plain requests are sent instead
         self._trusted = Networks(settings.trusted)
@@ -140,8 +144,15 @@ class Traffic:
         path = request.target if request.target.startswith(b"/") else b"/"
         return Answer(HTTPStatus.PERMANENT_REDIRECT, headers=((b"Location", b"https://%b%b%b" % (host, port, path)),))
 
+    def gathered(self, client: Client, size: int) -> bool:
+        """So many bytes of a client's body are kept now; False: there is no room for all clients' together."""
+        self._gathered_bytes += size - client.gathered
+        client.gathered = size
+        return self._gathered_bytes <= GATHERED_BYTES
+
     def client_gone(self, client: Client) -> None:
         """A client's connection is closed."""
+        self.gathered(client, 0)
         self.clients.discard(client)
         client.stats.sessions -= 1
         if self.client_limits is not None:
@@ -190,7 +201,7 @@ class Traffic:
         text, referer, agent = _seen(exchange.request)
         began, assigned, connected = exchange.began, exchange.assigned_at, exchange.connected_at
         times_s = (
-            assigned - began if assigned else -1.0,
+            assigned - exchange.ready_at if assigned else -1.0,
             connected - assigned if connected else -1.0,
             exchange.first_byte_at - connected if exchange.first_byte_at else -1.0,
             _monotonic() - began,

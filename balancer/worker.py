@@ -163,7 +163,7 @@ class Worker:
             waiting, alive = service.queued, service.alive
             service.stats.queue, service.stats.held = (waiting, 0) if alive else (0, waiting)
         for backend in self._services.backends:
-            backend.stats.sessions = backend.outstanding
+            backend.stats.sessions = backend.in_hand
             backend.stats.idle = len(backend.idle)
             backend.stats.weight = backend.weight
         about = {

@@ -34,14 +34,20 @@ class BalancerLimits(Section, frozen=True):
     header_bytes: Annotated[int, Meta(ge=256, le=_MAX_HEAD_BYTES, description="one header line (431)")] = FIELD_BYTES
     head_bytes: Annotated[int, Meta(ge=1024, le=_MAX_HEAD_BYTES, description="the whole head (431)")] = HEAD_BYTES
     body_bytes: Annotated[int, Meta(ge=0, description="request body (413); 0: no limit")] = 0
+    small_body_bytes: Annotated[
+        int, Meta(ge=0, le=1024 * 1024, description="of a request's body, read before a backend is chosen")
+    ] = 16_384
     head_s: Annotated[_Seconds, Meta(description="to the whole head (408)")] = 10.0
     idle_s: Annotated[_Seconds, Meta(description="keep-alive connection without a request")] = 30.0
-    body_s: Annotated[_Seconds, Meta(description="between two pieces of a request's body (408)")] = 10.0
+    body_s: Annotated[_Seconds, Meta(description="a request's body of which too little comes (408)")] = 10.0
     connect_s: Annotated[_Seconds, Meta(description="to a backend, before the next one is tried (502)")] = 3.0
     first_byte_s: Annotated[_Seconds, Meta(description="to the first byte of a backend's answer (504)")] = 30.0
     between_bytes_s: Annotated[_Seconds, Meta(description="between two pieces of a backend's answer (504)")] = 30.0
     tunnel_s: Annotated[_Seconds, Meta(description="idle upgraded connection")] = 3600.0
-    write_s: Annotated[_Seconds, Meta(description="a client that takes nothing of its answer")] = 30.0
+    write_s: Annotated[_Seconds, Meta(description="a client that takes too little of its answer")] = 30.0
+    least_rate: Annotated[
+        int, Meta(ge=0, description="bytes a second that aren't too little, in body_s and write_s; 0: any byte")
+    ] = 500
     backend_idle_s: Annotated[_Seconds, Meta(description="idle connection to a backend")] = 30.0
     connections: Annotated[int, Meta(ge=1, description="client connections of a worker")] = 20_000
     client_connections: Annotated[int, Meta(ge=0, description="of one client address; 0: no limit")] = 0

@@ -240,6 +240,12 @@ class RequestReader:
             raise BadMessage(f"a head of more than {self._limits.head_bytes} bytes", status=431)
 
 
+def unexpecting(fields: RequestFields) -> RequestFields:
+    """The same fields without an Expect, which was answered."""
+    pairs = [pair for pair in fields.pairs if pair[0].lower() != b"expect"]
+    return RequestFields(Fields(without({b"expect"}, fields.block, fields.pairs) + b"\r\n\r\n", pairs))
+
+
 def host_of(authority: bytes) -> bytes:
     """The host of an authority as routes know it: lower case, no port, no trailing dot. Raises BadMessage."""
     found = _HOST.fullmatch(authority)

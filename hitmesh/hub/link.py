@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import socket
 import ssl
 import struct
+import sys
+import termios
 from _socket import socket as socket_type  # the kernel's, whether gevent has patched or not
 from collections import deque
 from collections.abc import Callable
@@ -166,6 +169,13 @@ class Link:
         """Make `close` a reset: the peer shall see that what it got isn't all."""
         if isinstance(self._stream, socket_type):
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def untaken(self) -> int:
+        """Bytes that are kept, or that the kernel has and the peer hasn't acknowledged."""
+        count = sum(map(len, self.kept)) if self.kept else 0
+        with contextlib.suppress(OSError):  # no TCP
+            count += int.from_bytes(fcntl.ioctl(self._stream.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return count
 
     def drop_kept(self) -> None:
         """Send nothing of what is kept."""

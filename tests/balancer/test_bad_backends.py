@@ -29,6 +29,7 @@ from tests.balancer.wire.visitor import LONG_S, Visitor
 from tests.services import wait_for
 
 SHORT_S = 0.4
+LARGE = b"x" * 17_000  # of 20,000: too large to be read whole before a backend is asked
 Play = Callable[[str, Script], None]
 balancer_sockets_at_start: dict[int, int] = {}  # by port
 
@@ -190,7 +191,7 @@ def test_an_early_answer_of_a_backend_that_reads_on_is_passed_on_at_once(
 
     play("/early", script)
     with Visitor(balancer.port) as visitor:
-        visitor.send(b"POST /early HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nabc")
+        visitor.send(b"POST /early HTTP/1.1\r\nHost: a.example\r\nContent-Length: 20000\r\n\r\n" + LARGE)
         assert visitor.answer().status == 403
         assert visitor.has_ended()
         _is_well(balancer, visitor)
@@ -291,7 +292,7 @@ def test_a_client_that_goes_away_takes_its_request_from_the_backend(balancer: Co
 
     play("/left", script)
     connection = socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S)
-    connection.sendall(b"POST /left HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nabc")
+    connection.sendall(b"POST /left HTTP/1.1\r\nHost: a.example\r\nContent-Length: 20000\r\n\r\n" + LARGE)
     wait_for(lambda: "asked" in seen, what="the request to arrive")
     connection.close()
     wait_for(lambda: "closed" in seen, what="the balancer to close the backend's connection")

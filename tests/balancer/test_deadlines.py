@@ -32,16 +32,17 @@ from tests.balancer.wire.visitor import Visitor
 from tests.services import wait_for
 
 SHORT_S = 0.5
-WRITE_S = 1.5
+WRITE_S = 2.5
 HASTY = {
     **dict.fromkeys(("head_s", "idle_s", "body_s", "between_bytes_s"), SHORT_S),
     "write_s": WRITE_S,
     "backend_idle_s": 0.8,
 }
 PATIENT_S = 1.5  # many times what those who are slow take for a step, however busy the machine is
-PATIENT = dict.fromkeys(("body_s", "between_bytes_s", "tunnel_s"), PATIENT_S)
+PATIENT = {**dict.fromkeys(("body_s", "between_bytes_s", "tunnel_s"), PATIENT_S), "least_rate": 5}
 STEP_S = 0.1  # of those who are slow, but not too slow
 STEPS = 20  # together longer than a patient time-out
+BEGUN = b"x" * 17_000  # of a body that is too large to be read whole before a backend is asked
 LARGE = 12_000_000  # more than the kernel takes for a receiver that doesn't read
 
 
@@ -178,12 +179,32 @@ def test_a_body_that_does_not_go_on_is_a_408_and_takes_its_backend_connection_wi
         ends.append(turn.rest)
 
     backend.scripts["/body"] = script
-    framings = [b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"]
+    framings = [b"Content-Length: 18000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % 18_000]
     with ThreadPoolExecutor(2) as pool:
-        for received, took_s in pool.map(lambda framing: spent([POST + framing], both.hasty.port), framings):
+        for received, took_s in pool.map(lambda framing: spent([POST + framing + BEGUN], both.hasty.port), framings):
             assert status(received) == 408
             assert took_s >= SHORT_S
     wait_for(lambda: len(ends) == 2, what="the backend's connections to be closed")
+
+
+@meanwhile
+def test_a_body_in_drops_is_a_408_and_no_backend_is_asked_for_it(both: Both, backend: ScriptedBackend) -> None:
+    framings = [b"Content-Length: 16000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % 16_000]
+
+    def drops(framing: bytes) -> int:
+        pieces = [b"POST /drops-in HTTP/1.1\r\nHost: a\r\n" + framing, *[b"x"] * 16_000]
+        return status(spent(pieces, both.hasty.port, step_s=0.05)[0])
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(drops, framings)) == [408, 408]
+    assert requests_to([backend], "/drops-in") == 0
+
+
+@meanwhile
+def test_a_large_body_whose_rest_comes_in_drops_is_cut(both: Both, backend: ScriptedBackend) -> None:
+    backend.scripts["/rest"] = lambda turn: turn.say(sized(turn.body()))
+    start = b"POST /rest HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + BEGUN
+    assert status(spent([start, *[b"x"] * 16_000], both.hasty.port, step_s=0.05)[0]) == 408
 
 
 @meanwhile
@@ -230,10 +251,11 @@ def test_a_backend_that_stops_within_its_answer_is_cut(both: Both, backend: Scri
     assert (answer.body, answer.whole) == (b"abc", False)
 
 
-def narrow(port: int) -> socket.socket:
-    """A client's connection that takes little ahead of its reader."""
+def narrow(port: int, ahead_bytes: int = 4096) -> socket.socket:
+    """A client's connection that takes little ahead of its reader, in packets as on a real line."""
     connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ahead_bytes)
     connection.settimeout(LONG_S)
     connection.connect(("127.0.0.1", port))
     return connection
@@ -275,6 +297,51 @@ def test_a_client_that_waits_before_it_takes_its_answer_gets_it_whole(both: Both
         assert whole_answer(connection).whole
 
 
+FAIR_BYTES, FAIR_S = 25_000, 0.1  # a step of a taker for whom the kernel needn't ask for more within write_s
+
+
+@meanwhile
+def test_a_client_that_takes_its_answer_slowly_gets_it_whole(both: Both, backend: ScriptedBackend) -> None:
+    backend.scripts["/fair"] = lambda turn: turn.say(sized(b"x" * (LARGE // 3)))
+    with narrow(both.hasty.port, 65_536) as connection:
+        connection.sendall(said("/fair", "a", more=b"Connection: close\r\n"))
+        began, received = time.monotonic(), bytearray()
+        while data := connection.recv(FAIR_BYTES):
+            received += data
+            time.sleep(FAIR_S)
+    assert time.monotonic() - began > 2 * WRITE_S
+    assert read_answers(bytes(received))[0].whole
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """A reset can be seen without reading."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+@meanwhile
+def test_a_client_that_takes_its_answer_in_drops_is_cut(both: Both, backend: ScriptedBackend) -> None:
+    backend.scripts["/drops"] = lambda turn: turn.say(sized(b"x" * LARGE))
+
+    def takes_a_drop() -> bool:
+        with contextlib.suppress(ConnectionError):
+            return not connection.recv(10)
+        return True
+
+    with narrow(both.hasty.port) as connection:
+        connection.sendall(said("/drops", "a"))
+        wait_for(takes_a_drop, what="its cut")
+
+
+@meanwhile
+def test_a_client_that_takes_nothing_of_what_the_kernel_has_for_it_is_cut_once_it_is_idle(
+    both: Both, backend: ScriptedBackend
+) -> None:
+    backend.scripts["/in-kernel"] = lambda turn: turn.say(sized(b"x" * 500_000))
+    with narrow(both.hasty.port) as connection:
+        connection.sendall(said("/in-kernel", "a"))
+        wait_for(lambda: is_cut(connection), what="its cut")
+
+
 @meanwhile
 def test_a_backend_that_stops_after_a_slow_client_is_cut_too(both: Both, backend: ScriptedBackend) -> None:
     def script(turn: Turn) -> None:
@@ -297,8 +364,7 @@ def test_a_client_that_takes_nothing_of_our_own_answers_is_cut_too(both: Both, b
         keeps.sendall(100 * request)
         closes.sendall(100 * request + said("/", "page.example", more=b"Connection: close\r\n"))
         for connection in (keeps, closes):
-            # A reset can be seen without reading.
-            wait_for(lambda each=connection: each.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), what="its cut")  # type: ignore[misc]
+            wait_for(lambda each=connection: is_cut(each), what="its cut")  # type: ignore[misc]
         assert time.monotonic() - began > WRITE_S
 
 

@@ -144,14 +144,15 @@ def test_an_answer_while_the_body_is_still_coming_is_passed_on_at_once(
 
     backend.scripts["/meanwhile"] = script
     with Visitor(balancer.port) as visitor:
-        visitor.send(b"POST /meanwhile HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        begun = b"x" * (20_000 - 7)  # too large to be waited for
+        visitor.send(b"POST /meanwhile HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + begun)
         received = b""
         while b"\r\n\r\nhe" not in received:
             received += visitor._connection.recv(65_536)
         visitor.send(b"defghij")
         while not received.endswith(b"here"):
             received += visitor._connection.recv(65_536)
-        wait_for(lambda: done == [10], what="the backend to have noted the body")
+        wait_for(lambda: done == [20_000], what="the backend to have noted the body")
         assert visitor.has_ended()
 
 

@@ -109,22 +109,6 @@ def test_connection_can_t_take_away_what_the_balancer_says(
     assert all(len(head.values(name)) == 1 for name in names)
 
 
-def test_a_client_that_expects_100_gets_it_from_the_backend_before_it_sends(
-    balancer: ConfiguredBalancer, backend: StrictBackend
-) -> None:
-    with socket.create_connection(("127.0.0.1", balancer.port), timeout=LONG_S) as connection:
-        connection.sendall(request(b"Expect: 100-continue", b"Content-Length: 3", start=b"POST / HTTP/1.1"))
-        interim = connection.recv(1000)
-        assert interim.startswith(b"HTTP/1.1 100 ")
-        connection.sendall(b"abc")
-        received = b""
-        while not (answers := read_answers(received) if b"\r\n\r\n" in received else []) or not answers[0].whole:
-            received += connection.recv(1000)
-    assert answers[0].status == 200
-    assert backend.records is not None
-    assert backend.records[answers[0].serial].body.data == b"abc"
-
-
 LIMITED = {
     "a long line": (request(start=b"GET /%b HTTP/1.1" % (b"a" * 400)), 414),
     "a long header line": (request(b"X-A: " + b"a" * 400), 431),
