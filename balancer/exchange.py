@@ -79,9 +79,8 @@ class Exchange:
         """Take what there is of the body; ask for a backend once it is whole, or too large for that."""
         client = self.client
         limits = client.traffic.limits
-        before = len(self.taken)
         try:
-            self._take_body()
+            size = self._take_body()
         except BadMessage as error:
             self._bad_body(error)
             return
@@ -100,7 +99,7 @@ class Exchange:
                 self.request.fields = unexpecting(self.request.fields)
                 client.send(GO_ON)
         else:
-            self.body_due = paced(self.body_due, len(self.taken) - before, now, limits.body_s, limits.least_rate)
+            self.body_due = paced(self.body_due, size, now, limits.body_s, limits.least_rate)
         client.deadline = self.body_due
 
     # --- the service's calls ----------------------------------------------------------------
@@ -261,18 +260,26 @@ class Exchange:
                 self.client.stop_reading()
             return
         try:
-            self._take_body()
+            size = self._take_body()
         except BadMessage as error:
             self._bad_body(error)
             return
-        size = len(self.taken)
+        client, now = self.client, _monotonic()
+        limits = client.traffic.limits
+        self.body_due = paced(self.body_due, size, now, limits.body_s, limits.least_rate)
+        if (
+            self.resting and not client.reader.body_done and len(self.taken) < READ_BYTES
+            and behind_at(self.body_due, limits.body_s) <= now
+        ):  # fmt: skip
+            client.deadline = self.body_due  # still behind: its drops are work for the backend, and of no use to it
+            return
         out = self._coded_body()
         if out:
             self.bytes_in += len(out)
             upstream.send(out)
             if self.upstream is not upstream or upstream.closed:
                 return
-        self._await_body(upstream, size, _monotonic())
+        self._await_body(upstream, now)
 
     def client_drained(self) -> None:
         """The client is ready for more of the answer."""
@@ -363,7 +370,7 @@ class Exchange:
             except BadMessage as error:
                 self._bad_body(error)
                 return
-            size, taken = len(self.taken), self.taken
+            taken = self.taken
             out += self._coded_body()
         if not upstream.first_send(out):  # no byte was taken
             assert self.backend is not None
@@ -384,7 +391,7 @@ class Exchange:
         else:
             client.read_bytes = BULK_READ_BYTES
             self.body_due = self.connected_at + traffic.limits.body_s
-            self._await_body(upstream, size, self.connected_at)
+            self._await_body(upstream, self.connected_at)
         if client.gathered:
             traffic.gathered(client, 0)
 
@@ -397,8 +404,8 @@ class Exchange:
             and request.length > self.client.traffic.limits.small_body_bytes
         )
 
-    def _await_body(self, upstream: Upstream, size: int, now: float) -> None:
-        """So much of the body is on its way: who is waited for now, and how long?"""
+    def _await_body(self, upstream: Upstream, now: float) -> None:
+        """What is here of the body is on its way: who is waited for now, and how long?"""
         client = self.client
         limits = client.traffic.limits
         if self.request_done:
@@ -413,7 +420,6 @@ class Exchange:
         else:
             if self.response is None:
                 upstream.deadline = NEVER
-            self.body_due = paced(self.body_due, size, now, limits.body_s, limits.least_rate)
             client.deadline = behind_at(self.body_due, limits.body_s)
             if client.deadline > now:
                 self.go_on()
@@ -421,17 +427,18 @@ class Exchange:
                 client.deadline = self.body_due
             client.start_reading()
 
-    def _take_body(self) -> None:
-        """Take what there is of the body. Raises BadMessage."""
+    def _take_body(self) -> int:
+        """Take what there is of the body: how many bytes more. Raises BadMessage."""
         reader = self.client.reader
         if reader.body_done:
-            return
+            return 0
         data = reader.body()
         self.taken = self.taken + data if self.taken else data
         self.body_bytes += len(data)
         most = self.client.traffic.limits.body_bytes
         if most and self.body_bytes > most:
             raise BadMessage(f"more than {most} bytes", status=413)
+        return len(data)
 
     def _coded_body(self) -> bytes:
         """What was taken, as the backend gets it."""
