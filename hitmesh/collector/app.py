@@ -18,11 +18,13 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
+from hitmesh.collector.answers import FIELDS, error_body
 from hitmesh.collector.collector import Collector
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, list_query, page_of
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.http.errors import BadMessage
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.settings.live import Live
 
@@ -45,9 +47,7 @@ class _Page:
         return page_of(env["PATH_INFO"][self._skip :], env.get("QUERY_STRING", ""), self._live.config.pages)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
-        resp.data = _encode(_total(page, total, self._live.retired))
-        resp.content_type = "application/json"
-        resp.set_header("Cache-Control", "no-store")
+        _send(resp, _encode(_total(page, total, self._live.retired)))
 
 
 class Hit(_Page):
@@ -97,9 +97,7 @@ class Hits:
         body = _read_body(req, config.limits.batch_body_bytes)
         counts = batch_of(req.content_type, body, max_pages=config.limits.batch_pages, rules=config.pages)
         self._collector.submit(counts).wait()
-        resp.data = _encode({"accepted": sum(counts.values())})
-        resp.content_type = "application/json"
-        resp.set_header("Cache-Control", "no-store")
+        _send(resp, _encode({"accepted": sum(counts.values())}))
 
 
 class Totals:
@@ -126,9 +124,7 @@ class Totals:
         answer: dict[str, object] = {"totals": entries, "after": found[-1] if more else None}
         if listed.restoring:
             answer["restoring"] = listed.restoring
-        resp.data = _encode(answer)
-        resp.content_type = "application/json"
-        resp.set_header("Cache-Control", "no-store")
+        _send(resp, _encode(answer))
 
     on_head = on_get
 
@@ -150,9 +146,7 @@ class Health:
     def on_get(self, req: Request, resp: Response) -> None:
         """Ask the spool."""
         self._collector.check()
-        resp.data = b'{"status":"up"}'
-        resp.content_type = "application/json"
-        resp.set_header("Cache-Control", "no-store")
+        _send(resp, b'{"status":"up"}')
 
     on_head = on_get
 
@@ -172,9 +166,15 @@ def make_app(collector: Collector) -> falcon.App[Request, Response]:
     app.add_route("/health", Health(collector))
     app.set_error_serializer(_write_error)
     app.add_error_handler(RequestError, _refuse_request)
+    app.add_error_handler(BadMessage, _refuse_body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, _refuse_for_now)
     return app
+
+
+def _send(resp: Response, body: bytes) -> None:
+    resp.data = body
+    resp.set_headers(FIELDS)
 
 
 def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
@@ -187,8 +187,7 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
     elif description is None:
         description = "this is a fault of the server's; its log says more"
     title = (error.title or "").removeprefix(f"{error.status_code} ")
-    resp.data = _encode({"title": title, "description": description})
-    resp.content_type = "application/json"
+    _send(resp, error_body(title, description))
 
 
 def _total(page: str, total: Total, retired: Collection[str]) -> dict[str, object]:
@@ -207,6 +206,10 @@ def _refuse_request(req: Request, resp: Response, error: RequestError, params: o
     raise falcon.HTTPError(falcon.code_to_http_status(error.status), title=error.title, description=error.description)
 
 
+def _refuse_body(req: Request, resp: Response, error: BadMessage, params: object) -> None:
+    raise falcon.HTTPError(falcon.code_to_http_status(error.status), description=str(error))
+
+
 def _refuse_for_now(req: Request, resp: Response, error: HitmeshError, params: object) -> None:
     if isinstance(error, SpoolUnknown):
         title = "Perhaps counted"
@@ -220,12 +223,9 @@ def _refuse_for_now(req: Request, resp: Response, error: HitmeshError, params: o
 def _read_body(req: Request, limit_bytes: int) -> bytes:
     if (req.content_length or 0) > limit_bytes:
         raise RequestError(413, "Body too large", f"the body has more than {limit_bytes} bytes")
-    stream = req.bounded_stream if req.content_length is not None else req.stream
     body = bytearray()
-    while chunk := stream.read(min(READ_BYTES, limit_bytes + 1 - len(body))):
+    while chunk := req.stream.read(READ_BYTES):
         body += chunk
         if len(body) > limit_bytes:
             raise RequestError(413, "Body too large", f"the body has more than {limit_bytes} bytes")
-    if req.content_length is not None and len(body) < req.content_length:
-        raise RequestError(400, "Body cut short", f"{len(body)} of {req.content_length} bytes came")
     return bytes(body)

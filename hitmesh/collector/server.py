@@ -6,9 +6,8 @@ forked. Scale by starting more collectors, not by workers: an instance is a proc
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
+import socket
 import time
 from functools import partial
 from http import HTTPStatus
@@ -16,35 +15,27 @@ from pathlib import Path
 from typing import Any, Final
 
 import gevent
-import msgspec
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
-from gunicorn import util
 from gunicorn.app.base import BaseApplication
-from gunicorn.http.errors import (
-    ExpectationFailed,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-    UnsupportedTransferCoding,
-)
 from gunicorn.workers.ggevent import GeventWorker
 
+from hitmesh.collector.answers import refusal
+from hitmesh.collector.connection import Bounds, Connection
+from hitmesh.collector.connections import Connections, bounds_of
 from hitmesh.config import Config
+from hitmesh.http.errors import BadMessage
+from hitmesh.mesh.duty import spawn
+from hitmesh.settings.live import Live
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S: Final = 75  # longer than a balancer keeps its idle connections, or they close under a request
-LINE_BYTES: Final = 8190  # gunicorn's and Apache's limit of a request line
-HEADERS: Final = 120  # what a balancer lets in, and the lines that it adds
-BEAT_S: Final = 1.0  # the worker's sign of life to its master
-STATUSES: Final = {
-    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-}  # of requests that gunicorn can't parse; any other is a 400
+BEAT_S: Final = 1.0  # the worker's sign of life to its master; and between two looks at who takes too long
+REFUSALS_S: Final = 10.0  # between two lines in the log about requests that can't be read
+SEND_BYTES: Final = (
+    128 * 1024
+)  # that the kernel keeps of an answer, twice: it would grow to megabytes of a slow taker's
 LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
 
@@ -55,39 +46,68 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stop = Event()
+        self._connections = Connections(self.worker_connections)
+        self._bounds: Bounds
+        self._refused = 0  # since the log said so
+        self._refusals_at = 0.0  # when the log may say so again
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """SIGTERM: wake `run` at once."""
         super().handle_exit(sig, frame)
         self._stop.set()
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """A request that can't be parsed gets our form of error, and nothing of it back."""
-        if not isinstance(exc, ParseException):
-            super().handle_error(req, client, addr, exc)
-            return
-        status = next((status for kind, status in STATUSES.items() if isinstance(exc, kind)), HTTPStatus.BAD_REQUEST)
-        log.info("refused a request of %s: %s %s", addr[0] if addr else "?", status.value, type(exc).__name__)
-        body = msgspec.json.encode(
-            {"title": status.phrase, "description": f"the request isn't HTTP as we take it: {_words(exc)}"}
-        )
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        with contextlib.suppress(OSError):
-            util.write_nonblock(client, head.encode() + body)
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """The requests of one connection. gunicorn reads none of it: its parser and its draining know no end."""
+        connection = Connection(client, self._bounds)
+        self._connections.opened(connection)
+        try:
+            while (request := connection.next()) is not None:
+                self.handle_request(listener, request, connection, addr)
+        except StopIteration:
+            pass  # gunicorn's way to say that the answer was the connection's last
+        except BadMessage as error:
+            self._refuse(connection, addr, error)
+        except OSError:
+            pass  # the client is gone
+        except Exception:
+            log.exception("a fault in a request of %s", addr[0])
+            connection.refuse(refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the server's"))
+        finally:
+            connection.close()
+            self._connections.closed(connection)
+
+    def _refuse(self, connection: Connection, addr: Any, error: BadMessage) -> None:
+        """Our form of error for a request that can't be read, and nothing of it back."""
+        connection.refuse(refusal(HTTPStatus(error.status), str(error)))
+        self._refused += 1
+        now = time.monotonic()
+        if now >= self._refusals_at:
+            log.warning("refused %d requests, the last of %s: %s %s", self._refused, addr[0], error.status, error)
+            self._refused, self._refusals_at = 0, now + REFUSALS_S
+
+    def _watch_connections(self, live: Live) -> None:
+        """Nobody is waited for too long, and live limits are in force."""
+        while True:
+            bounds = bounds_of(live.config)
+            if bounds != self._bounds:
+                self._bounds = bounds
+            self._connections.sweep(time.monotonic())
+            gevent.sleep(BEAT_S)
 
     def run(self) -> None:
         """Serve until told to stop, then drain: answer what came in, commit what was accepted."""
         collector = self.app.collector
+        self._bounds = bounds_of(collector.live.config)
+        spawn("connections", self._watch_connections, collector.live)
         servers = []
+        host, port = self.sockets[0].getsockname()[:2]
         for listener in self.sockets:
             listener.setblocking(1)
-            server = StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # its connections have it, too
+            handle = partial(self.handle, listener.getsockname())
+            server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
             server.start()
             servers.append(server)
-        host, port = self.sockets[0].getsockname()[:2]
         collector.start(f"http://{host}:{port}")
         while self.alive and not self._stop.is_set():
             self.notify()
@@ -133,12 +153,9 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             "worker_class": "hitmesh.collector.server.CollectorWorker",
             "worker_connections": config.limits.connections,
             "backlog": 2048,
-            "keepalive": KEEPALIVE_S,
+            "keepalive": 1,  # any: for how long is the connection's to say
             "timeout": 30,
             "graceful_timeout": int(config.timing.drain_s + LEAVE_S + ANSWER_S) + 1,
-            "limit_request_line": LINE_BYTES,
-            "limit_request_fields": HEADERS,
-            "limit_request_field_size": LINE_BYTES,
             "control_socket_disable": True,  # it is one per user, not per process
             "proc_name": f"hitmesh {self._name}",
             "loglevel": "warning",
@@ -167,7 +184,6 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         )
         self.collector = collector
         app = make_app(collector)
-        app.add_error_handler(ParseException, _pass_on)  # the connection's framing is lost: it must be closed
 
         def counted(environ: Any, start_response: Any) -> Any:
             self.busy += 1
@@ -177,12 +193,3 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
                 self.busy -= 1
 
         return counted
-
-
-def _words(error: BaseException) -> str:
-    """An exception's name as words: InvalidHeaderName is "invalid header name"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-
-
-def _pass_on(req: object, resp: object, error: ParseException, params: object) -> None:
-    raise error

@@ -13,7 +13,7 @@ from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
 from hitmesh.mistakes import nearest
 
-COLLECTOR_KEEP_ALIVE_S = 75.0  # gunicorn closes an idle connection then: a request would meet its end
+COLLECTOR_KEEP_ALIVE_S = 75.0  # it closes an idle connection then: a request would meet its end
 
 
 def contradictions(config: Config) -> Iterator[str]:

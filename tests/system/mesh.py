@@ -102,7 +102,7 @@ class Mesh:
     """One datacenter. Instances are named as in its configuration: nexus-1, processor-1, collector-1...
 
     `totals` and `spools` are URLs as in the configuration, of servers that the test has started.
-    `timing` and `limits` replace settings. `wrappers` are words put before a command, such as strace
+    `timing`, `limits` and `balancer` replace settings. `wrappers` are words put before a command, such as strace
     and its options, and `env` adds variables: both by instance name or by role.
     """
 
@@ -119,6 +119,7 @@ class Mesh:
         spool_copies: int = 0,
         timing: Mapping[str, float] | None = None,
         limits: Mapping[str, int] | None = None,
+        balancer: Mapping[str, Any] | None = None,
         wrappers: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         name: str = "dc-test",
@@ -136,6 +137,7 @@ class Mesh:
                 "stores": {"totals": totals, "spools": list(spools), "spool_copies": spool_copies},
                 "timing": {**TIMING, **(timing or {})},
                 "limits": dict(limits or {}),
+                "balancer": dict(balancer or {}),
             },
             source="test",
         )

@@ -13,43 +13,44 @@ class Raw:
     """One connection."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._socket = socket.create_connection(address, timeout=ANSWER_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb")
+        self.socket = socket.create_connection(address, timeout=ANSWER_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self.socket.makefile("rb")
 
     def __enter__(self) -> Raw:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
-        self._socket.close()
+        self.socket.close()
 
     def send(self, data: bytes) -> None:
         """Send, as far as the other side takes it."""
         with contextlib.suppress(ConnectionError):
-            self._socket.sendall(data)
+            self.socket.sendall(data)
 
     def close_writing(self) -> None:
-        self._socket.shutdown(socket.SHUT_WR)
+        self.socket.shutdown(socket.SHUT_WR)
 
     def ask(self, data: bytes) -> Answer:
         """Send, and read one answer."""
         self.send(data)
-        return self.answer()
+        return self.answer(data.split(b" ", 1)[0].decode("latin-1"))
 
-    def answer(self) -> Answer:
+    def answer(self, method: str = "GET") -> Answer:
         """One answer, whose body has a Content-Length or is empty."""
         status = int(self._file.readline().split(b" ")[1])
         headers = {}
         while (line := self._file.readline().strip()) != b"":
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
-        return Answer(status, headers, self._file.read(int(headers.get("content-length", "0"))))
+        length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
+        return Answer(status, headers, self._file.read(length))
 
     def read_to_end(self) -> bytes:
         """All that comes until the other side closes."""
         read = bytearray()
         with contextlib.suppress(ConnectionError):
-            while chunk := self._socket.recv(65_536):
+            while chunk := self.socket.recv(65_536):
                 read += chunk
         return bytes(read)

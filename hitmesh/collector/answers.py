@@ -1,0 +1,42 @@
+"""The form of a collector's answers: JSON, read by anybody's script, kept by nobody. Pure.
+
+Errors are {"title", "description"}, also those to what isn't HTTP, which reach no app.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+# No total is the same a moment later, and nobody is to take JSON for something else.
+FIELDS: Final = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+_REFUSAL: Final = "\r\n".join(
+    (
+        "HTTP/1.1 {status.value} {status.phrase}",
+        "Connection: close",
+        "Access-Control-Allow-Origin: *",
+        *(f"{name}: {value}" for name, value in FIELDS),
+        "Content-Length: {length}",
+        "\r\n",
+    )
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+def error_body(title: str, description: str) -> bytes:
+    """An error's JSON."""
+    return _encode({"title": title, "description": description})
+
+
+def refusal(status: HTTPStatus, description: str) -> bytes:
+    """A whole answer to what can't be read as a request, the last one on its connection."""
+    body = error_body(status.phrase, description)
+    return _REFUSAL.format(status=status, length=len(body)).encode() + body
