@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 from heapq import nsmallest
-from typing import Final
+from typing import Any, Final
 
 import falcon
 import msgspec
 from falcon import Request, Response
+from falcon.routing import CompiledRouter
 
 from hitmesh.collector.answers import FIELDS, error_body
 from hitmesh.collector.collector import Collector
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
-from hitmesh.collector.requests import ListQuery, RequestError, batch_of, list_query, page_of
+from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
 from hitmesh.hub.blocking import call_blocking
@@ -30,6 +31,7 @@ from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
+REPLACEMENT: Final = "\ufffd"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,14 +39,15 @@ _encode = msgspec.json.Encoder().encode
 class _Page:
     """What the page resources share."""
 
-    def __init__(self, collector: Collector, live: Live, prefix: str) -> None:
+    def __init__(self, collector: Collector, live: Live) -> None:
         self._collector = collector
         self._live = live
-        self._skip = len(prefix)
 
-    def _page(self, req: Request) -> str:
-        env = req.env
-        return page_of(env["PATH_INFO"][self._skip :], env.get("QUERY_STRING", ""), self._live.config.pages)
+    def _page(self, req: Request, matched: str) -> str:
+        """The page of a URL, of which the router `matched` what follows the route."""
+        if REPLACEMENT in matched:  # perhaps Falcon's, for bytes that aren't UTF-8
+            check_text(req.env["PATH_INFO"])
+        return page_of(matched, req.env.get("QUERY_STRING", ""), self._live.config.pages)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
         _send(resp, _encode(_total(page, total, self._live.retired)))
@@ -57,7 +60,7 @@ class Hit(_Page):
         """Count, then answer with the total."""
         if req.content_length or "HTTP_TRANSFER_ENCODING" in req.env:
             _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
-        name = self._page(req)
+        name = self._page(req, page)
         collector = self._collector
         forming = collector.submit({name: 1})
         collector.prefetch(name)
@@ -72,7 +75,7 @@ class TotalOf(_Page):
 
     def on_get(self, req: Request, resp: Response, page: str = "") -> None:
         """Answer with the total; 503 when it isn't known and can't be read."""
-        name = self._page(req)
+        name = self._page(req, page)
         total = self._collector.total(name)
         if total.total is None:
             raise StoreUnknown(
@@ -154,11 +157,11 @@ class Health:
 def make_app(collector: Collector) -> falcon.App[Request, Response]:
     """The WSGI app."""
     live = collector.live
-    app = falcon.App(cors_enable=True)
+    app = falcon.App(cors_enable=True, router=_OneSlash())
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = False
     for prefix, resource in (("/hit/", Hit), ("/total/", TotalOf)):
-        pages = resource(collector, live, prefix)
+        pages = resource(collector, live)
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
     app.add_route("/hits", Hits(collector, live))
@@ -170,6 +173,14 @@ def make_app(collector: Collector) -> falcon.App[Request, Response]:
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, _refuse_for_now)
     return app
+
+
+class _OneSlash(CompiledRouter):
+    """Falcon's router takes any number of slashes before a path for one. Here a path has one URL."""
+
+    def find(self, uri: str, req: Request | None = None) -> Any:
+        """The route of a decoded path, or None."""
+        return super().find(uri, req) if uri.startswith("/") and not uri.startswith("//") else None
 
 
 def _send(resp: Response, body: bytes) -> None:

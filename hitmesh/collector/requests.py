@@ -49,14 +49,18 @@ _map = msgspec.msgpack.Decoder(dict[str, Annotated[int, Meta(ge=1, le=MAX_HITS)]
 
 
 def page_of(path: str, query: str, rules: Pages) -> str:
-    """The page that a URL names: the rest of its path and its query string as WSGI gives them.
+    """The page that a URL names: the decoded path behind its route, and its query string as WSGI gives it.
 
-    The path comes percent-decoded, the query as it was sent, both bytes as Latin-1. What `rules` keep of
-    them is the page; a kept query follows a question mark, unless it is empty.
+    The query comes as it was sent, bytes as Latin-1. What `rules` keep of both is the page; a kept query
+    follows a question mark, unless it is empty.
     """
-    kept = query if rules.query == "keep" else ""
+    return _checked(path, check_text(query) if query and rules.query == "keep" else "", "", rules)
+
+
+def check_text(latin: str) -> str:
+    """The text that these bytes are, given as Latin-1, as WSGI does."""
     try:
-        return _checked(path.encode("latin-1").decode(), kept.encode("latin-1").decode(), "", rules)
+        return latin.encode("latin-1").decode()
     except UnicodeDecodeError as error:
         raise RequestError(400, "Bad page", "a page is not valid UTF-8; percent-encode UTF-8 bytes") from error
 
