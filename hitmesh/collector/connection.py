@@ -16,6 +16,7 @@ import math
 import socket
 import struct
 import time
+from http import HTTPStatus
 from typing import Final
 
 import gevent
@@ -77,7 +78,8 @@ class Connection:
         self._headers: list[tuple[str, str]] = []
         self._turns = 0
         self._framing_room = 0  # bytes of the body's that may yet come before more of it was said
-        self._expired = self._refused = self._writing = False
+        self._refused = self._writing = False
+        self._expired = 0  # the status that says why nothing is read any more
         self.idle = False
         self.since = _monotonic()
         self.deadline = self.since + bounds.head_s
@@ -164,9 +166,9 @@ class Connection:
 
     # --- what others call ---------------------------------------------------------------------
 
-    def expire(self) -> None:
-        """Wait for the client no longer: what it is waited for ends, as if it had closed."""
-        self._expired = True
+    def expire(self, status: int) -> None:
+        """Wait for the client no longer, who is told this status if a request has begun: 408, or 503 for want of room."""
+        self._expired = status
         self.deadline = NEVER
         with contextlib.suppress(OSError):
             if self._writing:  # it takes nothing: the kernel needn't go on trying either
@@ -192,8 +194,13 @@ class Connection:
                 return head
         self.idle = False
         if self._expired and reader.pending:
-            raise BadMessage(f"no whole request within {bounds.head_s:g} s", status=408)
+            raise self._too_slow(f"no whole request within {bounds.head_s:g} s")
         return None
+
+    def _too_slow(self, words: str) -> BadMessage:
+        if self._expired == HTTPStatus.SERVICE_UNAVAILABLE:
+            words = "all connections are taken, and this one kept us waiting for the longest"
+        return BadMessage(words, status=self._expired)
 
     def _begin_body(self) -> None:
         self._framing_room = FRAMING_BYTES
@@ -214,7 +221,7 @@ class Connection:
             gevent.sleep(0)
             return b""
         if self._expired:
-            raise BadMessage(f"too little of the request's body for {self._bounds.body_s:g} s", status=408)
+            raise self._too_slow(f"too little of the request's body for {self._bounds.body_s:g} s")
         raise BadMessage("the client closed within the body")
 
     def _wait(self, for_s: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import nsmallest
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from hitmesh.collector.connection import NEVER, Bounds
@@ -29,7 +30,7 @@ class Waiting(Protocol):
     since: float
     idle: bool
 
-    def expire(self) -> None: ...
+    def expire(self, status: int) -> None: ...
 
 
 class Connections:
@@ -55,13 +56,13 @@ class Connections:
     def sweep(self, now: float) -> None:
         """End what has taken too long. To be called every second or so."""
         for connection in [each for each in self._open if each.deadline < now]:
-            connection.expire()
+            connection.expire(HTTPStatus.REQUEST_TIMEOUT)
         self._make_room()
 
     def _make_room(self) -> None:
         if len(self._open) >= self._most:
             for connection in _first_to_go(self._open, max(1, self._most // SHARE)):
-                connection.expire()
+                connection.expire(HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _first_to_go(connections: Iterable[Waiting], count: int) -> list[Waiting]:

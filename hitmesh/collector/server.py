@@ -7,6 +7,7 @@ forked. Scale by starting more collectors, not by workers: an instance is a proc
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import time
 from functools import partial
@@ -36,6 +37,7 @@ REFUSALS_S: Final = 10.0  # between two lines in the log about requests that can
 SEND_BYTES: Final = (
     128 * 1024
 )  # that the kernel keeps of an answer, twice: it would grow to megabytes of a slow taker's
+OTHER_FILES: Final = 1000  # sockets to the other roles, stores: at most half of those that the system allows
 LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
 
@@ -151,7 +153,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             "bind": self._listen,
             "workers": 1,
             "worker_class": "hitmesh.collector.server.CollectorWorker",
-            "worker_connections": config.limits.connections,
+            "worker_connections": _places(config.limits.connections),
             "backlog": 2048,
             "keepalive": 1,  # any: for how long is the connection's to say
             "timeout": 30,
@@ -193,3 +195,14 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
                 self.busy -= 1
 
         return counted
+
+
+def _places(connections: int) -> int:
+    """For how many connections there are files, of so many that are configured; raises the system's limit first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + OTHER_FILES
+    most = max(soft, wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return min(connections, most - min(OTHER_FILES, most // 2))

@@ -13,10 +13,10 @@ class Fake(Waiting):
 
     def __init__(self, *, since: float = 0.0, deadline: float = 100.0, idle: bool = False) -> None:
         self.since, self.deadline, self.idle = since, deadline, idle
-        self.ended = False
+        self.ended = 0
 
-    def expire(self) -> None:
-        self.ended, self.deadline = True, NEVER
+    def expire(self, status: int) -> None:
+        self.ended, self.deadline = status, NEVER
 
 
 def ended(most: int, *fakes: Fake) -> list[int]:
@@ -33,7 +33,7 @@ def test_a_deadline_that_passed_ends_a_connection() -> None:
     for fake in (late, early, working):
         connections.opened(fake)
     connections.sweep(10.0)
-    assert [fake.ended for fake in (late, early, working)] == [True, False, False]
+    assert [fake.ended for fake in (late, early, working)] == [408, 0, 0]
 
 
 def test_nobody_goes_while_there_is_room() -> None:
@@ -69,7 +69,7 @@ def test_one_that_is_full_without_a_newcomer_makes_room_too() -> None:
     for fake in fakes:
         fake.deadline = 100.0
     connections.sweep(10.0)
-    assert sum(fake.ended for fake in fakes) == 1
+    assert sorted(fake.ended for fake in fakes) == [0, 0, 503]
 
 
 def test_a_closed_one_is_forgotten() -> None:

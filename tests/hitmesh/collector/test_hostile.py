@@ -11,13 +11,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.hitmesh.collector.conftest import PATIENT
 from tests.hitmesh.collector.raw import Raw
 from tests.services import PATIENCE_S, wait_for
 from tests.system.mesh import Mesh
 from tests.system.visitors import Visitor, at_work
 
 SHORT = {"head_s": 1.0, "body_s": 1.0, "write_s": 1.0}
-PLACES = 60
+FILES = 160
+PLACES = FILES // 2  # for connections
 ENDLESS_BYTES = 256 * 1024 * 1024  # that a client sends before it gives up: a reader without a bound would take them
 PAUSE_S = 0.1  # of a slow client between two bytes
 
@@ -30,7 +32,8 @@ HUGE = "Content-Length: 1000000000000"
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh whose collector is impatient, and has few places."""
     folder = tmp_path_factory.mktemp("mesh")
-    with Mesh(folder, timing={"read_s": 10.0}, limits={"connections": PLACES}, balancer={"limits": SHORT}) as mesh:
+    few_files = {"collector": ["prlimit", f"--nofile={FILES}:{FILES}"]}
+    with Mesh(folder, timing=PATIENT, balancer={"limits": SHORT}, wrappers=few_files) as mesh:
         yield mesh
 
 
@@ -210,6 +213,15 @@ def test_those_who_keep_us_waiting_take_nobody_s_place(mesh: Mesh, first: bytes)
                 assert mesh.hit("beside/waiting").status == 200
         for _ in range(10):
             assert mesh.hit("beside/waiting").status == 200
+
+
+def test_a_slow_body_that_has_to_make_room_is_told_so(mesh: Mesh) -> None:
+    with contextlib.ExitStack() as attack, Raw(mesh.address()) as first:
+        first.send(head("POST", "/hit/s/a", "Content-Length: 16000"))
+        for _ in range(PLACES):
+            attack.enter_context(Raw(mesh.address())).send(b"G")
+        answer = first.answer()
+    assert (answer.status, "connections" in answer.json()["description"]) == (503, True)
 
 
 def test_when_all_places_are_taken_the_oldest_of_those_who_wait_goes_first(mesh: Mesh) -> None:
