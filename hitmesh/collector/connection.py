@@ -20,12 +20,11 @@ from http import HTTPStatus
 from typing import Final
 
 import gevent
-from msgspec import Struct
 
+from hitmesh.collector.bounds import Bounds
 from hitmesh.config.checks import COLLECTOR_KEEP_ALIVE_S
 from hitmesh.http import requests
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.limits import HeadLimits
 from hitmesh.http.requests import RequestFields, RequestReader
 
 KEEPALIVE_S: Final = 75.0  # longer than a balancer keeps its idle connections, or they close under a request
@@ -42,19 +41,6 @@ NEVER: Final = math.inf
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _monotonic = time.monotonic
-
-
-class Bounds(Struct):
-    """What a connection may hold, and for how long: as configured now.
-
-    `body_s` and `write_s` are from whenever the client is as fast as `least_rate`, in bytes a second.
-    """
-
-    head: HeadLimits
-    head_s: float
-    body_s: float
-    write_s: float
-    least_rate: int
 
 
 class Connection:
@@ -229,8 +215,7 @@ class Connection:
         self.deadline = now + for_s
 
     def _pace(self, size_bytes: int, patience_s: float) -> None:
-        earned_s = size_bytes / self._bounds.least_rate
-        self.deadline = min(self.deadline + earned_s, _monotonic() + patience_s)
+        self.deadline = self._bounds.paced(self.deadline, size_bytes, _monotonic(), patience_s)
 
     def _receive(self) -> bytes:
         """What the client sent; nothing when that was all, or is to be."""

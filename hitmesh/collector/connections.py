@@ -15,11 +15,8 @@ from heapq import nsmallest
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from hitmesh.collector.connection import NEVER, Bounds
-from hitmesh.config import Config
-from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, HeadLimits
+from hitmesh.collector.connection import NEVER
 
-LEAST_RATE: Final = 500  # bytes a second: less of a body, or an answer, is too little
 SHARE: Final = 100  # of all places this part is made free at once, so that looking for them costs little
 
 
@@ -70,15 +67,3 @@ def _first_to_go(connections: Iterable[Waiting], count: int) -> list[Waiting]:
     mostly_idle = 2 * sum(connection.idle for connection in waiting) > len(waiting)
     of_that_kind = (connection for connection in waiting if connection.idle == mostly_idle)
     return nsmallest(count, of_that_kind, key=lambda connection: connection.since)
-
-
-def bounds_of(config: Config) -> Bounds:
-    """The balancer's limits: what it lets in, and adds to it, is taken here, too."""
-    limits = config.balancer.limits
-    head = HeadLimits(
-        line_bytes=limits.line_bytes,
-        headers=limits.headers + ADDED_FIELDS,
-        header_bytes=limits.header_bytes,
-        head_bytes=limits.head_bytes + ADDED_BYTES,
-    )
-    return Bounds(head, limits.head_s, limits.body_s, limits.write_s, LEAST_RATE)

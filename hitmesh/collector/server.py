@@ -23,8 +23,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.ggevent import GeventWorker
 
 from hitmesh.collector.answers import refusal
-from hitmesh.collector.connection import Bounds, Connection
-from hitmesh.collector.connections import Connections, bounds_of
+from hitmesh.collector.bounds import Bounds
+from hitmesh.collector.connection import Connection
+from hitmesh.collector.connections import Connections
 from hitmesh.config import Config
 from hitmesh.http.errors import BadMessage
 from hitmesh.mesh.duty import spawn
@@ -90,16 +91,14 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
     def _watch_connections(self, live: Live) -> None:
         """Nobody is waited for too long, and live limits are in force."""
         while True:
-            bounds = bounds_of(live.config)
-            if bounds != self._bounds:
-                self._bounds = bounds
+            self._bounds.follow(live.config)
             self._connections.sweep(time.monotonic())
             gevent.sleep(BEAT_S)
 
     def run(self) -> None:
         """Serve until told to stop, then drain: answer what came in, commit what was accepted."""
         collector = self.app.collector
-        self._bounds = bounds_of(collector.live.config)
+        self._bounds = Bounds(collector.live.config)
         spawn("connections", self._watch_connections, collector.live)
         servers = []
         host, port = self.sockets[0].getsockname()[:2]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from hitmesh.collector.connection import NEVER
-from hitmesh.collector.connections import Connections, Waiting, bounds_of
-from hitmesh.config import parse
-from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS
+from hitmesh.collector.connections import Connections, Waiting
 
 
 class Fake(Waiting):
@@ -78,12 +76,3 @@ def test_a_closed_one_is_forgotten() -> None:
     connections.opened(fake)
     connections.closed(fake)
     assert len(connections) == 0
-
-
-def test_bounds_are_the_balancer_s_and_room_for_what_it_adds() -> None:
-    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
-    limits = {"line_bytes": 1000, "headers": 10, "header_bytes": 2000, "head_bytes": 3000, "head_s": 5.0}
-    bounds = bounds_of(parse({"name": "x", "nodes": {"local": node}, "balancer": {"limits": limits}}, source="test"))
-    head = bounds.head
-    assert (head.line_bytes, head.headers, head.header_bytes) == (1000, 10 + ADDED_FIELDS, 2000)
-    assert (head.head_bytes, bounds.head_s) == (3000 + ADDED_BYTES, 5.0)

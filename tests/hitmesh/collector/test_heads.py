@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, FIELD_BYTES, FIELDS, HEAD_BYTES, LINE_BYTES
+from hitmesh.settings.open import open_settings
 from tests.hitmesh.collector.raw import Raw
 from tests.hitmesh.collector.test_app import assert_error, nothing_counted
+from tests.services import wait_for
 from tests.system.mesh import Answer, Mesh
 
 HOST = "Host: h"
@@ -138,6 +142,19 @@ def test_a_longer_line_is_refused(address: tuple[str, int], lines: list[str], st
 def test_a_collector_has_room_for_what_a_balancer_adds_and_no_more(mesh: Mesh, good: list[str], bad: list[str]) -> None:
     assert ask(mesh.address(), *good).status == 200
     assert_error(ask(mesh.address(), *bad), 431)
+
+
+def test_a_live_limit_holds_for_connections_that_are_open(mesh: Mesh) -> None:
+    request = "\r\n".join((*line_of(5000), "", "")).encode()
+    settings = open_settings(mesh.config.stores.settings, mesh.folder / mesh.config.name)
+    with contextlib.closing(settings), Raw(mesh.address()) as raw:
+        assert raw.ask(request).status == 200
+        settings.set("balancer.limits.line_bytes", b"4096", author="test")
+        try:
+            wait_for(lambda: raw.ask(request).status == 414, what="the limit to be in force")
+        finally:
+            settings.delete("balancer.limits.line_bytes", author="test")
+    wait_for(lambda: ask(mesh.address(), *line_of(5000)).status == 200, what="the file's limit to be in force again")
 
 
 # --- answers ------------------------------------------------------------------------------------
