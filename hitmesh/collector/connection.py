@@ -27,12 +27,8 @@ from hitmesh.http import requests
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import RequestFields, RequestReader
 
-KEEPALIVE_S: Final = 75.0  # longer than a balancer keeps its idle connections, or they close under a request
-BYTES_PER_S: Final = (
-    16 * 1024
-)  # of a body, or an answer: who is slower than this gets no more than `body_s` or `write_s`
 READ_BYTES: Final = 8 * 1024  # at once: of one-byte chunks, the most costly ones, these take some milliseconds
-FRAMING_BYTES: Final = 64 * 1024  # by which a body may take more on the wire than twice what it says
+FRAMING_BYTES: Final = 64 * 1024  # by which a body may be longer on the wire than twice what is in it
 LINGER_S: Final = 2.0  # that a client has to take the last answer before its unread bytes reset the connection
 LINGER_BYTES: Final = 1024 * 1024  # of them that are read and dropped meanwhile
 TURNS: Final = 8  # requests that one client may have answered before others have a turn
@@ -51,8 +47,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_bounds", "_expired", "_fields", "_framing_room", "_headers", "_limits", "_reader", "_refused", "_socket", "_turns", "_writing",
-        "deadline", "idle", "since",
+        "_bounds", "_expired", "_fields", "_framing_room", "_headers", "_limits", "_reader", "_refused", "_socket",
+        "_turns", "_writing", "deadline", "idle", "since",
     )  # fmt: skip
 
     def __init__(self, connected: socket.socket, bounds: Bounds) -> None:
@@ -63,7 +59,7 @@ class Connection:
         self._fields: RequestFields | None = None
         self._headers: list[tuple[str, str]] = []
         self._turns = 0
-        self._framing_room = 0  # bytes of the body's that may yet come before more of it was said
+        self._framing_room = 0  # bytes that may yet come before more of the body is in them
         self._refused = self._writing = False
         self._expired = 0  # the status that says why nothing is read any more
         self.idle = False
@@ -190,9 +186,10 @@ class Connection:
 
     def _begin_body(self) -> None:
         self._framing_room = FRAMING_BYTES
-        self._wait(self._bounds.body_s)
         if self._fields is not None and self._fields.expects and not self._reader.pending:
-            self._socket.sendall(_CONTINUE)
+            with contextlib.suppress(OSError):
+                self.sendall(_CONTINUE)
+        self._wait(self._bounds.body_s)
 
     def _more_body(self) -> bytes:
         """Wait for more of the body than could be decoded so far; nothing yet."""

@@ -136,6 +136,15 @@ def test_a_body_that_came_with_its_head_is_dropped_and_the_connection_kept(mesh:
             assert (answer.status, answer.headers["connection"]) == (200, "keep-alive")
 
 
+@pytest.mark.parametrize("path", ["/hit/s/a", "/nothing"])
+def test_an_answer_isn_t_lost_to_what_the_client_sends_on(mesh: Mesh, path: str) -> None:
+    with Raw(mesh.address()) as raw:
+        raw.send(head("POST", path, "Content-Length: 500000") + b"x" * 200_000)
+        assert raw.answer().status in (404, 413)
+        raw.socket.sendall(b"x" * 300_000)
+        assert raw.socket.recv(1) == b""  # not a reset
+
+
 def test_many_endless_bodies_at_once_keep_nobody_waiting(mesh: Mesh) -> None:
     with contextlib.ExitStack() as attack:
         for _ in range(10):
