@@ -27,11 +27,11 @@ from hitmesh.http import requests
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import RequestFields, RequestReader
 
-READ_BYTES: Final = 8 * 1024  # at once: of one-byte chunks, the most costly ones, these take some milliseconds
-FRAMING_BYTES: Final = 64 * 1024  # by which a body may be longer on the wire than twice what is in it
+READ_BYTES: Final = 4 * 1024  # at once: of one-byte chunks, the most costly ones, these take a millisecond or two
+FRAMING_BYTES: Final = 8 * 1024  # by which a body may be longer on the wire than twice what is in it
 LINGER_S: Final = 2.0  # that a client has to take the last answer before its unread bytes reset the connection
 LINGER_BYTES: Final = 1024 * 1024  # of them that are read and dropped meanwhile
-TURNS: Final = 8  # requests that one client may have answered before others have a turn
+TURNS: Final = 8  # requests of one client before others have a turn; each time if the next one is here already
 NEVER: Final = math.inf
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
@@ -47,8 +47,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_bounds", "_expired", "_fields", "_framing_room", "_headers", "_limits", "_reader", "_refused", "_socket",
-        "_turns", "_writing", "deadline", "idle", "since",
+        "_bounds", "_expired", "_fields", "_framing_room", "_headers", "_limits", "_reader", "_refused",
+        "_requests", "_socket", "_writing", "deadline", "idle", "since",
     )  # fmt: skip
 
     def __init__(self, connected: socket.socket, bounds: Bounds) -> None:
@@ -58,7 +58,7 @@ class Connection:
         self._reader = RequestReader(bounds.head)
         self._fields: RequestFields | None = None
         self._headers: list[tuple[str, str]] = []
-        self._turns = 0
+        self._requests = 0
         self._framing_room = 0  # bytes that may yet come before more of the body is in them
         self._refused = self._writing = False
         self._expired = 0  # the status that says why nothing is read any more
@@ -74,10 +74,12 @@ class Connection:
         if bounds.head is not self._limits:
             self._limits = bounds.head
             reader.limit(bounds.head)
-        self._turns += 1
-        if self._turns % TURNS == 0:
+        head = reader.next()
+        self._requests += 1
+        if head is not None or self._requests % TURNS == 0:
             gevent.sleep(0)
-        head = reader.next() or self._wait_for_head()
+        if head is None:
+            head = self._wait_for_head()
         self.deadline = NEVER
         if head is None:
             return None
@@ -196,7 +198,7 @@ class Connection:
         if self._reader.body_done:
             return b""
         if self._framing_room < 0:
-            raise BadMessage("a body of which the larger part are the sizes of its chunks")
+            raise BadMessage("a body of which the larger part are the sizes of its chunks", status=413)
         data = self._receive()
         if data:
             self._framing_room -= len(data)
