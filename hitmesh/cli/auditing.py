@@ -33,7 +33,7 @@ TRIES = 3  # collectors that start or end meanwhile make the numbers less exact,
 @state_dir_option
 @json_option
 def audit(state_dir: Path, as_json: bool) -> int:
-    r"""Compare what was accepted with what is committed, spooled and in flight; status 1 on any difference.
+    """Compare what was accepted with what is committed, spooled and in flight; status 1 on any difference.
 
     Live collectors say what they accepted; the store's heads and rows say what is committed, each
     in its own way; the spool holds what collectors left that are gone. While hits go on, numbers

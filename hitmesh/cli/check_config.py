@@ -14,7 +14,7 @@ from hitmesh.errors import ConfigError
 @click.command(short_help="Check a datacenter's configuration file.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check_config(files: tuple[Path, ...]) -> None:
-    r"""Check configuration files; the first mistake ends it with status 1.
+    """Check configuration files; the first mistake ends it with status 1.
 
     No store is asked, and nothing has to run.
 

@@ -67,7 +67,7 @@ def _writes(command: F) -> F:
 
 @click.group(short_help="Show and change settings while the mesh runs.")
 def config() -> None:
-    r"""Show and change the live settings: in force in every role of every datacenter within a second.
+    """Show and change the live settings: in force in every role of every datacenter within a second.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def config() -> None:
 @_places
 @json_option
 def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
-    r"""Show every live setting: its value in force, where that comes from, who set it when.
+    """Show every live setting: its value in force, where that comes from, who set it when.
 
     Routes and retired datacenters are shown as far as they are set.
 
@@ -98,7 +98,7 @@ def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
 @_places
 @json_option
 def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
-    r"""Show the value of KEY that is in force.
+    """Show the value of KEY that is in force.
 
     \b
     Example:
@@ -127,7 +127,7 @@ def set_(
     dc: str | None,
     state_dir: Path,
 ) -> int:
-    r"""Set KEY to VALUE everywhere. A wrong one is refused, and changes nothing.
+    """Set KEY to VALUE everywhere. A wrong one is refused, and changes nothing.
 
     VALUE is written as in a datacenter's file; of routes/HOST it is the route as JSON.
 
@@ -159,7 +159,7 @@ def unset(
     dc: str | None,
     state_dir: Path,
 ) -> int:
-    r"""Delete the live setting KEY everywhere: what each datacenter's file says, or the default, is in force again.
+    """Delete the live setting KEY everywhere: what each datacenter's file says, or the default, is in force again.
 
     \b
     Example:
@@ -185,7 +185,7 @@ def unset(
 @_places
 @json_option
 def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
-    r"""Show each change of a live setting when it comes, one line each, until Ctrl-C.
+    """Show each change of a live setting when it comes, one line each, until Ctrl-C.
 
     \b
     Example:

@@ -57,7 +57,7 @@ class Known(Struct, frozen=True):
 
 @click.group(short_help="Show the datacenters, and retire one that is gone for good.")
 def datacenter() -> None:
-    r"""Show the datacenters of a mesh, and retire one that is gone for good.
+    """Show the datacenters of a mesh, and retire one that is gone for good.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def datacenter() -> None:
 @state_dir_option
 @json_option
 def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
-    r"""Show each datacenter: whether it is heard, and how many of its hits the others have a copy of.
+    """Show each datacenter: whether it is heard, and how many of its hits the others have a copy of.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
 @_config_option
 @state_dir_option
 def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) -> None:
-    r"""Say that datacenter NAME is gone for good.
+    """Say that datacenter NAME is gone for good.
 
     Its counts stay in every total, as far as the others have them; its age isn't shown any more, and
     nobody waits for it: no wiped datacenter asks it for rows, and no Nexus misses it. Hits that it had
@@ -127,7 +127,7 @@ def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) ->
 @_config_option
 @state_dir_option
 def return_(name: str, config_path: Path | None, state_dir: Path) -> None:
-    r"""Take retired datacenter NAME in again: it is waited for, and its age is shown.
+    """Take retired datacenter NAME in again: it is waited for, and its age is shown.
 
     \b
     Example:

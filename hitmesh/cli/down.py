@@ -16,7 +16,7 @@ from hitmesh.cli.supervision import STOP_ORDER, Supervisor
 @click.command(short_help="Drain and stop it.")
 @state_dir_option
 def down(state_dir: Path) -> None:
-    r"""Drain and stop the mesh of a state folder; its totals and spools stay.
+    """Drain and stop the mesh of a state folder; its totals and spools stay.
 
     Where nothing runs it says so and succeeds: that is what was asked for.
 

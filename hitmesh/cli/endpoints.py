@@ -27,7 +27,7 @@ _ANNOUNCED = (
 @state_dir_option
 @json_option
 def endpoints(state_dir: Path, as_json: bool) -> None:
-    r"""Show where the instances of a mesh listen, by datacenter and role.
+    """Show where the instances of a mesh listen, by datacenter and role.
 
     The configured ones, whether they run or not, and those that somebody started by hand.
 

@@ -59,7 +59,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hitmesh")
 def hitmesh() -> None:
-    r"""Count page hits of web sites served from several datacenters, each exactly once.
+    """Count page hits of web sites served from several datacenters, each exactly once.
 
     \b
     Example:

@@ -45,7 +45,7 @@ def replay(
     state_dir: Path,
     as_json: bool,
 ) -> int:
-    r"""Send every request of an access log FILE ("-" is standard input) as a hit.
+    """Send every request of an access log FILE ("-" is standard input) as a hit.
 
     The page is SITE/path without the query string; any method and status counts. combined may
     start with the virtual host (vhost_combined), which is the site then. json is an object per

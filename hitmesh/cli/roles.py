@@ -31,7 +31,7 @@ config_option = click.option(
 @state_dir_option
 @click.option("--listen", metavar="HOST:PORT", help="Instead of the configured address; port 0: any free one.")
 def collector(config_path: Path, name: str, state_dir: Path, listen: str | None) -> int:
-    r"""Take hits over HTTP, keep them in the spool, push them to the processors.
+    """Take hits over HTTP, keep them in the spool, push them to the processors.
 
     An instance that isn't in the configuration, such as collector-3 where two are configured,
     listens on any free port: `hitmesh endpoints` shows it.
@@ -52,7 +52,7 @@ def collector(config_path: Path, name: str, state_dir: Path, listen: str | None)
 @click.option("--name", default="processor-1", show_default=True, help="The instance's name, unique in its datacenter.")
 @state_dir_option
 def processor(config_path: Path, name: str, state_dir: Path) -> int:
-    r"""Own page partitions: commit what collectors push, and answer with acks.
+    """Own page partitions: commit what collectors push, and answer with acks.
 
     \b
     Example:

@@ -19,7 +19,7 @@ from hitmesh.errors import CommandError
 @state_dir_option
 @json_option
 def status(state_dir: Path, as_json: bool) -> None:
-    r"""Show every instance of a mesh: its state, process, heartbeat and load.
+    """Show every instance of a mesh: its state, process, heartbeat and load.
 
     The state is up, failing (with why), draining or dead as the Nexuses know it. A process without a heartbeat is
     shown with supervisord's word, such as starting, stopped or backoff; instances started by hand

@@ -28,7 +28,7 @@ Totals = Mapping[str, Mapping[str, Subtotal]]
 @state_dir_option
 @json_option
 def total(page: str, state_dir: Path, as_json: bool) -> None:
-    r"""Show the total of PAGE, written site/path and not percent-encoded, and each datacenter's part.
+    """Show the total of PAGE, written site/path and not percent-encoded, and each datacenter's part.
 
     Each datacenter's part comes from its own store. Of one whose store can't be read, or isn't here,
     another datacenter's copy is taken, with its age; it is an error if there is none. A page that
@@ -51,7 +51,7 @@ def total(page: str, state_dir: Path, as_json: bool) -> None:
 @state_dir_option
 @json_option
 def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
-    r"""Show the pages with the highest totals, the highest first; among equals by name.
+    """Show the pages with the highest totals, the highest first; among equals by name.
 
     \b
     Example:

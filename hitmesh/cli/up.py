@@ -67,7 +67,7 @@ def up(
     demo: bool,
     detach: bool,
 ) -> None:
-    r"""Run a whole mesh on this machine under supervisord.
+    """Run a whole mesh on this machine under supervisord.
 
     Each datacenter gets the instances that FILE says, or as many as `hitmesh scale` was told, on
     loopback; together they are one mesh. It is ready when all of them work and every datacenter hears

@@ -25,12 +25,27 @@ def python(code: str) -> str:
     return answer.stdout.strip()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([name, "--help"]) == 0
+def command_lines() -> list[tuple[str, ...]]:
+    """The words of every command, down to those of groups, and none."""
+    found: list[tuple[str, ...]] = [()]
+    for name in COMMANDS:
+        command = main.hitmesh.get_command(click.Context(main.hitmesh), name)
+        found += [(name,), *((name, each) for each in (command.commands if isinstance(command, click.Group) else ()))]
+    return found
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_every_command_has_help_with_an_example_as_it_is_typed(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "Example:" in shown
-    assert f"hitmesh {name}" in shown.partition("Example:")[2]
+    example = shown.partition("\n  Example:\n")[2].partition("\n\n")[0].splitlines()
+    assert example, shown
+    assert all(line.startswith("    ") for line in example)
+    assert any(f"hitmesh {' '.join(words)}".rstrip() in line for line in example)
+    assert "\b" not in shown
+    assert "\\b" not in shown
 
 
 @pytest.mark.parametrize("name", ["endpoints", "status", "total", "top", "audit", "replay"])
