@@ -11,6 +11,9 @@ PATCHED = ("--worker", "--check")
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    from hitmesh.startup import prepare
+
+    prepare()
     if any(option in sys.argv for option in PATCHED):
         if "--worker" in sys.argv:
             import signal

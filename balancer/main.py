@@ -6,7 +6,6 @@ an error is one line on stderr.
 
 from __future__ import annotations
 
-import logging
 import resource
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
 from hitmesh import __version__
 from hitmesh.errors import ConfigError, HitmeshError
-from hitmesh.output import free_stderr
+from hitmesh.logs import log_to_stderr
+from hitmesh.visible import visible
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -206,12 +206,11 @@ def _check(source: FromFile | FromLine, text: bytes | None) -> int:
 
 
 def _log_as(name: str) -> None:
-    free_stderr()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
+    log_to_stderr(f"%(asctime)s {name} %(levelname)s %(message)s")
 
 
 def _told(message: str, status: int) -> int:
-    click.echo(f"balancer: {' '.join(message.split())}", err=True)
+    click.echo(f"balancer: {visible(' '.join(message.split()))}", err=True)
     return status
 
 

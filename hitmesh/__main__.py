@@ -1,7 +1,7 @@
 """Where the `hitmesh` command begins: patches for gevent before anything else is imported.
 
-Nothing but the standard library's sys may be imported above: a module that has taken
-the blocking socket or lock would keep it.
+Nothing but the standard library's sys may be imported above, and os and io by `startup`: a module that has
+taken the blocking socket or lock would keep it.
 """
 
 import sys
@@ -13,6 +13,9 @@ PATCHED = ("processor", "replay")
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    from hitmesh.startup import prepare
+
+    prepare()
     if sys.argv[1:2] and sys.argv[1] in PATCHED and "--help" not in sys.argv:
         from gevent import monkey
 

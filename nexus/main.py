@@ -19,9 +19,11 @@ from gevent.event import Event
 
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
-from hitmesh.output import free_stderr
+from hitmesh.logs import log_to_stderr
 from hitmesh.settings.live import Live
 from hitmesh.settings.open import open_settings
+from hitmesh.startup import prepare
+from hitmesh.visible import visible
 from nexus.server import Server
 
 EXIT_FAILED: Final = 1
@@ -59,18 +61,17 @@ def command(file: Path, name: str | None, state_dir: Path) -> None:
     try:
         config = load(file)
     except ConfigError as error:
-        click.echo(f"nexus: {error}", err=True)
+        _told(error)
         sys.exit(EXIT_WRONG_USE)
     sys.exit(run(config, name=name or config.instances("nexus")[0].name, state_dir=state_dir))
 
 
 def run(config: Config, *, name: str, state_dir: Path) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Needs a process that gevent may have to itself."""
-    free_stderr()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
+    log_to_stderr(f"%(asctime)s {name} %(levelname)s %(message)s")
     known = [placement.name for placement in config.instances("nexus")]
     if name not in known:
-        click.echo(f"nexus: {name} is not configured; known are {', '.join(known)}", err=True)
+        _told(f"{name} is not configured; known are {', '.join(known)}")
         return EXIT_WRONG_USE
     stop = Event()
     watchers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -89,10 +90,10 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
         )
         server.start()
     except ConfigError as error:
-        click.echo(f"nexus: {error}", err=True)
+        _told(error)
         return EXIT_WRONG_USE
     except MeshError as error:
-        click.echo(f"nexus: {name}: {error}", err=True)
+        _told(f"{name}: {error}")
         return EXIT_FAILED
     live.start()
     logging.getLogger("hitmesh.nexus").info("serves %s", config.name)
@@ -106,6 +107,11 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     return 0
 
 
+def _told(message: object) -> None:
+    click.echo(f"nexus: {visible(str(message))}", err=True)
+
+
 def main() -> None:
     """The console command."""
+    prepare()
     command(prog_name="nexus")

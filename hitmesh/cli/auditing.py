@@ -17,10 +17,12 @@ from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, ch
 from hitmesh.cli.copies import Stored, compare
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.retired import retired
+from hitmesh.cli.stderr import warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config
 from hitmesh.errors import CommandError, DecodeError, SpoolRefused, StoreUnknown
 from hitmesh.protocol.messages import Job, Seen, decode
+from hitmesh.visible import visible
 
 # A heartbeat that a Nexus hadn't heard at the time may have been sent before; the one after wasn't.
 NEWER = 2
@@ -63,7 +65,7 @@ def audit(state_dir: Path, as_json: bool) -> int:
     else:
         print(text(verdicts))
     if not balanced:
-        print("hitmesh: the books don't balance", file=sys.stderr)
+        warn("the books don't balance")
     return 0 if balanced else 1
 
 
@@ -92,10 +94,10 @@ def text(verdicts: Mapping[str, Verdict]) -> str:
             f"committed {verdict.committed} + spooled {verdict.spooled} + in flight {verdict.in_flight}{more}"
         )
         lines += [
-            f"{'':{width}}  copy in {other}: {copy.hits} hits, {copy.behind} behind"
+            f"{'':{width}}  copy in {visible(other)}: {copy.hits} hits, {copy.behind} behind"
             for other, copy in verdict.replicated.items()
         ]
-        lines += [f"{'':{width}}  {problem}" for problem in verdict.problems]
+        lines += [f"{'':{width}}  {visible(problem)}" for problem in verdict.problems]
     return "\n".join(lines)
 
 
@@ -208,7 +210,7 @@ def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
     try:
         return retired(configs, state_dir).keys()
     except CommandError as error:
-        print(f"hitmesh: which datacenters are retired isn't known: {error}", file=sys.stderr)
+        warn(f"which datacenters are retired isn't known: {error}")
         return ()
 
 

@@ -12,7 +12,6 @@ import getpass
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,11 +24,13 @@ from hitmesh.cli import folder
 from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config
 from hitmesh.config.live import apply, check, check_without
 from hitmesh.errors import CommandError, ConfigError, StoreUnknown
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
 from hitmesh.settings.limits import MAX_AUTHOR_CHARS
+from hitmesh.visible import visible
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -110,7 +111,7 @@ def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_
         if key not in found:
             check_without(key, place.config, {})  # says what is wrong with the key, if anything
             raise CommandError(f"{key} is not set in {place.config.name}")
-    print(json.dumps(json_of(found[key])) if as_json else found[key].value)
+    print(json.dumps(json_of(found[key])) if as_json else visible(found[key].value))
 
 
 @config.command("set", short_help="Change a setting.")
@@ -196,9 +197,7 @@ def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
         with place.store.watch_editions() as watched:
             for editions in watched:
                 if known is None:
-                    print(
-                        f"watching {len(live_settings(editions))} live settings of {place.config.name}", file=sys.stderr
-                    )
+                    show(f"watching {len(live_settings(editions))} live settings of {place.config.name}")
                 else:
                     _tell(place.config, known, editions, as_json)
                 known = editions
@@ -279,8 +278,8 @@ def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float
     waiting.run(within_s=max(0.0, began_s + WAIT_S - time.monotonic()))
     after_s = time.monotonic() - began_s
     for line in waiting.warnings():
-        print(f"hitmesh: {line}", file=sys.stderr)
-    print(waiting.result(after_s))
+        warn(line)
+    print(visible(waiting.result(after_s)))
     return 1 if waiting.lacking else 0
 
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 from hitmesh import config as files
 from hitmesh.cli import folder
 from hitmesh.cli.config import me
+from hitmesh.cli.live_lines import moment
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.retired import retired
 from hitmesh.config import Config, nexus_endpoints
@@ -29,6 +30,7 @@ from hitmesh.mistakes import nearest
 from hitmesh.protocol.messages import Seen
 from hitmesh.settings import SettingsStore
 from hitmesh.state.ages import AGE_PREFIX
+from hitmesh.visible import visible
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -118,8 +120,10 @@ def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) ->
             hint="--config names the file of another datacenter",
         )
     where = mesh.write(name, lambda store: store.set(key, value.encode(), author=me()))
-    print(f"{name} is retired, written in {where}: {_remains(known[name])}")
-    print(f"nobody waits for it, and its age isn't shown; `hitmesh datacenter return {name}` takes it in again")
+    print(visible(f"{name} is retired, written in {where}: {_remains(known[name])}"))
+    print(
+        visible(f"nobody waits for it, and its age isn't shown; `hitmesh datacenter return {name}` takes it in again")
+    )
 
 
 @datacenter.command("return", short_help="Take a retired datacenter in again.")
@@ -140,19 +144,18 @@ def return_(name: str, config_path: Path | None, state_dir: Path) -> None:
     if known[name].state != "retired":
         raise CommandError(f"{name} isn't retired")
     where = mesh.write(name, lambda store: store.delete(DATACENTERS + name, author=me()))
-    print(f"{name} is taken in again, written in {where}: the others wait for it, and show its age")
+    print(visible(f"{name} is taken in again, written in {where}: the others wait for it, and show its age"))
 
 
 def text(found: Sequence[Known]) -> str:
     """Columns for people."""
-    width = max(len(each.dc) for each in found)
+    width = max(len(visible(each.dc)) for each in found)
     lines = []
     for each in found:
         words = _copy(each) if each.hits is not None else "nobody here has a copy of its counts"
         if each.state == "retired" and each.retired_by is not None and each.retired_at is not None:
-            at = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.retired_at))
-            words += f"; retired by {each.retired_by}, {at}"
-        lines.append(f"{each.dc:{width}}  {each.state:7}  {words}")
+            words += f"; retired by {each.retired_by}, {moment(each.retired_at)}"
+        lines.append(f"{visible(each.dc):{width}}  {each.state:7}  {visible(words)}")
     return "\n".join(lines)
 
 

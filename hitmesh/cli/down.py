@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from hitmesh.cli import folder
 from hitmesh.cli.layout import STOP_GRACE_S
 from hitmesh.cli.options import state_dir_option
+from hitmesh.cli.stderr import show, warn
 from hitmesh.cli.supervision import STOP_ORDER, Supervisor
 
 
@@ -36,6 +36,6 @@ def stop(supervisor: Supervisor, state_dir: Path) -> None:
     """Stop all of it, within the time its roles have to drain, and say who had to be killed."""
     drain_s = max((config.timing.drain_s for config in folder.datacenters(state_dir)), default=0.0)
     within_s = len(STOP_ORDER) * (drain_s + STOP_GRACE_S)
-    killed = supervisor.stop(within_s, lambda names: print(f"stopping {names}", file=sys.stderr))
+    killed = supervisor.stop(within_s, lambda names: show(f"stopping {names}"))
     if killed:
-        print(f"hitmesh: these didn't stop by themselves: {', '.join(killed)}", file=sys.stderr)
+        warn(f"these didn't stop by themselves: {', '.join(killed)}")

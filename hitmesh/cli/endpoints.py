@@ -13,6 +13,7 @@ from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, nexus_endpoints
 from hitmesh.protocol.messages import Answer
+from hitmesh.visible import visible
 
 # Of which role, under what name it is shown, and what the instance itself calls it.
 _ANNOUNCED = (
@@ -87,7 +88,7 @@ def _add_living(roles: dict[str, list[str]], answer: Answer | None) -> None:
 def text(found: dict[str, dict[str, list[str]]]) -> str:
     """One line per role that listens."""
     rows: Sequence[tuple[str, str, str]] = [
-        (dc, role, " ".join(urls)) for dc, roles in found.items() for role, urls in roles.items() if urls
+        (dc, role, visible(" ".join(urls))) for dc, roles in found.items() for role, urls in roles.items() if urls
     ]
     dc_width, role_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     return "\n".join(f"{dc:{dc_width}}  {role:{role_width}}  {urls}" for dc, role, urls in rows)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from hitmesh.config import Config
 from hitmesh.config.live import DATACENTERS, LIVE, ROUTES, apply, meaning, value_of
 from hitmesh.settings import Edition, Setting, live_settings
+from hitmesh.visible import visible
 
 SHOWN_CHARS = 60  # of a value in the table; routes are long
 
@@ -60,15 +61,15 @@ def json_of(line: Line) -> dict[str, object]:
 
 def table(lines: Sequence[Line]) -> str:
     """Columns for people."""
-    rows = [("KEY", "VALUE", "FROM", "VERSION", "CHANGED", "BY")]
+    rows: list[tuple[str, ...]] = [("KEY", "VALUE", "FROM", "VERSION", "CHANGED", "BY")]
     notes = []
     for each in lines:
         setting = each.setting
         made = (str(setting.version), moment(setting.changed_at), setting.author) if setting else ("-", "-", "")
         where = each.origin if each.default in (None, each.value) else f"{each.origin} (default {each.default})"
-        rows.append((each.key, short(each.value), where, *made))
+        rows.append(tuple(map(visible, (each.key, short(each.value), where, *made))))
         if each.problem:
-            notes.append(f"{each.key} is set, and doesn't apply here: {each.problem}")
+            notes.append(visible(f"{each.key} is set, and doesn't apply here: {each.problem}"))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join(["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] + notes)
 
@@ -83,7 +84,9 @@ def change_line(
     with_time: bool = False,
 ) -> str:
     """A change of a setting, in a line."""
-    old, new = (None if each is None or each.value is None else each.value.decode() for each in (before, now))
+    old, new = (
+        None if each is None or each.value is None else each.value.decode("utf-8", "replace") for each in (before, now)
+    )
     if as_json:
         found = {"key": key, "value": new, "before": old, "version": now.version, "author": now.author}
         return json.dumps({**found, "changed_at": now.changed_at})
@@ -92,12 +95,15 @@ def change_line(
     what = f"{key} = {short(new)}" if new is not None else f"{key} unset" + (f", now {in_file}" if in_file else "")
     made = f"version {now.version}, by {now.author}" if now.version else "removed by hand"
     time = f"{moment(now.changed_at)}  " if with_time and now.version else ""
-    return f"{time}{what} (was {was}), {made}"
+    return visible(f"{time}{what} (was {was}), {made}")
 
 
 def moment(seconds: float) -> str:
     """A wall-clock time for people, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):  # it came with a setting, from anywhere
+        return f"{seconds:g} s after 1970"
 
 
 def short(value: str) -> str:

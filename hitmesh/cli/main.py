@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from hitmesh import __version__
+from hitmesh.cli.stderr import warn
 from hitmesh.errors import HitmeshError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # 130: what a shell says of a command ended by Ctrl-C
@@ -88,15 +89,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _told("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output went away, as `head` does; nothing more may be written to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it went away, as `head` does
         return FAILED
+    except OSError as error:
+        # Foreseen ones are told where they happen: this is the output's, or a folder's that isn't as it should be.
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _told(_one_line(f"{where}{error.strerror or error}"), FAILED)
     return status if isinstance(status, int) else 0
 
 
 def _told(message: str, status: int) -> int:
-    print(f"hitmesh: {message}", file=sys.stderr)
+    warn(message)
     return status
+
+
+def _drop_output() -> None:
+    """Write nothing more to stdout, or the interpreter tries again when it ends, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

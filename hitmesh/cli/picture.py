@@ -18,6 +18,7 @@ from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.dues import told
+from hitmesh.visible import visible
 
 _WORKER = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
@@ -94,13 +95,14 @@ def missing(config: Config, answer: Answer | None) -> list[str]:
 
 def table(shown: Sequence[Shown]) -> str:
     """Columns for people."""
-    rows = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD")]
+    rows: list[tuple[str, ...]] = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD")]
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
         uptime = "-" if each.uptime_s is None else _duration(each.uptime_s)
         figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
-        rows.append((each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, load))
+        words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, load)
+        rows.append(tuple(map(visible, words)))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join("  ".join([*map(str.ljust, row, widths), row[6]]).rstrip() for row in rows)
 

@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 
+from hitmesh.visible import visible
+
 PROGRESS_S = 1.0  # between two lines of progress, where it can't be shown in place
 
 
@@ -19,6 +21,7 @@ class Progress:
 
     def show(self, text: str) -> None:
         """Say it, unless it was said just now."""
+        text = visible(text)
         if text == self._last:
             return
         if self._in_place:

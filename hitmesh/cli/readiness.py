@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from hitmesh.cli import picture
 from hitmesh.cli.endpoints import by_role, front
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.sending import explanation
+from hitmesh.cli.stderr import show
 from hitmesh.cli.supervision import Supervised, Supervisor
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
@@ -134,9 +134,9 @@ def show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], sta
         is_asked = each.role == "processor" and any(name.endswith(" partitions") for name in lacking.get(each.dc, ()))
         if each.name in names or is_asked or each.state != "RUNNING":
             why = f" ({each.why})" if each.why else ""
-            print(f"--- {each.full_name}: {each.state.lower()}{why}", file=sys.stderr)
+            show(f"--- {each.full_name}: {each.state.lower()}{why}")
             for line in _tail(state_dir / "log" / f"{each.full_name}.log"):
-                print(f"    {line}", file=sys.stderr)
+                show(f"    {line}")
 
 
 def _tail(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from hitmesh.cli.endpoints import front
 from hitmesh.cli.logfile import MAX_LINE_CHARS, LogFile
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.sending import Outcome, Sender
+from hitmesh.cli.stderr import show
 from hitmesh.errors import CommandError
 from hitmesh.protocol.pages import check_page
 
@@ -183,4 +184,4 @@ def _report(outcome: Outcome, ignored: Ignored, seconds: float, *, as_json: bool
         number, example = ignored.examples[reason]
         print(f"  {count} ignored: {reason}; line {number}: {example}", file=sys.stderr)
     for reason, count in outcome.reasons.most_common():
-        print(f"  {count} x {reason}", file=sys.stderr)
+        show(f"  {count} x {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,7 @@ import click
 
 from hitmesh import config as settings
 from hitmesh.cli.options import state_dir_option
-from hitmesh.output import free_stderr
+from hitmesh.logs import log_to_stderr
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -40,7 +39,7 @@ def collector(config_path: Path, name: str, state_dir: Path, listen: str | None)
     Example:
       hitmesh collector --config var/eu-west/hitmesh.toml --name collector-3
     """
-    _log_to_stderr()
+    log_to_stderr()
     config = settings.load(config_path)
     from hitmesh.collector.main import run
 
@@ -58,13 +57,8 @@ def processor(config_path: Path, name: str, state_dir: Path) -> int:
     Example:
       hitmesh processor --config var/eu-west/hitmesh.toml --name processor-3
     """
-    _log_to_stderr()
+    log_to_stderr()
     config = settings.load(config_path)
     from hitmesh.processor.main import run
 
     return run(config, name=name, state_dir=state_dir)
-
-
-def _log_to_stderr() -> None:
-    free_stderr()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

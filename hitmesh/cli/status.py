@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.stderr import warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError
 
@@ -34,13 +34,13 @@ def status(state_dir: Path, as_json: bool) -> None:
     if programs is None and not running:
         raise CommandError(f"no mesh runs in {state_dir}", hint="`hitmesh up -d` starts one")
     if programs is None:
-        print("hitmesh: supervisord doesn't answer; its processes go on without it", file=sys.stderr)
+        warn("supervisord doesn't answer; its processes go on without it")
     shown = []
     for config in configs:
         answer = picture.ask(config) if config.name in running else None
         shown += picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
         if config.name in running and answer is None:
-            print(f"hitmesh: no Nexus of {config.name} answers; its lines are supervisord's", file=sys.stderr)
+            warn(f"no Nexus of {config.name} answers; its lines are supervisord's")
     if as_json:
         print(json.dumps([picture.as_json(each) for each in shown], indent=2))
     else:

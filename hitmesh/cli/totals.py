@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,12 @@ import click
 
 from hitmesh.cli import folder
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.stderr import warn
 from hitmesh.cli.subtotals import Source, Subtotal, Together, put_together
 from hitmesh.config import Config
 from hitmesh.errors import CommandError, StoreUnknown
 from hitmesh.protocol.pages import check_page, partition_of, trim
+from hitmesh.visible import visible
 
 Totals = Mapping[str, Mapping[str, Subtotal]]
 """page -> datacenter -> its own count."""
@@ -61,7 +62,7 @@ def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
     first = heapq.nsmallest(count, totals, key=lambda page: (-sum_of(totals[page]), page))
     entries = [entry(page, totals[page]) for page in first]
     if as_json:
-        print(json.dumps(entries, indent=2, ensure_ascii=False))
+        print(json.dumps(entries, indent=2))
     else:
         for each in entries:
             print(line(each))
@@ -73,7 +74,7 @@ def told(found: Together) -> Totals:
         if not missing.copies:
             raise CommandError(missing.line)
     for missing in found.missing:
-        print(f"hitmesh: {missing.line}", file=sys.stderr)
+        warn(missing.line)
     return found.totals
 
 
@@ -128,4 +129,4 @@ def line(entry: Mapping[str, object]) -> str:
         f"{dc} {each['count']}" + (f", {each['age_s']:.0f} s ago" if "age_s" in each else "")
         for dc, each in dcs.items()
     )
-    return f"{entry['total']:>12}  {entry['page']}" + (f"  ({parts})" if parts else "")
+    return visible(f"{entry['total']:>12}  {entry['page']}" + (f"  ({parts})" if parts else ""))

@@ -28,6 +28,7 @@ from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
 from hitmesh.cli.options import STATE_DIR, state_dir_option
 from hitmesh.cli.readiness import wait_until_ready
 from hitmesh.cli.sizes import still_wanted
+from hitmesh.cli.stderr import show, warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError, ConfigError
 
@@ -123,7 +124,7 @@ def up(
         _announce(layout, options, seconds, totals, detach=True)
         return
     # Stopped by somebody else, such as `hitmesh down`.
-    print(f"the mesh in {state_dir} was stopped", file=sys.stderr)
+    show(f"the mesh in {state_dir} was stopped")
 
 
 def _program(name: str) -> str:
@@ -213,7 +214,7 @@ def _stop(supervisor: Supervisor, state_dir: Path) -> None:
     try:
         stop(supervisor, state_dir)
     except KeyboardInterrupt:
-        print("hitmesh: not waiting any longer", file=sys.stderr)
+        warn("not waiting any longer")
         supervisor.stop(0.0, lambda _: None)
 
 

@@ -20,6 +20,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
 from hitmesh.collector.answers import refusal
@@ -28,6 +29,7 @@ from hitmesh.collector.connection import Connection
 from hitmesh.collector.connections import Connections
 from hitmesh.config import Config
 from hitmesh.http.errors import BadMessage
+from hitmesh.logs import Lines
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings.live import Live
 
@@ -41,6 +43,15 @@ SEND_BYTES: Final = (
 OTHER_FILES: Final = 1000  # sockets to the other roles, stores: at most half of those that the system allows
 LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """gunicorn's own log, in lines like all others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(Lines(self.error_fmt, self.datefmt))
 
 
 class CollectorWorker(GeventWorker):  # type: ignore[misc]
@@ -160,6 +171,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,  # it is one per user, not per process
             "proc_name": f"hitmesh {self._name}",
             "loglevel": "warning",
+            "logger_class": _Log,
         }
         for key, value in settings.items():
             self.cfg.set(key, value)
