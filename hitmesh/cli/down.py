@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ from hitmesh.cli.layout import STOP_GRACE_S
 from hitmesh.cli.options import state_dir_option
 from hitmesh.cli.stderr import show, warn
 from hitmesh.cli.supervision import STOP_ORDER, Supervisor
+from hitmesh.config import Timing, load
+from hitmesh.errors import CommandError, ConfigError
 
 
 @click.command(short_help="Drain and stop it.")
@@ -25,7 +28,8 @@ def down(state_dir: Path) -> None:
       hitmesh down --state-dir /srv/hitmesh
     """
     supervisor = Supervisor(state_dir)
-    if supervisor.pid() is None and not supervisor.strays():
+    if not supervisor.processes():
+        folder.config_paths(state_dir)  # says when it isn't ours to know
         print(f"no mesh runs in {state_dir}")
         return
     stop(supervisor, state_dir)
@@ -34,8 +38,17 @@ def down(state_dir: Path) -> None:
 
 def stop(supervisor: Supervisor, state_dir: Path) -> None:
     """Stop all of it, within the time its roles have to drain, and say who had to be killed."""
-    drain_s = max((config.timing.drain_s for config in folder.datacenters(state_dir)), default=0.0)
-    within_s = len(STOP_ORDER) * (drain_s + STOP_GRACE_S)
+    within_s = len(STOP_ORDER) * (_drain_s(state_dir) + STOP_GRACE_S)
     killed = supervisor.stop(within_s, lambda names: show(f"stopping {names}"))
     if killed:
         warn(f"these didn't stop by themselves: {', '.join(killed)}")
+
+
+def _drain_s(state_dir: Path) -> float:
+    """How long the roles may take to drain; where a configuration is gone or wrong, as long as by default."""
+    found = [Timing().drain_s]
+    with contextlib.suppress(CommandError):
+        for path in folder.config_paths(state_dir):
+            with contextlib.suppress(ConfigError):
+                found.append(load(path).timing.drain_s)
+    return max(found)

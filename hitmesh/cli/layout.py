@@ -8,6 +8,7 @@ gets a block of BLOCK_PORTS ports, so that a second one never collides with the 
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
 STOP_GRACE_S = 5  # that supervisor waits beyond a role's own deadline before it kills
 LOOPBACK = "127.0.0.1"
+MAX_PATH_BYTES = 380  # SQLite opens 460 at most: a datacenter's name, a file's and that of its draft come to it
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -139,8 +141,8 @@ def supervisor_text(layout: Layout, options: Options, templates: Mapping[str, st
 
 def program_text(program: Program, logs: Path, template: str) -> str:
     """One program's section of supervisord.conf, from its role's template."""
-    log = logs / f"{program.full_name}.log"
-    return _fill(template, {"dc": program.dc, "name": program.name, "log": str(log), **program.values})
+    log = str(logs / f"{program.full_name}.log").replace("%", "%%")  # supervisord expands this one twice
+    return _fill(template, {"dc": program.dc, "name": program.name, "log": log, **program.values})
 
 
 def role_program(config: Config, placement: Placement, path: Path, *, python: str) -> Program:
@@ -159,7 +161,25 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
     return Template(template).substitute({key: value.replace("%", "%%") for key, value in values.items()})
 
 
+def _check_path(what: str, path: str) -> None:
+    """Refuse what can't be written in supervisord's file, or what somebody else would stumble over."""
+    wrong = ""
+    if not path.isprintable():
+        wrong = "has a character that isn't printable"
+    elif found := re.search(r"\s[;#]", path):
+        wrong = f"what follows {found[0]!r} is a comment to supervisord"
+    elif path.endswith(" "):
+        wrong = "ends with a space, which gunicorn cuts off"
+    elif len(os.fsencode(path)) > MAX_PATH_BYTES:
+        wrong = f"is longer than {MAX_PATH_BYTES} bytes, and what SQLite adds doesn't fit"
+    if wrong:
+        raise CommandError(f"{what} {path}: {wrong}", hint="choose another name")
+
+
 def _check(template: Config, options: Options, source: str) -> None:
+    _check_path("--state-dir", str(options.state_dir))
+    for program in (options.python, options.consul, options.beanstalkd):
+        _check_path("the program", program or "")
     for dc in options.dcs:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", dc):
             raise CommandError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -46,7 +44,7 @@ def scale(words: tuple[str, ...], dc: str | None, state_dir: Path, as_json: bool
     """
     counts = asked_for(words)
     supervisor = Supervisor(state_dir)
-    with _alone(state_dir):
+    with folder.alone(state_dir, "scale"):
         config = _running(supervisor, state_dir, dc)
         wanted = resized(config, counts, limits=MAX_INSTANCES, source=config.name)
         scaling = Scaling(wanted, counts, state_dir, supervisor)
@@ -121,20 +119,3 @@ def _text(dc: str, changed: Changed, done: Done, seconds: float) -> str:
 def _done_text(done: Done) -> str:
     lists: list[tuple[str, Sequence[str]]] = [("started", done.started), ("stopped", done.stopped)]
     return ", ".join(f"{what} {', '.join(names)}" for what, names in lists if names)
-
-
-@contextmanager
-def _alone(state_dir: Path) -> Iterator[None]:
-    """No second `hitmesh scale` at the same time."""
-    try:
-        lock = (state_dir / "scale.lock").open("w", encoding="utf-8")
-    except OSError as error:
-        raise CommandError(
-            f"no mesh in {state_dir}: {error.strerror}", hint="--state-dir names another folder"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CommandError(f"another `hitmesh scale` is at work in {state_dir}", hint="wait for its end") from error
-        yield

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import socket
 import subprocess
 import time
@@ -20,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from hitmesh.cli import folder
-from hitmesh.cli.processes import KILL_WAIT_S, Process, end, process, started, strays
+from hitmesh.cli.processes import KILL_WAIT_S, MARK, SUPERVISORD, Process, end, named, of_mesh, strays
 from hitmesh.errors import CommandError
 
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
@@ -73,15 +72,11 @@ class Supervisor:
 
     def pid(self) -> int | None:
         """Its process id, or None when it doesn't run."""
-        with contextlib.suppress(*_NO_ANSWER):
-            return int(self._call("getPID"))
-        # Its socket may be gone, or it too busy to answer: is the process of its pid file alive?
-        try:
-            pid = int(folder.pid_path(self._state_dir).read_text(encoding="ascii"))
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(folder.conf_path(self._state_dir)) in command and started(pid) else None
+        return next((each.pid for each in self.processes() if each.name == SUPERVISORD), None)
+
+    def processes(self) -> list[Process]:
+        """Itself and whatever it has started, by what they are: its files may be gone, and it too busy to answer."""
+        return of_mesh(self._state_dir)
 
     def programs(self) -> list[Supervised] | None:
         """Every program, or None when supervisord doesn't answer."""
@@ -118,33 +113,39 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C at the terminal is ours, not its
-                env=dict(environment),
-                cwd="/",
+                env={**environment, MARK: str(self._state_dir)},
+                cwd=self._state_dir,  # by which it is found when that was moved
             )
 
     def stop(self, within_s: float, told: Callable[[str], None]) -> list[str]:
         """Stop the roles in order, then supervisord, and wait until all are gone.
 
         `told` hears what is being stopped. Returns the names of those that had to be killed, or
-        that a dead supervisord had left behind.
+        that a dead supervisord had left behind. Raises CommandError when any goes on.
         """
         deadline = time.monotonic() + within_s
         ended: list[Process] = []
-        pid = self.pid()
-        if pid is not None:
-            supervisord = process(pid, "supervisord")
-            for batch in _batches(self.programs() or []):
+        self.check_owner()
+        supervisords = [each for each in self.processes() if each.name == SUPERVISORD]
+        programs = self.programs()
+        if supervisords and programs is not None:
+            for batch in _batches(programs):
                 told(", ".join(sorted(each.full_name for each in batch)))
                 self.stop_programs([each.full_name for each in batch], deadline)
             with contextlib.suppress(*_NO_ANSWER):
                 self._call("shutdown")
-            while supervisord.is_alive() and time.monotonic() < deadline:
+            while all(each.is_alive() for each in supervisords) and time.monotonic() < deadline:
                 self.programs()  # its answer doesn't matter: the question wakes it
                 time.sleep(POLL_S)
-            # Before its children: it would start again what it sees die.
-            ended += end([supervisord], 0.0)
+        supervisords = [each for each in supervisords if each.is_alive()]
+        if supervisords and programs is None:
+            told(f"{named(supervisords)}, whose socket doesn't answer, and what it runs")
+        # Before their children: they would start again what they see die. Told by a signal, they stop them in order.
+        ended += end(supervisords, 0.0 if programs is not None else within_s)
         left = self.strays()
         end(left, max(KILL_WAIT_S, deadline - time.monotonic()))
+        if still := self.processes():
+            raise CommandError(f"still running: {named(still)}", hint="`hitmesh down` again goes on")
         for path in (folder.socket_path(self._state_dir), folder.pid_path(self._state_dir)):
             if path is not None:
                 path.unlink(missing_ok=True)
@@ -152,7 +153,16 @@ class Supervisor:
 
     def strays(self) -> list[Process]:
         """Processes of its programs that run, whoever their parent is."""
-        return strays(folder.conf_path(self._state_dir))
+        return strays(self._state_dir)
+
+    def check_owner(self) -> None:
+        """Raise CommandError when it runs as a user whose processes we can't end."""
+        for each in self.processes():
+            if user := each.owner():
+                raise CommandError(
+                    f"the mesh in {self._state_dir} runs as {user} ({named([each])})",
+                    hint="run this command as that user",
+                )
 
     def reload(self) -> None:
         """Read the configuration anew: nothing starts or stops by that. Raises CommandError."""

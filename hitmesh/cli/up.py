@@ -6,11 +6,14 @@ and waited for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import shlex
 import shutil
 import signal
 import socket
+import stat
 import sys
 import sysconfig
 import time
@@ -26,11 +29,13 @@ from hitmesh.cli.demo import demonstrate
 from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
 from hitmesh.cli.options import STATE_DIR, state_dir_option
+from hitmesh.cli.processes import named
 from hitmesh.cli.readiness import wait_until_ready
 from hitmesh.cli.sizes import still_wanted
 from hitmesh.cli.stderr import show, warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError, ConfigError
+from hitmesh.startup import PRIVATE
 
 TEMPLATE = "config/dev.toml"
 OPEN_FILES = 65_536  # for a balancer's 20,000 connections, as many to its backends, and what the rest needs
@@ -97,13 +102,16 @@ def up(
     layout = lay_out(template, options, source=str(source))
     supervisor = Supervisor(state_dir)
     _refuse_a_second(supervisor, state_dir)
-    _check_partitions(layout, state_dir)
-    check_ports(layout.ports)
-    _write(layout, options)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    began = time.monotonic()
-    process = supervisor.start(sys.executable, _environment())
+    _make(state_dir)
+    with folder.alone(state_dir, "up"):
+        _refuse_a_second(supervisor, state_dir)
+        _check_partitions(layout, state_dir)
+        check_ports(layout.ports)
+        _write(layout, options)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+        began = time.monotonic()
+        process = supervisor.start(sys.executable, _environment())
     try:
         wait_until_ready(layout.datacenters, supervisor, process, state_dir)
         seconds = time.monotonic() - began
@@ -123,6 +131,11 @@ def up(
         # Out of the way of what stops it: it runs, even if nobody reads this.
         _announce(layout, options, seconds, totals, detach=True)
         return
+    if left := supervisor.strays():
+        raise CommandError(
+            f"supervisord ended (status {process.returncode}), and these go on: {named(left)}",
+            hint=f"`hitmesh down{_where(state_dir)}` stops them",
+        )
     # Stopped by somebody else, such as `hitmesh down`.
     show(f"the mesh in {state_dir} was stopped")
 
@@ -141,15 +154,19 @@ def _open_files() -> int:
 
 
 def _refuse_a_second(supervisor: Supervisor, state_dir: Path) -> None:
+    supervisor.check_owner()
     pid = supervisor.pid()
     if pid is not None:
+        gone = "" if folder.conf_path(state_dir).exists() else ", whose files were moved or deleted"
         raise CommandError(
-            f"a mesh runs in {state_dir} already (supervisord has pid {pid})",
-            hint="`hitmesh down` stops it; --state-dir names another folder",
+            f"a mesh runs in {state_dir} already (supervisord has pid {pid}{gone})",
+            hint=f"`hitmesh down{_where(state_dir)}` stops it; --state-dir names another folder",
         )
     if strays := supervisor.strays():
-        names = ", ".join(f"{each.name} (pid {each.pid})" for each in strays)
-        raise CommandError(f"left by an earlier mesh in {state_dir}: {names}", hint="`hitmesh down` stops them")
+        raise CommandError(
+            f"left by an earlier mesh in {state_dir}: {named(strays)}",
+            hint=f"`hitmesh down{_where(state_dir)}` stops them",
+        )
 
 
 def _check_partitions(layout: Layout, state_dir: Path) -> None:
@@ -179,6 +196,25 @@ def check_ports(ports: Sequence[Wanted]) -> None:
                 ) from error
 
 
+def _make(state_dir: Path) -> None:
+    """Make the state folder, or make what is there its owner's alone."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        found = state_dir.stat()
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:  # one like /tmp is everybody's
+            state_dir.chmod(0o700)
+    except OSError as error:
+        raise CommandError(f"{error.filename or state_dir}: can't be made: {error.strerror}") from error
+
+
+def _make_private(folder: Path) -> None:
+    """Take a folder that an earlier version made, and what is in it, from everybody else."""
+    for path, _, names in os.walk(folder):
+        for each in (path, *(f"{path}/{name}" for name in names)):
+            with contextlib.suppress(FileNotFoundError):  # it may be a link to nowhere
+                Path(each).chmod(stat.S_IMODE(Path(each).stat().st_mode) & ~PRIVATE)
+
+
 def _write(layout: Layout, options: Options) -> None:
     templates = {
         name: folder.shipped(f"supervisor/{name}.conf").read_text(encoding="utf-8")
@@ -187,6 +223,7 @@ def _write(layout: Layout, options: Options) -> None:
     try:
         for path in layout.folders:
             path.mkdir(parents=True, exist_ok=True)
+            _make_private(path)
         for path, text in layout.files.items():
             path.touch()
             path.chmod(0o600)  # balancer.admin_token may be in it
@@ -203,7 +240,16 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     if root != sysconfig.get_path("purelib"):
         paths.append(root)
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    # Another supervisord's, under which this command may run, would name its programs as ours.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SUPERVISOR_")}
+    # Safe: nothing is imported from the folder in which they work, which is the state folder.
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    return inherited | ours
+
+
+def _where(state_dir: Path) -> str:
+    """What a command needs besides, to mean this folder."""
+    return "" if state_dir == STATE_DIR.resolve() else f" --state-dir {shlex.quote(str(state_dir))}"
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
@@ -228,8 +274,7 @@ def _announce(layout: Layout, options: Options, seconds: float, totals: Sequence
     print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
     first = endpoints.front(layout.datacenters[0])[0]
     print(f"count a hit:  curl -X POST {first}/hit/example.com/front")
-    where = "" if state_dir == STATE_DIR.resolve() else f" --state-dir {state_dir}"
-    print(f"stop it:      hitmesh down{where}" if detach else "stop it:      Ctrl-C")
+    print(f"stop it:      hitmesh down{_where(state_dir)}" if detach else "stop it:      Ctrl-C")
     if totals:
         print("\n".join(["totals of a few hits:", *totals]))
     sys.stdout.flush()

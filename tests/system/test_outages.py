@@ -227,7 +227,7 @@ def test_what_was_accepted_before_everything_is_killed_is_counted_by_the_next_me
     for url in user.collectors():
         hit_all(url, pages)
     kill_all(user.processes())
-    assert strays(user.folder / "supervisord.conf") == []
+    assert strays(user.folder) == []
     assert user.committed("all-killed/") == Counter(pages)
     audit = user.assert_balanced()
     assert audit["spooled"] == 2 * len(pages)

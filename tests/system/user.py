@@ -201,7 +201,7 @@ def mesh(
         yield user
     finally:
         stopped = user.run("down")
-        left = [each.name for each in strays(state_folder.conf_path(user.folder))]
+        left = [each.name for each in strays(user.folder)]
     assert not left, f"{left} were left: {stopped.stderr}"
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from hitmesh.cli import folder
 from hitmesh.cli.layout import BLOCK_PORTS
-from hitmesh.cli.processes import Process, strays
+from hitmesh.cli.processes import Process, of_mesh
 from hitmesh.config import dump, load
 from tests.services import PATIENCE_S, wait_for
 
@@ -100,7 +100,7 @@ class Mesh:
         return urls
 
     def processes(self) -> list[Process]:
-        return strays(folder.conf_path(self.state_dir))
+        return of_mesh(self.state_dir)
 
     def left(self) -> list[str]:
         """Command lines of whatever process names a configuration of this mesh, workers included."""

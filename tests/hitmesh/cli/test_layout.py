@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -248,13 +249,36 @@ def test_a_single_consul_server_joins_nobody() -> None:
     assert json.loads(layout.files[Path("/srv/mesh/here/consul.json")])["retry_join_wan"] == []
 
 
-def test_a_state_folder_with_odd_characters_survives_supervisords_syntax() -> None:
-    odd = "/srv/my mesh/100%/it's"
+@pytest.mark.parametrize("odd", ["/srv/my mesh/100%/it's", "/srv/%(here)s", "/srv/%(ENV_HOME)s", "/srv/münchen;#"])
+def test_a_state_folder_with_odd_characters_survives_supervisords_syntax(odd: str) -> None:
     parser = parsed(whole(state_dir=odd))
     for name, program in programs(parser).items():
         command = shlex.split(program["command"] % {})  # as supervisord expands it
         assert any(odd in part for part in command), name
+        assert program["stdout_logfile"] % {} % {} == f"{odd}/log/{name}.log"  # which it expands twice
     assert parser["supervisord"]["pidfile"] % {} == f"{odd}/supervisord.pid"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/srv/site #1", "what follows ' #' is a comment to supervisord"),
+        ("/srv/a\u2003;b", "has a character that isn't printable"),
+        ("/srv/a ;b", "what follows ' ;' is a comment to supervisord"),
+        ("/srv/a\nb", "has a character that isn't printable"),
+        ("/srv/\udcff", "has a character that isn't printable"),
+        ("/srv/mesh ", "ends with a space"),
+        ("/srv/" + "m/" * 200, "is longer than 380 bytes"),
+    ],
+)
+def test_a_state_folder_that_cannot_be_written_there_is_refused(path: str, message: str) -> None:
+    with pytest.raises(CommandError, match=f"(?s)^--state-dir .*{re.escape(message)}"):
+        laid_out(options(state_dir=path))
+
+
+def test_so_is_a_program() -> None:
+    with pytest.raises(CommandError, match=r"^the program /opt/py ;3/python: what follows ' ;'"):
+        laid_out(options(python="/opt/py ;3/python"))
 
 
 def test_logs_are_in_the_state_folder() -> None:

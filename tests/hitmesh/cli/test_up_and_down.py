@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,8 +77,8 @@ def test_in_the_foreground_a_signal_stops_all_of_it(small: Mesh, number: signal.
     with running_command(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready in ")
-        assert len(small.processes()) == 5  # a collector is two
-        assert len(small.left()) == 6  # and so is a balancer, whose worker has more words
+        assert len(small.processes()) == 7  # a collector and a balancer are two, and there is supervisord
+        assert len(small.left()) == 6
         process.send_signal(number)
         process.stdout.read()
         assert process.wait(UP_S) == 0
@@ -108,6 +109,57 @@ def test_what_a_killed_supervisord_leaves_is_found_and_stopped(running: Mesh) ->
     assert "collector-1" in status.stdout
     assert running.run("down").returncode == 0
     assert running.left() == []
+
+
+def test_a_mesh_whose_folder_was_moved_is_found_and_stopped(running: Mesh) -> None:
+    config = running.state_dir / "one" / "hitmesh.toml"
+    kept, moved = config.read_text(), running.state_dir.with_name("moved")
+    pid = Supervisor(running.state_dir).pid()
+    running.state_dir.rename(moved)
+    again = running.run(*running.up_arguments("one"), "-d")
+    assert again.returncode == 1
+    assert again.stderr.startswith(
+        f"hitmesh: a mesh runs in {running.state_dir} already (supervisord has pid {pid}, whose files were moved"
+    )
+    status = running.run("status")
+    assert status.stderr.startswith(f"hitmesh: the files of the mesh in {running.state_dir} are gone, and it runs: ")
+    (moved / "one" / "hitmesh.toml").write_text("not = [")  # down needs none
+    down = running.run("down")
+    assert (down.returncode, down.stdout) == (0, f"stopped the mesh in {running.state_dir}\n")
+    assert running.processes() == []
+    assert running.left() == []
+    assert running.run("down").stdout == f"no mesh runs in {running.state_dir}\n"
+    shutil.rmtree(running.state_dir, ignore_errors=True)  # in which a spool may have been made anew
+    (moved / "supervisor.sock").unlink()
+    moved.rename(running.state_dir)
+    config.write_text(kept)
+
+
+def test_what_goes_on_when_supervisord_dies_in_the_foreground_is_named(small: Mesh) -> None:
+    command = small.command(*small.up_arguments("one"))
+    with running_command(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready in ")
+        pid = Supervisor(small.state_dir).pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        said = process.communicate(timeout=UP_S)[1].splitlines()[-1]
+        assert process.returncode == 1
+    assert said.startswith("hitmesh: supervisord ended (status -9), and these go on: one-balancer-1 (pid ")
+    assert said.endswith(f"(`hitmesh down --state-dir {small.state_dir}` stops them)")
+    assert small.run("down").returncode == 0
+    assert small.left() == []
+
+
+def test_the_state_folder_and_what_every_role_makes_in_it_are_its_owners_alone(running: Mesh) -> None:
+    hit(running.urls("one", "collector")[0], "private.example/x")
+    running.json("audit")  # opens the stores
+    others = [
+        str(path)
+        for path in (running.state_dir, *running.state_dir.rglob("*"))
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    assert others == []
 
 
 def test_a_role_that_does_not_get_ready_is_named_with_its_log(
