@@ -18,6 +18,7 @@ from balancer.preface import Preface
 from balancer.proxy_protocol import Networks
 from balancer.stats import FrontStats
 from balancer.tls import TlsContexts
+from hitmesh.config.addresses import host_port_text
 from hitmesh.hub.link import READ
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Acceptor:
         self._tls = tls
         self._scheme = "https" if tls is not None else "http"
         host, port = listener.getsockname()[:2]
-        self._local = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._local = host_port_text(host, port)
         loop = get_hub().loop
         self._watcher: Any = loop.io(listener.fileno(), READ)
         self._pause: Any = loop.timer(0.0, PAUSE_S)  # `again` starts it; one without a repeat fires at once next time

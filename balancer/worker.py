@@ -33,6 +33,7 @@ from balancer.stats import FrontStats, Picture, picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from hitmesh import __version__
+from hitmesh.config.addresses import host_port_text
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
 
@@ -288,4 +289,4 @@ def _access_log(front: Front) -> AccessLog | None:
 
 def _place(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port_text(host, port)

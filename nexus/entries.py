@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field, json
 
-from hitmesh.config.addresses import host_port
+from hitmesh.config.addresses import host_port, host_port_text
 from hitmesh.protocol.messages import MAX_DCS
 from nexus.federation import Catalogue
 
@@ -109,9 +109,8 @@ class Directory:
         for entry in json.decode(body, type=list[_Entry]):
             meta = entry.service_meta or {}
             address = entry.service_address or entry.address
-            host = f"[{address}]" if ":" in address else address
             if meta.get("prefix") == self._prefix and meta.get("dc"):
-                found.append((meta["dc"], f"tcp://{host}:{entry.service_port}"))
+                found.append((meta["dc"], f"tcp://{host_port_text(address, entry.service_port)}"))
         if name in self._entries or len(self._entries) < MAX_DCS:
             self._entries[name] = tuple(found)
 

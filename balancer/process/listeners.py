@@ -18,6 +18,8 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
+from hitmesh.config.addresses import host_port_text
+
 Kind = Literal["http", "tls", "admin"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Given = Mapping[Kind, list[socket.socket]]  # the sockets of one worker
@@ -38,7 +40,7 @@ class Address(Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port_text(self.host, self.port)
 
 
 class Bound(Struct, frozen=True):

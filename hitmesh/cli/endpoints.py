@@ -11,7 +11,7 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, nexus_endpoints
+from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, host_port_text, nexus_endpoints
 from hitmesh.protocol.messages import Answer
 from hitmesh.visible import visible
 
@@ -73,7 +73,7 @@ def front(config: Config) -> list[str]:
 
 
 def _url(scheme: str, address: str, port: int | None) -> str:
-    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
+    return f"{scheme}://{host_port_text(address, port)}"
 
 
 def _add_living(roles: dict[str, list[str]], answer: Answer | None) -> None:

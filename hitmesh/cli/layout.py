@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from hitmesh import config as settings
 from hitmesh.cli.sizes import Counts, resized
-from hitmesh.config import ROLES, Config, Placement, Ports, Role, ports_of
+from hitmesh.config import ROLES, Config, Placement, Ports, Role, host_port_text, ports_of
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
@@ -224,18 +224,14 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
 def _introduced(configs: Sequence[Config]) -> list[Config]:
     """The datacenters, each with where the Nexuses of the others take heartbeats."""
     addresses = {
-        config.name: tuple(_host_port(each.address, each.port) for each in config.instances("nexus"))
+        # A Nexus's first port is that of its heartbeats.
+        config.name: tuple(host_port_text(each.address, each.port) for each in config.instances("nexus"))
         for config in configs
     }
     return [
         msgspec.structs.replace(one, peers={dc: at for dc, at in addresses.items() if dc != one.name})
         for one in configs
     ]
-
-
-def _host_port(address: str, port: int | None) -> str:
-    # A Nexus's first port is that of its heartbeats.
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _beanstalkd(dc: str, number: int, port: int, folder: Path, program: str) -> Program:

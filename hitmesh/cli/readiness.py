@@ -20,7 +20,7 @@ from hitmesh.cli.progress import Progress
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.stderr import show
 from hitmesh.cli.supervision import Supervised, Supervisor
-from hitmesh.config import Config, Role
+from hitmesh.config import Config, Role, host_port_text
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer
 from hitmesh.state.peers import UNHEARD
@@ -105,7 +105,9 @@ def _loads(config: Config, answer: Answer | None, role: Role, figure: str) -> li
 
 def unable(config: Config, role: Role, highest: int) -> list[str]:
     """The instances, with the reason, that don't answer /health with a status up to `highest`."""
-    reasons = {each.name: _unhealthy(f"{each.address}:{each.port}", highest) for each in config.instances(role)}
+    reasons = {
+        each.name: _unhealthy(host_port_text(each.address, each.port), highest) for each in config.instances(role)
+    }
     return [f"{name} ({reason})" for name, reason in reasons.items() if reason]
 
 

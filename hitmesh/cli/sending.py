@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from hitmesh.config import host_port_text
 from hitmesh.errors import CommandError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -134,7 +135,7 @@ class _Connection:
         self._http.auto_open = 0  # never by itself: a hit could go out twice
 
     def __str__(self) -> str:
-        return f"{self._http.host}:{self._http.port}"
+        return host_port_text(self._http.host, self._http.port)
 
     def ready(self) -> None:
         """Be connected, so that a hit can be sent. Raises OSError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hitmesh.collector.server import CollectorApplication
-from hitmesh.config import Config
+from hitmesh.config import Config, host_port_text
 
 
 def run(config: Config, *, name: str, state_dir: Path, listen: str | None = None) -> int:
@@ -15,7 +15,7 @@ def run(config: Config, *, name: str, state_dir: Path, listen: str | None = None
     isn't configured.
     """
     placement = config.placement("collector", name)
-    address = listen or f"{placement.address}:{placement.port or 0}"
+    address = listen or host_port_text(placement.address, placement.port or 0)
     try:
         CollectorApplication(config, name=name, state_dir=state_dir, listen=address).run()
     except SystemExit as end:  # gunicorn's way to say how it went

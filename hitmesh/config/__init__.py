@@ -8,7 +8,15 @@ right one. What all roles use is named here.
 
 from __future__ import annotations
 
-from hitmesh.config.addresses import DEFAULT_HOST, Network, host_pattern, host_port, is_loopback, network
+from hitmesh.config.addresses import (
+    DEFAULT_HOST,
+    Network,
+    host_pattern,
+    host_port,
+    host_port_text,
+    is_loopback,
+    network,
+)
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of
 from hitmesh.config.files import dump, load, loads, parse
@@ -56,6 +64,7 @@ __all__ = [
     "dump",
     "host_pattern",
     "host_port",
+    "host_port_text",
     "is_loopback",
     "load",
     "loads",

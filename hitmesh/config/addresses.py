@@ -18,6 +18,28 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 
 
+def check_host(text: str) -> None:
+    """Raise ValueError unless `text` is an address, IPv6 without brackets, or a name that could be one's."""
+    if text.startswith("[") and text.endswith("]") and _is_ipv6(text[1:-1]):
+        raise ValueError(f"is written without brackets here: {text[1:-1]}")
+    if ":" in text and not _is_ipv6(text):
+        raise ValueError("is not an IPv6 address")
+    if ":" in text:
+        return
+    if re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", text.lower()):  # no name ends in a number (RFC 1123, section 2.1)
+        try:
+            ipaddress.IPv4Address(text)
+        except ValueError as error:
+            raise ValueError("is not an IPv4 address") from error
+    elif len(text) > MAX_HOST_CHARS or not _NAME.fullmatch(text.lower().removesuffix(".")):
+        raise ValueError("is neither an address nor a name")
+
+
+def host_port_text(host: str, port: int | None) -> str:
+    """HOST:PORT, as `host_port` reads it and URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
     """HOST:PORT taken apart; an IPv6 address is in brackets, which are dropped. Raises ValueError."""
     found = _HOST_PORT.fullmatch(text)
@@ -25,6 +47,8 @@ def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
     if found["ipv6"] and not _is_ipv6(found["ipv6"]):
         raise ValueError(f"has no IPv6 address between its brackets: {found['ipv6']}")
+    if found["name"]:
+        check_host(found["name"])
     return found["ipv6"] or found["name"], int(found["port"])
 
 
@@ -74,7 +98,7 @@ def _is_ipv6(text: str) -> bool:
         ipaddress.IPv6Address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # a zone means something on one host only
 
 
 def _without_host_bits(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import host_port, is_loopback, network
+from hitmesh.config.addresses import check_host, host_port, is_loopback, network
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
@@ -24,6 +24,7 @@ def contradictions(config: Config) -> Iterator[str]:
     for role in NEEDED_ROLES:
         if not config.instances(role):
             yield f"no node runs a {role}; set nodes.<node>.{role}"
+    yield from _nodes(config)
     if not config.insecure:
         for name, node in config.nodes.items():
             if not is_loopback(node.address):
@@ -34,6 +35,14 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes(config)
     yield from _balancer(config)
     yield from route_problems(config.routes)
+
+
+def _nodes(config: Config) -> Iterator[str]:
+    for name, node in config.nodes.items():
+        try:
+            check_host(node.address)
+        except ValueError as error:
+            yield f"nodes.{name}.address ({node.address}) {error}"
 
 
 def _timing(config: Config) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from hitmesh.config.addresses import host_port_text
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
 from hitmesh.config.sections import Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
@@ -102,7 +103,7 @@ def nexus_endpoints(placement: Placement) -> NexusEndpoints:
     """The endpoints of a configured Nexus: its three ports in a row."""
     assert placement.port is not None, "a Nexus has fixed ports"
     host, port = placement.address, placement.port
-    return NexusEndpoints(*(f"tcp://{host}:{port + offset}" for offset in range(NEXUS_PORTS)))
+    return NexusEndpoints(*(f"tcp://{host_port_text(host, port + offset)}" for offset in range(NEXUS_PORTS)))
 
 
 def ports_of(placement: Placement) -> list[int]:

@@ -33,6 +33,7 @@ from typing import Final, TypeVar
 
 import greenstalk
 
+from hitmesh.config.addresses import host_port_text
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.spool import Claimed, CopyStats, JobId
@@ -106,7 +107,7 @@ class BeanstalkSpool:
     """A Spool on one server; a claimed job belongs to its claimer for `claim_s`."""
 
     def __init__(self, host: str, port: int, tube: str, *, claim_s: float) -> None:
-        self.url = f"beanstalk://{host}:{port}/{tube}"
+        self.url = f"beanstalk://{host_port_text(host, port)}/{tube}"
         self._address = (host, port)
         self._tube = tube
         self._ttr_s = max(1, math.ceil(claim_s))  # the protocol has whole seconds

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from hitmesh.config.addresses import host_port_text
+
 if TYPE_CHECKING:
     import ssl
 
@@ -50,8 +52,7 @@ class Host(Struct, frozen=True):
     tls: Tls | None = None
 
     def __str__(self) -> str:
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.port}"
+        return host_port_text(self.address, self.port)
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
         """A connection that isn't made yet."""
