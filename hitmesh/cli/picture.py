@@ -90,7 +90,7 @@ def missing(config: Config, answer: Answer | None) -> list[str]:
             lacking += [name for name in _heartbeat_names(placement.name, workers) if name not in heard]
     owned = {partition for seen in alive(answer, "processor") for partition in seen.instance.owns}
     count = len(set(range(config.partitions)) - owned)
-    return [*lacking, f"{count} of {config.partitions} partitions"] if count else lacking
+    return [*lacking, f"owners of {count} of {config.partitions} partitions"] if count else lacking
 
 
 def table(shown: Sequence[Shown]) -> str:

@@ -46,7 +46,7 @@ def wait_until_ready(
         while True:
             if process.poll() is not None or (programs is None and time.monotonic() > deadline):
                 tail = _tail(state_dir / "log" / "supervisord.out") or _tail(state_dir / "log" / "supervisord.log")
-                raise CommandError(f"supervisord doesn't run (status {process.returncode}): {' / '.join(tail[-3:])}")
+                raise CommandError(f"supervisord doesn't run (status {process.returncode}): {reason_of(tail)}")
             programs = supervisor.programs()
             if programs is None:
                 # Until it has answered once, it starts nothing: the first question wakes it.
@@ -127,6 +127,12 @@ def _unhealthy(address: str, highest: int) -> str:
 def as_text(lacking: dict[str, list[str]]) -> str:
     """In one line."""
     return "; ".join(f"{dc}: {', '.join(names)}" for dc, names in lacking.items())
+
+
+def reason_of(lines: Sequence[str]) -> str:
+    """Why supervisord ended, of its last lines: without how to use it, and without all that is in its environment."""
+    said = [line.partition("Available names:")[0].strip() for line in lines if not line.startswith("For help, use")]
+    return " / ".join([line for line in said if line][-3:]) or "it doesn't say why"
 
 
 def show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], state_dir: Path) -> None:

@@ -195,7 +195,8 @@ class Supervisor:
             self._call(method, *arguments)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != but:
-                raise CommandError(f"supervisord refuses {method}: {fault.faultString}") from fault
+                said = fault.faultString.partition("Available names:")[0]  # it would list its environment
+                raise CommandError(f"supervisord refuses {method}: {said}") from fault
         except _NO_ANSWER as error:
             raise CommandError(f"supervisord doesn't answer {method}: {error}") from error
 

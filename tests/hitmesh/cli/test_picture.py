@@ -147,7 +147,7 @@ def test_nothing_is_missing_when_all_are_alive_and_every_partition_is_owned() ->
 
 
 def test_partitions_without_an_owner_are_missing() -> None:
-    assert missing(CONFIG, everybody(30)) == ["2 of 32 partitions"]
+    assert missing(CONFIG, everybody(30)) == ["owners of 2 of 32 partitions"]
 
 
 def test_a_dead_instance_is_missing() -> None:
@@ -157,7 +157,7 @@ def test_a_dead_instance_is_missing() -> None:
 
 def test_a_dead_processor_owns_nothing() -> None:
     dead = seen("processor-9", alive=False, owns={31: 1})
-    assert missing(CONFIG, answer(*everybody(31).seen, dead)) == ["1 of 32 partitions"]
+    assert missing(CONFIG, answer(*everybody(31).seen, dead)) == ["owners of 1 of 32 partitions"]
 
 
 def test_without_a_nexus_everything_is_missing() -> None:

@@ -147,8 +147,19 @@ def test_partitions_that_nobody_owns_show_the_logs_of_those_who_could(
     programs = [Supervised(f"dc-{name}", "RUNNING", 1, 1.0, "") for name in ("nexus-1", "processor-1", "processor-2")]
     for each in programs:
         (tmp_path / "log" / f"{each.full_name}.log").write_text(f"{each.name}: 403: Permission denied\n")
-    readiness.show_logs({"dc": ["32 of 32 partitions"]}, programs, tmp_path)
+    readiness.show_logs({"dc": ["owners of 32 of 32 partitions"]}, programs, tmp_path)
     shown = capsys.readouterr().err
     assert "processor-1: 403: Permission denied" in shown
     assert "processor-2: 403: Permission denied" in shown
     assert "nexus-1:" not in shown
+
+
+def test_why_supervisord_ended_is_told_without_its_environment() -> None:
+    lines = [
+        "Error: Format string '%(x)s' for 'command' contains names ('x') which cannot be expanded. Available names: ENV_KEY",
+        "For help, use /usr/bin/supervisord -h",
+    ]
+    assert readiness.reason_of(lines) == (
+        "Error: Format string '%(x)s' for 'command' contains names ('x') which cannot be expanded."
+    )
+    assert readiness.reason_of([]) == "it doesn't say why"
