@@ -7,6 +7,7 @@ one line on stderr.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -18,6 +19,7 @@ from hitmesh import __version__
 from hitmesh.cli.stderr import warn
 from hitmesh.errors import HitmeshError
 
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # 130: what a shell says of a command ended by Ctrl-C
 
 # The module that holds each command, under its name with "-" as "_", and what it does.
@@ -94,8 +96,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Foreseen ones are told where they happen: this is the output's, or a folder's that isn't as it should be.
         _drop_output()
-        where = f"{error.filename}: " if error.filename else ""
-        return _told(_one_line(f"{where}{error.strerror or error}"), FAILED)
+        what = "the output can't be written" if error.errno in UNWRITTEN else "failed"
+        return _told(_one_line(f"{error.filename or what}: {error.strerror or error}"), FAILED)
     return status if isinstance(status, int) else 0
 
 

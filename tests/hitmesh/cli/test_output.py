@@ -105,7 +105,7 @@ def state_dir(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("redirected", "status", "said"),
     [
-        (">/dev/full", 1, "hitmesh: No space left on device\n"),
+        (">/dev/full", 1, "hitmesh: the output can't be written: No space left on device\n"),
         (">/dev/full 2>&1", 1, ""),
         (">&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
