@@ -168,10 +168,10 @@ def free_base_port() -> int:
 
 
 @contextlib.contextmanager
-def meshes(state_dir: Path, **instances: int) -> Iterator[Mesh]:
+def meshes(state_dir: Path, *, address: str = "127.0.0.1", **instances: int) -> Iterator[Mesh]:
     """A mesh that can be started, with so many instances; all of it is gone afterwards."""
     template = load(DEV)
-    node = msgspec.structs.replace(template.nodes["local"], **instances)
+    node = msgspec.structs.replace(template.nodes["local"], address=address, **instances)
     timing = msgspec.structs.replace(template.timing, **TIMING)
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     config = state_dir.parent / "template.toml"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,7 +33,7 @@ from tests.hitmesh.cli.meshes import (
     settled,
 )
 from tests.hitmesh.cli.meshes import running as running_command
-from tests.services import require, wait_for
+from tests.services import require, wait_for, without
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,29 @@ def test_the_state_folder_and_what_every_role_makes_in_it_are_its_owners_alone(r
         if path.exists() and path.stat().st_mode & 0o077
     ]
     assert others == []
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+def test_a_mesh_on_ipv6_works_from_end_to_end(tmp_path: Path) -> None:
+    if not has_ipv6():
+        without("this machine has no ::1")
+    log = tmp_path / "log"
+    log.write_text('2001:db8::7 - - [x] "GET /a HTTP/1.1" 200 1\n' * 3)
+    with meshes(tmp_path / "var", address="::1", nexus=1, processor=1, collector=1) as mesh:
+        assert f"curl -X POST http://[::1]:{mesh.base_port}/hit/" in mesh.up("one,two")
+        [balancer], [collector] = mesh.urls("one", "balancer"), mesh.urls("one", "collector")
+        assert hit(balancer, "six.example/a")["total"] == 1
+        report = mesh.json("replay", str(log), "--site", "six.example", "--to", collector)
+        assert (report["accepted"], report["failed"]) == (3, 0)
+        audit = wait_for(lambda: settled(mesh), within_s=SOON_S, what="quiet books")
+        assert (audit["balanced"], audit["committed"]) == (True, 4)
+        assert {each["state"] for each in mesh.status().values()} == {"up"}
 
 
 def test_a_role_that_does_not_get_ready_is_named_with_its_log(
