@@ -80,17 +80,21 @@ def end(processes: Iterable[Process], within_s: float) -> list[Process]:
 def of_mesh(state_dir: Path) -> list[Process]:
     """Every process that was started from this state folder: supervisord, named SUPERVISORD, and what it ran.
 
-    Of another user's only supervisord is seen. `state_dir` is absolute; it need not be there.
+    Of another user's only supervisord is seen. `state_dir` is absolute; it need not be there. While it is,
+    nobody but us, its owner and root can make a process that is taken for one of them.
     """
     try:
         there = state_dir.stat()
     except OSError:
         there = None
+    users = {0, os.geteuid(), there.st_uid} if there else None
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):  # it has just ended
+            if users is not None and entry.stat().st_uid not in users:
+                continue
             words = [os.fsdecode(word) for word in (entry / "cmdline").read_bytes().split(b"\0")[:-1]]
             name, folder = _mark(entry) or _of_command(words)
             if folder is None or not (folder == str(state_dir) or (there and _works_in(entry, there))):

@@ -6,7 +6,6 @@ and waited for.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shlex
@@ -210,9 +209,9 @@ def _make(state_dir: Path) -> None:
 def _make_private(folder: Path) -> None:
     """Take a folder that an earlier version made, and what is in it, from everybody else."""
     for path, _, names in os.walk(folder):
-        for each in (path, *(f"{path}/{name}" for name in names)):
-            with contextlib.suppress(FileNotFoundError):  # it may be a link to nowhere
-                Path(each).chmod(stat.S_IMODE(Path(each).stat().st_mode) & ~PRIVATE)
+        for each in (Path(path), *(Path(path, name) for name in names)):
+            if not each.is_symlink():
+                each.chmod(stat.S_IMODE(each.stat().st_mode) & ~PRIVATE)
 
 
 def _write(layout: Layout, options: Options) -> None:
