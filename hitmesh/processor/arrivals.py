@@ -1,16 +1,21 @@
 """Other datacenters' rows in one partition: what is committed of them, and what waits for a commit. Pure.
 
 Invariant: what is known of a datacenter never goes back. A position of another ledger, or one below the
-one that is known, is refused with a fault: its totals store isn't what it was.
+one that is known, is refused with a fault: its totals store isn't what it was. So are rows, hits or lanes
+below those that are known; only where a datacenter's store was wiped, and so another era began, may they be
+lower, and then its rows stay as they are known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from hitmesh.processor.staging import Size, size_of
 from hitmesh.processor.steps import Counters
-from hitmesh.protocol.messages import Chunk, Origin, Position
+from hitmesh.protocol.bounds import OTHERS_LANES_BYTES, lanes_bytes
+from hitmesh.protocol.messages import MAX_DCS, Chunk, Origin, Position
 from hitmesh.store import Row
 
 
@@ -58,8 +63,46 @@ class Arrivals:
         if not _size(chunk).fits_with(Size()):
             self._counters.fault(f"{chunk.origin} sent more rows of partition {self._number} than one commit takes")
             return False
-        self._chunks[chunk.origin] = chunk
+        if reason := self._why_not(chunk, known):
+            self._counters.fault(
+                f"{chunk.origin} sent rows of partition {self._number} that can't be: {reason}. What is known here stays"
+            )
+            return False
+        self._chunks[chunk.origin] = self._without_lower(chunk)
         return True
+
+    def _why_not(self, chunk: Chunk, known: Mapping[str, Origin]) -> str:
+        """What speaks against a chunk whose position follows; empty when nothing does."""
+        state, have = chunk.state, known.get(chunk.origin)
+        assert state is not None
+        if have is None and len(known) >= MAX_DCS - 1:
+            return f"there are {len(known)} other datacenters already"
+        others = sum(lanes_bytes(one.lanes) for dc, one in known.items() if dc != chunk.origin)
+        if others + lanes_bytes(state.lanes) > OTHERS_LANES_BYTES:
+            return f"its {len(state.lanes)} lanes have no room in the head"
+        if have is None or state.position.rank[0] > have.position.rank[0]:
+            return ""
+        if state.hits < have.hits:
+            return f"{state.hits} hits, and there were {have.hits}"
+        for worker, lane in state.lanes.items():
+            if worker in have.lanes and lane.mark < have.lanes[worker].mark:
+                return f"the lane of {worker!a:.140} at {lane.mark}, and it was at {have.lanes[worker].mark}"
+        rows = self._rows.get(chunk.origin, {})
+        for row in chunk.rows:
+            if row.count < rows.get(row.page, 0):
+                return f"{row.count} hits of {row.page!a:.100}, and there were {rows[row.page]}"
+        return ""
+
+    def _without_lower(self, chunk: Chunk) -> Chunk:
+        rows = self._rows.get(chunk.origin, {})
+        kept = tuple(row for row in chunk.rows if row.count >= rows.get(row.page, 0))
+        if len(kept) == len(chunk.rows):
+            return chunk
+        self._counters.fault(
+            f"{chunk.origin} has fewer hits of {len(chunk.rows) - len(kept)} pages of partition {self._number} since "
+            "its store was wiped than are known here, which stay"
+        )
+        return replace(chunk, rows=kept)
 
     def take(self, with_: Size) -> list[Chunk]:
         """The chunks for which one commit has room beside `with_`, the one that has waited longest first."""
@@ -83,6 +126,11 @@ class Arrivals:
 def rows_of(chunks: Collection[Chunk]) -> list[Row]:
     """The rows of these chunks, as a store has them."""
     return [Row(row.page, chunk.origin, row.count, row.commit) for chunk in chunks for row in chunk.rows]
+
+
+def not_after(origin: Origin, now_s: int) -> Origin:
+    """What is known of a datacenter; nothing can be younger than its coming, whatever its clock says."""
+    return origin if origin.as_of_s <= now_s else replace(origin, as_of_s=now_s)
 
 
 def _size(chunk: Chunk) -> Size:

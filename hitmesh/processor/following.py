@@ -14,10 +14,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from hitmesh.processor.partition import Partition
+from hitmesh.protocol.bounds import check_chunk, is_possible
 from hitmesh.protocol.messages import Chunk, Position, Wanted
 
 PATIENCE_S: Final = 2.0  # beyond the time that a question may be held: a round trip, and what was lost and sent again
+MAX_AGE_S: Final = 1e9  # 30 years; an age is a load in heartbeats, which have a bound
 NEW_S: Final = 3.0  # for which a partition just taken over is not judged by the age of what its store has
 
 
@@ -83,8 +87,14 @@ class Following:
         question = questions.get((peer, chunk.origin))
         if question is None or question.number != chunk.number:
             return False  # to a question that was asked again, or of an owner before this one
+        if reason := check_chunk(chunk, partition.partitions):
+            partition.counters.refuse(peer, f"rows of {chunk.origin!a:.140} in partition {chunk.partition}: {reason}")
+            return False  # asked again when this question is given up, not at once
+        chunk = replace(chunk, known={dc: position for dc, position in chunk.known.items() if is_possible(position)})
         self._known.setdefault(partition.number, {})[peer] = chunk.known
-        as_of_s = question.sent_s + (chunk.held_ms - chunk.age_ms) / 1000
+        # It was held no longer than the question has been under way.
+        held_s = min(chunk.held_ms / 1000, now_s - question.sent_s)
+        as_of_s = question.sent_s + held_s - min(chunk.age_ms / 1000, MAX_AGE_S)
         if partition.restoration is not None:
             partition.restoration.arrived(peer, chunk, now_s)
         elif chunk.state is None and not chunk.whole:

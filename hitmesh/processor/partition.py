@@ -22,7 +22,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -30,7 +30,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError
-from hitmesh.processor.arrivals import Arrivals, rows_of
+from hitmesh.processor.arrivals import Arrivals, not_after, rows_of
 from hitmesh.processor.feed import Feed
 from hitmesh.processor.restoring import Restoration
 from hitmesh.processor.staging import MAX_COMMIT_ROWS, Size, Staged, Staging, size_of
@@ -79,10 +79,25 @@ class Partition:
     """The state machine of one partition in one processor."""
 
     def __init__(
-        self, number: int, *, dc: str, me: str, ledger: str, max_rows: int, max_write_bytes: int, counters: Counters
+        self,
+        number: int,
+        *,
+        dc: str,
+        me: str,
+        ledger: str,
+        max_rows: int,
+        max_write_bytes: int,
+        counters: Counters,
+        partitions: int = 1,
+        is_living: Callable[[str], bool] = lambda worker: True,
     ) -> None:
-        """`me` is this process's instance id, `ledger` a fresh id for a partition that never had a head."""
+        """`me` is this process's instance id, `ledger` a fresh id for a partition that never had a head.
+
+        `partitions` there are; `is_living` says whether the mesh shows a worker as alive.
+        """
         self.number = number
+        self.partitions = partitions
+        self._is_living = is_living
         self.dc = dc
         self.me = me
         self.counters = counters
@@ -98,7 +113,7 @@ class Partition:
         self._is_stepping = False  # a step has been given out and not answered yet
         self._index = 0
         self._head: Head | None = None
-        self._staging = Staging(self.counters)
+        self._staging = Staging(self.counters, self.number, self.partitions, self._is_living)
         self._arrivals = Arrivals(self.number, self.counters)
         self._restoration: Restoration | None = None
         self._peers: Collection[str] | None = None
@@ -165,7 +180,7 @@ class Partition:
             assert self._attempt is not None
             return self._attempt.write
         if self.phase is Phase.RESTORING:
-            return self._restore()
+            return self._restore(int(now_s))
         if self.phase is Phase.OWNED and self.is_dirty:
             self._prepare(int(now_s))
             assert self._attempt is not None
@@ -240,7 +255,7 @@ class Partition:
         # Rows of a redo may not be in the store yet: they are told from memory.
         self.feed.loaded(newest - 1 if own_redo else newest)
         self.feed.wrote(newest, own_redo)
-        self._staging.begin(counts, self._head.lanes)
+        self._staging.begin(counts, self._head.lanes, self._head.hits)
         self.phase = Phase.REDOING if self._redo else Phase.OWNED
         self._rest()
 
@@ -317,7 +332,10 @@ class Partition:
             hits=self._head.hits + staged.hits,
             lanes=staged.lanes,
             redo=(),
-            origins={**self._head.origins, **{chunk.origin: chunk.state for chunk in chunks if chunk.state}},
+            origins={
+                **self._head.origins,
+                **{chunk.origin: not_after(chunk.state, now_s) for chunk in chunks if chunk.state},
+            },
         )
         body = encode(head)
         rows = [Row(page, self.dc, count, head.commit) for page, count in staged.rows.items()] + rows_of(chunks)
@@ -439,8 +457,8 @@ class Partition:
         """Whether there is no step to do until others have answered."""
         return self.phase is Phase.RESTORING and self._restore(peek=True) is None
 
-    def _restore(self, *, peek: bool = False) -> Step | None:
-        """The next step of the restoration; `peek` looks only whether there is one."""
+    def _restore(self, now_s: int = 0, *, peek: bool = False) -> Step | None:
+        """The next step of the restoration; `peek` looks only whether there is one. `now_s` is wall clock."""
         restoration, head = self._restoration, self._head
         assert restoration is not None and head is not None
         if not restoration.is_loaded:
@@ -455,6 +473,7 @@ class Partition:
             return LoadRows()
         sealed = None if restoration.is_sealed else restoration.seal()
         head = sealed or restoration.head(head)
+        head = replace(head, origins={dc: not_after(one, now_s) for dc, one in head.origins.items()})
         for fault in restoration.faults:
             self.counters.fault(f"partition {self.number}: {fault}")
         self._attempt = _Attempt(Write(self.number, self._index, encode(head), ()), head)

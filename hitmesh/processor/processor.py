@@ -28,7 +28,7 @@ from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
-from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.mesh.sockets import COMPLAINT_S, Context, FrameReader
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
@@ -49,6 +49,7 @@ BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the 
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
 GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
 TAKEN: Final = -1  # stands for all partitions that are being taken over, among the numbers of those that owe a commit
+FAULTS_S: Final = 1.0  # between two looks at the faults: what arrives can't fill the log with them
 TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh is quiet
 
 
@@ -78,6 +79,8 @@ class Processor:
                 max_rows=store.max_rows,
                 max_write_bytes=store.max_write_bytes,
                 counters=self._counters,
+                partitions=config.partitions,
+                is_living=self._is_living,
             )
             for number in range(config.partitions)
         ]
@@ -89,9 +92,10 @@ class Processor:
         self._fresh: set[int] = set()  # partitions taken over, to which no hit has come since
         self._mesh_changed = Event()
         self._stopping = False
-        self._faults_told = 0
         self._watchdog = Watchdog()
         self._standstill = Standstill()
+        self._faults_told_s = self._refusals_told_s = 0.0
+        self._refusals_told = 0
         self._tenure = Tenure(
             name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
         )
@@ -186,6 +190,7 @@ class Processor:
             "duplicates": counters.duplicates,
             "dropped": counters.dropped,
             "step_downs": counters.step_downs,
+            "refused": counters.refused,
             "faults": len(counters.faults),
             "bad_frames": self._frames.bad,
             "partitions": sum(1 for p in self._partitions if p.epoch),
@@ -216,6 +221,7 @@ class Processor:
         for addressed in batch.parts:
             number = addressed.part.partition
             if number >= len(self._partitions):
+                self._counters.refuse(batch.worker, f"partition {number} of {len(self._partitions)}")
                 continue
             partition = self._partitions[number]
             offered, applied = partition.offer(batch.worker, batch.reply_to, addressed.epoch, addressed.part)
@@ -238,6 +244,11 @@ class Processor:
             self._acknowledge({(batch.reply_to, batch.worker): at_once})
 
     def _close_lanes(self, message: Close) -> None:
+        # Without its lane a worker that goes on would have nothing applied, and a dead one's jobs, which may be
+        # in a spool, could be applied again. A worker that closes its lanes has said before that it stops.
+        if not any(one.id == message.worker and one.state == "draining" for one in self.mesh.view.live("collector")):
+            self._counters.refuse(message.worker, "it closes its lanes, and the mesh doesn't show that it stops")
+            return
         for end in message.lanes:
             if end.partition < len(self._partitions):
                 self._partitions[end.partition].close_lane(message.worker, end)
@@ -363,6 +374,7 @@ class Processor:
         while not self._stopping:
             self._mesh_changed.wait(TENURE_S)
             self._mesh_changed.clear()
+            self._tell_faults()
             if not self._stopping:
                 self._look_at_tenure()
 
@@ -385,10 +397,20 @@ class Processor:
         self._mesh_changed.set()
         self._replication.wake()
 
+    def _is_living(self, worker: str) -> bool:
+        return any(one.id == worker for one in self.mesh.view.live("collector"))
+
     def _tell_faults(self) -> None:
-        for fault in self._counters.faults[self._faults_told :]:
-            log.error("%s", fault)
-        self._faults_told = len(self._counters.faults)
+        """Log what is new, at a rate that nobody who sends can raise."""
+        now_s, counters = time.monotonic(), self._counters
+        if counters.untold and now_s - self._faults_told_s >= FAULTS_S:
+            for fault in counters.untold:
+                log.error("%s", fault)
+            counters.untold, self._faults_told_s = [], now_s
+        if counters.refused > self._refusals_told and now_s - self._refusals_told_s >= COMPLAINT_S:
+            more = counters.refused - self._refusals_told
+            log.warning("refused %d parts or rows (%d so far), at last of %s", more, counters.refused, counters.refusal)
+            self._refusals_told, self._refusals_told_s = counters.refused, now_s
 
 
 def _gather(acks: Acks, into: dict[Recipient, list[Applied]]) -> None:

@@ -85,6 +85,7 @@ class Replication:
         self._view: MeshView | None = None
         self._wake = Event()
         self._complained_s = 0.0
+        self._looking: set[tuple[int, str]] = set()  # partitions whose head is being looked for, and who asked
 
     def start(self, view: MeshView) -> None:
         """Begin to ask and to answer."""
@@ -193,11 +194,15 @@ class Replication:
         return found
 
     def _told(self, message: Rows) -> None:
+        if message.dc not in self._peer_names():
+            self._refuse(message.dc, "rows of a datacenter that isn't a peer")
+            return
         now_s = time.monotonic()
         to_commit = False
         asked_on = []
         for chunk in message.chunks:
             if chunk.partition >= len(self._partitions):
+                self._refuse(message.dc, f"rows of partition {chunk.partition} of {len(self._partitions)}")
                 continue
             one = self._partitions[chunk.partition]
             if self._following.answered(one, message.dc, chunk, now_s) and one.restoration is None:
@@ -237,10 +242,27 @@ class Replication:
     # --- answering ---------------------------------------------------------------------------
 
     def _asked(self, have: Have) -> None:
+        peers = self._peer_names()
+        if have.dc not in peers:
+            self._refuse(have.dc, "a question of a datacenter that isn't a peer")  # it asks again, when we know it
+            return
         for wanted in have.wanted:
-            if wanted.partition < len(self._partitions):
+            if wanted.partition >= len(self._partitions):
+                self._refuse(have.dc, f"a question about partition {wanted.partition} of {len(self._partitions)}")
+            elif wanted.origin != self._config.name and wanted.origin not in peers:
+                self._refuse(have.dc, f"a question about {wanted.origin!a:.140}, which isn't a peer")
+            else:
                 self._ask_here(Held(have.dc, have.reply_to, wanted, time.monotonic()), have.owner)
         self._tell()
+
+    def _peer_names(self) -> frozenset[str]:
+        """The other datacenters that are configured, that the mesh shows or has shown, or of which there are rows."""
+        assert self._view is not None
+        self._peers.saw(self._view.others)
+        return self._peers.so_far(()).union(*(one.origins for one in self._partitions))
+
+    def _refuse(self, dc: str, reason: str) -> None:
+        self._partitions[0].counters.refuse(dc, reason)
 
     def _ask_here(self, held: Held, owner: str) -> None:
         one = self._partitions[held.wanted.partition]
@@ -251,7 +273,9 @@ class Replication:
         elif one.restoration is not None:
             self._telling.has_nothing(one, held, time.time())
         elif one.phase is Phase.AWAY:
-            spawn("look for a head", self._look, held)
+            if (one.number, held.dc) not in self._looking:
+                self._looking.add((one.number, held.dc))
+                spawn("look for a head", self._look, held)
         else:
             self._early.append((held, owner))  # just being taken over
 
@@ -267,6 +291,8 @@ class Replication:
             is_blank = stored is None or decode_head(stored.body).restoring
         except (StoreUnknown, DecodeError):
             return  # it will be asked again
+        finally:
+            self._looking.discard((one.number, held.dc))
         if is_blank and one.phase is Phase.AWAY:
             self._telling.has_nothing(one, held, time.time())
             self._tell()

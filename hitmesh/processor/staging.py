@@ -2,19 +2,33 @@
 
 Owns the counts and lanes with everything staged; what is in the store, and when a commit is written, is
 the partition's. Bounded: a commit takes so many rows and bytes, so many parts wait for the next one, and
-what is beyond is left to the spool.
+what is beyond is left to the spool. A part that can't be added is refused with a reason (`protocol.bounds`).
+
+A part's `low` isn't believed at once: the mark would be raised over parts that are still to come, if
+somebody else has sent it. A lane keeps its holes while they are few, and for a while when they are many.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from hitmesh.processor.steps import Counters, Offered, Recipient
-from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, LaneEnd, LaneState, Part
-from hitmesh.state.lanes import Marks
+from hitmesh.protocol.bounds import (
+    GUEST_LANES_BYTES,
+    LANE_BYTES,
+    LANES_BYTES,
+    MAX_AHEAD,
+    MAX_FIRST,
+    MAX_PAGE_TOTAL,
+    RANGE_BYTES,
+    check_pages,
+    lanes_bytes,
+)
+from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, MAX_TOTAL, LaneEnd, LaneState, Part
+from hitmesh.state.lanes import MAX_RANGES, Marks
 
 LANE_RETENTION_S: Final = 7 * 24 * 3600  # a spooled job older than this is set aside, never resent
 MAX_COMMIT_ROWS: Final = 1000  # rows of one commit; their redo takes some 50 bytes each beside the pages
@@ -22,6 +36,10 @@ MAX_COMMIT_BYTES: Final = 192 * 1024  # of page names in one commit: a redo leav
 MAX_WAITING_PARTS: Final = 20_000  # parts beyond the next commit; past it the spool is the memory
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 MAX_CLOSED: Final = 10_000  # workers remembered as closed under this epoch
+FEW_RANGES: Final = 64  # ranges up to which a lane's holes are kept whatever `low` says: half a KiB of a head
+# For which many are kept: a living worker sends again what it has on the way each 15 s, and sees in the acks
+# that somebody else uses its numbers.
+LOW_WAIT_S: Final = 60
 
 assert MAX_PART_PAGES <= MAX_COMMIT_ROWS
 assert MAX_PART_BYTES <= MAX_COMMIT_BYTES
@@ -59,14 +77,21 @@ class Staged:
 class Staging:
     """The staged state of one partition."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, number: int, partitions: int, is_living: Callable[[str], bool]) -> None:
+        """Of partition `number`; `is_living` says whether the mesh shows this worker as alive."""
         self._counters = counters
+        self._number, self._partitions = number, partitions
+        self._is_living = is_living
         self.counts: dict[str, int] = {}
         """Own rows, with everything staged."""
         self.size = Size()
         """Of the rows that the next commit changes."""
         self._lanes: dict[str, LaneState] = {}  # as in the last head made
         self._marks: dict[str, Marks] = {}  # with everything staged
+        self._lanes_bytes = 0  # of a head, that they take
+        self._total = 0  # hits, with everything staged
+        self._said_lows: dict[str, int] = {}  # of lanes with many ranges, what their parts say
+        self._old_lows: dict[str, tuple[int, int]] = {}  # the same as it was some time ago, and when that was
         self._hits: dict[str, int] = {}  # worker -> hits since the last head made
         self._dirty: dict[str, None] = {}  # pages staged since the last head made
         self._owed: dict[Recipient, set[str]] = {}
@@ -75,9 +100,11 @@ class Staging:
         self._waiting: deque[tuple[str, str, Part]] = deque()
         self._waiting_bytes = 0
 
-    def begin(self, counts: dict[str, int], lanes: dict[str, LaneState]) -> None:
+    def begin(self, counts: dict[str, int], lanes: dict[str, LaneState], hits: int) -> None:
         """What the store has."""
         self.counts = counts
+        self._total = hits
+        self._lanes_bytes = lanes_bytes(lanes)
         self._lanes = dict(lanes)
         self._marks = {worker: Marks(lane.mark, lane.above) for worker, lane in lanes.items()}
 
@@ -118,7 +145,7 @@ class Staging:
             self._waiting.append((worker, reply_to, part))
             self._waiting_bytes += size_bytes
             return Offered.STAGED
-        return Offered.STAGED if self._stage(worker, reply_to, part) else Offered.DROPPED
+        return self._stage(worker, reply_to, part)
 
     def drain(self, reserved: Size) -> None:
         """Stage the parts that wait, as many as the next commit takes."""
@@ -136,8 +163,8 @@ class Staging:
     def close(self, worker: str, end: LaneEnd) -> bool:
         """Drop a lane with the next commit, if it ended as its worker says."""
         lane = self._lanes.get(worker)
-        if lane is None or worker in self._hits or lane.mark != end.last or lane.above:
-            return False
+        if lane is None or worker in self._hits or self._marks[worker].top != end.last:
+            return False  # its holes are numbers of puts that the spool refused
         self._ending.add(worker)
         self._closed[worker] = None
         while len(self._closed) > MAX_CLOSED:
@@ -148,31 +175,65 @@ class Staging:
         size = size_of(part.counts)
         return Size(size.rows + self.size.rows, size.bytes + self.size.bytes).fits_with(reserved)
 
-    def _stage(self, worker: str, reply_to: str, part: Part) -> bool:
+    def _stage(self, worker: str, reply_to: str, part: Part) -> Offered:
         marks = self._marks.get(worker)
+        hits = sum(part.counts.values())
+        if reason := self._why_not(worker, marks, part, hits):
+            self._counters.refuse(worker, f"part {part.seq} of partition {self._number}: {reason}")
+            return Offered.REFUSED
         if marks is None:
             marks = self._marks[worker] = Marks()
-        marks.raise_to(part.low)
-        if not marks.has_room(part.seq):
-            self._counters.dropped += 1  # too many holes; the spool has the part
-            return False
+            self._lanes_bytes += LANE_BYTES + len(worker.encode())
+        ranges = marks.ranges
+        if ranges > FEW_RANGES or self._lanes_bytes > LANES_BYTES:
+            self._said_lows[worker] = max(part.low, self._said_lows.get(worker, 0))
+            if not marks.extends(part.seq) and (ranges >= MAX_RANGES or self._lanes_bytes > LANES_BYTES):
+                self._counters.dropped += 1  # too many holes; the spool has the part
+                return Offered.DROPPED
         marks.add(part.seq)
-        hits = 0
+        self._lanes_bytes += RANGE_BYTES * (marks.ranges - ranges)
         for page, count in part.counts.items():
             self.counts[page] = self.counts.get(page, 0) + count
-            hits += count
             if page not in self._dirty:
                 self._dirty[page] = None
                 self.size.rows += 1
                 self.size.bytes += len(page.encode())
+        self._total += hits
         self._hits[worker] = self._hits.get(worker, 0) + hits
         self.owe((reply_to, worker), part.counts)
-        return True
+        return Offered.STAGED
+
+    def _why_not(self, worker: str, marks: Marks | None, part: Part, hits: int) -> str:
+        """Why this part can't be added; empty when it can. In every part's way."""
+        if not hits:
+            return "it has no hits"  # it would use up a number that somebody else's hits may have
+        if part.seq > (MAX_FIRST if marks is None else marks.top + MAX_AHEAD):
+            return f"its lane is at {marks.top if marks else 0}"
+        if marks is None and not self._has_room_for_lane(worker):
+            return f"there are {len(self._marks)} lanes, as many as a head takes"
+        lane = self._lanes.get(worker)
+        if self._total + hits > MAX_TOTAL or (lane and lane.hits + self._hits.get(worker, 0) + hits > MAX_TOTAL):
+            return f"its {hits} hits don't fit into the sum"
+        new = []
+        for page, count in part.counts.items():
+            before = self.counts.get(page)
+            if before is None:
+                new.append(page)
+                before = 0
+            if before + count > MAX_PAGE_TOTAL:
+                return f"{page!a:.100} has {before} hits, and can't have {count} more"
+        return check_pages(new, self._number, self._partitions) if new else ""
+
+    def _has_room_for_lane(self, worker: str) -> bool:
+        size_bytes = self._lanes_bytes + LANE_BYTES + len(worker.encode())
+        return size_bytes <= GUEST_LANES_BYTES or (size_bytes <= LANES_BYTES and self._is_living(worker))
 
     # --- the next commit ---------------------------------------------------------------------
 
     def decide(self, now_s: int) -> Staged:
         """What is to be committed; from now on parts are staged for the commit after it."""
+        for worker in list(self._said_lows):
+            self._give_up_holes(worker, self._marks[worker], now_s)
         for worker, hits in self._hits.items():
             before = self._lanes.get(worker)
             marks = self._marks[worker]
@@ -189,9 +250,25 @@ class Staging:
         self._owed, self._ending = {}, set()
         return staged
 
+    def _give_up_holes(self, worker: str, marks: Marks, now_s: int) -> None:
+        """Believe the `low` of a lane with many ranges, once it has stood for long enough."""
+        low, since_s = self._old_lows.get(worker, (0, now_s))
+        if low and now_s - since_s >= LOW_WAIT_S:
+            ranges = marks.ranges
+            marks.raise_to(low)
+            self._lanes_bytes += RANGE_BYTES * (marks.ranges - ranges)
+        if not low or now_s - since_s >= LOW_WAIT_S:
+            self._old_lows[worker] = self._said_lows[worker], now_s
+        if marks.ranges <= FEW_RANGES and self._lanes_bytes <= LANES_BYTES:
+            del self._said_lows[worker], self._old_lows[worker]
+
     def _forget(self, worker: str) -> None:
-        self._lanes.pop(worker, None)
-        self._marks.pop(worker, None)
+        for of in (self._lanes, self._marks, self._said_lows, self._old_lows):
+            of.pop(worker, None)
+        self._lanes_bytes = lanes_bytes(self._lanes) + sum(
+            LANE_BYTES + len(one.encode()) + RANGE_BYTES * self._marks[one].ranges
+            for one in self._marks.keys() - self._lanes.keys()
+        )
 
 
 def _memory_bytes(part: Part) -> int:

@@ -30,6 +30,7 @@ class Offered(Enum):
     DUPLICATE = "duplicate"  # applied before; the ack is owed
     MISDIRECTED = "misdirected"  # another epoch's: tell the sender who owns the partition
     DROPPED = "dropped"  # no room now, or a closed lane's; the spool has it
+    REFUSED = "refused"  # it can't be added, and the reason is counted; the spool has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,18 @@ class Counters:
     dropped: int = 0
     step_downs: int = 0
     rows_received: int = 0  # of other datacenters, committed here
+    refused: int = 0  # of what arrived, by what it says
+    refusal: str = ""  # the last one: whose, and why
     faults: list[str] = field(default_factory=list)  # what an operator must look at; the newest few
+    untold: list[str] = field(default_factory=list)  # of them, what isn't in the log yet
 
     def fault(self, text: str) -> None:
         """Remember a fault, once."""
         if text not in self.faults:
             self.faults = [*self.faults[-4:], text]
+            self.untold = [*self.untold[-4:], text]
+
+    def refuse(self, sender: str, reason: str) -> None:
+        """Count something that arrived and can't be."""
+        self.refused += 1
+        self.refusal = f"{sender!a:.140}: {reason}"

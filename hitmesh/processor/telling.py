@@ -124,7 +124,12 @@ class Telling:
         have, position = held.wanted.have, self._position(one, held.wanted.origin)
         if position is None or have is None:
             return position is not None
-        return have.ledger != position.ledger or have.rank < position.rank
+        return have.ledger != position.ledger or have.rank < position.rank or self._is_ahead(held, position)
+
+    def _is_ahead(self, held: Held, position: Position) -> bool:
+        """Whether the asker says that it has more of our own rows than there are."""
+        have = held.wanted.have
+        return held.wanted.origin == self._dc and have is not None and have.rank > position.rank
 
     def _position(self, one: Partition, origin: str) -> Position | None:
         if origin == self._dc:
@@ -137,8 +142,8 @@ class Telling:
         origin, have = held.wanted.origin, held.wanted.have
         position = self._position(one, origin)
         assert position is not None
-        if have is not None and have.ledger != position.ledger:
-            # Nothing can be laid over another history; where this one is, is said.
+        if have is not None and (have.ledger != position.ledger or self._is_ahead(held, position)):
+            # Nothing can be laid over another history; where this one is, is said: it can't be taken for no news.
             self._say(one, held, self._state(one, origin, position.commit, wall_s), (), now_s, wall_s, whole=False)
             return
         after = _after(held, position)

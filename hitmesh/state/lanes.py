@@ -8,8 +8,14 @@ integer. Invariants: ranges are sorted, disjoint, not adjacent, and begin above 
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Final
 
 from hitmesh.protocol.messages import MAX_LANE_RANGES, Range
+
+# In a lane that parts are added to: a worker has far fewer batches on the way. A head may have more.
+MAX_RANGES: Final = 512
+
+assert MAX_RANGES <= MAX_LANE_RANGES
 
 
 class Marks:
@@ -26,6 +32,16 @@ class Marks:
         """The applied ranges above the mark, each (first, last)."""
         return tuple(self._above)
 
+    @property
+    def ranges(self) -> int:
+        """How many ranges are above the mark."""
+        return len(self._above)
+
+    @property
+    def top(self) -> int:
+        """The highest number that is applied or given up."""
+        return self._above[-1][1] if self._above else self.mark
+
     def covers(self, seq: int) -> bool:
         """Whether `seq` has been applied, or given up for good."""
         if seq <= self.mark:
@@ -33,9 +49,14 @@ class Marks:
         at = bisect_right(self._above, (seq, 2**63)) - 1
         return at >= 0 and seq <= self._above[at][1]
 
-    def has_room(self, seq: int) -> bool:
-        """Whether `add(seq)` would stay within the number of ranges that a head can hold."""
-        return seq == self.mark + 1 or len(self._above) < MAX_LANE_RANGES
+    def extends(self, seq: int) -> bool:
+        """Whether `add(seq)` makes no new range: who has come to the top can always go on."""
+        if seq == self.mark + 1:
+            return True
+        at = bisect_right(self._above, (seq, 2**63))
+        if at and self._above[at - 1][1] == seq - 1:
+            return True
+        return at < len(self._above) and self._above[at][0] == seq + 1
 
     def add(self, seq: int) -> None:
         """Remember `seq` as applied. It must not be covered yet."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hitmesh.processor import staging
-from hitmesh.processor.arrivals import Arrivals, rows_of
+from hitmesh.processor.arrivals import Arrivals, not_after, rows_of
 from hitmesh.processor.staging import Size
 from hitmesh.processor.steps import Counters
-from hitmesh.protocol.messages import Chunk, Origin, OriginRow, Position
+from hitmesh.protocol.messages import MAX_DCS, Chunk, LaneState, Origin, OriginRow, Position
 from hitmesh.store import Row
 
 
@@ -85,3 +85,57 @@ def test_rows_count_once_they_are_committed(arrivals: Arrivals, counters: Counte
     assert subtotals == {"eu": 4, "us": 9, "ap": 1}
     assert counters.rows_received == 2
     assert rows_of(chunks) == [Row("s/0", "ap", 1, 5), Row("s/1", "ap", 2, 5)]
+
+
+def known(hits: int = 9, lanes: dict[str, LaneState] | None = None) -> dict[str, Origin]:
+    return {"us": Origin(Position("l", 2, 5), hits, lanes or {}, 0)}
+
+
+def news(count: int = 9, hits: int = 9, *, epoch: int = 2, lanes: dict[str, LaneState] | None = None) -> Chunk:
+    state = Origin(Position("l", epoch, 6), hits, lanes or {}, 0)
+    return Chunk(7, "us", 1, 0, 0, True, state, (OriginRow("s/a", count, 6), OriginRow("s/b", 1, 6)), {})
+
+
+@pytest.mark.parametrize(
+    ("what", "have", "reason"),
+    [
+        (news(count=8), known(), "8 hits of 's/a'"),
+        (news(hits=8), known(), "8 hits, and there were 9"),
+        (
+            news(lanes={"w": LaneState(4, (), 1, 0)}),
+            known(lanes={"w": LaneState(5, (), 1, 0)}),
+            "the lane of 'w' at 4, and it was at 5",
+        ),
+        (news(), {f"dc-{number}": at(1, 1) for number in range(MAX_DCS - 1)}, "63 other datacenters"),
+        (
+            news(lanes={f"worker-{number}": LaneState(1, (), 0, 0) for number in range(1000)}),
+            {
+                f"dc-{at_}": Origin(
+                    Position("l", 2, 5), 0, {f"w-{number}": LaneState(1, (), 0, 0) for number in range(1000)}, 0
+                )
+                for at_ in range(2)
+            },
+            "no room in the head",
+        ),
+    ],
+)
+def test_what_is_known_is_never_lowered(
+    arrivals: Arrivals, counters: Counters, what: Chunk, have: dict[str, Origin], reason: str
+) -> None:
+    arrivals.loaded(Row("s/a", "us", 9, 5))
+    assert not arrivals.add(what, have)
+    assert reason in counters.faults[0]
+
+
+def test_rows_that_are_lower_since_a_store_was_wiped_stay_as_they_are_known(
+    arrivals: Arrivals, counters: Counters
+) -> None:
+    arrivals.loaded(Row("s/a", "us", 9, 5))
+    assert arrivals.add(news(count=8, hits=8, epoch=1000), known())
+    assert rows_of(arrivals.take(Size())) == [Row("s/b", "us", 1, 6)]
+    assert "fewer hits of 1 pages" in counters.faults[0]
+
+
+def test_nothing_is_younger_than_its_coming() -> None:
+    assert not_after(Origin(Position("l", 1, 1), 0, {}, 2**63 - 1), 50).as_of_s == 50
+    assert not_after(Origin(Position("l", 1, 1), 0, {}, 40), 50).as_of_s == 40

@@ -7,6 +7,7 @@ import pytest
 from hitmesh.processor import feed as feed_module
 from hitmesh.processor import staging as staging_module
 from hitmesh.processor.steps import Phase
+from hitmesh.protocol.bounds import MAX_POSITION
 from hitmesh.protocol.messages import Chunk, Origin, OriginRow, Position
 from hitmesh.store import Write
 from tests.hitmesh.processor.datacenters import HELD_S, TICK_S, WALL_S, World
@@ -305,6 +306,27 @@ def test_a_store_that_went_back_in_time_is_noticed(two: World) -> None:
     two.run(6)
     assert two["us"].rows("eu") == {"s/a": 4}
     assert any("restored from a backup" in fault for fault in two["eu"].counters.faults)
+    assert two["us"].age_s("eu") > 6  # what is refused makes nothing younger
+    two.run(20)
+    assert two["us"].age_s("eu") > 26
+
+
+def test_a_copy_that_somebody_else_has_moved_too_far_says_its_true_age(two: World) -> None:
+    two["eu"].hit("s/a")
+    two.run(2)
+    forged = Chunk(
+        0, "eu", 0, 0, 0, True,
+        Origin(Position(two["eu"].head.ledger, 1, MAX_POSITION), 1, {}, 0), (OriginRow("s/x", 1, 1),), {},
+    )  # fmt: skip
+    assert two["us"].partition.arrive(forged)
+    two["us"].steps()
+    assert two["us"].head.origins["eu"].position.commit == MAX_POSITION
+    for _ in range(5):
+        two["eu"].hit("s/a")
+        two.run(2)
+    assert two["us"].age_s("eu") > 9
+    assert two["us"].rows("eu") == {"s/a": 1, "s/x": 1}
+    assert any("before" in fault for fault in two["us"].counters.faults)
 
 
 def test_a_store_with_another_history_is_not_believed(two: World) -> None:

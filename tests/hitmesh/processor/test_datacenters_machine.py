@@ -108,6 +108,8 @@ class Datacenters(RuleBasedStateMachine):
         world = self.world
         world.cut.clear()
         world.run(12)
+        while any(world[name].head.restoring for name in NAMES) and world.now_s < 1000:
+            world.run(12)  # those that were wiped again and again wait for each other
         for name in NAMES:
             world[name].offer_all()
         world.run(8)

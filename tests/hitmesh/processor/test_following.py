@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from hitmesh.processor.following import NEW_S, PATIENCE_S, Following
-from hitmesh.protocol.messages import Chunk, Origin, OriginRow, Position, Wanted
+from hitmesh.processor.following import MAX_AGE_S, NEW_S, PATIENCE_S, Following
+from hitmesh.protocol.messages import MAX_LOAD, Chunk, Origin, OriginRow, Position, Wanted
 from tests.hitmesh.processor.datacenters import HELD_S, WALL_S, World
 
 AT = {"us": "tcp://us"}
@@ -122,3 +123,44 @@ def test_a_datacenter_that_can_be_asked_is_asked_itself_and_another_of_whoever_h
     assert sorted(asked) == [("tcp://us", "us"), ("tcp://xx", "ap"), ("tcp://xx", "xx")]
     asked = [(to, wanted.origin) for to, wanted in following.ask(one, {"us", "xx", "ap"}, {"ap": "tcp://ap"}, 1.1)]
     assert asked == [("tcp://ap", "ap")]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        news(1, 2**63 - 1),
+        replace(news(1, 3), rows=(OriginRow("a\nb", 1, 1),)),
+        replace(news(1, 3), rows=(OriginRow("s/a", 1, 9),)),
+        replace(news(1, 3), rows=(OriginRow("s/a", 2**63 - 1, 1),)),
+    ],
+)
+def test_rows_that_can_t_be_are_refused_with_their_sender_and_make_nothing_younger(
+    world: World, following: Following, chunk: Chunk
+) -> None:
+    ((_, wanted),) = ask(following, world, 1.0)
+    before_s, refused = age_s(following, world, 9.0), world["eu"].counters.refused
+    assert not following.answered(world["eu"].partition, "us", replace(chunk, number=wanted.number), 1.5)
+    assert world["eu"].counters.refused == refused + 1
+    assert "'us'" in world["eu"].counters.refusal
+    following.committed(world["eu"].partition)
+    assert age_s(following, world, 9.0) == before_s
+
+
+def test_an_answer_wasn_t_held_for_longer_than_its_question_was_under_way(world: World, following: Following) -> None:
+    ((_, wanted),) = ask(following, world, 1.0)
+    following.answered(world["eu"].partition, "us", no_news(wanted.number, held_ms=2**63 - 1), 1.5)
+    assert age_s(following, world, 9.0) == 9.0 - 1.5
+
+
+def test_an_age_that_can_t_be_is_no_load_that_can_t_be(world: World, following: Following) -> None:
+    ((_, wanted),) = ask(following, world, 1.0)
+    chunk = replace(no_news(wanted.number), age_ms=2**63 - 1)
+    following.answered(world["eu"].partition, "us", chunk, 1.5)
+    assert MAX_AGE_S <= age_s(following, world, 9.0) < MAX_LOAD
+
+
+def test_what_nobody_can_have_isn_t_asked_of_who_says_that_he_has_it(world: World, following: Following) -> None:
+    ((_, wanted),) = ask(following, world, 1.0)
+    chunk = replace(no_news(wanted.number), known={"ap": Position("l", 1, 2**63 - 1)})
+    following.answered(world["eu"].partition, "us", chunk, 1.1)
+    assert {one.origin for _, one in ask(following, world, 1.2)} == {"us"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hitmesh.processor import staging as module
 from hitmesh.processor.partition import Partition
-from hitmesh.processor.staging import LANE_RETENTION_S
+from hitmesh.processor.staging import FEW_RANGES, LANE_RETENTION_S, LOW_WAIT_S
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Step
 from hitmesh.protocol.messages import (
     MAX_PART_BYTES,
@@ -23,7 +23,6 @@ from hitmesh.protocol.messages import (
     decode,
 )
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
-from hitmesh.state import lanes
 from hitmesh.store import Done, Outcome, Refused, Row, StoredHead, Unknown, Write
 from tests.hitmesh.processor.memory_store import MemoryStore
 
@@ -306,19 +305,36 @@ def test_nothing_is_written_when_nothing_came(owner: Owner) -> None:
     assert not owner.partition.is_dirty
 
 
-def test_low_gives_up_the_numbers_below_it(owner: Owner) -> None:
+def test_a_few_holes_are_kept_whatever_low_says(owner: Owner) -> None:
     owner.offer(part(1))
     owner.offer(part(5, low=5))
-    assert owner.commit()[HERE, "w"].mark == 5
-    assert owner.offer(part(3))[0] is Offered.DUPLICATE
+    applied = owner.commit()[HERE, "w"]
+    assert (applied.mark, applied.above) == (1, ((5, 5),))
+    assert owner.offer(part(3))[0] is Offered.STAGED
+
+
+def test_many_holes_are_given_up_once_low_has_stood_for_a_while(owner: Owner) -> None:
+    last = 2 * FEW_RANGES + 3
+    for seq in range(1, last + 1, 2):
+        owner.offer(part(seq, low=seq))
+    owner.commit()
+    owner.offer(part(last + 1, low=last - 1))
+    assert owner.commit()[HERE, "w"].mark == 1
+    owner.now_s += LOW_WAIT_S
+    owner.offer(part(last + 2, low=last))
+    assert owner.commit()[HERE, "w"].mark >= last - 2
+    assert owner.offer(part(2))[0] is Offered.DUPLICATE
 
 
 def test_numbers_that_may_still_come_are_not_given_up(owner: Owner) -> None:
-    owner.offer(part(1))
-    owner.offer(part(5, low=3))
-    applied = owner.commit()[HERE, "w"]
-    assert (applied.mark, applied.above) == (2, ((5, 5),))
-    assert owner.offer(part(3))[0] is Offered.STAGED
+    last = 2 * FEW_RANGES + 3
+    for _ in range(3):
+        for seq in range(3, last + 1, 2):
+            owner.offer(part(seq, low=2))
+        owner.commit()
+        owner.now_s += LOW_WAIT_S
+        last += 2
+    assert owner.offer(part(2))[0] is Offered.STAGED
 
 
 @given(
@@ -572,11 +588,12 @@ def test_a_lane_that_ends_elsewhere_than_said_is_kept(owner: Owner, last: int) -
     assert set(owner.head.lanes) == {"v", "w"}
 
 
-def test_a_lane_with_holes_is_not_closed(owner: Owner) -> None:
+def test_a_lane_with_holes_is_closed_where_it_ends(owner: Owner) -> None:
     owner.offer(part(1))
     owner.offer(part(3))
     owner.commit()
     assert not owner.close("w", 1)
+    assert owner.close("w", 3)  # 2 is the number of a put that the spool has refused
 
 
 def test_a_lane_with_hits_that_aren_t_committed_is_not_closed(owner: Owner) -> None:
@@ -678,7 +695,7 @@ def test_a_lane_s_7_days_begin_anew_with_each_use(owner: Owner) -> None:
     assert owner.head.lanes["w"].mark == 3
 
 
-def test_a_lane_that_was_dropped_and_is_used_again_heals_through_low(owner: Owner) -> None:
+def test_a_lane_that_was_dropped_goes_on_where_its_worker_is(owner: Owner) -> None:
     for seq in range(1, 101):
         owner.offer(part(seq))
     owner.commit()
@@ -686,10 +703,10 @@ def test_a_lane_that_was_dropped_and_is_used_again_heals_through_low(owner: Owne
     owner.offer(part(1), "v")
     owner.commit()
     assert "w" not in owner.head.lanes
-    owner.offer(part(101, low=101))
-    assert owner.commit()[HERE, "w"].mark == 101
-    assert owner.head.lanes["w"] == LaneState(101, (), 1, owner.now_s)
-    assert owner.offer(part(100))[0] is Offered.DUPLICATE
+    for seq in (101, 102):
+        owner.offer(part(seq, low=seq))
+    owner.commit()
+    assert owner.head.lanes["w"] == LaneState(0, ((101, 102),), 2, owner.now_s)
 
 
 # --- commits of many rows -----------------------------------------------------------------------
@@ -856,7 +873,8 @@ def test_a_part_larger_than_any_commit_doesn_t_hold_up_those_behind_it(owner: Ow
 
 
 def test_a_lane_has_only_so_many_holes(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_LANE_RANGES", 2)
+    monkeypatch.setattr(module, "MAX_RANGES", 2)
+    monkeypatch.setattr(module, "FEW_RANGES", 1)
     offered = [owner.offer(part(seq))[0] for seq in (2, 4, 6, 1)]
     assert offered == [Offered.STAGED, Offered.STAGED, Offered.DROPPED, Offered.STAGED]
     owner.commit()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.protocol.messages import MAX_LANE_RANGES, MAX_TOTAL, Ack, Applied, decode, encode, make
+from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, decode, encode, make
 from hitmesh.state.lanes import Marks
 
 GREATEST = 40
@@ -127,21 +127,19 @@ def test_the_greatest_number_is_a_number_like_any_other() -> None:
     assert (marks.mark, marks.above) == (MAX_TOTAL, ())
 
 
-def test_a_lane_full_of_holes_has_room_only_for_the_next_number() -> None:
-    marks = Marks(1, tuple((seq, seq) for seq in range(3, 3 + 2 * MAX_LANE_RANGES, 2)))
-    assert len(marks.above) == MAX_LANE_RANGES
-    assert not marks.has_room(1_000_001)
-    assert marks.has_room(2)
+@pytest.mark.parametrize(
+    ("seq", "extends"), [(2, True), (3, False), (4, True), (7, True), (8, False), (9, True), (11, True), (12, False)]
+)
+def test_a_number_next_to_what_is_there_makes_no_new_range(seq: int, extends: bool) -> None:
+    marks = Marks(1, ((5, 6), (10, 10)))
+    assert marks.extends(seq) is extends
+    before = marks.ranges
+    marks.add(seq)
+    assert (marks.ranges <= before) is extends
 
 
-@pytest.mark.parametrize("short_of_full", [0, 1])
-def test_what_there_is_room_for_stays_within_what_a_head_can_hold(short_of_full: int) -> None:
-    full = tuple((seq, seq) for seq in range(3, 3 + 2 * (MAX_LANE_RANGES - short_of_full), 2))
-    for seq in (2, 4, 6, full[-1][1] + 1, 10**9):
-        marks = Marks(1, full)
-        if marks.has_room(seq):
-            marks.add(seq)
-            assert len(marks.above) <= MAX_LANE_RANGES
+def test_the_top_is_the_highest_number_of_all() -> None:
+    assert [Marks().top, Marks(3).top, Marks(3, ((5, 6), (9, 9))).top] == [0, 3, 9]
 
 
 def test_a_copy_is_independent() -> None:
