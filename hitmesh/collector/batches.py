@@ -7,6 +7,8 @@ Invariants:
 - A sequence number is given to one part only and never again, whatever became of its job.
 - A part leaves this memory when an ack covers it, or when its job is left to the spool.
 - A job is done when every part of it is covered.
+- An ack of this worker's lane that covers a number which it never used is nothing that it can go by. What the
+  store says so is true: somebody else has used numbers of the lane, and it goes on above them.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class Settled:
     parts: list[Part]  # of this worker's own lanes, without those that were left to the spool
     done: list[JobId]  # jobs with nothing left to commit: delete them from the spool
     claims: int = 0  # how many of those were claimed ones
+    jumped_to: int = 0  # where somebody else has brought this worker's lane; 0: nowhere
+    in_doubt: int = 0  # hits of this worker under numbers that somebody else may have used
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class _Lane:
     """The sending end of one of this worker's lanes."""
 
     next_seq: int = 1
+    in_doubt_below: int = 0  # numbers that somebody else may have given up
     flights: dict[int, Flight | None] = field(default_factory=dict)  # seq -> flight; None while being put
 
 
@@ -69,7 +74,7 @@ class Batches:
 
     def __init__(self, worker: str, *, partitions: int, resend_s: float, unacked_bytes: int) -> None:
         self.worker = worker
-        self._partitions = partitions
+        self.partitions = partitions
         self.resend_s = resend_s
         self.limit_bytes = unacked_bytes
         self._lanes: dict[int, _Lane] = defaultdict(_Lane)  # by partition
@@ -79,6 +84,8 @@ class Batches:
         self.accepted = 0  # hits whose job was put
         self.acked = 0  # of those, hits known to be committed
         self.unknown = 0  # hits whose put gave no answer: counted at most once
+        self.in_doubt = 0  # hits of acked jobs whose numbers somebody else may have used: perhaps not counted
+        self.jumps = 0  # how often somebody else has used numbers of this worker's lanes
         self._clean = True  # every own job so far was deleted before anybody could claim it
 
     # --- a batch's life ----------------------------------------------------------------------
@@ -87,7 +94,7 @@ class Batches:
         """The job of a closed batch: its counts by partition, each part under a new sequence number."""
         by_partition: dict[int, list[str]] = defaultdict(list)
         for page in counts:
-            by_partition[partition_of(page, self._partitions)].append(page)
+            by_partition[partition_of(page, self.partitions)].append(page)
         parts = []
         for partition, pages in by_partition.items():
             lane = self._lanes[partition]
@@ -171,21 +178,65 @@ class Batches:
 
     # --- acks --------------------------------------------------------------------------------
 
+    def goes_too_far(self, worker: str, applied: Applied) -> bool:
+        """Whether this covers a number that the lane's worker, which is this one, has never used."""
+        if worker != self.worker:
+            return False
+        lane = self._lanes.get(applied.partition)
+        return Marks(applied.mark, applied.above).top >= (lane.next_seq if lane else 1)
+
+    def expects(self, worker: str, partition: int) -> bool:
+        """Whether an ack of this lane can settle anything."""
+        if worker == self.worker:
+            lane = self._lanes.get(partition)
+            return lane is not None and bool(lane.flights)
+        return any(flight.worker == worker for flight in self._claims.values())
+
+    def page_of(self, partition: int) -> str | None:
+        """A page with hits on the way to this partition."""
+        lane = self._lanes.get(partition)
+        for seq, flight in lane.flights.items() if lane else ():
+            part = flight.parts.get((partition, seq)) if flight else None
+            if part is not None:
+                return next(iter(part.counts), None)
+        return None
+
     def settle(self, worker: str, applied: Applied) -> Settled:
-        """Take in what a lane has applied."""
+        """Take in what a lane has applied: an ack that doesn't go too far, or what the store says."""
         marks = Marks(applied.mark, applied.above)
         settled = Settled([], [])
-        if worker == self.worker:
+        if worker == self.worker and applied.partition < self.partitions:
             lane = self._lanes[applied.partition]
+            if marks.top >= lane.next_seq:
+                self._jump(lane, applied, marks.top, settled)
             for seq in [seq for seq in lane.flights if marks.covers(seq)]:
                 flight = lane.flights.pop(seq)
                 if flight is not None:  # None: being put this moment and applied all the same, by a claim
+                    settled.in_doubt += self._in_doubt(lane, applied.partition, seq, flight)
                     self._cover(flight, applied.partition, seq, settled)
+            self.in_doubt += settled.in_doubt
         for flight in [flight for flight in self._claims.values() if flight.worker == worker]:
             for partition, seq in list(flight.parts):
                 if partition == applied.partition and marks.covers(seq):
                     self._cover(flight, partition, seq, settled)
         return settled
+
+    @staticmethod
+    def _in_doubt(lane: _Lane, partition: int, seq: int, flight: Flight) -> int:
+        part = flight.parts.get((partition, seq)) if seq < lane.in_doubt_below else None
+        return sum(part.counts.values()) if part is not None else 0
+
+    def _jump(self, lane: _Lane, applied: Applied, top: int, settled: Settled) -> None:
+        """Go on above the numbers of a lane that somebody else has used.
+
+        What is covered by a range was applied. What a mark covers that has passed the lane's last number may have
+        been given up in our name; its hits can't be sent again without counting some of them twice, perhaps.
+        """
+        if applied.mark >= lane.next_seq:
+            lane.in_doubt_below = lane.next_seq
+        lane.next_seq = settled.jumped_to = top + 1
+        self.jumps += 1
+        self._clean = False
 
     def _cover(self, flight: Flight, partition: int, seq: int, settled: Settled) -> None:
         part = flight.parts.pop((partition, seq), None)

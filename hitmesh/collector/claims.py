@@ -19,6 +19,7 @@ from gevent.event import Event
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
 from hitmesh.mesh.watchdog import Watchdog
+from hitmesh.protocol.bounds import check_job
 from hitmesh.protocol.messages import Job, decode
 from hitmesh.spool import Claimed, Spool
 
@@ -100,11 +101,20 @@ class Claimer:
             log.error("set job %r aside: it isn't a job of ours: %s", claimed.id, error)
             self._set_aside(claimed)
             return None
+        reason = check_job(job, self._batches.partitions)
         age_s = time.time() - job.created_ms / 1000
+        if not reason and age_s < -AGE_LIMIT_S:
+            reason = f"it was made {-age_s / 86_400:.1f} days from now"
+        if reason:
+            log.error(
+                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason
+            )
+            self._set_aside(claimed)
+            return None
         if age_s > AGE_LIMIT_S:
             hits = sum(sum(part.counts.values()) for part in job.parts)
             log.error(
-                "set job %r of worker %s aside: it is %.1f days old, and its lanes are kept for 7 days only; "
+                "set job %r of worker %a aside: it is %.1f days old, and its lanes are kept for 7 days only; "
                 "whether its %d hits were counted can't be told any more",
                 claimed.id, job.worker, age_s / 86_400, hits,
             )  # fmt: skip

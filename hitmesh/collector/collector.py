@@ -34,7 +34,8 @@ from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
 from hitmesh.mesh.watchdog import Watchdog
-from hitmesh.protocol.messages import Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.protocol.bounds import check_applied
+from hitmesh.protocol.messages import ERA, Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
@@ -51,6 +52,7 @@ PUT_RETRY_S: Final = 5.0  # for a put without a clear answer; a supervisor resta
 PUT_RETRY_PAUSE_S: Final = 0.1
 SEND_BYTES: Final = 1024 * 1024  # of parts in one frame, well below a frame's limit
 TICK_S: Final = 0.1  # how often overdue flights are looked for, and what processors say of their copies' age
+MAX_REDIRECT: Final = 2 * ERA  # epochs ahead of what the mesh says: some take-overs, or a store that was wiped
 MAX_RESENT: Final = 500  # flights sent again in one tick
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
 MAX_DELETES: Final = 2000  # of jobs at once: a fraction of a second, after an outage too
@@ -130,7 +132,9 @@ class Collector:
         )
         self._frames = FrameReader(pull, self._ack_endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
         self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
-        self._redirects: dict[int, tuple[str, int]] = {}  # partition -> owner's instance id and epoch
+        # partition -> owner's instance id, epoch, and when its last heartbeat before that was heard
+        self._redirects: dict[int, tuple[str, int, float | None]] = {}
+        self._epochs: dict[int, int] = {}  # partition -> the highest that parts were sent under: no ack has a higher
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
         self._watchdog = Watchdog()
         self._claimer = Claimer(
@@ -269,6 +273,8 @@ class Collector:
             "resent": self._resent,
             "unacked_bytes": batches.size_bytes,
             "bad_frames": self._frames.bad,
+            "jumps": batches.jumps,
+            "in_doubt": batches.in_doubt,
             **self.live.load(),
         }
 
@@ -350,11 +356,15 @@ class Collector:
             for partition, owner in view.owners().items()
             if owner.instance.id in processors
         }
-        for partition, (id, epoch) in list(self._redirects.items()):
-            if id not in processors or owners.get(partition, ("", 0))[1] >= epoch:
+        for partition, (id, epoch, heard) in list(self._redirects.items()):
+            # An owner's own word in its next heartbeat ends it, whatever it was.
+            if id not in processors or owners.get(partition, ("", 0))[1] >= epoch or view.heard(id) != heard:
                 del self._redirects[partition]
             else:
                 owners[partition] = (processors[id], epoch)
+        for partition, (_, epoch) in owners.items():
+            if epoch > self._epochs.get(partition, 0):
+                self._epochs[partition] = epoch
         changed = {partition for partition, owner in owners.items() if self._owners.get(partition) != owner}
         self._owners = owners
         if changed:
@@ -362,9 +372,13 @@ class Collector:
 
     def _redirected(self, redirect: Redirect) -> None:
         assert self.mesh is not None
+        heard = self.mesh.view.heard(redirect.owner)
         for partition, epoch in redirect.epochs.items():
-            if epoch > self._owners.get(partition, ("", 0))[1]:
-                self._redirects[partition] = (redirect.owner, epoch)
+            before = self._owners.get(partition, ("", 0))[1]
+            if epoch > before + MAX_REDIRECT or not before:
+                self._frames.refuse(f"{redirect.owner!a:.140} has epoch {epoch} of partition {partition}, not {before}")
+            elif epoch > before:
+                self._redirects[partition] = (redirect.owner, epoch, heard)
         self._on_change(self.mesh.view)
 
     def _resend(self) -> None:
@@ -394,7 +408,19 @@ class Collector:
                 self._settle(message.worker, applied)
 
     def _settle(self, worker: str, applied: Applied) -> None:
-        self._take(worker, applied, self._ages.of(applied.partition))
+        if not self._batches.expects(worker, applied.partition):
+            return  # a late one, or none of ours
+        reason = check_applied(applied, self._config.partitions, self._epochs.get(applied.partition, 0))
+        if not reason and self._batches.goes_too_far(worker, applied):
+            # Either nobody else has used the lane's numbers, or they have: the store knows.
+            reason = f"an ack of partition {applied.partition} with numbers that were never used"
+            page = self._batches.page_of(applied.partition)
+            if page is not None:
+                self._reader.want(page)
+        if reason:
+            self._frames.refuse(reason)
+        else:
+            self._take(worker, applied, self._ages.of(applied.partition))
 
     def _told(self, reading: Reading, as_of: AsOf) -> None:
         """What the store says of this worker's lane and some pages: the same as an ack."""
@@ -405,6 +431,11 @@ class Collector:
 
     def _take(self, worker: str, applied: Applied, as_of: AsOf, ledger: str = "") -> None:
         settled = self._batches.settle(worker, applied)
+        if settled.jumped_to or settled.in_doubt:
+            log.error(
+                "somebody else has used numbers of our lane in partition %d: it goes on at %d; %d hits may not be counted",
+                applied.partition, settled.jumped_to, settled.in_doubt,
+            )  # fmt: skip
         for part in settled.parts:
             self._known.settled(part, applied)
         if worker == self.id:

@@ -427,3 +427,62 @@ def test_claims_of_others_jobs_don_t_hold_up_the_end() -> None:
     worker = settled_worker()
     worker.claimed(job_of("dead", 2), "claim", 0.0)
     assert worker.ends({0: 5}) == [LaneEnd(0, 5, 2)]
+
+
+# --- what a lane's acks can't say ----------------------------------------------------------------
+
+
+def test_an_ack_of_a_number_that_was_never_used_goes_too_far() -> None:
+    worker = batches()
+    assert worker.goes_too_far("w", applied(1))
+    put(worker, 1)
+    put(worker, 2)
+    assert not worker.goes_too_far("w", applied(2))
+    assert worker.goes_too_far("w", applied(3))
+    assert worker.goes_too_far("w", applied(1, ((2**63 - 1, 2**63 - 1),)))
+    assert not worker.goes_too_far("another", applied(3))
+
+
+def test_a_lane_whose_numbers_somebody_else_has_used_goes_on_above_them() -> None:
+    worker = batches()
+    put(worker, 1)
+    put(worker, 2)
+    settled = worker.settle("w", applied(1, ((100, 100), (200, 205))))
+    assert (settled.done, settled.jumped_to, settled.in_doubt) == ([1], 206, 0)
+    assert [part.seq for part in worker.form({"s/a": 1}, 0).parts] == [206]
+    assert worker.settle("w", applied(2, ((100, 100), (200, 205)))).done == [2]
+    assert worker.in_doubt == 0
+
+
+def test_hits_that_somebody_else_may_have_given_up_are_in_doubt_and_not_in_silence() -> None:
+    worker = batches()
+    put(worker, 1, {"s/a": 3})
+    forming = worker.form({"s/a": 4}, 0)
+    settled = worker.settle("w", applied(500))
+    assert (settled.jumped_to, worker.in_doubt) == (501, 3)
+    worker.spooled(forming, 2, 0.0)  # it was being put, and comes too late as well
+    worker.settle("w", applied(500))
+    assert worker.in_doubt == 7
+    put(worker, 3, {"s/a": 5})
+    assert worker.settle("w", applied(501)).done == [3]
+    assert worker.in_doubt == 7
+
+
+def test_a_worker_with_a_lane_that_jumped_closes_none() -> None:
+    worker = batches()
+    put(worker, 1)
+    worker.settle("w", applied(1, ((7, 7),)))
+    assert worker.ends({0: 1}) == []
+
+
+def test_an_ack_is_expected_while_something_is_on_the_way() -> None:
+    worker = batches()
+    assert not worker.expects("w", 0)
+    put(worker, 1)
+    assert worker.expects("w", 0)
+    assert not worker.expects("w", 1)
+    assert not worker.expects("v", 0)
+    worker.claimed(job_of("v", 5), 9, 0.0)
+    assert worker.expects("v", 0)
+    worker.settle("w", applied(1))
+    assert not worker.expects("w", 0)

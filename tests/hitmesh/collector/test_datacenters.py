@@ -48,12 +48,13 @@ class Processor:
         self._thread.start()
 
     def _beat(self) -> None:
-        owns = dict.fromkeys(range(PARTITIONS), 1)
+        owns = dict.fromkeys(range(PARTITIONS), 9)
+        endpoints = {"batches": "tcp://127.0.0.1:9"}  # nobody there: what is sent stays on its way
         while not self._stopped.wait(BEAT_S):
             self._number += 1
             load = {"beats": float(self._number), **self.load}
             started_ms = int(self._started_s * 1000)
-            instance = Instance(HERE, "processor", "processor-1", self._id, "up", 1, started_ms, {}, load, owns)
+            instance = Instance(HERE, "processor", "processor-1", self._id, "up", 1, started_ms, endpoints, load, owns)
             self._socket.send(encode(make(Heartbeat, self._number, self._interval_ms, instance)))
 
     def push(self, endpoint: str, ack: Ack) -> None:
@@ -183,6 +184,7 @@ def test_an_ack_s_counts_have_the_ages_that_the_owner_last_said(mesh: Mesh, proc
     (collector,) = (one.instance for one in mesh.living() if one.instance.role == "collector")
     totals = {"s/acked": {HERE: 3, THERE: 4}}
     applied = Applied(partition_of("s/acked", PARTITIONS), 9, 9, 0, (), totals)
+    mesh.hit("s/acked")
     processor.push(collector.endpoints["acks"], make(Ack, collector.id, (applied,)))
     answers = []
 
