@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.copies import Copy, Replicated
+from hitmesh.protocol.bounds import MAX_AHEAD
 from hitmesh.protocol.messages import Head, Job, LaneState
 from hitmesh.state.lanes import Marks
 
@@ -37,6 +38,8 @@ class Worker(Struct, frozen=True):
     acked: int  # known to be committed
     unknown: int  # put with an unknown outcome: counted at most once
     jobs: int  # put and not yet acked
+    jumps: int = 0  # how often somebody else has used numbers of its lanes
+    in_doubt: int = 0  # hits under such numbers: perhaps not counted
 
 
 class Book(Struct, frozen=True):
@@ -54,6 +57,7 @@ class Spooled(Struct, frozen=True):
 
     jobs: Sequence[Job] | None
     count: int
+    bad: Sequence[str] = ()  # jobs that can't be read
 
 
 class Observed(Struct, frozen=True):
@@ -63,6 +67,8 @@ class Observed(Struct, frozen=True):
     spool: Spooled
     books: Mapping[int, Book]  # by partition
     after: Mapping[str, Worker]
+    unreadable: Mapping[int, str] = {}  # partitions that can't be read, and why
+    refused: Mapping[str, int] = {}  # by instance, what arrived there and couldn't be
 
 
 class Verdict(Struct, frozen=True):
@@ -79,6 +85,7 @@ class Verdict(Struct, frozen=True):
     restoring: int  # partitions whose rows are being brought back
     problems: Sequence[str]
     replicated: Mapping[str, Copy] = {}  # the copies of its counts, by the datacenter where they are
+    refused: Mapping[str, int] = {}  # messages, parts and rows, by the instance that refused them
 
     @property
     def balanced(self) -> bool:
@@ -112,7 +119,14 @@ def check(observed: Observed) -> Verdict:
         orphan_jobs=orphans,
         lost=sum(book.lost for book in observed.books.values()),
         restoring=sum(book.restoring for book in observed.books.values()),
-        problems=[*_partition_problems(observed.books), *_worker_problems(observed, applied, waiting)],
+        problems=[
+            *(f"partition {partition}: {reason}" for partition, reason in sorted(observed.unreadable.items())),
+            *(f"a job in the spool can't be read: {reason}" for reason in observed.spool.bad),
+            *_partition_problems(observed.books),
+            *_lane_problems(observed),
+            *_worker_problems(observed, applied, waiting),
+        ],
+        refused=observed.refused,
     )
 
 
@@ -167,17 +181,43 @@ def _partition_problems(books: Mapping[int, Book]) -> list[str]:
     return problems
 
 
+def _has_jumped(lane: LaneState) -> bool:
+    """Whether somebody else has used its numbers: each brings a hit, but for those of refused puts."""
+    return Marks(lane.mark, lane.above).top > lane.hits + MAX_AHEAD
+
+
+def _lane_problems(observed: Observed) -> list[str]:
+    problems = []
+    for partition, each in sorted(observed.books.items()):
+        for worker, lane in each.lanes.items():
+            if _has_jumped(lane):
+                name = observed.after[worker].name if worker in observed.after else f"{worker!a:.140}"
+                problems.append(
+                    f"partition {partition}: the lane of {name} is at {Marks(lane.mark, lane.above).top} after"
+                    f" {lane.hits} hits: somebody else has used its numbers, and hits answered since may be lost"
+                )
+    return problems
+
+
 def _worker_problems(observed: Observed, applied: Mapping[str, int], waiting: Mapping[str, int] | None) -> list[str]:
     problems = []
     for worker, after in observed.after.items():
         got = applied.get(worker, 0)
         if got > after.accepted + after.unknown:
+            lanes = (each.lanes[worker] for each in observed.books.values() if worker in each.lanes)
+            is_forged = after.jumps or any(map(_has_jumped, lanes))
             problems.append(
                 f"{after.name}: {got} of its hits are committed, it accepted {after.accepted}"
-                f" and {after.unknown} are unknown: {got - after.accepted - after.unknown} are counted twice"
+                f" and {after.unknown} are unknown: {got - after.accepted - after.unknown} are"
+                f" {'from somebody else, under its name' if is_forged else 'counted twice'}"
+            )
+        if after.jumps:
+            problems.append(
+                f"{after.name}: somebody else has used numbers of its lanes, {after.jumps} times;"
+                f" {after.in_doubt} of its hits were answered and may be lost"
             )
         before = observed.before.get(worker)
-        if before is None:
+        if before is None or observed.unreadable:  # whose hits are where nobody can see isn't known
             continue
         if before.acked > got:
             problems.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -28,6 +28,7 @@ from hitmesh.visible import visible
 NEWER = 2
 FRESH_S = 15.0  # for two heartbeats of each collector: five times as long as for one to be dead
 POLL_S = 0.2
+REFUSED = ("refused", "bad_frames", "bad_rows")  # loads of all roles
 TRIES = 3  # collectors that start or end meanwhile make the numbers less exact, so look again
 
 
@@ -97,6 +98,9 @@ def text(verdicts: Mapping[str, Verdict]) -> str:
             f"{'':{width}}  copy in {visible(other)}: {copy.hits} hits, {copy.behind} behind"
             for other, copy in verdict.replicated.items()
         ]
+        if verdict.refused:
+            named = ", ".join(f"{visible(name)} {count}" for name, count in verdict.refused.items())
+            lines.append(f"{'':{width}}  refused, of what arrived: {named}")
         lines += [f"{'':{width}}  {visible(problem)}" for problem in verdict.problems]
     return "\n".join(lines)
 
@@ -107,11 +111,23 @@ def workers(collectors: Mapping[str, Seen]) -> dict[str, Worker]:
     for worker, seen in collectors.items():
         load = seen.instance.load
         try:
-            numbers = [int(load[key]) for key in ("accepted", "acked", "unknown", "jobs")]
+            accepted, acked, unknown, jobs = (int(load[key]) for key in ("accepted", "acked", "unknown", "jobs"))
         except KeyError as error:
             raise CommandError(f"{seen.instance.name} doesn't say how many hits it has {error}") from error
-        found[worker] = Worker(seen.instance.name, *numbers)
+        found[worker] = Worker(
+            seen.instance.name, accepted, acked, unknown, jobs, int(load.get("jumps", 0)), int(load.get("in_doubt", 0))
+        )
     return found
+
+
+def refused(seen: Iterable[Seen]) -> dict[str, int]:
+    """What living instances have refused of what arrived, by name."""
+    found: dict[str, int] = {}
+    for one in seen:
+        count = sum(int(one.instance.load.get(key, 0)) for key in REFUSED)
+        if one.alive and count:
+            found[one.instance.name] = found.get(one.instance.name, 0) + count
+    return dict(sorted(found.items()))
 
 
 class _Look:
@@ -121,6 +137,7 @@ class _Look:
         self._config = config
         self._base = base
         self._running = running
+        self._seen: Sequence[Seen] = ()
         self._read()
 
     def observed(self) -> Observed:
@@ -131,13 +148,20 @@ class _Look:
                 break
             self._read()
             after = self._newer_collectors()
-        return Observed(before=workers(self._before), spool=self._spool, books=self._books, after=workers(after))
+        return Observed(
+            before=workers(self._before),
+            spool=self._spool,
+            books=self._books,
+            after=workers(after),
+            unreadable=self._unreadable,
+            refused=refused(self._seen),
+        )
 
     def _read(self) -> None:
         self._before = self._collectors()
         self._spool = _spooled(self._config, self._base)
         found = _read(self._config, self._base)
-        self._books, self.stored = found.books, found.stored
+        self._books, self._unreadable, self.stored = found.books, found.unreadable, found.stored
         self._heard = self._collectors()
 
     def _collectors(self) -> dict[str, Seen]:
@@ -149,6 +173,7 @@ class _Look:
             raise CommandError(
                 f"no Nexus of {self._config.name} answers, so nobody says what its collectors have accepted"
             )
+        self._seen = answer.seen
         return {seen.instance.id: seen for seen in picture.alive(answer, "collector")}
 
     def _newer_collectors(self) -> dict[str, Seen]:
@@ -173,24 +198,30 @@ class _Look:
 
 class _Found(Struct):
     books: dict[int, Book]
+    unreadable: dict[int, str]
     stored: Stored
 
 
 def _read(config: Config, base: Path) -> _Found:
     """What a datacenter's store has. Raises CommandError."""
     from hitmesh.store.open import open_store
-    from hitmesh.store.totals import decode_head, overlay
+    from hitmesh.store.totals import read_partition
 
     books: dict[int, Book] = {}
+    unreadable: dict[int, str] = {}
     counts: dict[str, dict[str, int]] = {}
     as_of_s: dict[str, float] = {}
     restoring = set(range(config.partitions))  # those without a head too
     store = open_store(config, base)
     try:
         for partition, stored, rows in store.scan():
-            head = decode_head(partition, stored) if stored else None
+            try:
+                head, subtotals = read_partition(partition, stored, rows)
+            except StoreUnknown as error:
+                unreadable[partition] = error.message
+                continue
             own = 0
-            for (page, dc), count in overlay(rows, head).items():
+            for (page, dc), count in subtotals.items():
                 counts.setdefault(dc, {})[sys.intern(page)] = count
                 own += count if dc == config.name else 0
             books[partition] = book(head, own)
@@ -202,7 +233,7 @@ def _read(config: Config, base: Path) -> _Found:
         raise CommandError(f"the store of {config.name} can't be read: {error}") from error
     finally:
         store.close()
-    return _Found(books, Stored(config.partitions, counts, as_of_s, restoring))
+    return _Found(books, unreadable, Stored(config.partitions, counts, as_of_s, restoring))
 
 
 def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
@@ -217,6 +248,7 @@ def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
 class _Copy(Struct, frozen=True):
     jobs: list[Job] | None
     count: int
+    bad: list[str] = []
 
 
 def _spooled(config: Config, base: Path) -> Spooled:
@@ -227,7 +259,8 @@ def _spooled(config: Config, base: Path) -> Spooled:
         copies.append(_copy(msgspec.structs.replace(config, stores=stores), base))
     listed = [job for copy in copies for job in copy.jobs or ()]
     complete = all(copy.jobs is not None for copy in copies)
-    return Spooled(listed if complete else None, max(copy.count for copy in copies))
+    bad = [reason for copy in copies for reason in copy.bad]
+    return Spooled(listed if complete else None, max(copy.count for copy in copies), bad)
 
 
 def _copy(config: Config, base: Path) -> _Copy:
@@ -236,13 +269,16 @@ def _copy(config: Config, base: Path) -> _Copy:
     spool = open_spool(config, base)
     try:
         if hasattr(spool, "jobs"):
-            listed = [decode(body, Job) for _, _, body in spool.jobs()]
-            return _Copy(listed, len(listed))
+            listed, bad = [], []
+            for _, _, body in spool.jobs():
+                try:
+                    listed.append(decode(body, Job))
+                except DecodeError as error:
+                    bad.append(str(error))
+            return _Copy(listed, len(listed), bad)
         counts = [each.waiting + each.ready + each.claimed + each.buried for each in spool.stats() if each.usable]
         return _Copy(None, max(counts, default=0))
     except SpoolRefused as error:
         raise CommandError(f"the spool of {config.name} can't be read: {error}") from error
-    except DecodeError as error:
-        raise CommandError(f"the spool of {config.name} holds a job that can't be read: {error}") from error
     finally:
         spool.close()

@@ -39,6 +39,7 @@ class Missing(Struct, frozen=True):
     dc: str
     why: str
     copies: Mapping[str, float | None]  # where they were taken from -> the age of the oldest in seconds
+    is_part: bool = False  # only of partitions that can't be read: what the others have is known
 
     @property
     def line(self) -> str:
@@ -74,8 +75,11 @@ def put_together(sources: Sequence[Source], now_s: float) -> Together:
             totals.setdefault(page, {})[dc] = subtotal
             taken[subtotal.copy_in] = _older(taken.get(subtotal.copy_in, 0.0), subtotal.age_s)
         why = _why(own)
-        if own is not None and why and (taken or not _is_known_without(dc, own, copies)):
-            missing.append(Missing(dc, why, taken))
+        if own is not None and why:
+            is_bad = own.listing is not None and bool(own.listing.unreadable)
+            is_known = _is_known_without(dc, own, copies)
+            if taken or is_bad or not is_known:
+                missing.append(Missing(dc, why, taken, is_part=is_bad and is_known))
     return Together(totals, missing)
 
 
@@ -95,7 +99,7 @@ def _own(own: Source | None) -> Iterator[tuple[str, int]]:
 
 def _needed(own: Source | None) -> Collection[int] | None:
     """The partitions that the datacenter's own store doesn't tell; None: all."""
-    return None if own is None or own.listing is None else own.listing.restoring
+    return None if own is None or own.listing is None else own.listing.restoring | own.listing.unreadable.keys()
 
 
 def _copied(dc: str, copies: Sequence[Source], needed: Collection[int] | None, now_s: float) -> dict[str, Subtotal]:
@@ -124,18 +128,23 @@ def _why(own: Source | None) -> str:
         return ""
     if own.listing is None:
         return own.problem
-    count = len(own.listing.restoring)
+    count, bad = len(own.listing.restoring), own.listing.unreadable
+    if bad:
+        return f"{own.dc}: {'; '.join(bad.values())}"
     return f"{count} partition{'s' if count > 1 else ''} of {own.dc} still to be brought back"
 
 
 def _is_known_without(dc: str, own: Source, copies: Sequence[Source]) -> bool:
     """Whether it has counted nothing, for all that is known, where no copy has a row of it.
 
-    That is so of partitions that were never used, and of those that another one knows to have no rows.
+    Partitions that can't be read aside, that is so of partitions that were never used, and of those that another one knows to have no rows.
     """
     if own.listing is None:
         return False
-    if own.listing.restoring == own.listing.headless and not own.listing.unknown:
+    bad = own.listing.unreadable
+    if own.listing.restoring == own.listing.headless and all(
+        partition_of(page, own.partitions) in bad for page in own.listing.unknown
+    ):
         return True
     known = {at for each in copies if each.listing for at, said in each.listing.as_of_s.items() if dc in said}
     return own.listing.restoring <= known

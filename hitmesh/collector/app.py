@@ -114,7 +114,7 @@ class Totals:
         """Pages by name after `after`, or the largest totals first; those that are unknown come last.
 
         While partitions are being brought back, `restoring` says how many: pages of theirs are unknown or
-        missing.
+        missing. So are those of partitions that can't be read, which `unreadable` lists.
         """
         query = list_query(dict(req.params))
         listed = self._collector.all_totals()
@@ -127,6 +127,8 @@ class Totals:
         answer: dict[str, object] = {"totals": entries, "after": found[-1] if more else None}
         if listed.restoring:
             answer["restoring"] = listed.restoring
+        if listed.unreadable:
+            answer["unreadable"] = listed.unreadable
         _send(resp, _encode(answer))
 
     on_head = on_get

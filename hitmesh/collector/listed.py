@@ -31,6 +31,11 @@ class Listed:
         """Partitions whose rows are being brought back: pages of theirs are unknown, or not listed yet."""
         return len(self._listing.restoring)
 
+    @property
+    def unreadable(self) -> list[int]:
+        """Partitions that can't be read: pages of theirs are unknown, or not listed."""
+        return sorted(self._listing.unreadable)
+
     def __iter__(self) -> Iterator[str]:
         yield from self._listing.totals
         yield from self._listing.unknown

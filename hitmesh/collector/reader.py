@@ -89,6 +89,8 @@ class Reader:
                 as_of, started_s = self._ages.all(), time.monotonic()
                 listing = read_listing(self._store, partitions=self._partitions, has_peers=self._has_peers())
                 heads = {at: self._head_said(at, said) for at, said in listing.as_of_s.items()}
+                for reason in listing.unreadable.values():
+                    self._complain(StoreUnknown(reason))
                 self._all = listing, {at: {**said, **as_of.get(at, {})} for at, said in heads.items()}, started_s
                 # From now on: of a million pages the read alone takes longer. And then not kept: it is large.
                 gevent.spawn_later(ALL_AGE_S, self._forget_all)

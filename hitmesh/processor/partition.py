@@ -59,6 +59,7 @@ from hitmesh.protocol.messages import (
     make,
 )
 from hitmesh.store import Done, Outcome, Row, StoredHead, Unknown, Write
+from hitmesh.store.totals import is_row
 
 ROW_OVERHEAD_BYTES: Final = 64  # of a row in a write beside its page: count, datacenter, framing
 
@@ -223,6 +224,11 @@ class Partition:
     def rows_loaded(self, rows: Iterable[Row]) -> None:
         """The answer to LoadRows."""
         self._is_stepping = False
+        rows = list(rows)
+        bad = next((row for row in rows if not is_row(row)), None)
+        if bad is not None:
+            self._step_down(f"a row of partition {self.number} can't be read: {bad!a:.300}")
+            return
         if self.phase is Phase.RESTORING:
             assert self._restoration is not None
             self._restoration.loaded(rows)

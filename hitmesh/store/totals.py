@@ -5,7 +5,7 @@ them, absolute, it gives the state of that commit either way.
 
 A partition whose rows are being brought back from other datacenters has no totals: those of its
 pages are unknown until all of them are there. So it is where there is no head yet, but other
-datacenters that may have rows. It makes nothing else unknown.
+datacenters that may have rows, and where a head or a row can't be read. It makes nothing else unknown.
 """
 
 from __future__ import annotations
@@ -57,11 +57,15 @@ class Listing(Struct, frozen=True):
     restoring: frozenset[int]  # those partitions, and
     headless: frozenset[int]  # of them those of which nothing is there yet
     as_of_s: Mapping[int, Mapping[str, float]]  # partition -> as in a Reading
+    unreadable: Mapping[int, str] = {}  # partitions that can't be read, and why; of their pages some are in `unknown`
 
 
 def read_totals(store: TotalsStore) -> dict[str, dict[str, int]]:
     """Every page's subtotals by datacenter, but for partitions that are being brought back. Raises StoreUnknown."""
-    return {page: dict(counts) for page, counts in read_listing(store, partitions=0, has_peers=False).totals.items()}
+    listing = read_listing(store, partitions=0, has_peers=False)
+    for reason in listing.unreadable.values():
+        raise StoreUnknown(reason, op="read totals")
+    return {page: dict(counts) for page, counts in listing.totals.items()}
 
 
 def read_listing(store: TotalsStore, *, partitions: int, has_peers: bool) -> Listing:
@@ -82,11 +86,17 @@ def listing_of(
     restoring: set[int] = set()
     headless = set(partitions) if has_peers else set()
     as_of_s: dict[int, Mapping[str, float]] = {}
+    unreadable: dict[int, str] = {}
     for partition, stored, rows in found:
-        head = decode_head(partition, stored) if stored is not None else None
-        subtotals = overlay(rows, head)
-        if head is not None:
+        if stored is not None:
             headless.discard(partition)
+        try:
+            head, subtotals = read_partition(partition, stored, rows)
+        except StoreUnknown as error:
+            headless.discard(partition)
+            unreadable[partition] = error.message
+            unknown.update(row.page for row in rows if is_row(row))
+            continue
         if _is_restoring(head, has_peers=has_peers):
             restoring.add(partition)
             unknown.update(page for page, _ in subtotals)
@@ -94,7 +104,9 @@ def listing_of(
         as_of_s[partition] = _as_of_s(head)
         for (page, dc), count in subtotals.items():
             totals.setdefault(page, {})[dc] = count
-    return Listing(totals, frozenset(unknown), frozenset(restoring | headless), frozenset(headless), as_of_s)
+    return Listing(
+        totals, frozenset(unknown), frozenset(restoring | headless), frozenset(headless), as_of_s, unreadable
+    )
 
 
 def read_books(store: TotalsStore, dc: str) -> list[PartitionBooks]:
@@ -108,6 +120,27 @@ def read_books(store: TotalsStore, dc: str) -> list[PartitionBooks]:
         lanes = {worker: lane.hits for worker, lane in head.lanes.items()}
         books.append(PartitionBooks(partition, head.epoch, head.owner, head.commit, head.hits, lanes, rows_sum))
     return books
+
+
+def read_partition(partition: int, stored: StoredHead | None, rows: list[Row]) -> tuple[Head | None, Subtotals]:
+    """A partition's head and counts. Raises StoreUnknown for a head, or a row, that can't be read."""
+    head = decode_head(partition, stored) if stored is not None else None
+    for row in rows:
+        if not is_row(row):
+            raise StoreUnknown(f"a row of partition {partition} can't be read: {row!a:.300}", op="read totals")
+    return head, overlay(rows, head)
+
+
+def is_row(row: Row) -> bool:
+    """Whether this can be a row that somebody has written: a store's file takes in anything."""
+    return (
+        type(row.count) is int
+        and type(row.commit) is int
+        and 0 <= row.count <= messages.MAX_TOTAL
+        and 0 <= row.commit <= messages.MAX_TOTAL
+        and type(row.page) is str
+        and type(row.dc) is str
+    )
 
 
 def overlay(rows: list[Row], head: Head | None) -> Subtotals:
@@ -132,8 +165,7 @@ def decode_head(partition: int, stored: StoredHead) -> Head:
 
 def _partitions(store: TotalsStore) -> Iterator[tuple[int, Head | None, Subtotals]]:
     for partition, stored, rows in store.scan():
-        head = decode_head(partition, stored) if stored is not None else None
-        yield partition, head, overlay(rows, head)
+        yield partition, *read_partition(partition, stored, rows)
 
 
 def reading_of(
@@ -149,12 +181,12 @@ def reading_of(
 
     A page without rows has no subtotals: its total is 0. A partition without a head has no lanes.
     """
-    head = decode_head(partition, stored) if stored is not None else None
+    head, subtotals = read_partition(partition, stored, rows)
     ledger = head.ledger if head is not None else ""
     if _is_restoring(head, has_peers=has_peers):
         return Reading(partition, pages, None, ledger, {})
     totals: dict[str, dict[str, int]] = {page: {} for page in pages}
-    for (page, dc), count in overlay(rows, head).items():
+    for (page, dc), count in subtotals.items():
         if page in totals:
             totals[page][dc] = count
     if head is None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
+from hitmesh.cli.auditing import refused, text
 from hitmesh.cli.copies import Copy, Replicated
-from hitmesh.protocol.messages import Head, Job, LaneState, Part, make
+from hitmesh.protocol.messages import Head, Instance, Job, LaneState, Part, Seen, make
 from hitmesh.state.lanes import Marks
 
 NOTHING = Spooled((), 0)
@@ -225,3 +226,53 @@ def test_whatever_is_applied_deleted_or_waiting_the_books_balance(steps: Sequenc
     verdict = audited(live, found, live, spooled(*jobs))
     assert verdict.balanced
     assert (verdict.accepted, verdict.in_flight) == (accepted, accepted - hits)
+
+
+# --- what others have sent ----------------------------------------------------------------------
+
+
+def jumped(hits: int, mark: int = 2**63 - 1) -> dict[int, Book]:
+    return {0: Book(hits, hits, {"w": lane(hits, mark)})}
+
+
+def test_a_lane_that_jumped_is_loss_and_nothing_is_called_counted_twice() -> None:
+    live = {"w": worker(150, 150)}
+    verdict = audited(live, jumped(1000), live)
+    assert not any("counted twice" in problem for problem in verdict.problems)
+    assert any("somebody else has used its numbers" in problem and "lost" in problem for problem in verdict.problems)
+    assert any("850 are from somebody else" in problem for problem in verdict.problems)
+
+
+def test_a_lane_that_jumped_with_fewer_hits_than_were_acked_is_lost_by_the_hit() -> None:
+    live = {"w": worker(150, 150)}
+    assert any("50 are lost" in problem for problem in audited(live, jumped(100), live).problems)
+
+
+def test_a_lane_with_a_day_of_refused_puts_hasn_t_jumped() -> None:
+    live = {"w": worker(100, 100)}
+    assert audited(live, jumped(100, mark=86_400 * 5_000), live).balanced
+
+
+def test_hits_in_doubt_are_named() -> None:
+    live = {"w": Worker("collector-1", 10, 10, 0, 0, jumps=1, in_doubt=3)}
+    (problem,) = audited(live, books({"w": 10}), live).problems
+    assert "3 of its hits were answered and may be lost" in problem
+
+
+def test_a_partition_that_can_t_be_read_is_named_and_makes_nobody_s_hits_lost() -> None:
+    live = {"w": worker(10, 10)}
+    verdict = check(
+        Observed(before=live, spool=NOTHING, books=books({"w": 4}), after=live, unreadable={3: "it can't be read"})
+    )
+    assert verdict.problems == ["partition 3: it can't be read"]
+
+
+def test_what_was_refused_is_named_by_who_refused_it() -> None:
+    def seen(name: str, **load: float) -> Seen:
+        return Seen(Instance("eu", "processor", name, name, "up", 1, 0, {}, load, {}), 1, 0, True)
+
+    found = refused([seen("p-2", refused=3.0, bad_frames=1.0, settings_refused=9.0), seen("p-1", refused=0.0)])
+    assert found == {"p-2": 4}
+    verdict = check(Observed(before={}, spool=NOTHING, books={}, after={}, refused=found))
+    assert verdict.balanced
+    assert "refused, of what arrived: p-2 4" in text({"eu": verdict})

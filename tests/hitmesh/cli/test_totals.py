@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hitmesh.cli.main import run
 from hitmesh.protocol.messages import Head, Origin, Position, encode, make
 from hitmesh.protocol.pages import partition_of
 from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.spool.sqlite import SqliteSpool
 from hitmesh.store import Done, Row, Write
 from hitmesh.store.sqlite import SqliteTotals
 
@@ -237,3 +240,54 @@ def test_what_a_wiped_store_lost_is_reported(tmp_path: Path, capsys: pytest.Capt
     assert report["dcs"]["one"]["replicated"] == {}
     assert run(["audit", "--state-dir", str(tmp_path)]) == 0
     assert "in flight 0, 2 lost" in capsys.readouterr().out
+
+
+# --- a partition that can't be read --------------------------------------------------------------
+
+BAD = partition_of("b.example/only-here", 32)
+assert BAD not in {partition_of(page, 32) for page in ("a.example/x", "a.example/y", "b.example/z")}
+
+
+@pytest.fixture(params=["a head", "a row"])
+def spoiled(state: Path, request: pytest.FixtureRequest) -> Path:
+    """One partition of us-west, of which nobody has a copy."""
+    with contextlib.closing(sqlite3.connect(state / "us-west" / "totals.db")) as db:
+        if request.param == "a head":
+            db.execute("UPDATE heads SET body = x'93011f' WHERE partition = ?", (BAD,))
+        else:
+            db.execute("UPDATE rows SET count = 'many' WHERE partition = ?", (BAD,))
+        db.commit()
+    return state
+
+
+def test_a_partition_that_can_t_be_read_hides_no_other(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["top", "--json", "--state-dir", str(spoiled)]) == 0
+    shown = capsys.readouterr()
+    assert [each["total"] for each in json.loads(shown.out)] == [7, 5, 5]
+    assert f"partition {BAD}" in shown.err
+    assert run(["total", "a.example/x", "--json", "--state-dir", str(spoiled)]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 7
+
+
+def test_a_page_that_can_t_be_read_is_not_0(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["total", "b.example/only-here", "--state-dir", str(spoiled)]) == 1
+    assert f"partition {BAD}" in capsys.readouterr().err
+
+
+def test_an_audit_goes_on_past_a_partition_that_can_t_be_read(
+    spoiled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit", "--json", "--state-dir", str(spoiled)]) == 1
+    found = json.loads(capsys.readouterr().out)["dcs"]["us-west"]
+    assert [problem for problem in found["problems"] if f"partition {BAD}" in problem and "can't be read" in problem]
+
+
+def test_an_audit_goes_on_past_a_job_that_can_t_be_read(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["audit", "--json", "--state-dir", str(state)])
+    before = json.loads(capsys.readouterr().out)["dcs"]["eu-west"]["problems"]
+    spool = SqliteSpool(state / "eu-west" / "spool.db", claim_s=10, longest_delay_s=60)
+    spool.put(b"nonsense", 60.0)
+    spool.close()
+    assert run(["audit", "--json", "--state-dir", str(state)]) == 1
+    after = json.loads(capsys.readouterr().out)["dcs"]["eu-west"]["problems"]
+    assert "job in the spool can't be read" in (set(after) - set(before)).pop()

@@ -10,7 +10,6 @@ import gevent
 import pytest
 
 from hitmesh.collector.reader import ALL_AGE_S, Reader
-from hitmesh.errors import StoreUnknown
 from hitmesh.protocol.messages import Head, Origin, Position, encode, make
 from hitmesh.protocol.pages import partition_of
 from hitmesh.state.ages import Ages, AsOf
@@ -149,6 +148,8 @@ def test_who_waits_for_a_list_that_takes_long_has_that_same_list(sqlite_store: S
     assert len({asker.get(block=False)[2] for asker in askers}) == len(scans) == 1
 
 
-def test_a_list_with_a_head_that_can_t_be_read_is_refused(store: SqliteTotals) -> None:
-    with pytest.raises(StoreUnknown):
-        Told(store).reader.all_totals()
+def test_a_list_names_the_partition_that_can_t_be_read_and_has_all_the_others(store: SqliteTotals) -> None:
+    listing, _, _ = Told(store).reader.all_totals()
+    assert dict(listing.totals) == {WHOLE: {"eu": 5, "us": 2}}
+    assert list(listing.unreadable) == [partition_of(BAD, PARTITIONS)]
+    assert BAD in listing.unknown

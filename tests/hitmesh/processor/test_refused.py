@@ -205,3 +205,13 @@ def test_the_ranges_of_all_lanes_are_bounded_too(owner: Owner) -> None:
     assert owner.store.head is not None
     assert len(owner.store.head) < LANES_BYTES + 1000
     assert owner.offer(part(1), "w0")[0] is Offered.STAGED
+
+
+@pytest.mark.parametrize("count", ["many", None, 1.5, -1, 2**63])
+def test_a_row_that_can_t_be_read_stops_its_partition_in_words(store: MemoryStore, count: object) -> None:
+    Owner(store, "p0").take()
+    store.rows["s/a", "x"] = Row("s/a", "x", count, 1)  # type: ignore[arg-type]
+    owner = Owner(store)
+    owner.take()
+    assert owner.is_away
+    assert "a row of partition 0 can't be read" in owner.counters.faults[0]
