@@ -13,13 +13,13 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, Applied, Job, LaneEnd, Part, make
+from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, MAX_TOTAL, Applied, Job, LaneEnd, Part, make
 from hitmesh.protocol.pages import partition_of
 from hitmesh.spool import JobId
 from hitmesh.state.lanes import Marks
@@ -28,6 +28,7 @@ RESEND_GROWTH: Final = 2.0  # each resend waits twice as long, so that resending
 RESEND_MAX_S: Final = 15.0
 PART_OVERHEAD_BYTES: Final = 200  # of a part in memory, beside its pages
 PAGE_OVERHEAD_BYTES: Final = 60
+MAX_GAPS: Final = 16  # of a lane, remembered: there are none unless somebody attacks
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +67,8 @@ class _Lane:
 
     next_seq: int = 1
     in_doubt_below: int = 0  # numbers that somebody else may have given up
+    # where it went on above somebody else's numbers: its own last one before, and the first after
+    gaps: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=MAX_GAPS))
     flights: dict[int, Flight | None] = field(default_factory=dict)  # seq -> flight; None while being put
 
 
@@ -86,6 +89,7 @@ class Batches:
         self.unknown = 0  # hits whose put gave no answer: counted at most once
         self.in_doubt = 0  # hits of acked jobs whose numbers somebody else may have used: perhaps not counted
         self.jumps = 0  # how often somebody else has used numbers of this worker's lanes
+        self._highest = 0  # number that somebody else has brought a lane to
         self._clean = True  # every own job so far was deleted before anybody could claim it
 
     # --- a batch's life ----------------------------------------------------------------------
@@ -178,12 +182,21 @@ class Batches:
 
     # --- acks --------------------------------------------------------------------------------
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether somebody else has used a lane's last numbers: only another worker can count on."""
+        return self._highest > MAX_TOTAL // 2
+
     def goes_too_far(self, worker: str, applied: Applied) -> bool:
         """Whether this covers a number that the lane's worker, which is this one, has never used."""
         if worker != self.worker:
             return False
         lane = self._lanes.get(applied.partition)
-        return Marks(applied.mark, applied.above).top >= (lane.next_seq if lane else 1)
+        if lane is None:
+            return applied.mark > 0 or bool(applied.above)
+        if Marks(applied.mark, applied.above).top >= lane.next_seq:
+            return True
+        return any(last < applied.mark < first - 1 for last, first in lane.gaps)
 
     def expects(self, worker: str, partition: int) -> bool:
         """Whether an ack of this lane can settle anything."""
@@ -234,8 +247,10 @@ class Batches:
         """
         if applied.mark >= lane.next_seq:
             lane.in_doubt_below = lane.next_seq
+        lane.gaps.append((lane.next_seq - 1, top + 1))
         lane.next_seq = settled.jumped_to = top + 1
         self.jumps += 1
+        self._highest = max(self._highest, top)
         self._clean = False
 
     def _cover(self, flight: Flight, partition: int, seq: int, settled: Settled) -> None:

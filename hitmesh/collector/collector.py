@@ -135,6 +135,7 @@ class Collector:
         # partition -> owner's instance id, epoch, and when its last heartbeat before that was heard
         self._redirects: dict[int, tuple[str, int, float | None]] = {}
         self._epochs: dict[int, int] = {}  # partition -> the highest that parts were sent under: no ack has a higher
+        self._commits: dict[int, int] = {}  # partition -> the latest that was told: an ack isn't far ahead of it
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
         self._watchdog = Watchdog()
         self._claimer = Claimer(
@@ -235,6 +236,8 @@ class Collector:
             raise SpoolRefused("this collector is stopping")
         if late := self._watchdog.late():
             raise SpoolRefused(late)
+        if self._batches.is_used_up:
+            raise _used_up()
         self._spool.check()
 
     def all_totals(self) -> Listed:
@@ -292,6 +295,9 @@ class Collector:
 
     def _put(self, forming: Forming) -> None:
         batches = self._batches
+        if batches.is_used_up:
+            forming.release(_used_up())
+            return
         job = batches.form(forming.counts, int(time.time() * 1000))
         body = encode(job)
         unknown: SpoolUnknown | None = None
@@ -375,7 +381,9 @@ class Collector:
         heard = self.mesh.view.heard(redirect.owner)
         for partition, epoch in redirect.epochs.items():
             before = self._owners.get(partition, ("", 0))[1]
-            if epoch > before + MAX_REDIRECT or not before:
+            if not before:
+                continue  # of nobody: the mesh will say whose it is
+            if epoch > before + MAX_REDIRECT:
                 self._frames.refuse(f"{redirect.owner!a:.140} has epoch {epoch} of partition {partition}, not {before}")
             elif epoch > before:
                 self._redirects[partition] = (redirect.owner, epoch, heard)
@@ -410,7 +418,8 @@ class Collector:
     def _settle(self, worker: str, applied: Applied) -> None:
         if not self._batches.expects(worker, applied.partition):
             return  # a late one, or none of ours
-        reason = check_applied(applied, self._config.partitions, self._epochs.get(applied.partition, 0))
+        before = self._epochs.get(applied.partition, 0), self._commits.get(applied.partition, 0)
+        reason = check_applied(applied, self._config.partitions, *before)
         if not reason and self._batches.goes_too_far(worker, applied):
             # Either nobody else has used the lane's numbers, or they have: the store knows.
             reason = f"an ack of partition {applied.partition} with numbers that were never used"
@@ -430,6 +439,8 @@ class Collector:
             self._take(self.id, reading.applied, as_of, reading.ledger)
 
     def _take(self, worker: str, applied: Applied, as_of: AsOf, ledger: str = "") -> None:
+        if applied.commit > self._commits.get(applied.partition, 0):
+            self._commits[applied.partition] = applied.commit
         settled = self._batches.settle(worker, applied)
         if settled.jumped_to or settled.in_doubt:
             log.error(
@@ -469,3 +480,7 @@ class Collector:
             self._pushes.send(endpoint, encode(make(Close, self.id, tuple(lanes))))
         if by_owner:
             gevent.sleep(0.05)  # for ZeroMQ to send them: closing drops what is queued
+
+
+def _used_up() -> SpoolRefused:
+    return SpoolRefused("somebody else has used up this worker's numbers", hint="restart this collector")

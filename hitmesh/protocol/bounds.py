@@ -23,6 +23,8 @@ MAX_AHEAD: Final = 2**32
 MAX_FIRST: Final = 2**53
 # Both rise by one, epochs also by a thousand when a store was wiped; 100 commits a second take 89,000 years.
 MAX_POSITION: Final = 2**48
+# Commits between two that a collector hears of: 100 a second take a year.
+MAX_COMMITS: Final = 2**32
 # Lanes in a head. Those of a redo's rows leave 160 KiB of it to lanes with Consul: a third for our own, two
 # for all that is remembered of others. A lane takes 50 bytes or so, and is left by a worker that was killed:
 # a thousand of them in 7 days are one each ten minutes.
@@ -69,13 +71,18 @@ def check_part(part: Part, partitions: int) -> str:
     return check_pages(part.counts, part.partition, partitions)
 
 
-def check_applied(applied: Applied, partitions: int, epoch: int) -> str:
-    """Whether an ack can be of an owner that parts were sent to under `epoch`, or an earlier one."""
+def check_applied(applied: Applied, partitions: int, epoch: int, commit: int = 0) -> str:
+    """Whether an ack can be of an owner that parts were sent to under `epoch`, or an earlier one.
+
+    `commit` is the latest that was told before; 0: none.
+    """
     partition = applied.partition
     if partition >= partitions:
         return f"an ack of partition {partition} of {partitions}"
     if not 1 <= applied.epoch <= epoch:
         return f"an ack of partition {partition} of epoch {applied.epoch}; parts were sent under {epoch}"
+    if applied.commit > (commit + MAX_COMMITS if commit else MAX_POSITION):
+        return f"an ack of commit {applied.commit} of partition {partition}; the one before was {commit}"
     for page, counts in applied.totals.items():
         if partition_of(page, partitions) != partition:
             return f"a total of {page!a:.100}, which isn't one of partition {partition}"

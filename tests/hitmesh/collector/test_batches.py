@@ -486,3 +486,14 @@ def test_an_ack_is_expected_while_something_is_on_the_way() -> None:
     assert worker.expects("v", 0)
     worker.settle("w", applied(1))
     assert not worker.expects("w", 0)
+
+
+def test_an_ack_of_numbers_that_a_lane_has_passed_over_goes_too_far() -> None:
+    worker = batches()
+    put(worker, 1)
+    worker.settle("w", applied(0, ((1000, 1000),)))
+    put(worker, 2)
+    put(worker, 3)
+    assert [worker.goes_too_far("w", applied(mark)) for mark in (0, 1, 2, 500, 999, 1000, 1001, 1002, 1003)] == [
+        False, False, True, True, True, False, False, False, True,
+    ]  # fmt: skip

@@ -138,3 +138,25 @@ def test_a_stopped_claimer_claims_nothing(world: Claims) -> None:
     world.put(1)
     gevent.sleep(0.1)
     assert world.sent == []
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        make(Job, "dead", 2**63 - 1, (Part(0, 1, 1, {"s/a": 1}),)),
+        make(Job, "\x1b[31m", 0, (Part(9, 1, 1, {"s/a": 1}),)),
+        make(Job, "dead", 0, (Part(0, 1, 1, {"a\nb": 1}),)),
+        make(Job, "dead", 0, (Part(0, 1, 1, {"s/a": 1}), Part(0, 1, 1, {"s/b": 1}))),
+    ],
+)
+def test_a_job_that_no_collector_makes_is_set_aside_in_words(
+    world: Claims, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.spool.put(encode(job), 0)
+    world.put(2)
+    world.run()
+    until(world, 1)
+    assert [list(flight.parts) for flight in world.sent] == [[(0, 2)]]
+    assert world.buried() == 1
+    assert "no collector makes such a job" in caplog.text
+    assert "\x1b" not in caplog.text

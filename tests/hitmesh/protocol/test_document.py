@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from msgspec import Meta
 
-from hitmesh.protocol import messages, pages
+from hitmesh.protocol import bounds, messages, pages
 from hitmesh.protocol.messages import MESSAGES, Message
 from hitmesh.store import sqlite as sqlite_store
 from hitmesh.store.consul_keys import Keys
@@ -117,3 +117,9 @@ def test_sqlites_tables_are_as_written() -> None:
         database.executescript(sqlite_store.SCHEMA)
         found = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in written}
     assert written == found
+
+
+@pytest.mark.parametrize("name", [name for name in vars(bounds) if re.fullmatch(r"MAX_(?!DCS|PART)\w+", name)])
+def test_a_bound_that_no_type_says_is_listed_as_it_is(name: str) -> None:
+    (row,) = re.findall(rf"[\d,]+ (?:\w+ )?\(`{name}`\)", DOCUMENT)
+    assert number(row.split()[0]) == getattr(bounds, name)
