@@ -318,10 +318,11 @@ def test_many_holes_are_given_up_once_low_has_stood_for_a_while(owner: Owner) ->
     for seq in range(1, last + 1, 2):
         owner.offer(part(seq, low=seq))
     owner.commit()
-    owner.offer(part(last + 1, low=last - 1))
-    assert owner.commit()[HERE, "w"].mark == 1
+    for step in (1, 2):
+        owner.offer(part(last + step, low=last - 1))
+        assert owner.commit()[HERE, "w"].mark == 1
     owner.now_s += LOW_WAIT_S
-    owner.offer(part(last + 2, low=last))
+    owner.offer(part(last + 3, low=last))
     assert owner.commit()[HERE, "w"].mark >= last - 2
     assert owner.offer(part(2))[0] is Offered.DUPLICATE
 

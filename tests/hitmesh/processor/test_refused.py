@@ -95,7 +95,7 @@ def fill(owner: Owner) -> int:
     """The largest parts that decode, until one is refused; how many were taken."""
     for seq in range(1, 2000):
         counts = {f"s/{seq % 40}-{page}": MAX_COUNT for page in range(500)}
-        if owner.offer(part(seq, counts))[0] is Offered.REFUSED:
+        if owner.offer(part(1, counts), f"w{seq}")[0] is Offered.REFUSED:
             return seq - 1
         owner.commit()
     raise AssertionError("there is no end")
@@ -104,7 +104,7 @@ def fill(owner: Owner) -> int:
 def test_a_head_s_sum_never_overflows_and_small_parts_go_on(owner: Owner) -> None:
     taken = fill(owner)
     assert taken * 500 * MAX_COUNT <= MAX_TOTAL
-    assert owner.offer(part(taken + 1))[0] is Offered.STAGED
+    assert owner.offer(part(1), "another")[0] is Offered.STAGED
     owner.commit()
     assert owner.store.head is not None
     assert decode_head(owner.store.head).hits == taken * 500 * MAX_COUNT + 1
