@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hitmesh.settings.live import Live
 
 PICTURE_S: Final = 2.0  # that a worker waits for its first picture of the mesh, and for the live settings
+KNOWN_S: Final = 5.0  # until those Nexuses that it hears show it: a full one never does
 STEP_S: Final = 0.05  # between two looks at something that is awaited
 COLLECT_AFTER: Final = 50_000  # allocations between two garbage collections: almost nothing here is cyclic
 
@@ -226,9 +227,12 @@ class Worker:
         )
         self._mesh.start()
         assert self._live is not None
-        deadline = time.monotonic() + PICTURE_S
+        began, view = time.monotonic(), self._mesh.view
         needs_mesh = any(service.route.service for service in self._services)
-        while time.monotonic() < deadline and not (self._live.known and (self._mesh.view.connected or not needs_mesh)):
+        while time.monotonic() < began + PICTURE_S and not (self._live.known and (view.connected or not needs_mesh)):
+            gevent.sleep(STEP_S)
+        # The worker before leaves when this one is ready: the instance is known all the while.
+        while time.monotonic() < began + KNOWN_S and view.connected and view.lacks(self._mesh.instance_id):
             gevent.sleep(STEP_S)
         self._services.sync()
 

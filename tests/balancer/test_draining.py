@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from balancer.traffic import QUIET_S
+from hitmesh.config import load
+from tests.balancer.late_nexus import LateNexus
 from tests.balancer.stage import LONG_S, OK, Gate, Instance, ask, backends, proxy, requests_to, said, sized, staged
 from tests.balancer.wire.scripted import ScriptedBackend, Turn
 from tests.balancer.wire.visitor import Visitor
@@ -197,3 +199,17 @@ def test_no_request_fails_while_the_balancer_is_reloaded_and_replaced(tmp_path: 
 def _counts(turn: Turn, number: int) -> None:
     turn.body()
     turn.say(sized(b"%d" % number))
+
+
+def test_a_worker_leaves_the_mesh_only_when_the_next_one_is_known_there(tmp_path: Path) -> None:
+    balancer = Instance(tmp_path, {"default": proxy(service="collector")}, timing={"heartbeat_s": 0.2})
+    with LateNexus(load(balancer.file), late_s=0.7) as nexus:
+        try:
+            balancer.start()
+            wait_for(lambda: nexus.words, what="the first worker to be known")
+            [(_, first)] = nexus.words
+            balancer.signal(signal.SIGHUP)
+            wait_for(lambda: {word for word in nexus.words if word[1] != first}, what="the next one to be known")
+            assert ("left", first) not in nexus.words
+        finally:
+            balancer.stop()
