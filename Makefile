@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STATE_DIR := var
-# Most tests wait for servers most of the time.
+# Most tests wait for servers most of the time; the fast ones don't.
 PYTEST_WORKERS := 3
+FAST_WORKERS := 2
 
-.PHONY: venv run demo-wan test services check fmt bench clean
+# Some hundred processes are started: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: venv run demo-wan test test-fast services check fmt bench clean
 
 venv: $(INSTALLED)
 
@@ -28,6 +32,10 @@ demo-wan: venv
 
 test: check services
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# Those that start no process, with a part of the usual random examples.
+test-fast: venv
+	$(BIN)/python -m pytest -n $(FAST_WORKERS) --dist worksteal -m "not system" --hypothesis-profile fast $(PYTEST_ARGS)
 
 # What the tests start besides hitmesh; says what is missing where it may not install.
 services:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
+import tests.examples  # noqa: F401 - its profile is in force from here on
 from tests.access_log import lines
-
-# How long an example takes says more about the machine's other work than about the code.
-settings.register_profile("hitmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("hitmesh")
+from tests.starting import starts_processes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -39,3 +38,24 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         REPOSITORY.parent / "shared" / "data" / "access.log",
         tmp_path_factory.mktemp("access-log") / "access.log",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before they are selected by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts processes is a system test; `make test-fast` runs the others."""
+    for item in items:
+        if starts_processes(item):
+            item.add_marker("system")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No other test starts any."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("system") is None:
+            patch.setattr(subprocess.Popen, "__init__", _refuse)
+        return (yield)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    pytest.fail("it starts a process, which tests/starting.py doesn't see: give it the marker `system`")

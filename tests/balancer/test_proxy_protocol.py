@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from balancer import proxy_protocol
 from balancer.proxy_protocol import V1_BYTES, V2_BYTES, Networks, Parsed, ProxyHeader, ProxyProtocolError
 from hitmesh.errors import ConfigError, HitmeshError
+from tests.examples import examples
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V6 = "2001:db8:0:1::17"
@@ -229,7 +230,7 @@ HEADERS = [param.values[0] for param in GOLDEN] + REFUSED
 
 
 @given(st.sampled_from(HEADERS), st.data(), st.integers(1, 20))
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_no_bytes_raise_anything_else_and_pieces_make_no_difference(
     header: bytes, data: st.DataObject, piece: int
 ) -> None:

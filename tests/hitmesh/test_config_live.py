@@ -11,6 +11,7 @@ from hitmesh.config import Config
 from hitmesh.config.checks import contradictions
 from hitmesh.config.live import LIVE, apply, check, check_without, kind, meaning, value_of
 from hitmesh.errors import ConfigError
+from tests.examples import examples
 from tests.hitmesh.dev_config import configured
 
 CONFIG = configured()
@@ -171,7 +172,7 @@ def test_of_settings_that_exclude_each_other_the_rest_is_right() -> None:
     assert apply(CONFIG, {key: value_of(applied.config, key) for key in LIVE}).refused == {}
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.dictionaries(st.sampled_from(LIVE), st.sampled_from(VALUES), max_size=8))
 def test_whatever_is_set_what_applies_is_right_and_the_rest_is_named(values: dict[str, str]) -> None:
     applied = apply(CONFIG, values)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hitmesh.protocol.messages import Change, Heartbeat, Lookup, decode, encode, make
 from hitmesh.state.view import MeshView
 from nexus.registry import Registry
+from tests.examples import examples
 from tests.hitmesh.mesh.instances import heartbeat, instance
 
 NEXUSES = ("A", "B")
@@ -165,7 +166,7 @@ class LossyMesh(RuleBasedStateMachine):
         assert len(live) == len(set(live))
 
 
-LossyMesh.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+LossyMesh.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 TestLossyMesh = LossyMesh.TestCase
 
 

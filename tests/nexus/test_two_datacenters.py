@@ -12,6 +12,7 @@ from hitmesh.protocol.messages import Change, Instance, Lookup, Neighbours, Seen
 from hitmesh.state.view import MeshView
 from nexus.federation import Federation
 from nexus.registry import Registry
+from tests.examples import examples
 from tests.hitmesh.mesh.instances import heartbeat, instance
 from tests.nexus.words import PARTITIONS
 
@@ -234,5 +235,5 @@ class TwoDatacenters(RuleBasedStateMachine):
             assert all(one.dc == dc for one in self.view.live("processor", dc))
 
 
-TwoDatacenters.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TwoDatacenters.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=20, deadline=None)
 TestTwoDatacenters = TwoDatacenters.TestCase

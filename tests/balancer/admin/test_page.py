@@ -22,6 +22,7 @@ from balancer.routes import RouteTable
 from balancer.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Static
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full
+from tests.examples import examples
 from tests.services import free_port, require, wait_for
 
 TABLE = RouteTable(
@@ -138,7 +139,7 @@ def test_every_text_on_the_page_is_escaped() -> None:
     assert Parsed(page(full(), TABLE)).tags.keys() >= parsed.tags.keys()
 
 
-@settings(max_examples=25)  # a page takes some milliseconds to read
+@settings(max_examples=examples(25))  # a page takes some milliseconds to read
 @given(st.text(max_size=30))
 def test_no_text_changes_what_the_page_is_made_of(text: str) -> None:
     told, plain = full(), Parsed(page(full(), TABLE))

@@ -22,6 +22,7 @@ from hitmesh.processor.partition import Partition
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Step
 from hitmesh.protocol.messages import Ack, Addressed, Batch, Close, Job, decode, encode, make
 from hitmesh.store import Refused, Unknown, Write
+from tests.examples import examples
 from tests.hitmesh.processor.memory_store import MemoryStore
 
 PAGES = ["s/a", "s/b", "s/c"]  # one more than a write of the store in memory can carry
@@ -440,7 +441,7 @@ class CountedOnce(RuleBasedStateMachine):
 
 TestCountedOnce = CountedOnce.TestCase
 TestCountedOnce.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(300), stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

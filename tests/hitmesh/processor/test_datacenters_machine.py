@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.examples import examples
 from tests.hitmesh.processor.datacenters import TICK_S, World
 
 NAMES = ("ap", "eu", "us")
@@ -127,7 +128,7 @@ class Datacenters(RuleBasedStateMachine):
 def _case() -> Any:
     case = Datacenters.TestCase
     case.settings = settings(
-        max_examples=150,
+        max_examples=examples(150),
         stateful_step_count=40,
         deadline=None,
         # no shrinking: it takes minutes, and the steps are printed anyway

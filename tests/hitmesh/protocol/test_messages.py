@@ -67,6 +67,7 @@ from hitmesh.protocol.messages import (
 )
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
 from hitmesh.store.consul import MAX_HEAD_BYTES
+from tests.examples import examples
 from tests.hitmesh.protocol.golden import GOLDEN, LONELY, REFUSED, Golden, Refused
 from tests.hitmesh.protocol.strategies import any_message, any_of
 
@@ -390,7 +391,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(damaged())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_a_damaged_message_is_refused_or_is_a_sound_one(data: bytes) -> None:
     found = decoded_or_none(data)
     if found is not None:
@@ -399,7 +400,7 @@ def test_a_damaged_message_is_refused_or_is_a_sound_one(data: bytes) -> None:
 
 
 @given(damaged())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_message_takes_no_more_room_than_its_bytes_allow(data: bytes) -> None:
     # an item of a byte becomes an object of some 60 bytes, and an entry of a map twice that
     tracemalloc.start()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hitmesh.settings import Edition
 from hitmesh.settings.merging import digest, newer
 from hitmesh.settings.sqlite import SqliteSettings
+from tests.examples import examples
 
 KEYS = ["a", "b", "timing.commit_s"]
 DCS = 3
@@ -70,7 +71,7 @@ def test_a_digest_is_as_the_document_says() -> None:
     assert digest(found) == hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-@settings(max_examples=15, deadline=None)  # each of which writes to disk a hundred times or so
+@settings(max_examples=examples(15), deadline=None)  # each of which writes to disk a hundred times or so
 @given(st.lists(steps, max_size=14), st.permutations(list(itertools.permutations(range(DCS), 2))))
 def test_stores_that_exchange_in_any_order_and_pairs_end_equal(
     done: list[tuple[str, int, str, bytes]], pairs: list[tuple[int, int]]

@@ -14,6 +14,7 @@ from hitmesh.protocol.pages import check_page
 from hitmesh.store import Done, Refused, Row, Write
 from hitmesh.store.consul import ConsulTotals
 from hitmesh.store.sqlite import SqliteTotals
+from tests.examples import examples
 
 Store = SqliteTotals | ConsulTotals
 
@@ -343,7 +344,7 @@ def _is_a_page(text: str) -> bool:
 pages = st.text(max_size=200).filter(_is_a_page)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(pages, min_size=1, max_size=20, unique=True))
 def test_any_pages_come_back_as_they_were(store: Store, names: list[str]) -> None:
     put(store, 9, b"head", *(Row(name, "eu", at, 1) for at, name in enumerate(names)))
