@@ -7,6 +7,8 @@ STATE_DIR := var
 # Most tests wait for servers most of the time; the fast ones don't.
 PYTEST_WORKERS := 3
 FAST_WORKERS := 2
+# A module's tests share servers: no two workers start them.
+BY_MODULE := --dist loadfile --no-loadscope-reorder
 
 # Some hundred processes are started: what they import is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +33,7 @@ demo-wan: venv
 	@$(BIN)/python -m tests.wan.demo $(DEMO_ARGS)
 
 test: check services
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(BY_MODULE) $(PYTEST_ARGS)
 
 # Those that start no process, with a part of the usual random examples.
 test-fast: venv

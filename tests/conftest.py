@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -13,7 +14,12 @@ import tests.examples  # noqa: F401 - its profile is in force from here on
 from tests.access_log import lines
 from tests.starting import starts_processes
 
+# Whoever runs the tests in the background has it ignored, and so had whatever they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+LONGEST = ("tests/wan", "tests/system", "tests/hitmesh/cli", "all others with system tests")
 
 
 def find_access_log(named: str, beside: Path, made: Path) -> Path:
@@ -42,10 +48,17 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts processes is a system test; `make test-fast` runs the others."""
+    """What starts processes is a system test; `make test-fast` runs the others.
+
+    A worker gets one module after the other, with what that shares: those of whole meshes first, since they last.
+    """
+    first = dict.fromkeys((item.path for item in items), len(LONGEST))
     for item in items:
         if starts_processes(item):
             item.add_marker("system")
+            folder = item.path.parent.relative_to(REPOSITORY).as_posix()
+            first[item.path] = min(first[item.path], LONGEST.index(folder) if folder in LONGEST else len(LONGEST) - 1)
+    items.sort(key=lambda item: first[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

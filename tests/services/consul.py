@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitmesh.store.consul_agent import HOST, AgentPorts, agent_command, agent_config
-from tests.services import Server, require, wait_for
+from tests.services import WORKER, WORKERS, Server, require, wait_for
+from tests.services.nexus import MESHES
 
-LOWEST_PORT = 15_000  # above what people choose for servers of their own
+LOWEST_PORT = MESHES.stop  # a whole mesh may start its servers a while after its ports were found free
 ELECTION_S = 60.0  # a cluster is up in 2 to 4 s; a busy machine gets more
 MASTER_TOKEN = "00000000-0000-4000-8000-000000000001"  # of a server with ACLs: may do all
 ANSWER_S = 10.0  # of an agent on a busy machine; one that is down refuses at once
@@ -31,7 +32,7 @@ def free_agent_ports() -> AgentPorts:
     found: list[int] = []
     try:
         while len(found) < 4:
-            port = random.randrange(LOWEST_PORT, first_outgoing)
+            port = random.SystemRandom().randrange(LOWEST_PORT + WORKER, first_outgoing, WORKERS)
             tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
             held += [tcp, udp]
             try:

@@ -23,14 +23,17 @@ HEARTBEAT_S = 0.2
 ANSWER_S = 1.0  # of one of three tries: who may be down isn't waited for longer
 
 
-ROWS = range(10_000, 16_000)  # below the blocks of whole meshes
+# Below those that the kernel gives out by itself; each pytest worker has a part of both.
+ROWS = range(10_000, 16_000)
+MESHES = range(16_000, 32_000)
 
 
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that the kernel calls free, below those it gives out itself."""
-    mine = ROWS[len(ROWS) // WORKERS * WORKER : len(ROWS) // WORKERS * (WORKER + 1) - count]
-    for _ in range(200):
-        first = random.choice(mine)
+def free_ports(count: int, *, within: range = ROWS, step: int = 1) -> int:
+    """The first of `count` ports in a row that the kernel calls free; a multiple of `step`."""
+    part = len(within) // WORKERS
+    mine = [port for port in within[part * WORKER : part * (WORKER + 1) - count] if port % step == 0]
+    random.SystemRandom().shuffle(mine)  # there may be other runs on this machine
+    for first in mine:
         probes = [socket.socket() for _ in range(count)]
         try:
             for offset, probe in enumerate(probes):

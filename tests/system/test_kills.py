@@ -23,9 +23,10 @@ AGAIN = 2_000  # hits after all the kills
 REPLAY_S = 600.0  # for 10,000 hits; two cores that are busy otherwise take 200 a second, or fewer
 
 
-@pytest.fixture(params=["embedded", "real"])
-def user(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[User]:
-    user = User(tmp_path / "var")
+@pytest.fixture(scope="module", params=["embedded", "real"])
+def user(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """A mesh on each kind of store, whose tests have a site each."""
+    user = User(tmp_path_factory.mktemp(request.param) / "var")
     words = ["up", "-d", "--dcs", "eu-west", "--base-port", str(free_block())]
     if request.param == "real":
         require("consul")
@@ -56,6 +57,11 @@ def expected(log: Path) -> Counter[str]:
     return counts
 
 
+def totals(user: User, site: str) -> dict[str, int]:
+    """The totals of a site's pages."""
+    return {page: total for page, total in user.totals().items() if page.partition("/")[0] == site}
+
+
 def as_page(path: str) -> str:
     """What a request for this path counts, said independently of our parser."""
     raw = unquote_to_bytes(path)
@@ -65,27 +71,32 @@ def as_page(path: str) -> str:
             text = path
     except UnicodeDecodeError:
         text = path
-    return "example.com" + text.removesuffix("/")
+    return "counted.example" + text.removesuffix("/")
 
 
 def test_a_replayed_log_is_counted_page_by_page(user: User, access_log: Path) -> None:
-    replayed = user.ask("replay", str(access_log), "--concurrency", "16", within_s=REPLAY_S)
+    words = ["replay", str(access_log), "--site", "counted.example", "--concurrency", "16"]
+    replayed = user.ask(*words, within_s=REPLAY_S)
     assert (replayed["sent"], replayed["accepted"], replayed["failed"]) == (10_000, 10_000, 0)
     pages: Counter[str] = Counter()
     for path, number in expected(access_log).items():
         pages[as_page(path)] += number
-    wait_for(lambda: sum(user.totals().values()) == 10_000, within_s=SETTLED_S, what="the last commit")
-    assert user.totals() == pages
+    wait_for(
+        lambda: sum(totals(user, "counted.example").values()) == 10_000, within_s=SETTLED_S, what="the last commit"
+    )
+    assert totals(user, "counted.example") == pages
 
 
 def test_kill_9_of_everything_loses_and_doubles_nothing(user: User, access_log: Path) -> None:
+    site = "killed.example"
+    replay_all = [*HITMESH, "replay", str(access_log), "--site", site, "--json", "--state-dir", str(user.folder)]
     replay = subprocess.Popen(
-        [*HITMESH, "replay", str(access_log), "--json", "--state-dir", str(user.folder), "--concurrency", "8"],
+        [*replay_all, "--concurrency", "8"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        wait_for(lambda: sum(user.totals().values()) > 300, within_s=PATIENCE_S, what="the first hits")
-        names = ["collector-1", user.owner_of("example.com/favicon.ico"), "nexus-1"]
+        wait_for(lambda: sum(totals(user, site).values()) > 300, within_s=PATIENCE_S, what="the first hits")
+        names = ["collector-1", user.owner_of(f"{site}/favicon.ico"), "nexus-1"]
         names += [name for name in user.supervised() if name in ("beanstalkd-1", "consul-1")]
         for name in names:
             pid = user.pid(name)
@@ -102,9 +113,11 @@ def test_kill_9_of_everything_loses_and_doubles_nothing(user: User, access_log: 
         within_s=SETTLED_S,
         what="balanced books",
     )
-    counted = sum(user.totals().values())
+    counted = sum(totals(user, site).values())
     assert first["accepted"] <= counted <= first["accepted"] + first["unanswered"], first
-    again = ["replay", str(access_log), "--concurrency", "16", "--limit", str(AGAIN)]
+    again = ["replay", str(access_log), "--site", site, "--concurrency", "16", "--limit", str(AGAIN)]
     second = user.ask(*again, within_s=REPLAY_S)
     assert second["accepted"] == AGAIN
-    wait_for(lambda: sum(user.totals().values()) == counted + AGAIN, within_s=SETTLED_S, what="an exact second replay")
+    wait_for(
+        lambda: sum(totals(user, site).values()) == counted + AGAIN, within_s=SETTLED_S, what="an exact second replay"
+    )

@@ -247,8 +247,7 @@ def test_two_at_a_time_are_refused(user: User) -> None:
 
 def interrupt(user: User, *words: str, when: Callable[[], object]) -> str:
     """Ctrl-C at a `hitmesh scale` under way; what it says."""
-    # Whoever runs the tests in the background has it ignored, and so had whatever they start.
-    command = ["env", "--default-signal=INT", *HITMESH, "scale", *words, "--state-dir", str(user.folder)]
+    command = [*HITMESH, "scale", *words, "--state-dir", str(user.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(when, within_s=PATIENCE_S, what="the moment to interrupt")
         process.send_signal(signal.SIGINT)

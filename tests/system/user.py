@@ -10,9 +10,7 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,12 +29,12 @@ from hitmesh.spool.open import open_spool
 from hitmesh.spool.sqlite import SqliteSpool
 from hitmesh.store.open import open_store
 from hitmesh.store.totals import decode_head, read_totals
-from tests.services import WORKER, WORKERS, wait_for
+from tests.services import wait_for
+from tests.services.nexus import MESHES, free_ports
 from tests.system.mesh import Process
 
 HITMESH = [sys.executable, "-m", "hitmesh"]
 DC: Final = "eu-west"
-BLOCKS: Final = range(16_000, 32_000, 100)  # below the ports that the kernel gives out by itself
 PORTS_A_BLOCK: Final = 60  # of a hundred; the rest is nobody's
 UP_S: Final = 120.0
 SETTLED_S: Final = (
@@ -260,10 +258,4 @@ def kill_all(pids: Sequence[int]) -> None:
 
 def free_block() -> int:
     """The start of a hundred ports of which those that a datacenter uses are free now."""
-    mine = BLOCKS[WORKER::WORKERS]
-    for base in random.sample(mine, len(mine)):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(base, base + PORTS_A_BLOCK):
-                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return base
-    raise AssertionError("no hundred free ports")
+    return free_ports(PORTS_A_BLOCK, within=MESHES, step=100)

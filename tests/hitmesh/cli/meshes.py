@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ from hitmesh.cli.layout import BLOCK_PORTS
 from hitmesh.cli.processes import Process, of_mesh
 from hitmesh.config import dump, load
 from tests.services import PATIENCE_S, wait_for
+from tests.services.nexus import MESHES, free_ports
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
 UP_S = 150.0  # a busy machine starts fourteen processes in a minute
@@ -39,9 +38,7 @@ from hitmesh.cli.main import run
 sys.exit(run())
 """
 ANSWER_S = 10.0  # of a Nexus that is there
-# Blocks of ports below those that the kernel gives out by itself.
 DATACENTERS = 3  # at most in a mesh of the tests
-PORTS = range(20_000, 32_000, DATACENTERS * BLOCK_PORTS)
 
 
 @dataclass
@@ -158,15 +155,6 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
     wait_for(lambda: asked() == 200, within_s=SOON_S, what="the configured route in force again")
 
 
-def free_base_port() -> int:
-    for base in random.sample(PORTS, len(PORTS)):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(base, base + DATACENTERS * BLOCK_PORTS):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return base
-    raise AssertionError("no free block of ports")
-
-
 @contextlib.contextmanager
 def meshes(state_dir: Path, *, address: str = "127.0.0.1", **instances: int) -> Iterator[Mesh]:
     """A mesh that can be started, with so many instances; all of it is gone afterwards."""
@@ -176,7 +164,7 @@ def meshes(state_dir: Path, *, address: str = "127.0.0.1", **instances: int) -> 
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     config = state_dir.parent / "template.toml"
     config.write_text(dump(msgspec.structs.replace(template, nodes={"local": node}, timing=timing)))
-    mesh = Mesh(state_dir, free_base_port(), config)
+    mesh = Mesh(state_dir, free_ports(DATACENTERS * BLOCK_PORTS, within=MESHES, step=100), config)
     try:
         yield mesh
     finally:
