@@ -73,12 +73,14 @@ def wait_for(condition: Callable[[], T], *, within_s: float = PATIENCE_S, what: 
     """The first true answer of `condition`; an AssertionError with `what` when none came in time."""
     deadline = time.monotonic() + within_s
     while True:
+        asked = time.monotonic()
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {within_s} s for {what}; last answer: {answer!r}")
-        time.sleep(0.02)
+        # Whoever asks by a command, a process, doesn't do so all the time: what is waited for needs the CPU.
+        time.sleep(max(0.02, time.monotonic() - asked))
 
 
 class Server:
