@@ -144,9 +144,9 @@ def test_settings_that_contradict_each_other_are_named(change: Change, message: 
     [
         ("totals", "sqllite:///x", "sqllite:///x", "did you mean sqlite?"),
         ("settings", "consl://h:1/x", "consl://h:1/x", "did you mean consul?"),
-        ("totals", "redis://h/x", "redis://h/x", "known here: sqlite, consul"),
-        ("totals", "/var/x", "/var/x", "known here: sqlite, consul"),
-        ("totals", "http://[x", "http://[x", "known here: sqlite, consul"),
+        ("totals", "redis://h/x", "redis://h/x", "known here: sqlite, consul, consul+https"),
+        ("totals", "/var/x", "/var/x", "known here: sqlite, consul, consul+https"),
+        ("totals", "http://[x", "http://[x", "known here: sqlite, consul, consul+https"),
         ("spools", ["sqlite:///x", "beanstalkd://h:1/t"], "beanstalkd://h:1/t", "did you mean beanstalk?"),
     ],
 )
