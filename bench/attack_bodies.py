@@ -104,7 +104,7 @@ def _under(name: str, port: int, connections: int, settle_s: float) -> Iterator[
 
 def main() -> int:
     """Run the bench; 1 when others' hits failed."""
-    parser = argparse.ArgumentParser(prog="bench/run attack_bodies", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.attack_bodies", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in one turn")
     parser.add_argument("--turns", type=int, default=3, help="with each attack, and as many without")
     parser.add_argument("--rate", type=float, default=250.0, help="hits a second of the others")

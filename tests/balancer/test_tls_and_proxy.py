@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import shutil
 import signal
 import socket
@@ -162,6 +163,24 @@ def test_who_begins_no_handshake_and_who_sends_no_header_in_time_is_closed(balan
             begun.sendall(b"PROXY TCP4 ")
             assert end_of(silent) == end_of(begun) == b""
         assert time.monotonic() - began >= HEAD_S
+
+
+def test_a_handshake_and_a_header_in_drops_have_no_more_time(balancer: Secure) -> None:
+    def drops_taken(connection: socket.socket, data: bytes) -> int:
+        for count in range(len(data)):
+            try:
+                connection.sendall(data[count : count + 1])
+            except OSError:
+                return count
+            if select.select([connection], [], [], 0.02)[0]:
+                return count  # the end
+        return len(data)
+
+    hello = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03" + bytes(5000)  # its beginning, and no end
+    live = LiveLimits(balancer.folder / "var" / "stage" / "settings.db", balancer.port)
+    with live.of(head_s=HEAD_S), plain(balancer.tls_port) as tls, plain(balancer.port, PROXY) as proxied:
+        assert drops_taken(tls, hello) < len(hello)
+        assert drops_taken(proxied, V2 + b"\x21\x11\x0f\xf0" + bytes(4000)) < 4000
 
 
 V1 = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n"
