@@ -381,7 +381,7 @@ def main() -> int:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="hitmesh-frames-") as path,
-        meshes(Path(path) / "var", collector=2, processor=2) as mesh,
+        meshes(Path(path) / "var", nexus=1, collector=1, processor=2, balancer=0) as mesh,
     ):
         mesh.up("eu-west,us-west")
         wrong = attack(mesh, count=options.count, seed=options.seed, roles=options.roles.split(","))
