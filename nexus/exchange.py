@@ -26,6 +26,7 @@ import gevent
 import zmq
 
 from hitmesh.errors import ConfigError, DecodeError, MeshError, StoreUnknown
+from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.sockets import Context, open_socket
 from hitmesh.protocol.messages import (
@@ -264,10 +265,10 @@ class _Link:
         except zmq.ZMQError as error:  # no file descriptor is left
             raise MeshError(str(error), op=WHAT, endpoint=endpoint) from error
         try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
+            connect(self._socket, endpoint)
+        except MeshError:
             self.close()
-            raise MeshError(str(error), op=WHAT, endpoint=endpoint) from error
+            raise
 
     def ask(self, after: str) -> Settings:
         """One page of settings. Raises MeshError."""

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from hitmesh.config.addresses import host_port
 from hitmesh.protocol.messages import MAX_DCS, MAX_ENDPOINTS, Instance, Neighbours, Seen, encode, make
+from hitmesh.protocol.names import is_numeric
 from nexus.records import MAX_KNOWN
 from nexus.registry import interval_s_of
 
@@ -89,6 +90,7 @@ class Federation:
     ) -> None:
         self._dc, self._nexus = dc, nexus
         self._here = tuple(here)
+        self._own = set(self._here)  # where this datacenter's Nexuses are
         self._configured = {name: _usable(endpoints) for name, endpoints in configured.items() if name != dc}
         self._partitions = partitions
         self._interval_s = interval_s
@@ -123,7 +125,7 @@ class Federation:
             return ""  # it came twice, or late
         known.heard = now
         known.silence_s = self._missed * interval_s_of(message)
-        known.own = _usable(message.nexuses.get(message.dc, ()))
+        known.own = _numeric(message.nexuses.get(message.dc, ()))
         known.told.clear()  # who it is asked about itself knows better
         self._see(known, message, now)
         for name, endpoints in message.nexuses.items():
@@ -174,7 +176,7 @@ class Federation:
         }
         for known in self._remembered(now).values():
             found.update(known.own, known.told)
-        return frozenset(found - set(self._here))
+        return frozenset(found - self._own)
 
     # --- what is asked --------------------------------------------------------------------
 
@@ -233,7 +235,7 @@ class Federation:
     def _tell(self, known: _Datacenter, endpoints: Iterable[str], now: float) -> None:
         if now - known.heard <= known.silence_s:
             return  # it says so itself
-        known.told.update(dict.fromkeys(_usable(endpoints), now))
+        known.told.update(dict.fromkeys(_numeric(endpoints), now))
         for one in sorted(known.told, key=lambda one: -known.told[one])[MAX_ENDPOINTS:]:
             del known.told[one]
 
@@ -253,7 +255,8 @@ class Federation:
         here = {
             one.instance.endpoints.get("heartbeats", "") for one in seen if one.instance.role == "nexus" and one.alive
         }
-        found = {self._dc: _usable([*self._here, *sorted(here - {""})])}
+        found = {self._dc: _numeric([*self._here, *sorted(here)])}
+        self._own = {*self._here, *here}
         others = self._remembered(now).items()
         found.update(
             (name, known.own) for name, known in sorted(others, key=lambda one: one[0]) if now - known.heard <= KEPT_S
@@ -264,6 +267,11 @@ class Federation:
 def _usable(endpoints: Iterable[str]) -> tuple[str, ...]:
     """Those that somebody elsewhere can connect to, each once."""
     return tuple(one for one in dict.fromkeys(endpoints) if _is_tcp(one))[:MAX_ENDPOINTS]
+
+
+def _numeric(endpoints: Iterable[str]) -> tuple[str, ...]:
+    """Those that may go over the wire: a name is for the process whose configuration or catalogue has it."""
+    return tuple(one for one in _usable(endpoints) if is_numeric(one))
 
 
 def _is_tcp(endpoint: str) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Collection
 from functools import partial
@@ -26,6 +25,7 @@ import zmq
 from hitmesh import output
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
@@ -91,6 +91,7 @@ class Server:
         self._stopping = False
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._bound: list[Socket] = []
+        self._numeric: dict[str, str] = {}  # of the three endpoints: as the others are told
         self._readers: list[FrameReader] = []
         self.registry = Registry(
             id,
@@ -115,9 +116,9 @@ class Server:
     def start(self) -> None:
         """Bind and begin. Raises MeshError when an address can't be bound; nothing is left open then."""
         try:
-            heartbeats = self._bind(zmq.SUB, self._endpoints.heartbeats, MAX_NEIGHBOURS_BYTES)
-            self._changes = self._bind(zmq.PUB, self._endpoints.changes, MAX_REQUEST_BYTES)
-            requests = self._bind(zmq.ROUTER, self._endpoints.lookups, MAX_REQUEST_BYTES)
+            heartbeats = self._bind(zmq.SUB, "heartbeats", MAX_NEIGHBOURS_BYTES)
+            self._changes = self._bind(zmq.PUB, "changes", MAX_REQUEST_BYTES)
+            requests = self._bind(zmq.ROUTER, "lookups", MAX_REQUEST_BYTES)
         except MeshError:
             self._close()
             raise
@@ -263,19 +264,15 @@ class Server:
                 **(self._exchange.load() if self._exchange else {}),
             }
         )
-        endpoints = {key: getattr(self._endpoints, key) for key in self._endpoints.__struct_fields__}
         return Instance(
-            self._dc, "nexus", self._name, self._id, state_of("up", self._watchdog.late()), os.getpid(), self._started_ms, endpoints, load, {},
+            self._dc, "nexus", self._name, self._id, state_of("up", self._watchdog.late()), os.getpid(), self._started_ms, self._numeric, load, {},
         )  # fmt: skip
 
-    def _bind(self, kind: int, endpoint: str, receive_bytes: int) -> Socket:
+    def _bind(self, kind: int, key: str, receive_bytes: int) -> Socket:
+        endpoint = getattr(self._endpoints, key)
         one = open_socket(self._context, kind, heartbeat_s=self._heartbeat_s, receive_bytes=receive_bytes)
         self._bound.append(one)
-        try:
-            one.bind(_numeric(endpoint))
-        except (zmq.ZMQError, OSError) as error:
-            hint = "another process listens there" if getattr(error, "errno", 0) == zmq.EADDRINUSE else ""
-            raise MeshError(error.strerror or str(error), op="bind", endpoint=endpoint, hint=hint) from error
+        self._numeric[key] = bind(one, endpoint)
         return one
 
     def _reader(self, one: Socket, endpoint: str) -> FrameReader:
@@ -299,10 +296,3 @@ def _only(frames: list[bytes]) -> bytes:
     if len(frames) != 1:
         raise DecodeError(f"{len(frames)} frames, not 1", op="decode")
     return frames[0]
-
-
-def _numeric(endpoint: str) -> str:
-    # ZeroMQ binds to addresses, not to names.
-    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
-    address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0]
-    return f"tcp://{address}:{port}"

@@ -20,6 +20,7 @@ import gevent
 import zmq
 from gevent.event import Event
 
+from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, open_socket
 from hitmesh.protocol.messages import Seen
 from nexus.federation import Federation
@@ -48,12 +49,12 @@ class Wan:
         self._federation = federation
         self._picture, self._settings = picture, settings
         self._wake = Event()
-        self._connected: frozenset[str] = frozenset()
         self._heard: frozenset[str] = frozenset()
         self._closed = False
         self._socket = open_socket(context, zmq.XPUB, heartbeat_s=PING_S, receive_bytes=MAX_REQUEST_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first
+        self._connections = Connections(self._socket)
 
     def wake(self) -> None:
         """Look whether there is something to say: something may have changed. It is cheap."""
@@ -64,7 +65,7 @@ class Wan:
         while not self._closed:
             self._wake.clear()
             now = time.monotonic()
-            self._connect(self._federation.endpoints(now))
+            self._connections.want(self._federation.endpoints(now))
             self._note(self._federation.heard(now))
             picture = self._picture()
             if picture is None:
@@ -87,20 +88,8 @@ class Wan:
         """Close the socket."""
         self._closed = True
         self._wake.set()
+        self._connections.close()
         self._socket.close(linger=0)
-
-    def _connect(self, wanted: frozenset[str]) -> None:
-        for endpoint in wanted - self._connected:
-            try:
-                self._socket.connect(endpoint)
-            except zmq.ZMQError as error:
-                _log.warning("can't connect to %r: %s", endpoint, error)  # said once: it counts as connected
-        for endpoint in self._connected - wanted:
-            try:
-                self._socket.disconnect(endpoint)
-            except zmq.ZMQError as error:
-                _log.debug("%r wasn't connected: %s", endpoint, error)
-        self._connected = wanted
 
     def _note(self, heard: frozenset[str]) -> None:
         for dc in sorted(heard - self._heard):

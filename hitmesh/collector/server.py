@@ -27,7 +27,7 @@ from hitmesh.collector.answers import refusal
 from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.connection import Connection
 from hitmesh.collector.connections import Connections
-from hitmesh.config import Config
+from hitmesh.config import Config, host_port_text
 from hitmesh.http.errors import BadMessage
 from hitmesh.logs import Lines
 from hitmesh.mesh.duty import spawn
@@ -120,7 +120,7 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
             server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
             server.start()
             servers.append(server)
-        collector.start(f"http://{host}:{port}")
+        collector.start(f"http://{host_port_text(host, port)}")
         while self.alive and not self._stop.is_set():
             self.notify()
             self._stop.wait(BEAT_S)

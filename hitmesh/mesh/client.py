@@ -25,6 +25,7 @@ from gevent.event import Event
 from hitmesh import output
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.lookup import TIMEOUT_S, ask
 from hitmesh.mesh.pulse import Pulse, sendable
@@ -89,6 +90,7 @@ class MeshClient:
         self._wanted = {nexus.lookups: Event() for nexus in self._nexuses}
         self._pulse: Pulse | None = None
         self._readers: list[Socket] = []
+        self._connections: list[Connections] = []
         self._greenlets: list[gevent.Greenlet[[], None]] = []
 
     def start(self) -> None:
@@ -127,6 +129,8 @@ class MeshClient:
         self._lag.stop()
         for event in (self._beat_due, self._news, *self._wanted.values()):
             event.set()
+        for connections in self._connections:
+            connections.close()
         for socket in self._readers:
             socket.close(linger=0)
         gevent.joinall(self._greenlets, timeout=STOP_S)
@@ -215,7 +219,7 @@ class MeshClient:
     def _subscribe(self, nexus: NexusEndpoints) -> Socket:
         socket = open_socket(self._context, zmq.SUB, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
-        socket.connect(nexus.changes)
+        self._connections.append(Connections(socket, [nexus.changes]))
         self._readers.append(socket)
         return socket
 

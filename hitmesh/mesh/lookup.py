@@ -15,6 +15,7 @@ from typing import Final, cast
 import zmq
 
 from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.connecting import connect, resolve
 from hitmesh.mesh.sockets import Context, Socket, open_socket
 from hitmesh.protocol.messages import (
     MAX_FRAME_BYTES,
@@ -39,9 +40,10 @@ def ask(context: Context, endpoint: str, what: str, key: str, timeout_s: float, 
     """One try with one Nexus. Raises MeshError when it doesn't answer in time, or refuses."""
     number = next(_requests)
     message: Message = make(Control, number, what, key) if control else make(Lookup, number, what, key)
+    numeric = resolve(endpoint)
     socket = open_socket(context, zmq.DEALER, heartbeat_s=LINK_INTERVAL_S, receive_bytes=MAX_FRAME_BYTES)
     try:
-        socket.connect(endpoint)
+        connect(socket, numeric)
         socket.send(encode(message), zmq.NOBLOCK)
         receive = _receive_green if _is_green(context) else _receive_plain
         frames = receive(socket, timeout_s)

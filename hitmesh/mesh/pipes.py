@@ -12,8 +12,11 @@ from typing import Final
 
 import zmq
 
+from hitmesh.errors import MeshError
+from hitmesh.mesh.connecting import bind, connect
 from hitmesh.mesh.sockets import Context, Socket, open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
+from hitmesh.protocol.names import bracketed
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +30,7 @@ def bind_pull(context: Context, host: str, *, heartbeat_s: float) -> tuple[Socke
     senders leave what is beyond to the spool.
     """
     socket = open_socket(context, zmq.PULL, heartbeat_s=heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
-    socket.bind(f"tcp://{host}:*")
-    return socket, socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    return socket, bind(socket, f"tcp://{bracketed(host)}:*")
 
 
 class Pushes:
@@ -52,10 +54,10 @@ class Pushes:
             socket = open_socket(self._context, zmq.PUSH, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
             socket.setsockopt(zmq.IMMEDIATE, 0 if self._queue_unconnected else 1)
             try:
-                socket.connect(endpoint)
-            except zmq.ZMQError as error:
+                connect(socket, endpoint)
+            except MeshError as error:
                 socket.close(linger=0)
-                log.warning("can't push to %r: %s", endpoint, error)
+                log.warning("can't push: %s", error)
                 return None
             self._sockets[endpoint] = socket
             while len(self._sockets) > MAX_PUSHES:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import zmq
 
+from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, open_socket
 from hitmesh.protocol.messages import MAX_LOAD, MAX_LOADS, Heartbeat, Instance, Leave, encode, make
 
@@ -26,8 +27,7 @@ class Pulse:
         self._number = 0
         self._socket = open_socket(context, zmq.PUB, heartbeat_s=heartbeat_s, receive_bytes=MAX_REQUEST_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is queued for a Nexus that is away
-        for endpoint in endpoints:
-            self._socket.connect(endpoint)
+        self._connections = Connections(self._socket, endpoints)
 
     def beat(self) -> None:
         """Send a heartbeat now."""
@@ -41,6 +41,7 @@ class Pulse:
 
     def close(self) -> None:
         """Close the socket."""
+        self._connections.close()
         self._socket.close(linger=0)
 
 

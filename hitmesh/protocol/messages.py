@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Final, TypeVar, overload
 from msgspec import Meta, Struct, msgpack
 
 from hitmesh.errors import DecodeError
+from hitmesh.protocol.names import ENDPOINT, MAX_ENDPOINT_CHARS, MAX_NAME_CHARS, NAME
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
 
 VERSION: Final = 1
@@ -44,8 +45,8 @@ Epoch = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Commit = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Sequence = Annotated[int, Meta(ge=1, le=MAX_TOTAL)]
 Mark = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
-Endpoint = Annotated[str, Meta(max_length=256)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME)]
+Endpoint = Annotated[str, Meta(max_length=MAX_ENDPOINT_CHARS, pattern=ENDPOINT)]
 PageName = Annotated[str, Meta(min_length=1, max_length=MAX_PAGE_BYTES)]
 Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 Total = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]

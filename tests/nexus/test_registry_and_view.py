@@ -65,7 +65,7 @@ class LossyMesh(RuleBasedStateMachine):
     def _beat(self, id: str, *, lost: bool = False) -> None:
         self.numbers[id] = self.numbers.get(id, 0) + 1
         self.beat_at[id] = self.now
-        name = id.split("/", maxsplit=1)[0]
+        name = id.split("_", maxsplit=1)[0]
         one = instance(name, id, started_ms=self.started[id], owns={1: self.started[id]})
         message = heartbeat(one, self.numbers[id])
         for nexus, registry in self.registries.items():
@@ -79,7 +79,7 @@ class LossyMesh(RuleBasedStateMachine):
         if name in self.running:
             self.ended[self.running[name]] = self.now
         self.starts += 1
-        self.running[name] = f"{name}/{self.starts}"
+        self.running[name] = f"{name}_{self.starts}"
         self.started[self.running[name]] = self.starts
         self._beat(self.running[name])
 

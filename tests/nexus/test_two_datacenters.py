@@ -14,7 +14,7 @@ from nexus.federation import Federation
 from nexus.registry import Registry
 from tests.examples import examples
 from tests.hitmesh.mesh.instances import heartbeat, instance
-from tests.nexus.words import PARTITIONS
+from tests.nexus.words import PARTITIONS, at
 
 DCS = ("here", "there")
 NUMBERS = (1, 2)
@@ -38,7 +38,7 @@ class Node:
         id = f"{self.place}-{start}"
         self.instance: Instance = instance(
             f"nexus-{number}", id, role="nexus", dc=dc, started_ms=start,
-            endpoints={"heartbeats": f"tcp://{self.place}:1"},
+            endpoints={"heartbeats": at(self.place)},
         )  # fmt: skip
         self.registry = Registry(
             id, dc=dc, interval_s=HEARTBEAT_S, missed=MISSED, wan_missed=WAN_MISSED, now=now
@@ -46,8 +46,8 @@ class Node:
         self.federation = Federation(
             dc,
             id,
-            here=[f"tcp://{dc}-{each}:1" for each in NUMBERS],
-            configured={other: [f"tcp://{other}-1:1"] for other in DCS if other != dc},
+            here=[at(f"{dc}-{each}") for each in NUMBERS],
+            configured={other: [at(f"{other}-1")] for other in DCS if other != dc},
             partitions=PARTITIONS,
             interval_s=WAN_S,
             missed=WAN_MISSED,
@@ -103,7 +103,7 @@ class TwoDatacenters(RuleBasedStateMachine):
             data = node.federation.speak(node.registry.neighbourhood(self.now), "-", self.now)
             if data is not None and not self.cut:
                 for other in self._up():
-                    if f"tcp://{other.place}:1" in node.federation.endpoints(self.now):
+                    if at(other.place) in node.federation.endpoints(self.now):
                         self._hear(other, decode(data, Neighbours))
 
     def _hear(self, node: Node, message: Neighbours) -> None:
@@ -115,7 +115,7 @@ class TwoDatacenters(RuleBasedStateMachine):
     @rule(dc=st.sampled_from(DCS), name=names)
     def start(self, dc: str, name: str) -> None:
         self.starts += 1
-        id = f"{dc}/{name}/{self.starts}"
+        id = f"{dc}_{name}_{self.starts}"
         self.running[dc, name] = instance(name, id, dc=dc, started_ms=self.starts, owns={1: self.starts})
         self._beat(self.running[dc, name])
 

@@ -208,7 +208,7 @@ def test_where_nobody_can_be_reached_any_more_it_disconnects(context: Context) -
     until(lambda: ear.words)
     voice.federation._configured.clear()
     voice.wan.wake()
-    until(lambda: not voice.wan._connected, what="the end of the connection")
+    until(lambda: not voice.wan._connections.numeric, what="the end of the connection")
     gevent.sleep(0.1)
     ear.words.clear()
     voice.own(3)

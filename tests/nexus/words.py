@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from zlib import crc32
+
 from hitmesh.protocol.messages import Instance, Neighbours, Seen, make
 from tests.hitmesh.mesh.instances import instance
 
@@ -9,14 +12,14 @@ PARTITIONS = 32
 
 
 def at(host: str) -> str:
-    """The heartbeats endpoint of a Nexus."""
-    return f"tcp://{host}:8020"
+    """The heartbeats endpoint of a Nexus, numeric as it is told: always the same for the same host."""
+    return f"tcp://{ipaddress.IPv4Address(crc32(host.encode()))}:8020"
 
 
 def nexus(dc: str, number: int = 1, *, process: str = "a") -> Instance:
     """A Nexus of a datacenter; `process` tells its starts apart."""
     name = f"nexus-{number}"
-    endpoints = {"heartbeats": at(f"{dc}-{number}"), "lookups": f"tcp://{dc}-{number}:8022"}
+    endpoints = {"heartbeats": at(f"{dc}-{number}"), "lookups": at(f"{dc}-{number}").replace("8020", "8022")}
     started_ms = 1000 + ord(process[0])
     return instance(name, f"{dc}-{name}-{process}", role="nexus", dc=dc, endpoints=endpoints, started_ms=started_ms)
 

@@ -232,10 +232,10 @@ def test_a_restarted_member_replaces_itself_at_once(nexuses: list[NexusProcess])
         until(lambda: other.view.owner(1) is not None)
         one.beat_every(NEVER_S)
         one.vanish()
-        again = Member(config_of(nexuses), "processor-1", id="the new one")
+        again = Member(config_of(nexuses), "processor-1", id="the-new-one")
         again.client.start()
         try:
-            until(lambda: "the new one" in {each.id for each in other.view.live("processor")}, what="the new one")
+            until(lambda: "the-new-one" in {each.id for each in other.view.live("processor")}, what="the new one")
             assert other.view.owner(1) is None
         finally:
             again.close()

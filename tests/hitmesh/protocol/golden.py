@@ -67,7 +67,15 @@ class Refused(NamedTuple):
     hex: str
 
 
+def text_hex(text: str) -> str:
+    """Text of up to 255 bytes as msgpack."""
+    data = text.encode()
+    return (f"{0xA0 + len(data):02x}" if len(data) < 32 else f"d9{len(data):02x}") + data.hex()
+
+
 LAST: Final = MAX_PARTITIONS - 1
+ADDRESS: Final = "tcp://127.0.0.1:5"
+ADDRESS_HEX: Final = "b17463703a2f2f3132372e302e302e313a35"
 MOST: Final = "cf7fffffffffffffff"  # MAX_TOTAL
 LONELY: Final = Instance("d", "r", "n", "i", "up", 0, 0, {}, {}, {})
 LONELY_HEX: Final = "9a a164 a172 a16e a169 a27570 00 00 80 80 80"
@@ -80,14 +88,14 @@ GOLDEN: Final = (
     ),
     Golden(
         "a batch of two partitions",
-        make(Batch, "w", "e", (Addressed(1, Part(0, 2, 1, {"a": 1, "b": 300})), Addressed(2, Part(31, 1, 1, {"é": 70_000})))),
-        "95 01 01 a177 a165 92 92 01 94 00 02 01 82 a161 01 a162 cd012c 92 02 94 1f 01 01 81 a2c3a9 ce00011170",
+        make(Batch, "w", ADDRESS, (Addressed(1, Part(0, 2, 1, {"a": 1, "b": 300})), Addressed(2, Part(31, 1, 1, {"é": 70_000})))),
+        f"95 01 01 a177 {ADDRESS_HEX} 92 92 01 94 00 02 01 82 a161 01 a162 cd012c 92 02 94 1f 01 01 81 a2c3a9 ce00011170",
     ),
-    Golden("a batch of nothing", make(Batch, "w", "", ()), "95 01 01 a177 a0 90"),
+    Golden("a batch of nothing", make(Batch, "w", ADDRESS, ()), f"95 01 01 a177 {ADDRESS_HEX} 90"),
     Golden(
         "the greatest numbers of a batch",
-        make(Batch, "w", "", (Addressed(MAX_TOTAL, Part(LAST, MAX_TOTAL, MAX_TOTAL, {"a": MAX_COUNT})),)),
-        f"95 01 01 a177 a0 91 92 {MOST} 94 cd0fff {MOST} {MOST} 81 a161 cf001fffffffffffff",
+        make(Batch, "w", ADDRESS, (Addressed(MAX_TOTAL, Part(LAST, MAX_TOTAL, MAX_TOTAL, {"a": MAX_COUNT})),)),
+        f"95 01 01 a177 {ADDRESS_HEX} 91 92 {MOST} 94 cd0fff {MOST} {MOST} 81 a161 cf001fffffffffffff",
     ),
     Golden(
         "an ack",
@@ -166,13 +174,13 @@ GOLDEN: Final = (
                 "draining",
                 MAX_TOTAL,
                 MAX_TOTAL,
-                {"e": ""},
+                {"e": ADDRESS},
                 {"l": MAX_LOAD, "m": -MAX_LOAD},
                 {LAST: MAX_TOTAL},
             ),
         ),
         f"95 01 05 {MOST} {MOST} 9a a164 a172 a16e a169 a8647261696e696e67 {MOST} {MOST}"
-        f" 81 a165 a0 82 a16c cb430c6bf526340000 a16d cbc30c6bf526340000 81 cd0fff {MOST}",
+        f" 81 a165 {ADDRESS_HEX} 82 a16c cb430c6bf526340000 a16d cbc30c6bf526340000 81 cd0fff {MOST}",
     ),
     Golden("last words", make(Leave, "c1a"), "93 01 06 a3633161"),
     Golden(
@@ -229,11 +237,11 @@ GOLDEN: Final = (
         "96 01 0c a765752d77657374 a27031 b17463703a2f2f3132372e302e302e313a35"
         " 92 94 00 a775732d77657374 07 93 a26c31 03 09 94 1f a765752d77657374 08 c0",
     ),
-    Golden("a question for nothing", make(Have, "d", "p", "", ()), "96 01 0c a164 a170 a0 90"),
+    Golden("a question for nothing", make(Have, "d", "p", ADDRESS, ()), f"96 01 0c a164 a170 {ADDRESS_HEX} 90"),
     Golden(
         "the greatest numbers of a question for rows",
-        make(Have, "d", "p", "", (Wanted(LAST, "o", MAX_TOTAL, Position("l", MAX_TOTAL, MAX_TOTAL)),)),
-        f"96 01 0c a164 a170 a0 91 94 cd0fff a16f {MOST} 93 a16c {MOST} {MOST}",
+        make(Have, "d", "p", ADDRESS, (Wanted(LAST, "o", MAX_TOTAL, Position("l", MAX_TOTAL, MAX_TOTAL)),)),
+        f"96 01 0c a164 a170 {ADDRESS_HEX} 91 94 cd0fff a16f {MOST} 93 a16c {MOST} {MOST}",
     ),
     Golden(
         "rows",
@@ -402,11 +410,11 @@ GOLDEN: Final = (
 )  # fmt: skip
 
 JOB_OF: Final = "95 01 14 a177 00 91"  # a job whose one part follows
-BATCH_OF: Final = "95 01 01 a177 a0 91 92 00"  # a batch whose one part follows
+BATCH_OF: Final = f"95 01 01 a177 {ADDRESS_HEX} 91 92 00"  # a batch whose one part follows
 ACK_OF: Final = "94 01 02 a177 91"  # an ack whose one lane follows
 BEAT_OF: Final = "95 01 05 00 00 9a a164 a172 a16e a169 a27570 00 00"  # endpoints, load, owns follow
 NEIGHBOURS_OF: Final = "9a 01 0b a164 a16e 00 00 00 a12d"  # datacenters' Nexuses and instances follow
-HAVE_OF: Final = "96 01 0c a164 a170 a0 91"  # a question of one entry, which follows
+HAVE_OF: Final = f"96 01 0c a164 a170 {ADDRESS_HEX} 91"  # a question of one entry, which follows
 ROWS_OF: Final = "95 01 0d a164 a170 91"  # an answer of one chunk, which follows
 SETTINGS_OF: Final = "95 01 0e 00 c2 91"  # settings whose one record follows
 HEAD_OF: Final = "9c 01 1f a16c 01 a170 00 00 80 90"  # a head: origins, restoring and lost follow
@@ -454,7 +462,19 @@ REFUSED: Final = (
     Refused("a page of 1,025 bytes", Job, f"{JOB_OF} 94 00 01 01 81 da0401{'61' * 1025} 01"),
     Refused("a worker without a name", Close, "94 01 04 a0 90"),
     Refused("a name of 129 characters", Leave, f"93 01 06 d981{'61' * 129}"),
-    Refused("an endpoint of 257 characters", Batch, f"95 01 01 a177 da0101{'61' * 257} 90"),
+    Refused("an endpoint that isn't one", Batch, "95 01 01 a177 a0 90"),
+    *(
+        Refused(f"an endpoint such as {wrong}", Batch, f"95 01 01 a177 {text_hex(wrong)} 90")
+        for wrong in (
+            "tcp://localhost:1", "tcp://a.example:1", "tcp://127.0.0.1", "tcp://127.0.0.1:*", "tcp://*:1", "ipc:///tmp/a",
+            "inproc://a", "tcp://::1:1", "tcp://[a.example]:1", "tcp://127.0.0.1:1;", "tcp://127.0.0.1:1\n",
+            "tcp://eth0;127.0.0.1:1", "TCP://127.0.0.1:1", "udp://127.0.0.1:1", f"tcp://[{'0' * 60}]:1",
+        )
+    ),
+    *(
+        Refused(f"a name such as {wrong!r}", Leave, f"93 01 06 {text_hex(wrong)}")
+        for wrong in ("a b", "é", "a\n", "\x1b[31m", "a/b", '"', "\u202e", "\x00", "a\x7f")
+    ),
     # numbers
     Refused("a number below 0", Control, "95 01 09 ff a161 a0"),
     Refused("a number of 2**63", Control, "95 01 09 cf8000000000000000 a161 a0"),

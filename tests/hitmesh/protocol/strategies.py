@@ -4,15 +4,19 @@ new field is drawn without anybody's help.
 
 from __future__ import annotations
 
+import string
 from typing import Any, TypeVar
 
 import msgspec.inspect as declared
 from hypothesis import strategies as st
 
 from hitmesh.protocol.messages import MAX_TOTAL, MESSAGES, VERSION, Applied, LaneState, Message, Part
+from hitmesh.protocol.names import ENDPOINT
 
 M = TypeVar("M", bound=Message)
 FEW = 4  # entries of a collection: bounds have tests of their own
+NAMES = st.text(st.sampled_from(string.ascii_letters + string.digits + "._-"), min_size=1, max_size=12)
+ENDPOINTS = st.sampled_from(["tcp://127.0.0.1:1", "tcp://[::1]:65535", "http://10.0.0.1:8010", "tcp://999.1.1.1:99999"])
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
@@ -70,6 +74,8 @@ def _any(info: declared.Type) -> st.SearchStrategy[Any]:
             return st.one_of(st.integers(least, min(most, least + 300)), st.integers(least, most), st.just(most))
         case declared.FloatType(ge=least_load, le=most_load):
             return st.floats(least_load, most_load, allow_nan=False)
+        case declared.StrType(pattern=str(pattern)):
+            return ENDPOINTS if pattern == ENDPOINT else NAMES
         case declared.StrType(min_length=shortest, max_length=longest):
             assert longest is not None, "text without a bound"
             return st.text(CHARACTERS, min_size=shortest or 0, max_size=min(longest, 12))

@@ -68,7 +68,7 @@ from hitmesh.protocol.messages import (
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
 from hitmesh.store.consul import MAX_HEAD_BYTES
 from tests.examples import examples
-from tests.hitmesh.protocol.golden import GOLDEN, LONELY, REFUSED, Golden, Refused
+from tests.hitmesh.protocol.golden import ADDRESS, GOLDEN, LONELY, REFUSED, Golden, Refused
 from tests.hitmesh.protocol.strategies import any_message, any_of
 
 by_name = pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
@@ -177,7 +177,7 @@ def instance(endpoints: int = 0, loads: int = 0, owns: int = 0) -> Instance:
     names = [str(number) for number in range(max(endpoints, loads))]
     return Instance(
         "d", "r", "n", "i", "up", 0, 0,
-        dict.fromkeys(names[:endpoints], ""), dict.fromkeys(names[:loads], 0.5), dict.fromkeys(range(owns), 1),
+        dict.fromkeys(names[:endpoints], ADDRESS), dict.fromkeys(names[:loads], 0.5), dict.fromkeys(range(owns), 1),
     )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def some_dcs(number: int) -> dict[str, Position]:
 
 
 def neighbours(dcs: int = 0, endpoints: int = 0, instances: int = 0) -> Message:
-    nexuses = {str(index): ("",) * endpoints for index in range(dcs)}
+    nexuses = {str(index): (ADDRESS,) * endpoints for index in range(dcs)}
     return make(Neighbours, "d", "n", 0, 0, 32, "-", nexuses, (Seen(LONELY, 0, 0, True),) * instances)
 
 
@@ -218,11 +218,11 @@ def one_setting(key: str = "k", value: str = "", author: str = "") -> Message:
 BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     ("characters of a page", MAX_PAGE_BYTES, lambda n: one_part({"a" * n: 1})),
     ("characters of a name", 128, lambda n: make(Leave, "a" * n)),
-    ("characters of an endpoint", 256, lambda n: make(Batch, "w", "a" * n, ())),
+    ("characters of a name", 128, lambda n: make(Leave, "a" * n)),
     ("characters of a text", 1_024, lambda n: make(Control, 0, "v", "a" * n)),
     ("pages of a part", MAX_PART_PAGES, lambda n: one_part({str(i): 1 for i in range(n)})),
     ("parts of a job", MAX_PARTS, lambda n: make(Job, "w", 0, (Part(0, 1, 1, {}),) * n)),
-    ("parts of a batch", MAX_PARTS, lambda n: make(Batch, "w", "", (Addressed(0, Part(0, 1, 1, {})),) * n)),
+    ("parts of a batch", MAX_PARTS, lambda n: make(Batch, "w", ADDRESS, (Addressed(0, Part(0, 1, 1, {})),) * n)),
     ("lanes of an ack", MAX_PARTS, lambda n: make(Ack, "w", (Applied(0, 0, 0, 0, (), {}),) * n)),
     ("ranges of an ack", MAX_LANE_RANGES, lambda n: make(Ack, "w", (Applied(0, 0, 0, 1, holes(n), {}),))),
     ("partitions of a redirect", MAX_PARTITIONS, lambda n: make(Redirect, "p", dict.fromkeys(range(n), 1))),
@@ -257,7 +257,7 @@ BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     ("datacenters of neighbours", MAX_DCS, lambda n: neighbours(dcs=n)),
     ("endpoints of a datacenter", MAX_ENDPOINTS, lambda n: neighbours(dcs=1, endpoints=n)),
     ("instances of neighbours", MAX_INSTANCES, lambda n: neighbours(instances=n)),
-    ("entries of a question", MAX_ENTRIES, lambda n: make(Have, "d", "p", "", (Wanted(0, "o", 0, None),) * n)),
+    ("entries of a question", MAX_ENTRIES, lambda n: make(Have, "d", "p", ADDRESS, (Wanted(0, "o", 0, None),) * n)),
     (
         "chunks of an answer",
         MAX_ENTRIES,
