@@ -10,7 +10,10 @@ for longer, and neither lookups nor `forget` mean them.
 Invariants:
 - Everything is soft: it comes from heartbeats and is forgotten without them.
 - A heartbeat touches only instances of the own datacenter, a relayed word only those of its own.
-- Of several living instances of one (datacenter, role, name) the one that started last is known.
+- Of several living instances of one (datacenter, role, name) one is known. Here a newcomer is, at once, as
+  after a restart; but when the one before it speaks again it has its place back, and from then on
+  others wait until it is dead. Of those elsewhere, which their Nexuses chose, the one that started last is.
+- Nobody's clock is believed: what is old, and who was first, goes by when it was heard.
 - A Nexus that was stopped for a while judges nobody by the silence of that while: it starts over,
   under a new id, as a fresh Nexus does.
 - Bounded, by nexus.records.
@@ -18,16 +21,20 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Container, Iterable
 from typing import Final
 
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Change, Control, Heartbeat, Instance, Lookup, Neighbours, Seen, make
-from nexus.records import Record, Records
+from nexus.records import Place, Record, Records, place_of
 
 WARM_INTERVALS: Final = 1.5  # by then everybody has sent a heartbeat, reconnecting included
 MIN_INTERVAL_S: Final = 0.05  # what a heartbeat may claim as its interval: the bounds of timing.heartbeat_s
 MAX_INTERVAL_S: Final = 60.0
+BEHIND: Final = 2  # heartbeats in a row with lower numbers, and the higher one wasn't the instance's
+MAX_LEFT: Final = 1000  # last words of one interval that are remembered
+COMPLAINTS: Final = 8  # kept between two looks
 SHOWN_CHARS: Final = 80  # of a wrong key in an error
 TOLD_ROLES: Final = ("nexus", "processor")  # of whom other datacenters are told
 
@@ -49,13 +56,19 @@ class Registry:
         self._wan_missed = wan_missed
         # Everybody was heard at most one interval before a pause: below this, a pause kills nobody.
         self._stall_s = interval_s * (missed - 1) / 2
-        self.refused = 0  # heartbeats from other datacenters, and of instances for which there was no room
+        self.refused = 0
+        """Heartbeats, last words and instances that weren't believed, or found no room."""
+        self._complaints: deque[str] = deque(maxlen=COMPLAINTS)
         self._begin(now)
         self._since = now
 
     def _begin(self, now: float) -> None:
         self._records = Records(self._dc)
         self._stirred: set[str] = set()  # whose load changed since the last own Change
+        self._displaced: dict[Place, Record] = {}  # who was known in a place before the one that is now
+        self._contested: set[Place] = set()  # where two were alive: a newcomer waits there
+        self._left: dict[str, int] = {}  # ids whose last words were heard, and the number before these
+        self._spoken_for: set[str] = set()  # ids that went on after them: somebody else had said them
         self._number = 0
         self._ticked = now
         self._due = now
@@ -80,15 +93,26 @@ class Registry:
 
     def heartbeat(self, message: Heartbeat, now: float) -> Change | None:
         """Take in a heartbeat; the Change to publish when it brings more than a load."""
-        if message.instance.dc != self._dc:
-            self.refused += 1
+        instance = message.instance
+        if instance.dc != self._dc:
+            self._refuse(f"{instance.id} says that it is of {instance.dc}, and here is {self._dc}")
             return None
-        record = self._records.get(message.instance.id)
-        if now < self._since or (record is not None and message.number <= record.number):
+        if now < self._since:
             return None
+        record = self._records.get(instance.id)
+        if record is not None and message.number <= record.number:
+            # Late, or the truth after a number that somebody made up: two in a row are no accident.
+            record.behind += message.number < record.number
+            if record.behind < BEHIND:
+                return None
+            self._refuse(f"{instance.id} had a number that it never gave: {record.number}, and now {message.number}")
+        if message.number > self._left.get(instance.id, message.number):
+            del self._left[instance.id]
+            self._spoken_for.add(instance.id)
+            self._refuse(f"{instance.id} goes on after its last words: somebody else has said them")
         forgotten: list[str] = []
         silence_s = self._missed * interval_s_of(message)
-        new = self._take(Record(message.instance, message.number, silence_s, now), forgotten)
+        new = self._take(Record(instance, message.number, silence_s, now), forgotten, now)
         return self._change(now, [new] if new else [], forgotten) if new or forgotten else None
 
     def relay(self, message: Neighbours, listed: Container[str], now: float) -> Change | None:
@@ -111,7 +135,7 @@ class Registry:
                     told.append(record)
             # Not every Nexus there notices a death at the same moment: the same number revives nobody.
             elif record is None or seen.number >= record.number + (record.died is not None):
-                new = self._take(Record(seen.instance, seen.number, silence_s, now), forgotten)
+                new = self._take_relayed(Record(seen.instance, seen.number, silence_s, now), forgotten)
                 told += [new] if new else []
         gone = [one.instance.id for one in self._records.of(message.dc) if one.instance.id not in listed]
         forgotten += [self._remove(one) for one in gone]
@@ -123,7 +147,18 @@ class Registry:
         record = self._records.get(id)
         if record is None or record.instance.dc != self._dc:
             return None
+        if id in self._spoken_for:
+            self._refuse(f"{id} is said to leave, and was before when it didn't")
+            return None
+        if len(self._left) < MAX_LEFT:
+            self._left[id] = record.number
         return self._change(now, forgotten=[self._remove(id)])
+
+    def complaints(self) -> list[str]:
+        """What was refused since this was asked last: the newest few."""
+        said = list(self._complaints)
+        self._complaints.clear()
+        return said
 
     def forget(self, name: str, now: float) -> Change:
         """Drop the dead instances called `name`. Raises MeshError when there is none."""
@@ -149,12 +184,16 @@ class Registry:
         ]
         for record in news:
             record.died = now
+        self._displaced = {place: one for place, one in self._displaced.items() if now - one.heard <= one.silence_s}
         forgotten = self._records.bury(now)
         self._stirred.difference_update(forgotten)
         if now >= self._due:
             self._due += self._interval_s
             if self._due <= now:
                 self._due = now + self._interval_s
+            self._left.clear()  # no heartbeat overtakes last words by that much
+            self._spoken_for = {one for one in self._spoken_for if self._records.get(one) is not None}
+            self._contested = {place for place in self._contested if self._records.is_taken(place)}
             stirred = (self._records.get(one) for one in self._stirred)
             news += [record for record in stirred if record is not None and record.died is None]
             self._stirred = set()
@@ -196,14 +235,39 @@ class Registry:
 
     # --- within ---------------------------------------------------------------------------
 
-    def _take(self, new: Record, forgotten: list[str]) -> Record | None:
-        """Know an instance from now on, if it may be; its record when more than the load is new.
+    def _take(self, new: Record, forgotten: list[str], now: float) -> Record | None:
+        """Know an instance of the own datacenter from now on, if it may be; its record when more than the load is new.
 
         Adds to `forgotten` who had to go for it.
         """
+        instance, place = new.instance, place_of(new.instance)
+        record, rival = self._records.get(instance.id), self._records.at(instance)
+        if record is not None and rival is not record:
+            self._refuse(f"{instance.id} is called {instance.name}, and was {record.instance.name}")
+            return None
+        if rival is not None and rival is not record and rival.died is None:
+            first = self._displaced.get(place)
+            if first is not None and first.instance.id == instance.id and now - first.heard <= first.silence_s:
+                if new.number <= first.number:
+                    return None  # its late words
+                del self._displaced[place]
+                self._contested.add(place)
+                self._refuse(
+                    f"{rival.instance.id} called itself {instance.name}, as {instance.id} does, which was first"
+                )
+            elif place in self._contested:
+                self._refuse(f"{instance.id} calls itself {instance.name}, as {rival.instance.id} does, which is alive")
+                return None
+            else:
+                self._displaced[place] = rival
+        if rival is not None and rival is not record:
+            forgotten.append(self._remove(rival.instance.id))
+        return self._put(new, record, forgotten)
+
+    def _take_relayed(self, new: Record, forgotten: list[str]) -> Record | None:
+        """The same of an instance elsewhere."""
         instance = new.instance
-        record = self._records.get(instance.id)
-        rival = self._records.at(instance)
+        record, rival = self._records.get(instance.id), self._records.at(instance)
         if record is None and rival is not None and rival.died is None:
             old = rival.instance
             if (instance.started_ms, instance.id) < (old.started_ms, old.id):
@@ -212,14 +276,22 @@ class Registry:
             return None  # an id belongs to one place
         if rival is not None and rival is not record:
             forgotten.append(self._remove(rival.instance.id))
+        return self._put(new, record, forgotten)
+
+    def _put(self, new: Record, record: Record | None, forgotten: list[str]) -> Record | None:
+        instance = new.instance
         if not self._records.put(new, forgotten):
-            self.refused += 1
+            self._refuse(f"{instance.id} of {instance.dc} finds no room: there are too many instances of that role")
             return None
         if record is None or record.died is not None or _differ(record.instance, instance):
             return new
         if record.instance.load != instance.load:
             self._stirred.add(instance.id)
         return None
+
+    def _refuse(self, why: str) -> None:
+        self.refused += 1
+        self._complaints.append(why)
 
     def _start_over(self, now: float) -> None:
         # What is queued in our sockets was sent while we were away, perhaps by somebody who has

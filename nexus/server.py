@@ -28,7 +28,7 @@ from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.pulse import Pulse, sendable
-from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
+from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import (
     Change,
@@ -91,6 +91,7 @@ class Server:
         self._stopping = False
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._bound: list[Socket] = []
+        self._complained = float("-inf")
         self._numeric: dict[str, str] = {}  # of the three endpoints: as the others are told
         self._readers: list[FrameReader] = []
         self.registry = Registry(
@@ -211,7 +212,14 @@ class Server:
                 self._publish(self.registry.tick(time.monotonic()))
                 if self.registry.id != known_as:
                     _log.warning("was stopped for too long to judge who is alive; starts over")
+                self._complain(time.monotonic())
                 gevent.sleep(self._heartbeat_s / TICKS)
+
+    def _complain(self, now: float) -> None:
+        """Say what was refused, now and then: whoever floods a Nexus mustn't flood its log."""
+        if now - self._complained >= COMPLAINT_S and (said := self.registry.complaints()):
+            self._complained = now
+            _log.warning("refused (%d so far): %s", self.registry.refused, "; ".join(said))
 
     def _beat(self) -> None:
         while not self._stopping:

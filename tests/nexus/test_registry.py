@@ -16,7 +16,7 @@ from hitmesh.protocol.messages import (
     encode,
     make,
 )
-from nexus.records import DEAD_KEPT_S, MAX_DEAD, MAX_KNOWN
+from nexus.records import DEAD_KEPT_S, MAX_DEAD, MAX_OF_ROLE
 from nexus.registry import Registry
 from tests.hitmesh.mesh.instances import heartbeat, instance, with_state
 
@@ -126,17 +126,73 @@ def test_a_restarted_instance_replaces_itself_at_once() -> None:
 
 def test_late_words_of_a_replaced_instance_are_ignored() -> None:
     one = registry()
-    one.heartbeat(heartbeat(instance(id="b", started_ms=2000), 1), 0.0)
-    assert one.heartbeat(heartbeat(instance(id="a", started_ms=1000), 99), 0.1) is None
-    assert alive(one, 0.1) == {"b": True}
+    one.heartbeat(heartbeat(instance(id="a"), 99), 0.0)
+    one.heartbeat(heartbeat(instance(id="b"), 1), 0.1)
+    assert one.heartbeat(heartbeat(instance(id="a"), 99), 0.2) is None
+    assert alive(one, 0.2) == {"b": True}
 
 
-def test_a_restart_after_the_clock_stepped_back_is_heard_once_the_old_one_is_dead() -> None:
+@pytest.mark.parametrize("started_ms", [0, 1000, 2**63 - 1])
+def test_a_restart_takes_its_place_at_once_whatever_its_clock_says(started_ms: int) -> None:
     one = registry()
-    one.heartbeat(heartbeat(instance(id="b", started_ms=2000), 1), 0.0)
-    run(one, 4.0, 0.0)
-    one.heartbeat(heartbeat(instance(id="a", started_ms=1000), 1), 4.0)
-    assert alive(one, 4.0) == {"a": True}
+    one.heartbeat(heartbeat(instance(id="a", started_ms=1000), 99), 0.0)
+    one.heartbeat(heartbeat(instance(id="b", started_ms=started_ms), 1), 0.5)
+    assert alive(one, 0.5) == {"b": True}
+
+
+def test_whoever_takes_a_living_ones_name_gives_it_back_and_does_not_get_it_again() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="first"), 7), 0.0)
+    one.heartbeat(heartbeat(instance(id="thief", started_ms=2**63 - 1), 1), 0.5)
+    one.heartbeat(heartbeat(instance(id="first"), 8), 1.0)
+    assert alive(one, 1.0) == {"first": True}
+    for number, id in enumerate(["thief", "another-thief"] * 5):
+        assert one.heartbeat(heartbeat(instance(id=id), 100 + number), 1.1) is None
+    assert alive(one, 1.1) == {"first": True}
+    assert one.refused == 11
+    assert one.complaints()[-1] == "another-thief calls itself processor-1, as first does, which is alive"
+
+
+def test_a_contested_name_is_free_again_once_its_owner_is_dead() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="first"), 7), 0.0)
+    one.heartbeat(heartbeat(instance(id="second"), 1), 0.5)
+    one.heartbeat(heartbeat(instance(id="first"), 8), 1.0)
+    run(one, 5.0, 1.0)
+    one.heartbeat(heartbeat(instance(id="second"), 2), 5.0)
+    assert alive(one, 5.0) == {"second": True}
+
+
+def test_a_number_that_somebody_made_up_does_not_make_the_living_one_deaf() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 7), 0.0)
+    one.heartbeat(heartbeat(instance(endpoints={"batches": "tcp://192.0.2.7:1"}), 2**63 - 1), 0.5)
+    one.heartbeat(heartbeat(instance(), 8), 1.0)
+    change = one.heartbeat(heartbeat(instance(), 9), 2.0)
+    assert change is not None
+    assert change.seen[0].instance == instance()
+    assert one.refused == 1
+
+
+def test_last_words_that_somebody_else_said_are_believed_once() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(), 7), 0.0)
+    assert one.leave("processor-1-a", 0.1) is not None
+    one.heartbeat(heartbeat(instance(), 8), 0.2)
+    assert one.leave("processor-1-a", 0.3) is None
+    assert alive(one, 0.3) == {"processor-1-a": True}
+
+
+def test_ghosts_of_one_role_leave_room_for_the_others_and_for_those_known() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance("processor-1"), 1), 0.0)
+    for role in ("processor", "collector", "a-role-nobody-has", "another-one"):
+        for index in range(MAX_OF_ROLE + 5):
+            one.heartbeat(heartbeat(instance(f"{role}-ghost-{index}", role=role), 1), 0.0)
+    one.heartbeat(heartbeat(instance("balancer-1", role="balancer"), 1), 0.1)
+    assert len(one) == 3 * MAX_OF_ROLE + 1
+    assert one.refused == 6 + 5 + MAX_OF_ROLE + 10
+    assert {"processor-1-a", "balancer-1-a"} <= set(alive(one, 0.1))
 
 
 def test_heartbeats_out_of_order_are_ignored() -> None:
@@ -225,9 +281,9 @@ def test_no_more_dead_are_kept_than_the_bound_and_the_oldest_go_first() -> None:
 
 def test_there_is_no_room_for_more_instances_than_the_bound() -> None:
     one = registry()
-    for index in range(MAX_KNOWN + 5):
+    for index in range(MAX_OF_ROLE + 5):
         one.heartbeat(heartbeat(instance(f"c-{index}"), 1), 0.0)
-    assert len(one) == MAX_KNOWN
+    assert len(one) == MAX_OF_ROLE
     assert one.refused == 5
     assert one.leave("c-0-a", 0.1) is not None
     assert one.heartbeat(heartbeat(instance("late"), 1), 0.1) is not None
