@@ -26,6 +26,7 @@ from hitmesh.protocol.messages import Seen
 from nexus.federation import Federation
 
 PING_S: Final = 1.0  # a link that is cut is noticed after three, and tried again about every second
+SHARE: Final = 4  # times as long as a look took, others have the hub before the next
 COLD_S: Final = 0.1  # between two looks whether this Nexus knows its own datacenter yet
 
 _log = logging.getLogger("hitmesh.nexus")
@@ -62,8 +63,10 @@ class Wan:
 
     def run(self) -> None:
         """Say what is due, to all that are known."""
+        took_s = 0.0
         while not self._closed:
             self._wake.clear()
+            gevent.sleep(min(SHARE * took_s, COLD_S))
             now = time.monotonic()
             self._connections.want(self._federation.endpoints(now))
             self._note(self._federation.heard(now))
@@ -74,6 +77,7 @@ class Wan:
                 if words := self._federation.speak(picture, self._settings(), now):
                     self._socket.send(words, zmq.NOBLOCK)  # drops rather than block
                 pause_s = self._federation.pause_s(now)
+            took_s = time.monotonic() - now
             self._wake.wait(pause_s)
 
     def greet(self) -> None:

@@ -24,6 +24,7 @@ from gevent.event import Event
 
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.claims import Claimer
+from hitmesh.collector.doubts import Doubts
 from hitmesh.collector.known import Known, Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
@@ -137,6 +138,7 @@ class Collector:
         self._epochs: dict[int, int] = {}  # partition -> the highest that parts were sent under: no ack has a higher
         self._commits: dict[int, int] = {}  # partition -> the latest that was told: an ack isn't far ahead of it
         self._owners: dict[int, tuple[str, int]] = {}  # partition -> endpoint and epoch, as of the last look
+        self._doubts = Doubts(store)
         self._watchdog = Watchdog()
         self._claimer = Claimer(
             spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send, watchdog=self._watchdog
@@ -163,7 +165,7 @@ class Collector:
         self.mesh.start()
         self.live.start()
         self._reader.start()
-        for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run):
+        for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run, self._doubts.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
 
     def leave(self) -> None:
@@ -278,6 +280,7 @@ class Collector:
             "bad_frames": self._frames.bad,
             "jumps": batches.jumps,
             "in_doubt": batches.in_doubt,
+            "false_claims": self._doubts.refuted,
             **self.live.load(),
         }
 
@@ -398,6 +401,8 @@ class Collector:
             self._batches.expire_claims(now_s - self._config.timing.claim_s)
             overdue = self._batches.overdue(now_s)[:MAX_RESENT]
             self._resent += len(overdue)
+            if overdue and self.mesh is not None:
+                self._doubts.want(self.mesh.view, {part.partition for each in overdue for part in each.open_parts()})
             self._send(overdue, now_s)
 
     # --- acks ----------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from hitmesh.protocol.names import bracketed
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DEFAULT_HOST = "default"  # the pattern of every Host that no other one matches
@@ -37,7 +39,7 @@ def check_host(text: str) -> None:
 
 def host_port_text(host: str, port: int | None) -> str:
     """HOST:PORT, as `host_port` reads it and URLs have it: an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{bracketed(host)}:{port}"
 
 
 def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:

@@ -31,6 +31,7 @@ from hitmesh.mesh.lookup import TIMEOUT_S, ask
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import Context, FrameReader, Socket, open_socket
 from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance, decode
+from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.view import MeshView
 
@@ -40,6 +41,7 @@ EAGER_TRIES: Final = 20  # then at the usual pace again: a Nexus that is full wi
 TICKS: Final = 5  # per interval: how closely silence is noticed
 ASK_GAP_S: Final = 0.02  # between two questions to one Nexus
 ASK_AGAIN_MAX_S: Final = 5.0  # to a Nexus that isn't heard; one that is heard is asked at once
+MESH_SHARE: Final = 4  # times as long as news took to be worked out, others have the hub before the next
 LEAVE_S: Final = 0.3  # that a leaving instance waits to be forgotten by all
 STOP_S: Final = 1.0  # that the greenlets have to end: more than one question takes
 
@@ -80,12 +82,14 @@ class MeshClient:
         self._dc, self._role, self._name = config.name, role, name
         self._endpoints = dict(endpoints)
         self._started_ms = int(time.time() * 1000)
+        self._began = time.monotonic()
         self._context = context
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._lag = LagMeter()
         self._state = "up"
         self._leaving = self._stopped = False
         self._eager = EAGER_TRIES
+        self._took_s = 0.0  # to take in the last snapshot
         self._beat_due, self._news = Event(), Event()
         self._wanted = {nexus.lookups: Event() for nexus in self._nexuses}
         self._pulse: Pulse | None = None
@@ -178,14 +182,16 @@ class MeshClient:
             else:
                 wanted.wait(pause_s)
                 pause_s = min(pause_s * 2, ASK_AGAIN_MAX_S)
-            gevent.sleep(ASK_GAP_S)
+            gevent.sleep(max(ASK_GAP_S, MESH_SHARE * self._took_s))
 
     def _snapshot(self, nexus: NexusEndpoints) -> bool:
         try:
             answer = ask(self._context, nexus.lookups, "snapshot", "", TIMEOUT_S)
         except MeshError:
             return False
-        again = self.view.answer(nexus.changes, answer, time.monotonic())
+        began = time.monotonic()
+        again = self.view.answer(nexus.changes, answer, began)
+        self._took_s = time.monotonic() - began
         self._notice()
         return not again
 
@@ -200,9 +206,11 @@ class MeshClient:
         while not self._stopped:
             self._news.wait()
             self._news.clear()
+            began = time.monotonic()
             if self.view.version != told:
                 told = self.view.version
                 self._on_change(self.view)
+            gevent.sleep(min(MESH_SHARE * (time.monotonic() - began), self._heartbeat_s))
 
     # --- within ---------------------------------------------------------------------------
 
@@ -224,7 +232,8 @@ class MeshClient:
         return socket
 
     def _describe(self) -> Instance:
-        load = sendable({"hub_lag_s": self._lag.read(), "log_lost": output.lost(), **self._load()})
+        up_s = int(time.monotonic() - self._began)
+        load = sendable({UPTIME: up_s, "hub_lag_s": self._lag.read(), "log_lost": output.lost(), **self._load()})
         state = state_of(self._state, self._late())
         return Instance(
             self._dc, self._role, self._name, self.instance_id, state, os.getpid(), self._started_ms,

@@ -25,7 +25,7 @@ from gevent.lock import BoundedSemaphore
 
 from hitmesh.config import Config
 from hitmesh.errors import DecodeError, StoreUnknown
-from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.client import MESH_SHARE, MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import COMPLAINT_S, Context, FrameReader
@@ -33,12 +33,12 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
-from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, decode_head, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
 from hitmesh.state.ownership import Tenure
-from hitmesh.state.view import MeshView
+from hitmesh.state.view import MeshView, Owner
 from hitmesh.store import TotalsStore, Unknown, Write
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ class Processor:
         self._standstill = Standstill()
         self._faults_told_s = self._refusals_told_s = 0.0
         self._refusals_told = 0
+        self._false_claims = 0
+        self._complained_s = float("-inf")
         self._tenure = Tenure(
             name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
         )
@@ -193,6 +195,7 @@ class Processor:
             "refused": counters.refused,
             "faults": len(counters.faults),
             "bad_frames": self._frames.bad,
+            "false_claims": self._false_claims,
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
             "rows_received": counters.rows_received,
@@ -376,7 +379,9 @@ class Processor:
             self._mesh_changed.clear()
             self._tell_faults()
             if not self._stopping:
+                began = time.monotonic()
                 self._look_at_tenure()
+                gevent.sleep(min(MESH_SHARE * (time.monotonic() - began), TENURE_S))
 
     def _look_at_tenure(self, *, draining: bool = False) -> None:
         owned = {p.number: p.epoch for p in self._partitions if p.phase is not Phase.AWAY}
@@ -389,9 +394,39 @@ class Processor:
                 self._dirty.set()
                 self._urgent.set()
                 self.mesh.announce()
+        for number in steps.check:
+            owner = self.mesh.view.owner(number)
+            if owner is not None:
+                spawn(f"check of partition {number}", self._check_claim, number, owner)
         for number in steps.take:
             self._partitions[number].take(alone=self._replication.is_alone())
             self._drive(self._partitions[number])
+
+    def _check_claim(self, number: int, claim: Owner) -> None:
+        """Whether the head says what another processor does: who owns is decided there, and nowhere else."""
+        try:
+            with self._slots:
+                stored = self._store.read_head(number)
+            head = decode_head(stored.body) if stored is not None else None
+        except (StoreUnknown, DecodeError):
+            return  # unknown: what is ours stays
+        self._tenure.checked(number, claim.instance.id, claim.epoch)
+        if head is not None and (head.owner, head.epoch) == (claim.instance.id, claim.epoch):
+            partition = self._partitions[number]
+            if 0 < partition.epoch < claim.epoch:
+                partition.leave()  # its commits are refused from now on
+                self._dirty.set()
+                self.mesh.announce()
+            return
+        self._false_claims += 1
+        if time.monotonic() - self._complained_s >= COMPLAINT_S:
+            self._complained_s = time.monotonic()
+            log.warning(
+                "%s says that it owns partition %d, and the totals store says otherwise (%d such claims so far)",
+                claim.instance.id, number, self._false_claims,
+            )  # fmt: skip
+        self.mesh.view.refute(number, claim.instance.id, claim.epoch)
+        self._mesh_changed.set()
 
     def _on_change(self, view: MeshView) -> None:
         self._mesh_changed.set()

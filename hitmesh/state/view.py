@@ -12,12 +12,15 @@ Invariants:
   Nexus here about it counts only after as long as a whole datacenter may be silent.
 - With every Nexus silent the last known picture stays.
 - `version` rises with every change of what readers see, loads excepted.
+- What readers see is worked out when they look: many Changes in a row cost what one does.
+- A claim that the partition's head has disproved is none, nor is a higher one of the same instance.
+- Of two living instances of one name the one that was shown first stays.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -25,6 +28,7 @@ from typing import Final
 from hitmesh.protocol.messages import Answer, Change, Instance, Seen
 
 WAN_TIMEOUT_S: Final = 25.0  # that another datacenter may be silent: timing's defaults
+_NONE: Final[Mapping[int, int]] = MappingProxyType({})
 MAX_LATER_CHANGES: Final = 256  # kept while a snapshot is on its way: it takes milliseconds, and is asked for again
 
 
@@ -96,12 +100,11 @@ class MeshView:
         self._heard: dict[str, tuple[int, float]] = {}  # of each, its last heartbeat's number, and when that was heard
         self._by_role: dict[tuple[str, str], tuple[Instance, ...]] = {}  # by datacenter and role
         self._owners: dict[str, dict[int, Owner]] = {}  # by datacenter and partition
-        self.known = False
-        """Whether a warm Nexus has been heard, and its whole picture seen, since the start."""
-        self.connected = False
-        """Whether some Nexus was heard within its time-out."""
-        self.version = 0
-        """Rises when `live`, `owner`, `known` or `connected` may answer differently, loads excepted."""
+        self._refuted: dict[str, dict[int, int]] = {}  # by instance id: partitions and epochs of claims that are false
+        self._known = self._connected = False
+        self._version = 0
+        self._is_due = False  # the Nexuses have said something that isn't worked out yet
+        self._forgotten: set[str] = set()  # ids that were forgotten since the last time
 
     # --- what comes in --------------------------------------------------------------------
 
@@ -113,6 +116,8 @@ class MeshView:
         if change.nexus == picture.nexus and change.number <= picture.number:
             self._hear(picture, now)  # a snapshot held it already
             return not picture.whole
+        if not follows:
+            self._settle()  # what was said until now is shown, before it is out of date
         if change.nexus != picture.nexus or (away and not follows):
             picture.begin(change.nexus, now)  # what it said before is out of date
         elif not follows:
@@ -124,7 +129,8 @@ class MeshView:
             picture.later.append(change)
         self._hear(picture, now)
         if news:
-            self._settle(change.forgotten)
+            self._is_due = True
+            self._forgotten.update(change.forgotten)
         return not picture.whole
 
     def answer(self, endpoint: str, answer: Answer, now: float) -> bool:
@@ -132,6 +138,7 @@ class MeshView:
         picture = self._pictures[endpoint]
         if answer.error:
             return not picture.whole
+        self._settle()
         if answer.nexus != picture.nexus:
             picture.begin(answer.nexus, now)
             picture.number = answer.number
@@ -139,7 +146,7 @@ class MeshView:
             picture.whole = picture.adopt(answer)
         self._time(answer.seen, now)
         self._hear(picture, now)
-        self._settle()
+        self._is_due = True
         return not picture.whole
 
     def tick(self, now: float) -> bool:
@@ -149,30 +156,59 @@ class MeshView:
         for picture in fallen:
             picture.silent = True
         if fallen or self._unsaid:
-            self._settle()
+            self._is_due = True
         return self.version != before
+
+    def refute(self, partition: int, id: str, epoch: int) -> None:
+        """This instance doesn't own the partition under this epoch: its head, read since the claim, says so."""
+        if id in self._live:
+            self._refuted.setdefault(id, {})[partition] = epoch
+            self._show(self._live, self._known, self._connected, claims=True)
 
     # --- what readers ask -----------------------------------------------------------------
 
+    @property
+    def known(self) -> bool:
+        """Whether a warm Nexus has been heard, and its whole picture seen, since the start."""
+        self._settle()
+        return self._known
+
+    @property
+    def connected(self) -> bool:
+        """Whether some Nexus was heard within its time-out."""
+        self._settle()
+        return self._connected
+
+    @property
+    def version(self) -> int:
+        """Rises when `live`, `owner`, `known` or `connected` may answer differently, loads excepted."""
+        self._settle()
+        return self._version
+
     def live(self, role: str, dc: str = "") -> tuple[Instance, ...]:
         """The living instances of a role, draining ones included, by name; of this datacenter unless another is named."""
+        self._settle()
         return self._by_role.get((dc or self._dc, role), ())
 
     def owner(self, partition: int, dc: str = "") -> Owner | None:
         """The living processor that claims the partition under the highest epoch, here or in another datacenter."""
+        self._settle()
         return self._owners.get(dc or self._dc, {}).get(partition)
 
     def owners(self) -> Mapping[int, Owner]:
         """Every partition that somebody claims in this datacenter."""
+        self._settle()
         return MappingProxyType(self._owners.get(self._dc, {}))
 
     @property
     def others(self) -> frozenset[str]:
         """The other datacenters of which some instance is alive."""
+        self._settle()
         return frozenset(dc for dc, _ in self._by_role) - {self._dc}
 
     def heard(self, id: str) -> float | None:
         """When the newest heartbeat of a living instance was heard by a Nexus; None of one that isn't shown."""
+        self._settle()
         return self._heard[id][1] if id in self._live and id in self._heard else None
 
     def shows(self, id: str) -> bool:
@@ -202,10 +238,14 @@ class MeshView:
         picture.heard = now
         if picture.silent:
             picture.silent = False
-            self._settle()
+            self._is_due = True
 
-    def _settle(self, forgotten: Collection[str] = ()) -> None:
-        """Work out the picture that readers see from those of the Nexuses."""
+    def _settle(self) -> None:
+        """Work out the picture that readers see from those of the Nexuses, if they have said something new."""
+        if not self._is_due:
+            return
+        self._is_due = False
+        forgotten, self._forgotten = self._forgotten, set()
         heard = [one for one in self._pictures.values() if not one.silent]
         judges = [one for one in heard if one.warm and one.whole]
         newest: dict[str, Seen] = {}
@@ -221,13 +261,14 @@ class MeshView:
         self._unsaid = bool(unsaid)
         alive.update(unsaid)
         instances = (newest[key].instance if key in newest else self._live[key] for key in alive)
-        live = {one.id: one for one in _last_started(instances)}
+        live = {one.id: one for one in _one_a_name(instances, self._live)}
         latest = max((one.heard for one in heard if one.heard is not None), default=0.0)
         self._since = {key: self._since.get(key, latest) for key in live}
         self._heard = {key: self._heard[key] for key in live if key in self._heard}
+        self._refuted = {key: claims for key, claims in self._refuted.items() if key in live}
         self._show(live, bool(judges), bool(heard))
 
-    def _show(self, live: dict[str, Instance], judged: bool, connected: bool) -> None:
+    def _show(self, live: dict[str, Instance], judged: bool, connected: bool, *, claims: bool = False) -> None:
         old, self._live = self._live, live
         by_role: dict[tuple[str, str], list[Instance]] = {}
         for one in live.values():
@@ -235,15 +276,17 @@ class MeshView:
         self._by_role = {
             place: tuple(sorted(instances, key=lambda one: (one.name, one.id))) for place, instances in by_role.items()
         }
-        moved = old.keys() != live.keys() or any(_differ(old[key], live[key]) for key in live)
+        moved = claims or old.keys() != live.keys() or any(_differ(old[key], live[key]) for key in live)
         if moved or any(old[key] is not live[key] for key in live):
             self._owners = {
-                dc: _claims(instances) for (dc, role), instances in self._by_role.items() if role == "processor"
+                dc: _claims(instances, self._refuted)
+                for (dc, role), instances in self._by_role.items()
+                if role == "processor"
             }
-        known = self.known or judged
-        if moved or known != self.known or connected != self.connected:
-            self.version += 1
-        self.known, self.connected = known, connected
+        known = self._known or judged
+        if moved or known != self._known or connected != self._connected:
+            self._version += 1
+        self._known, self._connected = known, connected
 
     def _must_know(self, picture: _Picture, id: str) -> bool:
         """Whether this Nexus must have heard of an instance that is shown, so that its silence means something.
@@ -258,25 +301,32 @@ class MeshView:
         return picture.heard - max(since, picture.began) > self._wan_timeout_s
 
 
-def _last_started(instances: Iterable[Instance]) -> Collection[Instance]:
-    """One instance for each datacenter, role and name."""
+def _one_a_name(instances: Iterable[Instance], shown: Container[str]) -> Collection[Instance]:
+    """One instance for each datacenter, role and name: who is shown already, or else the one that started last."""
     chosen: dict[tuple[str, str, str], Instance] = {}
     for one in instances:
         place = (one.dc, one.role, one.name)
         other = chosen.get(place)
-        if other is None or (one.started_ms, one.id) > (other.started_ms, other.id):
+        if other is None or _rank(one, shown) > _rank(other, shown):
             chosen[place] = one
     return chosen.values()
+
+
+def _rank(one: Instance, shown: Container[str]) -> tuple[bool, int, str]:
+    return one.id in shown, one.started_ms, one.id
 
 
 def _differ(old: Instance, new: Instance) -> bool:
     return old is not new and (old.state != new.state or old.endpoints != new.endpoints or old.owns != new.owns)
 
 
-def _claims(processors: Iterable[Instance]) -> dict[int, Owner]:
+def _claims(processors: Iterable[Instance], refuted: Mapping[str, Mapping[int, int]]) -> dict[int, Owner]:
     owners: dict[int, Owner] = {}
     for one in processors:
+        false = refuted.get(one.id, _NONE)
         for partition, epoch in one.owns.items():
+            if epoch >= false.get(partition, epoch + 1):
+                continue
             other = owners.get(partition)
             if other is None or (epoch, one.name) > (other.epoch, other.instance.name):
                 owners[partition] = Owner(one, epoch)

@@ -15,6 +15,8 @@ HELD_S = 0.5
 TICK_S = 0.25
 WALL_S = 1_800_000_000
 
+HERE = "tcp://192.0.2.1:1"  # where answers go: the world delivers them by name
+
 
 class Datacenter:
     """One partition's owner in one datacenter, its store, and one collector that remembers every part."""
@@ -34,7 +36,7 @@ class Datacenter:
         self.id = f"{self.name}-{self.lives}"
         self.store.max_rows = 2
         self.partition = Partition(
-            0, dc=self.name, me=self.id, ledger=f"ledger of {self.id}", max_rows=2, max_write_bytes=4096,
+            0, dc=self.name, me=self.id, ledger=f"ledger.{self.id}", max_rows=2, max_write_bytes=4096,
             counters=self.counters,
         )  # fmt: skip
         self.following = Following(dc=self.name, held_s=HELD_S)
@@ -59,7 +61,7 @@ class Datacenter:
 
     def offer(self, part: Part) -> bool:
         epoch = self.partition.epoch
-        return epoch > 0 and self.partition.offer(f"collector of {self.name}", "", epoch, part)[0].value != "dropped"
+        return epoch > 0 and self.partition.offer(f"collector.{self.name}", "", epoch, part)[0].value != "dropped"
 
     def offer_all(self) -> None:
         """Every part again, as a spool that wasn't wiped would."""
@@ -99,7 +101,7 @@ class Datacenter:
             for to, wanted in self.following.ask(self.partition, self.peers, endpoints, now_s):
                 asked.setdefault(to, []).append(wanted)
             for to, some in asked.items():
-                self.world.post(self.name, to, encode(make(Have, self.name, self.id, self.name, tuple(some))))
+                self.world.post(self.name, to, encode(make(Have, self.name, self.id, HERE, tuple(some))))
         self.steps()
 
     def receive(self, data: bytes) -> None:
@@ -108,7 +110,7 @@ class Datacenter:
         now_s = self.world.now_s
         if isinstance(message, Have):
             for wanted in message.wanted:
-                held = Held(message.dc, message.reply_to, wanted, now_s)
+                held = Held(message.dc, message.dc, wanted, now_s)
                 if self.partition.epoch:
                     self.telling.asked(self.partition, held, message.owner, WALL_S + now_s)
                 elif self.partition.restoration is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from unittest.mock import patch
+from zlib import crc32
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -31,6 +33,11 @@ OLD_FRAMES = 30
 WHO = st.integers(0, 1)
 COUNTS = st.dictionaries(st.sampled_from(PAGES), st.integers(1, 2), min_size=1)
 ANSWERS = st.sampled_from(["yes", "yes", "yes", "yes", "lost before", "lost after", "late"])
+
+
+def address(name: str) -> str:
+    """Where a worker hears acks."""
+    return f"tcp://{IPv4Address(crc32(name.encode()))}:1"
 
 
 @dataclass
@@ -90,7 +97,7 @@ class CountedOnce(RuleBasedStateMachine):
         self.accepted: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.batches_out: list[bytes] = []  # frames on the way to processors
-        self.acks_out: list[tuple[str, bytes]] = []  # (worker that gets it, frame)
+        self.acks_out: list[tuple[str, bytes]] = []  # (address of the worker that gets it, frame)
         self.old_batches: deque[bytes] = deque(maxlen=OLD_FRAMES)  # arrived, and may arrive again
         self.old_acks: deque[tuple[str, bytes]] = deque(maxlen=OLD_FRAMES)  # arrived or lost, and may arrive
 
@@ -190,7 +197,7 @@ class CountedOnce(RuleBasedStateMachine):
                 self.send(flight, to=worker)
 
     def send(self, flight: Flight, to: Worker | None = None) -> None:
-        reply_to = to.name if to else flight.worker
+        reply_to = address(to.name if to else flight.worker)
         for epoch in {p.epoch for p in self.processors if p.epoch}:
             for part in flight.open_parts():  # in a frame each: any of them may get lost
                 self.batches_out.append(encode(make(Batch, flight.worker, reply_to, (Addressed(epoch, part),))))
@@ -238,7 +245,7 @@ class CountedOnce(RuleBasedStateMachine):
             self.acks_out.clear()
 
     def deliver_acks(self, *workers: Worker) -> None:
-        names = {worker.name for worker in workers}
+        names = {address(worker.name) for worker in workers}
         acks = [ack for ack in self.acks_out if ack[0] in names]
         self.acks_out = [ack for ack in self.acks_out if ack[0] not in names]
         for ack in acks:
@@ -246,7 +253,7 @@ class CountedOnce(RuleBasedStateMachine):
         self.old_acks.extend(acks)
 
     def acknowledge(self, to: str, frame: bytes) -> None:
-        worker = next((worker for worker in self.workers if worker.name == to), None)
+        worker = next((worker for worker in self.workers if address(worker.name) == to), None)
         if worker is None:
             return
         message = decode(frame, Ack)

@@ -444,6 +444,6 @@ def test_an_ack_has_the_other_datacenters_counts_as_committed(two: World) -> Non
     two.run(3)
     two["us"].hit("s/a")
     two["us"].steps()
-    _, applied = two["us"].partition.offer("collector of us", "", two["us"].partition.epoch, two["us"].parts[0])
+    _, applied = two["us"].partition.offer("collector.us", "", two["us"].partition.epoch, two["us"].parts[0])
     assert applied is not None
     assert applied.totals == {"s/a": {"us": 1, "eu": 4}}

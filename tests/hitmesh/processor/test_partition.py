@@ -27,7 +27,7 @@ from hitmesh.store import Done, Outcome, Refused, Row, StoredHead, Unknown, Writ
 from tests.hitmesh.processor.memory_store import MemoryStore
 
 NOW_S = 1_800_000_000
-HERE = "tcp://collector"
+HERE = "tcp://192.0.2.1:1"
 
 
 class Owner:
@@ -38,7 +38,7 @@ class Owner:
         store.max_rows = max_rows
         self.counters = Counters()
         self.partition = Partition(
-            0, dc="x", me=me, ledger=f"ledger of {me}", max_rows=max_rows, max_write_bytes=10_000_000,
+            0, dc="x", me=me, ledger=f"ledger.{me}", max_rows=max_rows, max_write_bytes=10_000_000,
             counters=self.counters,
         )  # fmt: skip
         self.writes: list[Write] = []
@@ -129,7 +129,7 @@ def owner(store: MemoryStore) -> Owner:
 
 def test_a_partition_that_never_had_a_head_begins_with_epoch_1_and_a_ledger_of_its_own(owner: Owner) -> None:
     assert (owner.head.epoch, owner.head.owner, owner.head.commit, owner.head.hits) == (1, "p1", 0, 0)
-    assert owner.head.ledger == "ledger of p1"
+    assert owner.head.ledger == "ledger.p1"
     assert owner.partition.epoch == 1
 
 

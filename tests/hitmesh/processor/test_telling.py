@@ -21,7 +21,7 @@ def eu() -> Datacenter:
     return world["eu"]
 
 
-def question(commit: int | None, *, origin: str = "eu", ledger: str = "ledger of eu-1", number: int = 1) -> Held:
+def question(commit: int | None, *, origin: str = "eu", ledger: str = "ledger.eu-1", number: int = 1) -> Held:
     have = None if commit is None else Position(ledger, 1, commit)
     return Held("us", "there", Wanted(0, origin, number, have), 10.0)
 
@@ -86,7 +86,7 @@ def test_of_another_history_only_its_place_is_told(eu: Datacenter) -> None:
     (chunk,) = ask(eu, question(1, ledger="other"))
     assert (chunk.rows, chunk.whole) == ((), False)
     assert chunk.state is not None
-    assert chunk.state.position.ledger == "ledger of eu-1"
+    assert chunk.state.position.ledger == "ledger.eu-1"
 
 
 def test_an_asker_who_has_more_than_there_is_makes_a_fault(eu: Datacenter) -> None:

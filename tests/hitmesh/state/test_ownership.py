@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 
 import pytest
 
@@ -224,10 +225,79 @@ def test_a_draining_processor_hands_over_even_when_no_nexus_is_heard() -> None:
     assert tenure.steps(MeshView(["A"], dc="dev", timeout_s=3.0), {1: 1}, 0.0, draining=True) == Steps(hand_over=(1,))
 
 
-def test_an_owner_that_was_replaced_without_noticing_gives_up() -> None:
+def test_an_owner_that_is_said_to_be_replaced_reads_the_head_and_gives_nothing_up() -> None:
     mine = SHARE["processor-1"][0]
-    assert Mesh().steps({mine: 3}, 0.0, ME, instance("processor-2", owns={mine: 4})).hand_over == (mine,)
-    assert Mesh().steps({mine: 5}, 0.0, ME, instance("processor-2", owns={mine: 4})).hand_over == ()
+    claimed = Mesh().steps({mine: 3}, 0.0, ME, instance("processor-2", owns={mine: 4}))
+    assert (claimed.hand_over, claimed.check) == ((), (mine,))
+    earlier = Mesh().steps({mine: 5}, 0.0, ME, instance("processor-2", owns={mine: 4}))
+    assert (earlier.hand_over, earlier.check) == ((), ())
+
+
+def test_somebody_who_claims_everything_takes_nothing_away() -> None:
+    mesh, mine = Mesh(), dict.fromkeys(SHARE["processor-1"], 7)
+    thief = instance("processor-2", owns=dict.fromkeys(range(PARTITIONS), 2**63 - 1))
+    for now in range(60):
+        steps = mesh.steps(mine, float(now), ME, thief)
+        assert steps.hand_over == ()
+        for partition in steps.check:
+            mesh.tenure.checked(partition, thief.id, 2**63 - 1)
+            mesh.view.refute(partition, thief.id, 2**63 - 1)
+
+
+def test_what_a_thief_claims_and_nobody_owns_is_taken_by_the_next_one() -> None:
+    mesh = Mesh()
+    thief = instance("processor-2", owns=dict.fromkeys(range(PARTITIONS), 2**63 - 1))
+    owned: dict[int, int] = {}
+    for now in range(60):
+        steps = mesh.steps(owned, float(now), ME, thief)
+        owned |= dict.fromkeys(steps.take, 8)
+        for partition in steps.check:
+            mesh.tenure.checked(partition, thief.id, 2**63 - 1)
+            mesh.view.refute(partition, thief.id, 2**63 - 1)
+    assert len(owned) == PARTITIONS
+
+
+def test_a_claim_is_checked_once_and_again_only_while_the_head_cannot_be_read() -> None:
+    mesh, mine = Mesh(), SHARE["processor-1"][0]
+    other = instance("processor-2", owns={mine: 4})
+    assert [mesh.steps({mine: 3}, now, ME, other).check for now in (0.0, 0.5, 1.0)] == [(mine,), (), (mine,)]
+    mesh.tenure.checked(mine, other.id, 4)
+    assert mesh.steps({mine: 3}, 5.0, ME, other).check == ()
+
+
+def test_a_choice_that_takes_nothing_is_passed_over_for_a_while() -> None:
+    mesh = Mesh()
+    ghost = instance("processor-2")
+    owned: dict[int, int] = {}
+    for now in range(20):
+        owned |= dict.fromkeys(mesh.steps(owned, float(now), ME, ghost).take, 1)
+    assert len(owned) == PARTITIONS
+
+
+def test_a_choice_that_takes_nothing_is_handed_little() -> None:
+    mesh, ghost = Mesh(), instance("processor-2")
+    owned = dict(ALL)
+    for now in range(20):
+        for partition in mesh.steps(owned, now / 2, ME, ghost).hand_over:
+            owned.pop(partition, None)
+    assert len(owned) >= PARTITIONS - 3 * max(LEAST_AT_ONCE, ceil(len(SHARE["processor-2"]) / GOES))
+
+
+def test_one_that_was_passed_over_is_a_choice_again_once_it_owns_something() -> None:
+    mesh = Mesh()
+    for now in range(20):
+        mesh.steps({}, float(now), ME, instance("processor-2"))
+    theirs = SHARE["processor-2"]
+    owned = dict.fromkeys(theirs[1:], 1)
+    mesh.steps(owned, 20.0, ME, instance("processor-2", owns={theirs[0]: 1}))
+    assert mesh.steps(owned, 20.5, ME, instance("processor-2", owns={theirs[0]: 1})).hand_over != ()
+
+
+def test_a_choice_that_restores_its_partitions_is_waited_for() -> None:
+    mesh = Mesh()
+    busy = instance("processor-2", load={"restoring": 3.0})
+    taken = {partition for now in range(20) for partition in mesh.steps({}, float(now), ME, busy).take}
+    assert taken == set(SHARE["processor-1"])
 
 
 def test_two_processors_that_follow_the_rules_end_with_every_partition_owned_once() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from msgspec.structs import replace
 
 from hitmesh.state.view import MAX_LATER_CHANGES, MeshView
@@ -137,12 +140,49 @@ def test_of_two_words_about_an_instance_the_newer_heartbeat_counts() -> None:
     assert one.owner(1) is None
 
 
-def test_of_two_instances_of_a_name_the_one_that_started_last_counts() -> None:
+def test_of_two_instances_of_a_name_the_one_that_is_shown_stays_whatever_clocks_say() -> None:
     one = view()
     one.change("A", change(2, seen(instance(id="old", started_ms=1, owns={1: 5}))), 1.0)
+    assert one.owner(1) is not None
     one.answer("B", answer(1, seen(instance(id="new", started_ms=2)), nexus="n2"), 1.0)
+    assert [each.id for each in one.live("processor")] == ["old"]
+    one.change("A", change(3, seen(instance(id="new", started_ms=2)), forgotten=("old",)), 1.0)
     assert [each.id for each in one.live("processor")] == ["new"]
     assert one.owner(1) is None
+
+
+def test_a_claim_that_the_head_disproves_is_none_until_it_is_another() -> None:
+    one = view()
+    true, ghost = instance("processor-1", owns={1: 5}), instance("processor-2", owns={1: 2**63 - 1})
+    one.change("A", change(2, seen(true), seen(ghost)), 1.0)
+    before = one.version
+    one.refute(1, ghost.id, 2**63 - 1)
+    owner = one.owner(1)
+    assert owner is not None
+    assert (owner.instance, owner.epoch, one.version) == (true, 5, before + 1)
+    one.change("A", change(3, seen(replace(ghost, load={"hits": 1.0}), 2)), 1.0)
+    assert one.owner(1) == owner
+    one.change("A", change(4, seen(replace(ghost, owns={1: 6}), 3)), 1.0)
+    owner = one.owner(1)
+    assert owner is not None
+    assert owner.epoch == 6
+
+
+def test_many_changes_in_a_row_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = view()
+    shown = 0
+    show = MeshView._show
+
+    def counted(self: MeshView, *args: Any, **rest: Any) -> None:
+        nonlocal shown
+        shown += 1
+        show(self, *args, **rest)
+
+    monkeypatch.setattr(MeshView, "_show", counted)
+    for number in range(2, 1002):
+        one.change("A", change(number, seen(instance(f"ghost-{number}"))), 1.0)
+    assert len(names(one)) == 1000
+    assert shown == 1
 
 
 def test_a_nexus_that_falls_silent_loses_its_say() -> None:
