@@ -82,6 +82,8 @@ class SettingsExchange:
         """Of the newest change in this datacenter's store; for the heartbeats, as `Live.version`."""
         self.merged = 0
         """Editions brought over from other datacenters so far."""
+        self.refused = 0
+        """Editions that no release of ours can have written, and datacenters that nobody knows."""
         self.failed = 0
         """Tries to do so that failed."""
 
@@ -106,7 +108,12 @@ class SettingsExchange:
 
     def load(self) -> dict[str, float]:
         """What the Nexus tells of this with its heartbeats."""
-        return {"settings": self.version, "settings_merged": self.merged, "settings_failed": self.failed}
+        return {
+            "settings": self.version,
+            "settings_merged": self.merged,
+            "settings_failed": self.failed,
+            "settings_strange": self.refused,
+        }
 
     def heard(self, dc: str, nexus_id: str, digest: str, lookups_endpoint: str) -> None:
         """A Nexus of another datacenter has said its digest; `lookups_endpoint` is where it can be asked."""
@@ -121,6 +128,11 @@ class SettingsExchange:
         if dc not in self._fetching and self._lacks(dc):
             self._fetching.add(dc)
             spawn(f"settings from {dc}", self._bring, dc)
+
+    def strange(self, dc: str) -> None:
+        """A datacenter that is neither configured nor vouched for says its digest: it has no say here."""
+        self.refused += 1
+        self._say(f"{dc}/", f"settings of {dc} are left there: nobody has configured it, and it has no rows here")
 
     def answer(self, request: Lookup) -> Settings:
         """The answer to a Lookup of "settings": those whose keys come after `request.key`, in order of their keys."""
@@ -165,7 +177,11 @@ class SettingsExchange:
         """Whether it went well, and has brought what was heard of."""
         try:
             theirs = self._fetch(dc, heard.endpoint)
-            given = [each for each in theirs.values() if self._is_possible(dc, each)]
+            possible = [each for each in theirs.values() if self._is_possible(dc, each)]
+            given, beyond = merging.within_reach(possible, self.version)
+            for each in beyond:
+                self.refused += 1
+                self._say(f"{dc}/{each.key}", f"a setting of {dc} is left there: {each.key} has version {each.version}")
             new = self._with_room(dc, merging.newer(given, self._editions))
             if new:
                 self.merged += self._store.merge(new)
@@ -218,6 +234,7 @@ class SettingsExchange:
         try:
             limits.check_edition(edition)
         except ConfigError as error:
+            self.refused += 1
             self._say(f"{dc}/{edition.key}", f"a setting of {dc} is left there: {error}")
             return False
         return True

@@ -11,6 +11,8 @@ Invariants:
 - A datacenter with another number of partitions, or under our own name, is never believed in anything.
 - Unknown is not absent: whoever is configured, was found in the catalogue, was heard or was told of
   is missed until it is heard, or retired.
+- A stranger, whom nobody here has configured, no known datacenter names, and of whom there are no rows, is
+  heard (a new datacenter begins so), but nobody misses it, and its settings aren't taken over.
 - Bounded: datacenters, their Nexuses, and the endpoints of each.
 """
 
@@ -26,9 +28,10 @@ from hitmesh.config.addresses import host_port
 from hitmesh.protocol.messages import MAX_DCS, MAX_ENDPOINTS, Instance, Neighbours, Seen, encode, make
 from hitmesh.protocol.names import is_numeric
 from nexus.records import MAX_KNOWN
-from nexus.registry import interval_s_of
+from nexus.registry import BEHIND, interval_s_of
 
 KEPT_S: Final = 24 * 3600.0  # that a datacenter out of reach is remembered: longer than links are down
+STRANGER_S: Final = 300.0  # the same of one that nobody has configured: it comes again by itself
 GAP_S: Final = 0.2  # between two Neighbours at least: a hand-over of all partitions changes things a hundred times
 MAX_NEIGHBOURS_BYTES: Final = 1024 * 1024  # of one; an instance has some 500, without its load 300
 COMPLAINT_S: Final = 60.0  # between two lines in the log about one datacenter that is refused
@@ -45,13 +48,14 @@ class Catalogue:
     blind: bool = False  # it doesn't know yet whether there are others
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Picture:
     """Of the newest Neighbours of one Nexus elsewhere."""
 
     number: int
     heard: float
     ids: frozenset[str]
+    behind: int = 0
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class _Datacenter:
     own: tuple[str, ...] = ()  # where its Nexuses are, by its own words
     told: dict[str, float] = field(default_factory=dict)  # where, by those of others, and when
     pictures: dict[str, _Picture] = field(default_factory=dict)  # by Nexus process
+    vouched: bool = False  # somebody who is known names it, or it has rows here
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,9 @@ class Federation:
         known = self._others.setdefault(message.dc, _Datacenter())
         picture = known.pictures.get(message.nexus)
         if picture is not None and message.number <= picture.number:
-            return ""  # it came twice, or late
+            picture.behind += message.number < picture.number
+            if picture.behind < BEHIND:
+                return ""  # it came twice, or late; more of that, and the higher number was somebody else's
         known.heard = now
         known.silence_s = self._missed * interval_s_of(message)
         known.own = _numeric(message.nexuses.get(message.dc, ()))
@@ -130,13 +137,21 @@ class Federation:
         self._see(known, message, now)
         for name, endpoints in message.nexuses.items():
             if name not in {self._dc, message.dc} and (name in self._others or self._has_room()):
-                self._tell(self._others.setdefault(name, _Datacenter()), endpoints, now)
+                told = self._others.setdefault(name, _Datacenter())
+                told.vouched = told.vouched or self.is_known(message.dc)
+                self._tell(told, endpoints, now)
         return None
 
     def find(self, catalogue: Catalogue) -> None:
         """What the catalogue says now, in place of what it said before."""
         peers = {name: _usable(where) for name, where in catalogue.peers.items() if name != self._dc}
         self._catalogue = Catalogue(peers, catalogue.unanswered - {self._dc}, catalogue.blind)
+
+    def root(self, dcs: Iterable[str]) -> None:
+        """There are rows of these here."""
+        for name in dcs:
+            if name in self._others:
+                self._others[name].vouched = True
 
     def greet(self) -> None:
         """Somebody has just connected: have a whole picture soon."""
@@ -184,9 +199,15 @@ class Federation:
         """The datacenters that are heard."""
         return frozenset(name for name, known in self._others.items() if now - known.heard <= known.silence_s)
 
+    def is_known(self, dc: str) -> bool:
+        """Whether a datacenter is more than a stranger."""
+        known = self._others.get(dc)
+        return dc in self._configured or dc in self._catalogue.peers or (known is not None and known.vouched)
+
     def unheard(self, retired: Collection[str], now: float) -> int:
         """How many there must be, apart from the retired ones, that aren't heard; at least 1 while nobody knows."""
-        named = {*self._configured, *self._catalogue.peers, *self._catalogue.unanswered, *self._remembered(now)}
+        remembered = (name for name, known in self._remembered(now).items() if known.vouched)
+        named = {*self._configured, *self._catalogue.peers, *self._catalogue.unanswered, *remembered}
         return max(len(named - {self._dc} - set(retired) - self.heard(now)), int(self._catalogue.blind))
 
     def refused(self, now: float) -> int:
@@ -247,7 +268,7 @@ class Federation:
         self._others = {
             name: known
             for name, known in self._others.items()
-            if now - max(known.heard, *known.told.values(), NEVER) <= KEPT_S
+            if now - max(known.heard, *known.told.values(), NEVER) <= (KEPT_S if self.is_known(name) else STRANGER_S)
         }
         return self._others
 

@@ -44,6 +44,7 @@ from hitmesh.protocol.messages import (
     encode,
 )
 from hitmesh.settings import SettingsStore
+from hitmesh.state.ages import AGE_PREFIX, UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
 from nexus import exchange
@@ -88,6 +89,7 @@ class Server:
         self._lag = LagMeter()
         self._watchdog = Watchdog()
         self._started_ms = int(time.time() * 1000)
+        self._began = time.monotonic()
         self._stopping = False
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._bound: list[Socket] = []
@@ -237,6 +239,11 @@ class Server:
         """A word of another datacenter."""
         here = self._picture()
         siblings = None if here is None else [one.instance.id for one in here if one.instance.role == "nexus"]
+        for one in here or ():
+            if one.instance.role == "processor" and one.alive:
+                self.federation.root(
+                    key.removeprefix(AGE_PREFIX) for key in one.instance.load if key.startswith(AGE_PREFIX)
+                )
         refusal = self.federation.hear(message, now, siblings=siblings)
         if refusal is not None:
             if refusal:
@@ -245,7 +252,11 @@ class Server:
         self._publish(self.registry.relay(message, self.federation.listed(message.dc), now))
         self._wan.wake()
         speaker = next((one.instance for one in message.seen if one.instance.id == message.nexus), None)
-        if self._exchange is not None and speaker is not None:
+        if self._exchange is None or speaker is None:
+            return
+        if not self.federation.is_known(message.dc):
+            self._exchange.strange(message.dc)
+        else:
             self._exchange.heard(message.dc, message.nexus, message.settings, speaker.endpoints.get("lookups", ""))
 
     def _found(self, catalogue: Catalogue) -> None:
@@ -261,6 +272,7 @@ class Server:
         now = time.monotonic()
         load = sendable(
             {
+                UPTIME: int(now - self._began),
                 "hub_lag_s": self._lag.read(),
                 "log_lost": output.lost(),
                 "instances": len(self.registry),

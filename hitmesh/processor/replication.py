@@ -16,6 +16,7 @@ from typing import Final
 import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
+from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.duty import spawn
@@ -119,7 +120,8 @@ class Replication:
     def load(self) -> dict[str, float]:
         """Figures for the heartbeat."""
         owned = [one for one in self._partitions if one.epoch]
-        peers = self._peers.so_far(self._live.retired)
+        self._peers.saw(dc for one in owned for dc in one.origins)
+        peers = self._peers.rooted(self._live.retired)  # whoever says of itself that it is one is in no answer
         ages = self._following.worst_ages(owned, peers, time.monotonic(), time.time()) if owned else {}
         return {
             "restoring": sum(one.phase is Phase.RESTORING for one in self._partitions),
@@ -205,7 +207,7 @@ class Replication:
                 self._refuse(message.dc, f"rows of partition {chunk.partition} of {len(self._partitions)}")
                 continue
             one = self._partitions[chunk.partition]
-            if self._following.answered(one, message.dc, chunk, now_s) and one.restoration is None:
+            if self._following.answered(one, message.dc, _by_our_clock(chunk), now_s) and one.restoration is None:
                 to_commit = True
             else:
                 asked_on.append(one)
@@ -330,3 +332,11 @@ class Replication:
 
     def _send(self, reply_to: str, chunks: list[Chunk]) -> None:
         self._pushes.send(reply_to, encode(make(Rows, self._config.name, self._id, tuple(chunks))))
+
+
+def _by_our_clock(chunk: Chunk) -> Chunk:
+    """The chunk, as of a moment of our own wall clock: the sender's may be hours away, the duration that it says isn't."""
+    if chunk.state is None:
+        return chunk
+    as_of_s = max(0, int(time.time() - chunk.age_ms / 1000))
+    return replace(chunk, state=replace(chunk.state, as_of_s=as_of_s))

@@ -10,6 +10,8 @@ import msgspec
 
 from hitmesh.settings import Edition
 
+PLAUSIBLE_VERSION: Final = 2**40  # a change each millisecond, for 34 years
+MAX_AHEAD: Final = 2**20  # changes made elsewhere without ours knowing of one: one a minute, for two years
 DIGEST_BYTES: Final = 16  # 32 characters in every message between datacenters; nobody forges it within a mesh
 
 
@@ -21,6 +23,23 @@ def newer(given: Iterable[Edition], known: Mapping[str, Edition]) -> list[Editio
         if held is None or each.rank > held.rank:
             won[each.key] = each
     return sorted(won.values(), key=lambda each: (each.rank, each.key))
+
+
+def within_reach(given: Iterable[Edition], known: int) -> tuple[list[Edition], list[Edition]]:
+    """Those of `given` whose versions other writers can have come to, where `known` is the highest here; and the others.
+
+    A version is one above all that its writer knew. One that is far ahead of everything would leave no
+    room above it, and no later change would rank higher anywhere.
+    """
+    within: list[Edition] = []
+    beyond: list[Edition] = []
+    for each in sorted(given, key=lambda one: one.version):
+        if each.version <= max(PLAUSIBLE_VERSION, known + MAX_AHEAD):
+            within.append(each)
+            known = max(known, each.version)
+        else:
+            beyond.append(each)
+    return within, beyond
 
 
 def highest(editions: Iterable[Edition]) -> Edition:

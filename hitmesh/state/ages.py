@@ -24,6 +24,9 @@ AGE_PREFIX: Final = "age_s."
 """Of a processor's load: with a datacenter's name behind it, the age of its copy in seconds, the worst of its
 partitions."""
 
+UPTIME: Final = "up_s"
+"""Of every instance's load: for how long it has been up, by its own monotonic clock. Nobody's wall clock is needed."""
+
 AsOf = Mapping[str, float]
 """Other datacenter -> the moment at which the copy of its rows was current."""
 

@@ -472,6 +472,24 @@ def test_what_can_not_be_a_setting_is_left_there_and_the_others_come(
     until(lambda: one.values() == {"b": "1", "zz": "1"}, "the others")
 
 
+def test_a_version_that_nobody_can_have_come_to_is_left_there_and_changes_go_on_spreading(
+    one: Dc, stranger: Callable[[Answerer], Router]
+) -> None:
+    far = stranger(whole(record("timing.fresh_s", "9", 2**49), record("timing.read_s", "2", 7)))
+    one.exchange.heard("far", "n", "d1", far.endpoint)
+    until(lambda: "timing.read_s" in one.store.list(), "what can be")
+    assert "timing.fresh_s" not in one.store.list()
+    assert one.exchange.refused == 1
+    assert one.store.set("timing.fresh_s", b"1", author="me").version == 8
+
+
+def test_a_stranger_is_counted_and_not_asked(one: Dc, stranger: Callable[[Answerer], Router]) -> None:
+    far = stranger(whole(record("timing.read_s", "2", 7)))
+    one.exchange.strange("far")
+    gevent.sleep(0.2)
+    assert (far.asked, one.exchange.refused) == ([], 1)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -154,7 +154,7 @@ def test_a_datacenter_is_heard_until_it_is_silent_for_the_missed_intervals() -> 
 
 
 def test_what_others_say_of_a_datacenter_is_not_its_own_word() -> None:
-    one = federation()
+    one = federation(far=(at("far-1"),))
     one.hear(word(nexus("far"), 1, nexuses={"farther": (at("farther-1"),)}), 100.0)
     assert one.heard(100.0) == {"far"}
     assert one.unheard((), 100.0) == 1
@@ -352,10 +352,32 @@ def test_who_is_retired_is_not_missed() -> None:
 
 
 def test_who_was_heard_or_told_of_is_missed_when_it_is_silent() -> None:
-    one = federation()
+    one = federation(far=(at("far-1"),))
     one.hear(word(nexus("far"), 1, nexuses={"other": (at("other-1"),)}), 100.0)
     assert one.unheard((), 100.0) == 1
     assert one.unheard((), 126.0) == 2
+
+
+def test_a_stranger_is_heard_but_not_missed_nor_is_whom_it_names() -> None:
+    one = federation()
+    assert one.hear(word(nexus("stranger"), 1, nexuses={"other": (at("other-1"),)}), 100.0) is None
+    assert one.heard(100.0) == {"stranger"}
+    assert not one.is_known("stranger")
+    assert one.unheard((), 200.0) == 0
+
+
+def test_a_stranger_with_rows_here_is_none_any_more() -> None:
+    one = federation()
+    one.hear(word(nexus("newcomer"), 1), 100.0)
+    one.root(["newcomer", "nobody"])
+    assert one.is_known("newcomer")
+    assert one.unheard((), 200.0) == 1
+
+
+def test_a_number_that_somebody_made_up_does_not_make_a_nexus_deaf_to_another() -> None:
+    one = federation(far=(at("far-1"),))
+    one.hear(word(nexus("far"), 2**63 - 1), 100.0)
+    assert [one.hear(word(nexus("far"), number), 101.0) for number in (1, 2, 3)] == ["", None, None]
 
 
 def test_who_is_catalogued_is_missed_and_so_is_who_may_be() -> None:

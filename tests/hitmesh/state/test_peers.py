@@ -30,12 +30,20 @@ def test_listed_heard_and_found_ones_are_all_there() -> None:
     assert peers.known(view(nexus(), heard), ()) == frozenset({"listed", "heard", "found"})
 
 
-def test_whoever_was_heard_once_stays_until_it_is_retired() -> None:
+def test_whoever_was_heard_and_has_rows_here_stays_until_it_is_retired() -> None:
     peers = Peers("dev", [])
     peers.known(view(nexus(), replace(instance("processor-1"), dc="heard")), ())
+    peers.saw(["heard"])
     assert peers.known(view(nexus()), ()) == frozenset({"heard"})
     assert peers.known(view(nexus()), {"heard"}) == frozenset()
     assert peers.so_far({"heard"}) == frozenset()
+
+
+def test_a_stranger_that_was_heard_and_left_nothing_is_forgotten_with_its_silence() -> None:
+    peers = Peers("dev", [])
+    assert peers.known(view(nexus(), replace(instance("processor-1"), dc="stranger")), ()) == frozenset({"stranger"})
+    assert peers.rooted(()) == frozenset()
+    assert peers.known(view(nexus()), ()) == frozenset()
 
 
 def test_nobody_else_is_an_answer() -> None:
