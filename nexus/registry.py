@@ -27,6 +27,7 @@ from typing import Final
 
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Change, Control, Heartbeat, Instance, Lookup, Neighbours, Seen, make
+from hitmesh.state.ages import UPTIME
 from nexus.records import Place, Record, Records, place_of
 
 WARM_INTERVALS: Final = 1.5  # by then everybody has sent a heartbeat, reconnecting included
@@ -100,17 +101,21 @@ class Registry:
         if now < self._since:
             return None
         record = self._records.get(instance.id)
-        if record is not None and message.number <= record.number:
-            # Late, or the truth after a number that somebody made up: two in a row are no accident.
-            record.behind += message.number < record.number
+        forgotten: list[str] = []
+        moved = record is not None and place_of(record.instance) != place_of(instance)
+        if record is not None and (moved or message.number <= record.number):
+            # Late, or the truth after what somebody else said in its name: two in a row are no accident.
+            record.behind += moved or message.number < record.number
             if record.behind < BEHIND:
                 return None
-            self._refuse(f"{instance.id} had a number that it never gave: {record.number}, and now {message.number}")
+            said = f"called {record.instance.name}, with number {record.number}"
+            self._refuse(f"{instance.id} wasn't {said}: it is {instance.name}, with number {message.number}")
+            if moved:
+                forgotten.append(self._remove(instance.id))
         if message.number > self._left.get(instance.id, message.number):
             del self._left[instance.id]
             self._spoken_for.add(instance.id)
             self._refuse(f"{instance.id} goes on after its last words: somebody else has said them")
-        forgotten: list[str] = []
         silence_s = self._missed * interval_s_of(message)
         new = self._take(Record(instance, message.number, silence_s, now), forgotten, now)
         return self._change(now, [new] if new else [], forgotten) if new or forgotten else None
@@ -184,7 +189,7 @@ class Registry:
         ]
         for record in news:
             record.died = now
-        self._displaced = {place: one for place, one in self._displaced.items() if now - one.heard <= one.silence_s}
+        self._displaced = {place: one for place, one in self._displaced.items() if self._speaks(one, now)}
         forgotten = self._records.bury(now)
         self._stirred.difference_update(forgotten)
         if now >= self._due:
@@ -242,12 +247,9 @@ class Registry:
         """
         instance, place = new.instance, place_of(new.instance)
         record, rival = self._records.get(instance.id), self._records.at(instance)
-        if record is not None and rival is not record:
-            self._refuse(f"{instance.id} is called {instance.name}, and was {record.instance.name}")
-            return None
-        if rival is not None and rival is not record and rival.died is None:
+        if rival is not None and rival is not record and rival.died is None and self._speaks(rival, now):
             first = self._displaced.get(place)
-            if first is not None and first.instance.id == instance.id and now - first.heard <= first.silence_s:
+            if first is not None and first.instance.id == instance.id and self._speaks(first, now):
                 if new.number <= first.number:
                     return None  # its late words
                 del self._displaced[place]
@@ -285,9 +287,13 @@ class Registry:
             return None
         if record is None or record.died is not None or _differ(record.instance, instance):
             return new
-        if record.instance.load != instance.load:
+        if {**record.instance.load, UPTIME: 0.0} != {**instance.load, UPTIME: 0.0}:  # that time goes on is no news
             self._stirred.add(instance.id)
         return None
+
+    def _speaks(self, record: Record, now: float) -> bool:
+        """Whether it keeps its place by being heard: whatever interval it claims, for no longer than anybody may be silent."""
+        return now - record.heard <= min(record.silence_s, self._missed * self._interval_s)
 
     def _refuse(self, why: str) -> None:
         self.refused += 1

@@ -17,6 +17,7 @@ from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
+from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import told
 from hitmesh.visible import visible
 
@@ -124,8 +125,11 @@ def _program(name: str) -> str:
 
 def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
     instance = seen.instance
-    uptime_s = round(max(0, now_ms - instance.started_ms) / 1000, 3)
     state, why = told(instance.state)
+    # By the instance's own clock that never steps; one of an earlier release tells a moment of its wall clock only.
+    load = dict(instance.load)
+    up_s = load.pop(UPTIME, None)
+    uptime_s = max(0, now_ms - instance.started_ms) / 1000 if up_s is None else max(0.0, up_s) + seen.age_ms / 1000
     return Shown(
         dc=dc,
         role=instance.role,
@@ -133,9 +137,9 @@ def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> S
         pid=instance.pid if seen.alive else None,
         state=state if seen.alive else "dead",
         why=why if seen.alive else "",
-        uptime_s=uptime_s if seen.alive else None,
+        uptime_s=round(uptime_s, 3) if seen.alive else None,
         heartbeat_age_s=seen.age_ms / 1000,
-        load=instance.load if seen.alive else {},
+        load=load if seen.alive else {},
         supervisor_pid=supervised.pid or None if supervised else None,
         supervisor_state=supervised.state if supervised else None,
     )

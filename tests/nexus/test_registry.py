@@ -76,6 +76,15 @@ def test_a_load_goes_out_with_the_next_own_change_and_only_once() -> None:
     assert changes[0].seen[0].instance.load == {"queue": 5}
 
 
+def test_that_time_goes_on_is_no_news() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(load={"up_s": 1.0, "queue": 5.0}), 1), 0.1)
+    run(one, 1.5, 0.1)
+    one.heartbeat(heartbeat(instance(load={"up_s": 2.0, "queue": 5.0}), 2), 1.6)
+    assert {len(change.seen) for change in run(one, 3.0, 1.6)} == {0}
+    assert one.answer(make(Lookup, 1, "snapshot", ""), 3.0).seen[0].instance.load["up_s"] == 2.0
+
+
 def test_an_own_change_goes_out_every_interval_even_with_no_news() -> None:
     changes = run(registry(), 5.0, 0.0)
     assert [len(change.seen) for change in changes] == [0] * 6  # the first one at once
@@ -172,6 +181,26 @@ def test_a_number_that_somebody_made_up_does_not_make_the_living_one_deaf() -> N
     assert change is not None
     assert change.seen[0].instance == instance()
     assert one.refused == 1
+
+
+def test_whoever_takes_a_living_ones_id_for_another_name_gives_it_back() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance("processor-1", "p"), 7), 0.0)
+    one.leave("p", 0.1)
+    one.heartbeat(heartbeat(instance("collector-1", "p", role="collector"), 2**63 - 1, 60.0), 0.2)
+    one.heartbeat(heartbeat(instance("processor-1", "p"), 8), 1.0)
+    change = one.heartbeat(heartbeat(instance("processor-1", "p"), 9), 2.0)
+    assert change is not None
+    assert [(each.instance.name, each.number) for each in change.seen] == [("processor-1", 9)]
+
+
+def test_a_thief_that_says_it_is_slow_holds_no_name_for_longer_than_others() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(instance(id="first"), 7), 0.0)
+    one.heartbeat(heartbeat(instance(id="thief"), 1, 60.0), 0.5)
+    run(one, 4.0, 0.5)
+    one.heartbeat(heartbeat(instance(id="first"), 8), 4.0)
+    assert alive(one, 4.0) == {"first": True}
 
 
 def test_last_words_that_somebody_else_said_are_believed_once() -> None:

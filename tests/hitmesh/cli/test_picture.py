@@ -29,7 +29,7 @@ def seen(name: str, *, alive: bool = True, age_ms: int = 100, pid: int = 1, **ch
         id=f"{name}-{pid}",
         state=changes.get("state", "up"),
         pid=pid,
-        started_ms=NOW_MS - 5_000,
+        started_ms=changes.get("started_ms", NOW_MS - 5_000),
         endpoints={},
         load=changes.get("load", {}),
         owns=changes.get("owns", {}),
@@ -64,6 +64,15 @@ def test_an_instance_is_shown_as_both_know_it() -> None:
         "supervisor_pid": 7,
         "supervisor_state": "RUNNING",
     }
+
+
+@pytest.mark.parametrize("hours", [-3, 0, 2])
+def test_how_long_it_has_been_up_does_not_depend_on_its_clock(hours: int) -> None:
+    one = seen(
+        "collector-1", started_ms=NOW_MS - 5_000 + hours * 3_600_000, load={"up_s": 5.0, "hits": 1.0}, age_ms=100
+    )
+    found = shown(answer(one))["collector-1"]
+    assert (found["uptime_s"], found["load"]) == (5.1, {"hits": 1.0})
 
 
 def test_an_instance_that_was_started_by_hand_is_shown() -> None:
