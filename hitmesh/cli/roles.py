@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 
 from hitmesh import config as settings
 from hitmesh.cli.options import state_dir_option
 from hitmesh.logs import log_to_stderr
+from hitmesh.protocol.names import is_name
 
+MAX_NAME_CHARS: Final = 64  # an instance's id is its name and some more
 F = TypeVar("F", bound=Callable[..., object])
 
 config_option = click.option(
@@ -24,9 +26,26 @@ config_option = click.option(
 )
 
 
+def _checked(context: click.Context, option: click.Parameter, name: str) -> str:
+    """A name that every other process will take. Raises BadParameter."""
+    if not is_name(name) or len(name) > MAX_NAME_CHARS:
+        raise click.BadParameter(f"a name is 1 to {MAX_NAME_CHARS} letters and digits of ASCII, and . _ -")
+    return name
+
+
+def _name_option(default: str) -> Callable[[F], F]:
+    return click.option(
+        "--name",
+        default=default,
+        show_default=True,
+        callback=_checked,
+        help="The instance's name, unique in its datacenter.",
+    )
+
+
 @click.command(short_help="Run one collector in the foreground.")
 @config_option
-@click.option("--name", default="collector-1", show_default=True, help="The instance's name, unique in its datacenter.")
+@_name_option("collector-1")
 @state_dir_option
 @click.option("--listen", metavar="HOST:PORT", help="Instead of the configured address; port 0: any free one.")
 def collector(config_path: Path, name: str, state_dir: Path, listen: str | None) -> int:
@@ -48,7 +67,7 @@ def collector(config_path: Path, name: str, state_dir: Path, listen: str | None)
 
 @click.command(short_help="Run one processor in the foreground.")
 @config_option
-@click.option("--name", default="processor-1", show_default=True, help="The instance's name, unique in its datacenter.")
+@_name_option("processor-1")
 @state_dir_option
 def processor(config_path: Path, name: str, state_dir: Path) -> int:
     """Own page partitions: commit what collectors push, and answer with acks.
