@@ -410,8 +410,9 @@ class Processor:
             head = decode_head(stored.body) if stored is not None else None
         except (StoreUnknown, DecodeError):
             return  # unknown: what is ours stays
-        self._tenure.checked(number, claim.instance.id, claim.epoch)
-        if head is not None and (head.owner, head.epoch) == (claim.instance.id, claim.epoch):
+        is_true = head is not None and (head.owner, head.epoch) == (claim.instance.id, claim.epoch)
+        self._tenure.checked(number, claim.instance.id, claim.epoch, time.monotonic(), is_true=is_true)
+        if is_true:
             partition = self._partitions[number]
             if 0 < partition.epoch < claim.epoch:
                 partition.leave()  # its commits are refused from now on

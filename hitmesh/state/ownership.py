@@ -110,15 +110,22 @@ class Tenure:
         self._pass_over(view, owned, {name: one for one, name in up.items()}, now)
         settled = {up[one] for one, since in self._up_since.items() if now - since >= self._heartbeat_s}
         idle = {one for one, since in self._unclaimed.values() if now - since > SETTLED_INTERVALS * self._heartbeat_s}
-        due = [p for p in owned if self._is_anothers(p, settled) and self._choices[p] not in idle]
+        due = [
+            p
+            for p in owned
+            # What another one says that it has already is to be checked first.
+            if self._is_anothers(p, settled) and self._choices[p] not in idle and not self._is_claimed(view, p)
+        ]
         return Steps(
             take=tuple(self._to_take(view, owned)) if self._id in up else (),
             hand_over=self._in_turn(view, due, now),
             check=tuple(self._to_check(view, owned, now)),
         )
 
-    def checked(self, partition: int, id: str, epoch: int) -> None:
-        """This claim was compared with the partition's head."""
+    def checked(self, partition: int, id: str, epoch: int, now: float, *, is_true: bool) -> None:
+        """This claim was compared with the partition's head; who claims what isn't its own is no choice for a while."""
+        if not is_true:
+            self._late[id] = now + LATE_S
         claim = self._claims.get(partition)
         if claim is not None and (claim.id, claim.epoch) == (id, epoch):
             claim.is_checked = True

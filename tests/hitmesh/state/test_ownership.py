@@ -240,7 +240,7 @@ def test_somebody_who_claims_everything_takes_nothing_away() -> None:
         steps = mesh.steps(mine, float(now), ME, thief)
         assert steps.hand_over == ()
         for partition in steps.check:
-            mesh.tenure.checked(partition, thief.id, 2**63 - 1)
+            mesh.tenure.checked(partition, thief.id, 2**63 - 1, float(now), is_true=False)
             mesh.view.refute(partition, thief.id, 2**63 - 1)
 
 
@@ -252,7 +252,7 @@ def test_what_a_thief_claims_and_nobody_owns_is_taken_by_the_next_one() -> None:
         steps = mesh.steps(owned, float(now), ME, thief)
         owned |= dict.fromkeys(steps.take, 8)
         for partition in steps.check:
-            mesh.tenure.checked(partition, thief.id, 2**63 - 1)
+            mesh.tenure.checked(partition, thief.id, 2**63 - 1, float(now), is_true=False)
             mesh.view.refute(partition, thief.id, 2**63 - 1)
     assert len(owned) == PARTITIONS
 
@@ -261,7 +261,7 @@ def test_a_claim_is_checked_once_and_again_only_while_the_head_cannot_be_read() 
     mesh, mine = Mesh(), SHARE["processor-1"][0]
     other = instance("processor-2", owns={mine: 4})
     assert [mesh.steps({mine: 3}, now, ME, other).check for now in (0.0, 0.5, 1.0)] == [(mine,), (), (mine,)]
-    mesh.tenure.checked(mine, other.id, 4)
+    mesh.tenure.checked(mine, other.id, 4, 1.0, is_true=True)
     assert mesh.steps({mine: 3}, 5.0, ME, other).check == ()
 
 

@@ -1,0 +1,52 @@
+"""Somebody says that he owns every partition: hits are counted all the same, by those who do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from hitmesh.config import nexus_endpoints
+from hitmesh.mesh.connecting import connect
+from hitmesh.mesh.sockets import open_socket
+from hitmesh.protocol.messages import MAX_TOTAL, encode
+from tests.hitmesh.mesh.instances import heartbeat, instance
+from tests.services import wait_for
+from tests.system.mesh import Mesh
+
+
+def test_a_heartbeat_that_claims_every_partition_takes_none_away(mesh: Mesh) -> None:
+    before = {books.partition: (books.owner, books.epoch) for books in mesh.books()}
+    counted = mesh.totals().get("s/claimed", 0)
+    thief = instance(
+        "processor-9", "thief", dc=mesh.config.name, owns=dict.fromkeys(range(mesh.config.partitions), MAX_TOTAL),
+        endpoints={"batches": "tcp://127.0.0.1:9", "rows": "tcp://127.0.0.1:9"},
+    )  # fmt: skip
+    context: zmq.Context[Any] = zmq.Context()
+    voice = open_socket(context, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
+    for placement in mesh.config.instances("nexus"):
+        connect(voice, nexus_endpoints(placement).heartbeats)
+    number = hits = 0
+
+    def beat() -> None:
+        nonlocal number
+        number += 1
+        voice.send(encode(heartbeat(thief, number, mesh.config.timing.heartbeat_s)))
+
+    def is_believed() -> bool:
+        beat()
+        return any(seen.instance.id == "thief" for seen in mesh.living())
+
+    def are_counted() -> bool:
+        nonlocal hits
+        beat()
+        if hits < 20:
+            assert mesh.hit("s/claimed").status == 200
+            hits += 1
+        return hits == 20 and mesh.totals().get("s/claimed", 0) == counted + hits
+
+    wait_for(is_believed, what="the thief to be heard")
+    wait_for(are_counted, what="the hits to be counted by the owners")
+    after = {books.partition: (books.owner, books.epoch) for books in mesh.books()}
+    assert after == before
+    context.destroy(linger=0)
