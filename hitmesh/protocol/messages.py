@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Final, TypeVar, overload
 from msgspec import Meta, Struct, msgpack
 
 from hitmesh.errors import DecodeError
-from hitmesh.protocol.names import ENDPOINT, MAX_ENDPOINT_CHARS, MAX_NAME_CHARS, NAME
+from hitmesh.protocol.names import ENDPOINT, MAX_ENDPOINT_CHARS, MAX_NAME_CHARS, NAME, STATE
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
 
 VERSION: Final = 1
@@ -46,6 +46,7 @@ Commit = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Sequence = Annotated[int, Meta(ge=1, le=MAX_TOTAL)]
 Mark = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME)]
+State = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=STATE)]
 Endpoint = Annotated[str, Meta(max_length=MAX_ENDPOINT_CHARS, pattern=ENDPOINT)]
 PageName = Annotated[str, Meta(min_length=1, max_length=MAX_PAGE_BYTES)]
 Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
@@ -182,7 +183,7 @@ class Instance(_Array, frozen=True):
     role: Name
     name: Name  # the operator's, such as collector-1; stable over restarts
     id: Name  # this process's own, new at every start
-    state: Name  # "up" or "draining"
+    state: State  # "up" or "draining"
     pid: Number
     started_ms: Millis  # wall clock
     endpoints: Annotated[dict[Name, Endpoint], Meta(max_length=MAX_ENDPOINTS)]

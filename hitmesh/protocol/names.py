@@ -16,6 +16,9 @@ NAME: Final = r"^[A-Za-z0-9._-]{1,128}\Z"
 """Of datacenters, roles, instances, their ids, states, endpoints and loads. Those in a configuration are some of
 these (hitmesh.config)."""
 
+STATE: Final = r"^[ -~]{1,128}\Z"
+"""Of an instance's state: a word, and behind it why. Printable ASCII."""
+
 MAX_ENDPOINT_CHARS: Final = 64  # with the longest IPv6 address 58
 _IPV4: Final = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
 ENDPOINT: Final = rf"^(?:tcp|https?)://(?:{_IPV4}|\[[0-9a-fA-F:.]{{2,45}}\]):[0-9]{{1,5}}\Z"
