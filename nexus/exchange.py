@@ -83,7 +83,7 @@ class SettingsExchange:
         self.merged = 0
         """Editions brought over from other datacenters so far."""
         self.refused = 0
-        """Editions that no release of ours can have written, and datacenters that nobody knows."""
+        """Editions that no release of ours can have written."""
         self.failed = 0
         """Tries to do so that failed."""
 
@@ -128,11 +128,6 @@ class SettingsExchange:
         if dc not in self._fetching and self._lacks(dc):
             self._fetching.add(dc)
             spawn(f"settings from {dc}", self._bring, dc)
-
-    def strange(self, dc: str) -> None:
-        """A datacenter that is neither configured nor vouched for says its digest: it has no say here."""
-        self.refused += 1
-        self._say(f"{dc}/", f"settings of {dc} are left there: nobody has configured it, and it has no rows here")
 
     def answer(self, request: Lookup) -> Settings:
         """The answer to a Lookup of "settings": those whose keys come after `request.key`, in order of their keys."""

@@ -12,7 +12,7 @@ Invariants:
 - Unknown is not absent: whoever is configured, was found in the catalogue, was heard or was told of
   is missed until it is heard, or retired.
 - A stranger, whom nobody here has configured, no known datacenter names, and of whom there are no rows, is
-  heard (a new datacenter begins so), but nobody misses it, and its settings aren't taken over.
+  heard (a new datacenter begins so), but nobody misses it.
 - Bounded: datacenters, their Nexuses, and the endpoints of each.
 """
 

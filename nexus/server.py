@@ -252,11 +252,7 @@ class Server:
         self._publish(self.registry.relay(message, self.federation.listed(message.dc), now))
         self._wan.wake()
         speaker = next((one.instance for one in message.seen if one.instance.id == message.nexus), None)
-        if self._exchange is None or speaker is None:
-            return
-        if not self.federation.is_known(message.dc):
-            self._exchange.strange(message.dc)
-        else:
+        if self._exchange is not None and speaker is not None:
             self._exchange.heard(message.dc, message.nexus, message.settings, speaker.endpoints.get("lookups", ""))
 
     def _found(self, catalogue: Catalogue) -> None:

@@ -483,13 +483,6 @@ def test_a_version_that_nobody_can_have_come_to_is_left_there_and_changes_go_on_
     assert one.store.set("timing.fresh_s", b"1", author="me").version == 8
 
 
-def test_a_stranger_is_counted_and_not_asked(one: Dc, stranger: Callable[[Answerer], Router]) -> None:
-    far = stranger(whole(record("timing.read_s", "2", 7)))
-    one.exchange.strange("far")
-    gevent.sleep(0.2)
-    assert (far.asked, one.exchange.refused) == ([], 1)
-
-
 @pytest.mark.parametrize(
     "answer",
     [

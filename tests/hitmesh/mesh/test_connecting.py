@@ -42,7 +42,6 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str | None]]:
         return [(socket.AF_INET6 if ":" in address else socket.AF_INET, 1, 6, "", (address, port))]
 
     monkeypatch.setattr(_socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(connecting, "NAME_S", 0.3)
     monkeypatch.setattr(connecting, "AGAIN_S", 0.1)
     monkeypatch.setattr(connecting, "_found", {})
     yield known
@@ -96,7 +95,10 @@ def test_an_ipv6_address_that_is_found_stands_in_brackets(answers: dict[str, str
     assert resolve("tcp://a.example:8020") == "tcp://[2001:db8::7]:8020"
 
 
-def test_a_silent_name_server_costs_its_time_limit_and_stops_nobody_else(answers: dict[str, str | None]) -> None:
+def test_a_silent_name_server_costs_its_time_limit_and_stops_nobody_else(
+    answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "NAME_S", 0.3)
     answers["silent.example"] = None
     turns = 0
 
