@@ -5,18 +5,14 @@ They are the balancer's limits: what it lets in, and adds to it, is taken here, 
 
 from __future__ import annotations
 
-from typing import Final
-
 from hitmesh.config import Config
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, HeadLimits
-
-LEAST_RATE: Final = 500  # bytes a second: less of a body, or an answer, is too little
 
 
 class Bounds:
     """One object for all connections, so that a change holds for those that are open. `head` is replaced then."""
 
-    __slots__ = ("body_s", "head", "head_s", "write_s")
+    __slots__ = ("body_s", "head", "head_s", "least_rate", "write_s")
 
     def __init__(self, config: Config) -> None:
         self.head = HeadLimits()
@@ -34,7 +30,10 @@ class Bounds:
         if head != self.head:
             self.head = head
         self.head_s, self.body_s, self.write_s = limits.head_s, limits.body_s, limits.write_s
+        self.least_rate = limits.least_rate
 
     def paced(self, deadline: float, size_bytes: int, now: float, patience_s: float) -> float:
-        """When patience ends, after so many bytes more."""
-        return min(deadline + size_bytes / LEAST_RATE, now + patience_s)
+        """When patience ends, after so many bytes more. A least rate of 0: any byte will do."""
+        if not self.least_rate:
+            return now + patience_s if size_bytes else deadline
+        return min(deadline + size_bytes / self.least_rate, now + patience_s)

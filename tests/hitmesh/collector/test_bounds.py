@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hitmesh.collector.bounds import LEAST_RATE, Bounds
+from hitmesh.collector.bounds import Bounds
 from hitmesh.config import Config, parse
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS
 
@@ -31,7 +31,13 @@ def test_the_limits_of_a_head_are_the_same_object_until_they_change() -> None:
 
 
 def test_bytes_lengthen_patience_by_what_they_may_take_and_never_beyond_it() -> None:
-    bounds = Bounds(config())
-    assert bounds.paced(10.0, LEAST_RATE, 5.0, 30.0) == 11.0
+    bounds = Bounds(config(least_rate=100))
+    assert bounds.paced(10.0, 100, 5.0, 30.0) == 11.0
     assert bounds.paced(10.0, 0, 5.0, 30.0) == 10.0
     assert bounds.paced(10.0, 10**9, 5.0, 30.0) == 35.0
+
+
+def test_with_a_least_rate_of_0_any_byte_will_do() -> None:
+    bounds = Bounds(config(least_rate=0))
+    assert bounds.paced(10.0, 1, 5.0, 30.0) == 35.0
+    assert bounds.paced(10.0, 0, 5.0, 30.0) == 10.0
