@@ -41,7 +41,10 @@ def open_socket(context: Context, kind: int, *, heartbeat_s: float, receive_byte
     socket.setsockopt(zmq.MAXMSGSIZE, receive_bytes)
     socket.setsockopt(zmq.SNDHWM, MAX_QUEUED)
     socket.setsockopt(zmq.RCVHWM, MAX_QUEUED)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, ping_ms)
+    if kind != zmq.PULL:
+        # libzmq 4.3 aborts ("!_io_error") when a ping fails on a connection that it has stopped reading from, its
+        # queue being full: a sender that floods and goes ended the process. A PULL's senders ping it.
+        socket.setsockopt(zmq.HEARTBEAT_IVL, ping_ms)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ping_ms * SILENT_INTERVALS)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
