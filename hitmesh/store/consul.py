@@ -38,6 +38,10 @@ READ_TRIES = 5  # of a read in several transactions, between which the head must
 HUB_BYTES = 64 * 1024  # of an answer that is taken apart on the hub, in about a millisecond; larger ones in a thread
 
 
+class _Damaged(StoreUnknown):
+    """Consul answered, and something in the answer isn't as we write it."""
+
+
 class Timeouts(Struct, frozen=True):
     """How long an answer may take to begin, in seconds."""
 
@@ -118,7 +122,12 @@ class ConsulTotals:
         # A transaction for each partition, not for all: a million rows are an answer of 200 MB.
         for partition in self._present():
             prefixes = [self._keys.head(partition), self._keys.rows_of(partition)]
-            heads, rows = self._heads_and_rows(prefixes, self._timeouts.scan_s)
+            try:
+                heads, rows = self._heads_and_rows(prefixes, self._timeouts.scan_s)
+            except _Damaged as error:
+                # It hides no other partition: what comes for it is no row, as whoever looks at it will see.
+                yield partition, None, [Row(error.message, "", -1, 0)]
+                continue
             if heads or rows:
                 yield partition, heads.get(partition), rows.get(partition, [])
 
@@ -197,7 +206,8 @@ class ConsulTotals:
                     partition = self._keys.partition_of_head(entry.key)
                     heads[partition] = StoredHead(entry.value or b"", entry.modify_index)
             except ValueError as error:
-                raise self._unknown(f"the key {entry.key} is not as we write them: {error}") from error
+                reason = f"the key {entry.key} is not as we write them: {error}"
+                raise _Damaged(reason, op="read totals", endpoint=self.endpoint) from error
         return heads, rows
 
     def _unknown(self, reason: str) -> StoreUnknown:

@@ -17,6 +17,7 @@ from hitmesh.store import Done, Refused, Row, TotalsStore, Unknown, Write, consu
 from hitmesh.store.consul import ConsulTotals
 from hitmesh.store.consul_host import Host
 from hitmesh.store.consul_keys import Keys
+from hitmesh.store.totals import is_row
 from tests.hitmesh.store.patience import PATIENT, SILENCE, Held, failing
 from tests.services import PATIENCE_S, START_S, free_port, require, wait_for
 from tests.services.consul import ConsulCluster
@@ -271,6 +272,19 @@ def test_a_key_that_is_not_as_we_write_it_is_unknown(
     subprocess.run([require("consul"), "kv", "put", address, f"{prefix}/{key}", "-"], input=value, check=True)
     with pytest.raises(StoreUnknown, match="not as we write them"):
         list(consul_store.scan())
+
+
+def test_a_row_that_is_not_as_we_write_it_hides_no_other_partition(
+    consul: ConsulCluster, consul_store: ConsulTotals, prefix: str
+) -> None:
+    for partition in (1, 2):
+        consul_store.write([Write(partition, 0, b"head", [Row(f"a/{partition}", "eu", 5, 1)])])
+    address = f"-http-addr=127.0.0.1:{consul.http(0)}"
+    subprocess.run([require("consul"), "kv", "put", address, f"{prefix}/rows/0001/a%2F1/eu", "many"], check=True)
+    (one, head, rows), (two, _, others) = consul_store.scan()
+    assert (one, head, [is_row(row) for row in rows]) == (1, None, [False])
+    assert "rows/0001/a%2F1/eu is not as we write them" in rows[0].page
+    assert (two, others) == (2, [Row("a/2", "eu", 5, 1)])
 
 
 def test_a_row_is_readable_with_consul_kv_get(consul: ConsulCluster, consul_store: ConsulTotals, prefix: str) -> None:
