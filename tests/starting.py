@@ -14,9 +14,7 @@ from typing import Any, Final
 import pytest
 
 STARTERS: Final = (subprocess, multiprocessing)
-SERVERS: Final = frozenset(
-    {"consul", "beanstalkd", "pair"}
-)  # what tests of every kind of store call the kinds that are servers
+SERVERS: Final = frozenset({"consul", "beanstalkd", "pair"})  # parameters of tests that run on every kind of store
 
 _known: dict[int, bool] = {}
 
