@@ -1,7 +1,7 @@
 """Long work in a process that has traffic, done in slices: between two of them the hub serves everybody else.
 
-A page of a thousand backends takes a quarter of a second in all. Pure code gets a `pause` to call between
-pieces of its work; it must not know what that does.
+A page of a thousand backends takes a quarter of a second in all. Whoever makes one gets a `pause` to call between
+pieces of the work, and must not know what that does.
 """
 
 from __future__ import annotations

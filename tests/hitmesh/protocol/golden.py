@@ -466,7 +466,7 @@ REFUSED: Final = (
     *(
         Refused(f"an endpoint such as {wrong}", Batch, f"95 01 01 a177 {text_hex(wrong)} 90")
         for wrong in (
-            "tcp://localhost:1", "tcp://a.example:1", "tcp://127.0.0.1", "tcp://127.0.0.1:*", "tcp://*:1", "ipc:///tmp/a",
+            "tcp://localhost:1", "tcp://a.example:1", "tcp://127.0.0.1", "tcp://127.0.0.1:*", "tcp://*:1", "ipc:///run/a",
             "inproc://a", "tcp://::1:1", "tcp://[a.example]:1", "tcp://127.0.0.1:1;", "tcp://127.0.0.1:1\n",
             "tcp://eth0;127.0.0.1:1", "TCP://127.0.0.1:1", "udp://127.0.0.1:1", f"tcp://[{'0' * 60}]:1",
         )
