@@ -13,27 +13,22 @@ import multiprocessing
 import os
 import signal
 import socket
-import statistics
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench import pace, seats
-from bench.figures import milliseconds, percentile, ratio_of_percentiles
+from bench import pace, seats, siege
 from bench.ports import free_port
-from bench.seats import Seat
-from bench.turns import say, show
+from bench.turns import show
 
 NEEDED: Final = ("nginx", "taskset")
 CONNECTIONS: Final = 32  # of the load
 WARM_UP_S: Final = 1.0
 WAIT_S: Final = 5.0  # of an attacker whose connection isn't taken: it tries again
-TARGET: Final = 2.0  # the p99 with the attack, of that without
 SMALL_CHUNKS: Final = b"1\r\na\r\n" * 4000
 # Real attackers have processors of their own; ours shall take no time of those that measure.
 NICE: Final = 19
@@ -133,10 +128,7 @@ def _under(name: str, target: Target, connections: int) -> Iterator[None]:
 def main() -> int:
     """Run the bench; 1 when others' requests failed or something it needs is missing."""
     parser = argparse.ArgumentParser(prog="bench/run attack", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of load in one turn")
-    parser.add_argument("--turns", type=int, default=3, help="with each attack, and as many without")
-    parser.add_argument("--rate", type=float, default=300.0, help="requests a second of the others")
-    parser.add_argument("--connections", type=int, default=5, help="of the attackers")
+    siege.add_options(parser, rate=300.0, seconds=15.0, connections=5)
     parser.add_argument("--only", nargs="+", choices=ATTACKS, default=list(ATTACKS), help="these attacks")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
@@ -159,45 +151,18 @@ def main() -> int:
             command = [sys.executable, "-m", "balancer", "--admin", f"127.0.0.1:{admin_port}"]
             seat = seats.balancer(command, cores[0], nginx.port)
             try:
-                failed += _measure(attack, seat, Target(seat.port, admin_port), options)
+                target = Target(seat.port, admin_port)
+                pace.run(target.port, options.rate, WARM_UP_S, CONNECTIONS)
+                failed += siege.measure(
+                    attack,
+                    options,
+                    load=partial(pace.run, seat.port, options.rate, options.seconds, CONNECTIONS),
+                    under=partial(_under, attack, target, options.connections),
+                    cpu_s=seat.cpu_s,
+                )
             finally:
                 seat.stop()
     return int(failed > 0)
-
-
-def _measure(attack: str, seat: Seat, target: Target, options: argparse.Namespace) -> int:
-    """One line of the table; how many turns had a failure."""
-    shares: dict[bool, list[float]] = {False: [], True: []}  # of its core that the balancer used
-    times_s: dict[bool, list[list[float]]] = {False: [], True: []}
-    failures = []
-    pace.run(target.port, options.rate, WARM_UP_S, CONNECTIONS)
-    for turn in range(options.turns):
-        for attacked in (False, True) if turn % 2 == 0 else (True, False):
-            with _under(attack, target, options.connections) if attacked else contextlib.nullcontext():
-                cpu_s, begun = seat.cpu_s(), time.monotonic()
-                try:
-                    run = pace.run(target.port, options.rate, options.seconds, CONNECTIONS)
-                except (AssertionError, OSError) as error:
-                    failures.append(error)
-                    say(f"{attack}, turn {turn + 1}, {'attacked' if attacked else 'alone'}: FAILED: {error}")
-                    continue
-                shares[attacked].append((seat.cpu_s() - cpu_s) / (time.monotonic() - begun))
-            times_s[attacked].append(run.times_s)
-            worst = milliseconds(percentile(run.times_s, 0.99))
-            say(f"{attack}, turn {turn + 1}, {'attacked' if attacked else 'alone'}: p99 {worst}")
-    if failures:
-        show(f"  {attack:<10} others' requests FAILED in {len(failures)} of {2 * options.turns} turns: {failures[0]}")
-        return len(failures)
-    ratio, low, high = ratio_of_percentiles(times_s[True], times_s[False], 0.99)
-    alone, attacked_s = (sorted(chain.from_iterable(times_s[each])) for each in (False, True))
-    show(
-        f"  {attack:<10} {len(attacked_s):,} requests, 0 failed   "
-        f"p50 {milliseconds(percentile(alone, 0.5))} -> {milliseconds(percentile(attacked_s, 0.5))}   "
-        f"p99 {milliseconds(percentile(alone, 0.99))} -> {milliseconds(percentile(attacked_s, 0.99))}   "
-        f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})   target at most {TARGET:g}   "
-        f"CPU {statistics.median(shares[False]):.0%} -> {statistics.median(shares[True]):.0%}"
-    )
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import multiprocessing
 import shutil
 import signal
@@ -18,20 +17,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from bench import pace
-from bench.figures import milliseconds, percentile, ratio_of_percentiles
+from bench import pace, siege
 from bench.reload import Mesh
-from bench.turns import say, show
+from bench.turns import show
 
 CONNECTIONS: Final = 32  # of the load
 WARM_UP_S: Final = 3.0
 DROP_S: Final = 3.0  # between two drops on one connection
 SMOOTH: Final = 20  # connections served at once
-TARGET: Final = 2.0  # the p99 with the attack, of that without
 HIT: Final = b"POST /hit/example.com/front HTTP/1.1\r\nHost: example.com\r\nContent-Length: 0\r\n\r\n"
 HIT_END: Final = b"}}}"
 POST: Final = b"POST /hit/example.com/slow HTTP/1.1\r\nHost: example.com\r\n"
@@ -104,11 +102,8 @@ def _under(name: str, port: int, connections: int, settle_s: float) -> Iterator[
 
 def main() -> int:
     """Run the bench; 1 when others' hits failed."""
-    parser = argparse.ArgumentParser(prog="python -m bench.attack_bodies", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load in one turn")
-    parser.add_argument("--turns", type=int, default=3, help="with each attack, and as many without")
-    parser.add_argument("--rate", type=float, default=250.0, help="hits a second of the others")
-    parser.add_argument("--connections", type=int, default=2100, help="of the attackers")
+    parser = argparse.ArgumentParser(prog="bench/run slow", description=__doc__)
+    siege.add_options(parser, rate=250.0, seconds=20.0, connections=2100)
     parser.add_argument("--settle", type=float, default=2 * DROP_S, help="seconds from an attack's begin to the load")
     parser.add_argument("--only", nargs="+", choices=ATTACKS, default=list(ATTACKS), help="these attacks")
     options = parser.parse_args()
@@ -123,7 +118,14 @@ def main() -> int:
         mesh = Mesh(folder / "var", [])
         try:
             for attack in options.only:
-                failed += _measure(attack, urlsplit(mesh.balancer).port or 0, options)
+                port = urlsplit(mesh.balancer).port or 0
+                _load(port, options.rate, WARM_UP_S)
+                failed += siege.measure(
+                    attack,
+                    options,
+                    load=partial(_load, port, options.rate, options.seconds),
+                    under=partial(_under, attack, port, options.connections, options.settle),
+                )
         finally:
             mesh.down()
     finally:
@@ -131,36 +133,8 @@ def main() -> int:
     return int(failed > 0)
 
 
-def _measure(attack: str, port: int, options: argparse.Namespace) -> int:
-    """One line of the table; how many turns had a failure."""
-    times_s: dict[bool, list[list[float]]] = {False: [], True: []}
-    failures = []
-    pace.run(port, options.rate, WARM_UP_S, CONNECTIONS, requests=(HIT,), end=HIT_END)
-    for turn in range(options.turns):
-        for attacked in (False, True) if turn % 2 == 0 else (True, False):
-            under = _under(attack, port, options.connections, options.settle) if attacked else contextlib.nullcontext()
-            with under:
-                try:
-                    run = pace.run(port, options.rate, options.seconds, CONNECTIONS, requests=(HIT,), end=HIT_END)
-                except (AssertionError, OSError) as error:
-                    failures.append(error)
-                    say(f"{attack}, turn {turn + 1}, {'attacked' if attacked else 'alone'}: FAILED: {error}")
-                    continue
-            times_s[attacked].append(run.times_s)
-            worst = milliseconds(percentile(run.times_s, 0.99))
-            say(f"{attack}, turn {turn + 1}, {'attacked' if attacked else 'alone'}: p99 {worst}")
-    if failures:
-        show(f"  {attack:<8} others' hits FAILED in {len(failures)} of {2 * options.turns} turns: {failures[0]}")
-        return len(failures)
-    ratio, low, high = ratio_of_percentiles(times_s[True], times_s[False], 0.99)
-    alone, attacked_s = (sorted(itertools.chain(*times_s[each])) for each in (False, True))
-    show(
-        f"  {attack:<8} {len(attacked_s):,} hits, 0 failed   "
-        f"p50 {milliseconds(percentile(alone, 0.5))} -> {milliseconds(percentile(attacked_s, 0.5))}   "
-        f"p99 {milliseconds(percentile(alone, 0.99))} -> {milliseconds(percentile(attacked_s, 0.99))}   "
-        f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})   target at most {TARGET:g}"
-    )
-    return 0
+def _load(port: int, rate: float, seconds: float) -> pace.Paced:
+    return pace.run(port, rate, seconds, CONNECTIONS, requests=(HIT,), end=HIT_END)
 
 
 if __name__ == "__main__":
