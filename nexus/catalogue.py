@@ -168,6 +168,8 @@ class ConsulCatalogue:
     def _tell(self) -> None:
         found = self._directory.catalogue()
         if found != self._told:
+            if self._told is None or found.peers.keys() != self._told.peers.keys():
+                _log.info("Consul's catalogue names %s", ", ".join(sorted(found.peers)) or "nobody")
             self._told = found
             self._on_found(found)
 

@@ -31,6 +31,7 @@ from hitmesh.state.ages import UPTIME
 from nexus.records import Place, Record, Records, place_of
 
 WARM_INTERVALS: Final = 1.5  # by then everybody has sent a heartbeat, reconnecting included
+DRAINING: Final = "draining"  # of who leaves: its place is for who comes after it
 MIN_INTERVAL_S: Final = 0.05  # what a heartbeat may claim as its interval: the bounds of timing.heartbeat_s
 MAX_INTERVAL_S: Final = 60.0
 BEHIND: Final = 2  # heartbeats in a row with lower numbers, and the higher one wasn't the instance's
@@ -247,7 +248,10 @@ class Registry:
         """
         instance, place = new.instance, place_of(new.instance)
         record, rival = self._records.get(instance.id), self._records.at(instance)
-        if rival is not None and rival is not record and rival.died is None and self._speaks(rival, now):
+        contested = rival is not None and rival is not record and rival.died is None and self._speaks(rival, now)
+        if contested and instance.state == DRAINING:
+            return None  # it leaves, and its place has been taken
+        if contested and rival is not None and rival.instance.state != DRAINING:
             first = self._displaced.get(place)
             if first is not None and first.instance.id == instance.id and self._speaks(first, now):
                 if new.number <= first.number:

@@ -27,7 +27,8 @@ class Pair:
 
     def __init__(self, folder: Path) -> None:
         require("consul")
-        first, second = free_agent_ports(), free_agent_ports()
+        first = free_agent_ports()
+        second = free_agent_ports(beside=[first])
         self.first = ConsulServer(folder / "a", datacenter="dc-a", ports=first, join_wan=[second.serf_wan])
         self.second = ConsulServer(folder / "b", datacenter="dc-b", ports=second, join_wan=[first.serf_wan])
         self.start(self.first)
@@ -77,6 +78,8 @@ def test_datacenters_find_each_other_with_nothing_listed(pair: Pair, tmp_path: P
         wait_until_all_know_all(eu, us)
         for nexus in (*eu.nexuses, *us.nexuses):
             wait_for(lambda nexus=nexus: nexus.load().get("peers_unheard") == 0, what="nobody to be missed")  # type: ignore[misc]
+        for nexus in eu.nexuses:
+            wait_for(lambda nexus=nexus: "catalogue names eu, us" in nexus.log(), what="them to be in the catalogue")  # type: ignore[misc]
 
         pair.second.kill()
         wait_for(lambda: eu.hears(us), what="them to be known still: Consul's death is no news of a Nexus")

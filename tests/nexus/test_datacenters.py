@@ -172,23 +172,23 @@ def test_a_setting_reaches_the_store_of_every_datacenter(mesh: list[Datacenter])
 
 
 def test_a_datacenter_that_is_retired_is_not_missed(mesh: list[Datacenter], tmp_path: Path) -> None:
-    eu, us, ap = mesh
+    eu, us, ap = mesh  # ap has configured us, which tells it of the new one: it is no stranger there
     new = Datacenter(tmp_path, "old", {"ap": [ap.address]})
     try:
         new.launch()
         wait_until_all_know_all(eu, us, ap, new)
-        told = own_word(eu).number
-        wait_for(lambda: own_word(eu).number > told + 1, what="a word of now")
-        missed = unheard(eu)
+        told = own_word(ap).number
+        wait_for(lambda: own_word(ap).number > told + 1, what="a word of now")
+        missed = unheard(ap)
     finally:
         new.stop()
-    wait_for(lambda: unheard(eu) > missed, what="it to be missed")
+    wait_for(lambda: unheard(ap) > missed, what="it to be missed")
     store = open_settings(us.config.stores.settings, us.state_dir / us.name)
     try:
         store.set("datacenters/old", b"retired", author="anna")
     finally:
         store.close()
-    wait_for(lambda: unheard(eu) == missed, what="it to be missed no more")
+    wait_for(lambda: unheard(ap) == missed, what="it to be missed no more")
 
 
 def own_word(dc: Datacenter) -> Seen:

@@ -162,6 +162,17 @@ def test_whoever_takes_a_living_ones_name_gives_it_back_and_does_not_get_it_agai
     assert one.complaints()[-1] == "another-thief calls itself processor-1, as first does, which is alive"
 
 
+def test_who_drains_leaves_its_place_to_the_next_of_its_name_while_both_speak() -> None:
+    one = registry()
+    old, new = with_state(instance(id="processor-1-old"), "draining"), instance(id="processor-1-new")
+    one.heartbeat(heartbeat(old, 1), 0.0)
+    for number in range(1, 4):
+        one.heartbeat(heartbeat(new, number), 0.1 * number)
+        one.heartbeat(heartbeat(old, number + 1), 0.1 * number + 0.05)
+        assert alive(one, 0.1 * number + 0.06) == {"processor-1-new": True}
+    assert one.refused == 0
+
+
 def test_a_contested_name_is_free_again_once_its_owner_is_dead() -> None:
     one = registry()
     one.heartbeat(heartbeat(instance(id="first"), 7), 0.0)

@@ -21,8 +21,8 @@ MASTER_TOKEN = "00000000-0000-4000-8000-000000000001"  # of a server with ACLs: 
 ANSWER_S = 10.0  # of an agent on a busy machine; one that is down refuses at once
 
 
-def free_agent_ports() -> AgentPorts:
-    """Four ports that are free for TCP and UDP; held together, so that they differ.
+def free_agent_ports(*, beside: Sequence[AgentPorts] = ()) -> AgentPorts:
+    """Four ports that are free for TCP and UDP; held together, so that they differ, and none of those `beside`.
 
     Below the range from which the kernel takes the ports of outgoing connections: a server that is
     down for a while, or that Consul starts late, would find its port taken by one of those.
@@ -30,9 +30,12 @@ def free_agent_ports() -> AgentPorts:
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     held: list[socket.socket] = []
     found: list[int] = []
+    taken = {port for ports in beside for port in (ports.http, ports.server, ports.serf_lan, ports.serf_wan)}
     try:
         while len(found) < 4:
             port = random.SystemRandom().randrange(LOWEST_PORT + WORKER, first_outgoing, WORKERS)
+            if port in taken:
+                continue
             tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
             held += [tcp, udp]
             try:
@@ -139,7 +142,9 @@ class ConsulCluster:
     """The servers of one datacenter, numbered from 0."""
 
     def __init__(self, folder: Path, servers: int = 3, datacenter: str = "dc-test") -> None:
-        ports = [free_agent_ports() for _ in range(servers)]
+        ports: list[AgentPorts] = []
+        while len(ports) < servers:
+            ports.append(free_agent_ports(beside=ports))
         self.servers = [
             ConsulServer(
                 folder / f"server-{number}",

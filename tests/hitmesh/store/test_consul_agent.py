@@ -20,7 +20,8 @@ def get(server: ConsulServer, path: str) -> Any:
 
 
 def test_servers_of_two_datacenters_find_each_other(tmp_path: Path) -> None:
-    eu_ports, us_ports = free_agent_ports(), free_agent_ports()
+    eu_ports = free_agent_ports()
+    us_ports = free_agent_ports(beside=[eu_ports])
     eu = ConsulServer(tmp_path / "eu", datacenter="eu-west", ports=eu_ports, join_wan=[us_ports.serf_wan])
     us = ConsulServer(tmp_path / "us", datacenter="us-west", ports=us_ports, join_wan=[eu_ports.serf_wan])
     try:
