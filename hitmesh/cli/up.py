@@ -101,6 +101,7 @@ def up(
     layout = lay_out(template, options, source=str(source))
     supervisor = Supervisor(state_dir)
     _refuse_a_second(supervisor, state_dir)
+    check_ports(layout.ports)  # before anything is made
     _make(state_dir)
     with folder.alone(state_dir, "up"):
         _refuse_a_second(supervisor, state_dir)
@@ -223,12 +224,9 @@ def _write(layout: Layout, options: Options) -> None:
         for path in layout.folders:
             path.mkdir(parents=True, exist_ok=True)
             _make_private(path)
-        for path, text in layout.files.items():
-            path.touch()
-            path.chmod(0o600)  # balancer.admin_token may be in it
-            path.write_text(text, encoding="utf-8")
-        conf = supervisor_text(layout, options, templates)
-        folder.conf_path(options.state_dir).write_text(conf, encoding="utf-8")
+        files = {**layout.files, folder.conf_path(options.state_dir): supervisor_text(layout, options, templates)}
+        for path, text in files.items():
+            folder.replace_text(path, text)  # a disk that is full leaves what was there
     except OSError as error:
         raise CommandError(f"{error.filename or options.state_dir}: can't be written: {error.strerror}") from error
 

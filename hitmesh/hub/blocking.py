@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def call_blocking(work: Callable[[], T]) -> T:
-    """What `work()` returns or raises. It runs in another thread when this one has a hub."""
-    hub_local = sys.modules.get("gevent._hub_local")  # not imported here: the CLI has no need of gevent
-    hub = hub_local.get_hub_if_exists() if hub_local is not None else None
+def call_blocking(work: Callable[[], T], pool: Callable[[], Any] | None = None) -> T:
+    """What `work()` returns or raises. It runs in another thread when this one has a hub.
+
+    That is one of the hub's pool, or of `pool()`: work that may take long keeps nobody else waiting there.
+    """
+    hub = current_hub()
     if hub is None:
         return work()
     raised: list[BaseException] = []
@@ -31,10 +33,16 @@ def call_blocking(work: Callable[[], T]) -> T:
             raised.append(error)
             return None
 
-    value = hub.threadpool.apply(guarded)
+    value = (pool() if pool else hub.threadpool).apply(guarded)
     if raised:
         raise raised[0]
     return value  # type: ignore[no-any-return]
+
+
+def current_hub() -> Any:
+    """The hub of this thread; None where none runs."""
+    hub_local = sys.modules.get("gevent._hub_local")  # not imported here: the CLI has no need of gevent
+    return hub_local.get_hub_if_exists() if hub_local is not None else None
 
 
 def socket_is_cooperative() -> bool:

@@ -11,7 +11,6 @@ import _socket  # gevent's own getaddrinfo would make a hub in the thread that c
 import contextlib
 import logging
 import socket as sockets
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -22,6 +21,7 @@ import zmq
 
 from hitmesh.config.addresses import host_port
 from hitmesh.errors import MeshError
+from hitmesh.hub.blocking import call_blocking, current_hub
 from hitmesh.protocol.names import bracketed, is_numeric
 
 if TYPE_CHECKING:
@@ -177,12 +177,11 @@ def _in_time(work: Callable[[], Any]) -> Any:
         except (OSError, UnicodeError) as error:  # a label of a name may be too long for its encoding
             return error if isinstance(error, OSError) else OSError(0, str(error))
 
-    hub_local = sys.modules.get("gevent._hub_local")  # not imported here: the CLI has no need of gevent
-    if hub_local is not None and hub_local.get_hub_if_exists() is not None:
+    if current_hub() is not None:
         import gevent
 
         with gevent.Timeout(NAME_S, False):  # type: ignore[arg-type]
-            return _pool().apply(guarded)
+            return call_blocking(guarded, _pool)
         return None
     answers: list[Any] = []
     thread = threading.Thread(target=lambda: answers.append(guarded()), daemon=True)

@@ -144,7 +144,7 @@ def test_a_stopped_claimer_claims_nothing(world: Claims) -> None:
     "job",
     [
         make(Job, "dead", 2**63 - 1, (Part(0, 1, 1, {"s/a": 1}),)),
-        make(Job, "\x1b[31m", 0, (Part(9, 1, 1, {"s/a": 1}),)),
+        make(Job, "dead", 0, (Part(9, 1, 1, {"s/a": 1}),)),
         make(Job, "dead", 0, (Part(0, 1, 1, {"a\nb": 1}),)),
         make(Job, "dead", 0, (Part(0, 1, 1, {"s/a": 1}), Part(0, 1, 1, {"s/b": 1}))),
     ],
