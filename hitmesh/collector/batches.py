@@ -200,9 +200,10 @@ class Batches:
 
     def expects(self, worker: str, partition: int) -> bool:
         """Whether an ack of this lane can settle anything."""
-        if worker == self.worker:
-            lane = self._lanes.get(partition)
-            return lane is not None and bool(lane.flights)
+        lane = self._lanes.get(partition) if worker == self.worker else None
+        if lane is not None and lane.flights:
+            return True
+        # Of our own too: one whose put had no clear answer, or a copy that was put twice.
         return any(flight.worker == worker for flight in self._claims.values())
 
     def page_of(self, partition: int) -> str | None:

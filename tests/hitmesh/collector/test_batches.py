@@ -395,6 +395,16 @@ def test_a_worker_with_an_unacked_job_closes_nothing() -> None:
     assert worker.ends({0: 5}) == []
 
 
+def test_a_job_of_one_s_own_that_was_given_up_and_is_claimed_expects_its_ack() -> None:
+    worker = batches()
+    job = worker.form({"s/a": 1}, 0)
+    worker.refused(job, unknown=True)  # it was on the disk all the same
+    worker.claimed(job, "copy", 5.0)
+    assert worker.expects("w", 0)
+    assert worker.settle("w", applied(1)).done == ["copy"]
+    assert not worker.expects("w", 0)
+
+
 def test_a_worker_with_a_job_that_somebody_may_have_claimed_closes_nothing() -> None:
     worker = settled_worker()
     put(worker, 3)
