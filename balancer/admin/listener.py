@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
 from gevent.socket import wait_read
@@ -32,6 +34,7 @@ from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
 
 MAX_CONNECTIONS: Final = 32  # some people's browsers, and Prometheus; each may hold an answer of some MB
+LEAVING: Final = 32  # beside them, those that are cut and those that came just now; nobody else is taken yet
 READ_BYTES: Final = 4 * 1024  # at once: as one-byte chunks they take a millisecond to decode
 BODY_BYTES: Final = 256 * 1024  # a setting's 64 KiB, with room for escapes and indentation
 FRAMING_BYTES: Final = 16 * 1024  # of a body's chunks; those of one byte would cost a second to decode
@@ -69,8 +72,9 @@ class Listener:
         self.takes_body = takes_body
         self.own: tuple[str, int] = listener.getsockname()[:2]
         self.stopping = False
+        self._turn = BoundedSemaphore(1)  # one after the other; who is cut while it waits takes no turn
         self._next_at = 0.0  # when the next step may be done
-        self._server = StreamServer(_green(listener), self._serve)
+        self._server = StreamServer(_green(listener), self._serve, spawn=Pool(MAX_CONNECTIONS + LEAVING))
         self._connections: set[Connection] = set()
 
     def start(self) -> None:
@@ -84,11 +88,11 @@ class Listener:
 
     def await_turn(self, then_s: float) -> None:
         """Return when a step may be done, one client's after the other's; `then_s` later it is the next one's turn."""
-        now = _monotonic()
-        at = max(self._next_at, now)
-        self._next_at = at + then_s
-        if at > now:
-            gevent.sleep(at - now)
+        with self._turn:
+            left_s = self._next_at - _monotonic()
+            if left_s > 0:
+                gevent.sleep(left_s)
+            self._next_at = _monotonic() + then_s
 
     def _serve(self, stream: Any, address: tuple[Any, ...]) -> None:
         connection = Connection(self, stream, address[0])
@@ -124,6 +128,7 @@ class Connection:
         self.peer = peer
         self.waits_since: float | None = _monotonic()
         self._is_cut = False
+        self._greenlet: Any = gevent.getcurrent()
         self._listener = listener
         self._traffic = listener.traffic
         self._stats = listener.stats
@@ -138,10 +143,9 @@ class Connection:
         self._linger()
 
     def cut(self) -> None:
-        """Whatever it waits for, its client is gone."""
+        """Whatever it waits for, its client is gone: it ends now, and leaves its file and its turn to others."""
         self._is_cut = True
-        with contextlib.suppress(OSError):
-            self._stream.shutdown(socket.SHUT_RDWR)
+        self._greenlet.kill(block=False)
 
     def _serve(self, wait_s: float) -> bool:
         """One request, which may take `wait_s` to begin; whether there may be another."""
@@ -160,7 +164,7 @@ class Connection:
             return False
         self._listener.await_turn(REQUEST_S)
         if self._is_cut:
-            return False
+            return False  # its end comes in a moment, which mustn't be in the middle of the app
         self.waits_since = None
         keep_alive = request.keep_alive and self._reader.body_done and not self._listener.stopping
         self._stats.requests += 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from balancer.admin.listener import BODY_BYTES, FRAMING_BYTES, MAX_CONNECTIONS
+from balancer.admin.listener import BODY_BYTES, FRAMING_BYTES, MAX_CONNECTIONS, REQUEST_S
 from tests.balancer.stage import LONG_S, Instance, ask, reason, said, staged
 from tests.balancer.wire.answers import Answer
 from tests.balancer.wire.visitor import Visitor
@@ -19,6 +21,7 @@ from tests.services import wait_for
 TOKEN: Final = b"Authorization: Bearer s3cret\r\n"
 ROUTES: Final = {"default": {"action": "static", "body": "hello"}}
 SOON_S: Final = 0.3
+MANY: Final = 1000  # connections of one after the other
 ASKED: Final = 20  # times, while somebody attacks: more than are answered by luck
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
@@ -173,6 +176,20 @@ def test_one_connection_more_than_there_may_be_ends_the_one_that_waited_longest(
         assert idle[0].has_ended()
         idle[-1].send(b": 127.0.0.1\r\n" + TOKEN + b"\r\n")
         assert idle[-1].answer().status == 200
+
+
+def test_who_comes_and_goes_in_numbers_keeps_no_file_and_no_turn(balancer: Instance) -> None:
+    def files() -> int:
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in balancer.workers())
+
+    before = files()
+    for _ in range(MANY):
+        with contextlib.suppress(OSError), Visitor(balancer.admin_port) as visitor:
+            visitor.send(said("/nothing", "127.0.0.1"))
+    assert files() < before + 4 * MAX_CONNECTIONS
+    began = time.monotonic()
+    assert at(balancer, "/health").status == 200
+    assert time.monotonic() < began + MANY * REQUEST_S / 4
 
 
 # --- time limits ---------------------------------------------------------------------------------
