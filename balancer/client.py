@@ -227,8 +227,8 @@ class Client(Link):
         self.forwarder.field_bytes = self.traffic.limits.header_bytes
 
     def drain(self, quiet_s: float) -> None:
-        """The worker is to end: a connection that stays idle for `quiet_s` is closed."""
-        if self.exchange is None and not self._closing:
+        """The worker is to end: a connection that stays idle for `quiet_s` is closed; a head that has begun has its time."""
+        if self.exchange is None and not (self._closing or self._partial):
             self.deadline = min(self.deadline, _monotonic() + quiet_s)
 
     # --- its own ----------------------------------------------------------------------------

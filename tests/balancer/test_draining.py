@@ -95,6 +95,24 @@ def test_sigterm_lets_requests_finish_closes_what_is_idle_and_ends(tmp_path: Pat
     assert requests_to([backend], "/second") == 0
 
 
+def test_a_head_that_has_begun_has_its_time_although_the_worker_ends(tmp_path: Path, backend: ScriptedBackend) -> None:
+    with (
+        staged(tmp_path, {"default": proxy(backend.port)}, timing=LONG_DRAIN) as balancer,
+        Visitor(balancer.port) as slow,
+        Visitor(balancer.port) as silent,
+    ):
+        head = said("/slow", "a")
+        slow.send(head[:-2])
+        balancer.signal(signal.SIGTERM)
+        wait_for(lambda: is_refused(balancer.port), what="new connections to be refused")
+        assert silent.has_ended()
+        time.sleep(QUIET_S / 2)  # as long as it took to look, and more
+        slow.send(head[-2:])
+        answer = slow.answer()
+        assert (answer.status, answer.value(b"connection")) == (200, b"close")
+        assert ends(balancer) == 0
+
+
 def test_what_does_not_finish_in_time_is_cut(tmp_path: Path, backend: ScriptedBackend) -> None:
     gate = backend.scripts["/never"] = Gate()
     assert isinstance(gate, Gate)
