@@ -7,6 +7,7 @@ backend's Health; this carries it out.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import logging
 import random
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from balancer.service import Service
 
 USER_AGENT: Final = "hitmesh-balancer check"
+_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # what we lack, and no backend
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,8 @@ class Checker:
             outcome = probe(self._backend, route.check_path, self._host, route.check_timeout_s)
             if self._stopped:
                 return
+            if outcome is None:
+                continue
             stats = self._backend.stats
             stats.checked(outcome.text, ok=outcome.ok, duration_s=outcome.duration_s, code=outcome.code)
             if outcome.ok:
@@ -122,8 +126,8 @@ class Checker:
             self._service.wake()
 
 
-def probe(backend: Backend, path: str, host: str, timeout_s: float) -> Outcome:
-    """One check; blocks the calling greenlet for at most about `timeout_s`."""
+def probe(backend: Backend, path: str, host: str, timeout_s: float) -> Outcome | None:
+    """One check; blocks the calling greenlet for at most about `timeout_s`. None: there was no file for it."""
     began = time.monotonic()
     code = 0
     try:
@@ -135,6 +139,9 @@ def probe(backend: Backend, path: str, host: str, timeout_s: float) -> Outcome:
             if path:
                 code = _ask(sock, path, host)
     except (OSError, http.client.HTTPException, ValueError) as error:  # the last one for a negative chunk size
+        if isinstance(error, OSError) and error.errno in _OURS:
+            log.error("no check of %s: %s", backend.name, error.strerror)
+            return None
         return Outcome(False, str(error) or type(error).__name__, code, time.monotonic() - began)
     ok = not path or 200 <= code < 400
     text = f"{path} answers {code}" if path else "takes connections"
