@@ -407,6 +407,11 @@ class Partition:
         self._staging.owe((reply_to, worker), part.counts)
         return Offered.DUPLICATE, None
 
+    def tidy(self, now_s: float) -> None:
+        """Make room for parts that found none; to be called now and then. `now_s` is wall clock."""
+        if self.epoch:
+            self._staging.tidy(int(now_s))
+
     def close_lane(self, worker: str, end: LaneEnd) -> bool:
         """Drop a lane with the next commit, if it ended as its worker says under this epoch."""
         return self.epoch > 0 and end.epoch == self.epoch and self._staging.close(worker, end)

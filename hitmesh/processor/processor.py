@@ -381,6 +381,8 @@ class Processor:
             if not self._stopping:
                 began = time.monotonic()
                 self._look_at_tenure()
+                for partition in self._partitions:
+                    partition.tidy(time.time())
                 gevent.sleep(min(MESH_SHARE * (time.monotonic() - began), TENURE_S))
 
     def _look_at_tenure(self, *, draining: bool = False) -> None:

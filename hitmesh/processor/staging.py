@@ -89,6 +89,7 @@ class Staging:
         self._lanes: dict[str, LaneState] = {}  # as in the last head made
         self._marks: dict[str, Marks] = {}  # with everything staged
         self._lanes_bytes = 0  # of a head, that they take
+        self._is_cramped = False  # a part has found no room for its lane since the last look at what can go
         self._total = 0  # hits, with everything staged
         self._said_lows: dict[str, int] = {}  # of lanes with many ranges, what their parts say
         self._old_lows: dict[str, tuple[int, int]] = {}  # the same as it was some time ago, and when that was
@@ -179,15 +180,17 @@ class Staging:
         marks = self._marks.get(worker)
         hits = sum(part.counts.values())
         if reason := self._why_not(worker, marks, part, hits):
+            self._is_cramped = self._is_cramped or marks is None
             self._counters.refuse(worker, f"part {part.seq} of partition {self._number}: {reason}")
             return Offered.REFUSED
         if marks is None:
             marks = self._marks[worker] = Marks()
             self._lanes_bytes += LANE_BYTES + len(worker.encode())
         ranges = marks.ranges
-        if ranges > FEW_RANGES or self._lanes_bytes > LANES_BYTES:
+        if ranges > FEW_RANGES or not self._has_room_for_range:
             self._said_lows[worker] = max(part.low, self._said_lows.get(worker, 0))
-            if not marks.extends(part.seq) and (ranges >= MAX_RANGES or self._lanes_bytes > LANES_BYTES):
+            if not marks.extends(part.seq) and (ranges >= MAX_RANGES or not self._has_room_for_range):
+                self._is_cramped = True
                 self._counters.dropped += 1  # too many holes; the spool has the part
                 return Offered.DROPPED
         marks.add(part.seq)
@@ -224,6 +227,10 @@ class Staging:
                 return f"{page!a:.100} has {before} hits, and can't have {count} more"
         return check_pages(new, self._number, self._partitions) if new else ""
 
+    @property
+    def _has_room_for_range(self) -> bool:
+        return self._lanes_bytes + RANGE_BYTES <= LANES_BYTES
+
     def _has_room_for_lane(self, worker: str) -> bool:
         size_bytes = self._lanes_bytes + LANE_BYTES + len(worker.encode())
         return size_bytes <= GUEST_LANES_BYTES or (size_bytes <= LANES_BYTES and self._is_living(worker))
@@ -232,15 +239,12 @@ class Staging:
 
     def decide(self, now_s: int) -> Staged:
         """What is to be committed; from now on parts are staged for the commit after it."""
-        for worker in list(self._said_lows):
-            self._give_up_holes(worker, self._marks[worker], now_s)
+        self._make_room(now_s)
         for worker, hits in self._hits.items():
             before = self._lanes.get(worker)
             marks = self._marks[worker]
             self._lanes[worker] = LaneState(marks.mark, marks.above, hits + (before.hits if before else 0), now_s)
         for worker in self._ending:
-            self._forget(worker)
-        for worker in [w for w, lane in self._lanes.items() if lane.seen_s < now_s - LANE_RETENTION_S]:
             self._forget(worker)
         rows = {page: self.counts[page] for page in self._dirty}
         # Frozen now: a page that is owed but unchanged may be staged again before this is written.
@@ -249,6 +253,20 @@ class Staging:
         self._hits, self._dirty, self.size = {}, {}, Size()
         self._owed, self._ending = {}, set()
         return staged
+
+    def tidy(self, now_s: int) -> None:
+        """Make room for parts that found none: they alone can't bring about the commit that would make it."""
+        if self._is_cramped:
+            self._is_cramped = False
+            self._make_room(now_s)
+
+    def _make_room(self, now_s: int) -> None:
+        for worker in list(self._said_lows):
+            self._give_up_holes(worker, self._marks[worker], now_s)
+        old = [worker for worker, lane in self._lanes.items() if lane.seen_s < now_s - LANE_RETENTION_S]
+        for worker in old:
+            if worker not in self._hits:
+                self._forget(worker)
 
     def _give_up_holes(self, worker: str, marks: Marks, now_s: int) -> None:
         """Believe the `low` of a lane with many ranges, once it has stood for long enough."""
@@ -259,7 +277,7 @@ class Staging:
             self._lanes_bytes += RANGE_BYTES * (marks.ranges - ranges)
         if not low or now_s - since_s >= LOW_WAIT_S:
             self._old_lows[worker] = self._said_lows[worker], now_s
-        if marks.ranges <= FEW_RANGES and self._lanes_bytes <= LANES_BYTES:
+        if marks.ranges <= FEW_RANGES and self._has_room_for_range:
             del self._said_lows[worker], self._old_lows[worker]
 
     def _forget(self, worker: str) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hitmesh.processor import staging
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.steps import Counters, Offered
-from hitmesh.protocol.bounds import LANES_BYTES, MAX_AHEAD, MAX_FIRST, MAX_PAGE_TOTAL
-from hitmesh.protocol.messages import MAX_COUNT, MAX_TOTAL, LaneState, Part, decode_head, encode, make
+from hitmesh.protocol.bounds import LANES_BYTES, MAX_AHEAD, MAX_FIRST, MAX_PAGE_TOTAL, check_chunk
+from hitmesh.protocol.messages import MAX_COUNT, MAX_TOTAL, Chunk, LaneState, Part, decode_head, encode, make
 from hitmesh.protocol.messages import Head as HeadMessage
 from hitmesh.protocol.pages import partition_of
 from hitmesh.state.lanes import MAX_RANGES
@@ -195,6 +195,43 @@ def test_lanes_have_room_again_when_others_are_retired(owner: Owner) -> None:
     owner.offer(part(2), "ghost-0.0123456789ab")
     owner.commit()
     assert owner.offer(part(1), "w")[0] is Offered.STAGED
+
+
+def test_old_lanes_make_room_for_a_new_one_though_nobody_else_brings_anything(store: MemoryStore, owner: Owner) -> None:
+    for ghost in range(1500):
+        owner.offer(part(1), f"ghost-{ghost}.0123456789ab")
+    owner.commit()
+    later = Owner(store, "p2").take()
+    later.now_s = owner.now_s + staging.LANE_RETENTION_S
+    assert refused(later, part(1), "w")
+    later.partition.tidy(later.now_s)
+    assert refused(later, part(1), "w")  # they are young enough to be needed
+    later.now_s += 1
+    later.partition.tidy(later.now_s)
+    assert later.offer(part(1), "w")[0] is Offered.STAGED
+    later.commit()
+    assert set(later.head.lanes) == {"w"}
+
+
+def test_a_lane_of_many_refused_puts_goes_on_though_nobody_else_brings_anything(owner: Owner) -> None:
+    for seq in range(1, 4 * MAX_RANGES, 2):
+        last = owner.offer(part(seq, low=seq))[0]
+    assert last is Offered.DROPPED
+    owner.commit()
+    for _ in range(2):  # sent again
+        assert owner.offer(part(seq, low=seq))[0] is Offered.DROPPED
+        owner.partition.tidy(owner.now_s)
+        owner.now_s += staging.LOW_WAIT_S
+    assert owner.offer(part(seq, low=seq))[0] is Offered.STAGED
+
+
+def test_what_a_head_holds_at_most_is_what_others_take_of_it(owner: Owner) -> None:
+    for worker in range(20):
+        for seq in range(2, 1000, 2):
+            owner.offer(part(seq), f"w{worker}")
+    owner.commit()
+    state = owner.partition.own_origin(owner.partition.commit, NOW_S)
+    assert check_chunk(Chunk(0, "x", 1, 0, 0, True, state, (), {}), 1) == ""
 
 
 def test_the_ranges_of_all_lanes_are_bounded_too(owner: Owner) -> None:
