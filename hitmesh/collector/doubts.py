@@ -16,8 +16,8 @@ from gevent.event import Event
 
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.sockets import COMPLAINT_S
-from hitmesh.protocol.messages import decode_head
-from hitmesh.state.view import MeshView
+from hitmesh.protocol.messages import MAX_TOTAL, decode_head
+from hitmesh.state.view import MeshView, false_upto
 from hitmesh.store import TotalsStore
 
 PAUSE_S: Final = 1.0  # after a head that can't be read
@@ -67,7 +67,10 @@ class Doubts:
             return False
         claim = owner.instance.id, owner.epoch
         self._checked[partition] = claim
-        if head is None or (head.owner, head.epoch) != claim:
+        upto = false_upto(owner, head)
+        if not upto:
+            return True
+        if upto == MAX_TOTAL:  # or else out of date: somebody else has taken the partition since
             self.refuted += 1
             if time.monotonic() - self._complained_s >= COMPLAINT_S:
                 self._complained_s = time.monotonic()
@@ -75,5 +78,5 @@ class Doubts:
                     "%s says that it owns partition %d, and the totals store says otherwise (%d such claims so far)",
                     claim[0], partition, self.refuted,
                 )  # fmt: skip
-            view.refute(partition, *claim)
+        view.refute(partition, *claim, upto)
         return True

@@ -33,12 +33,13 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
-from hitmesh.protocol.messages import Ack, Applied, Batch, Close, Redirect, decode, decode_head, encode, make
+from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Redirect, decode, decode_head, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
+from hitmesh.state.leavers import Leavers
 from hitmesh.state.ownership import Tenure
-from hitmesh.state.view import MeshView, Owner
+from hitmesh.state.view import MeshView, Owner, false_upto
 from hitmesh.store import TotalsStore, Unknown, Write
 
 log = logging.getLogger(__name__)
@@ -412,23 +413,24 @@ class Processor:
             head = decode_head(stored.body) if stored is not None else None
         except (StoreUnknown, DecodeError):
             return  # unknown: what is ours stays
-        is_true = head is not None and (head.owner, head.epoch) == (claim.instance.id, claim.epoch)
-        self._tenure.checked(number, claim.instance.id, claim.epoch, time.monotonic(), is_true=is_true)
-        if is_true:
+        upto = false_upto(claim, head)
+        is_false = upto == MAX_TOTAL  # or else out of date: somebody has taken the partition since
+        self._tenure.checked(number, claim.instance.id, claim.epoch, time.monotonic(), is_true=not is_false)
+        if not upto:
             partition = self._partitions[number]
             if 0 < partition.epoch < claim.epoch:
                 partition.leave()  # its commits are refused from now on
                 self._dirty.set()
                 self.mesh.announce()
             return
-        self._false_claims += 1
-        if time.monotonic() - self._complained_s >= COMPLAINT_S:
+        self._false_claims += is_false
+        if is_false and time.monotonic() - self._complained_s >= COMPLAINT_S:
             self._complained_s = time.monotonic()
             log.warning(
                 "%s says that it owns partition %d, and the totals store says otherwise (%d such claims so far)",
                 claim.instance.id, number, self._false_claims,
             )  # fmt: skip
-        self.mesh.view.refute(number, claim.instance.id, claim.epoch)
+        self.mesh.view.refute(number, claim.instance.id, claim.epoch, upto)
         self._mesh_changed.set()
 
     def _on_change(self, view: MeshView) -> None:

@@ -13,7 +13,8 @@ Invariants:
 - With every Nexus silent the last known picture stays.
 - `version` rises with every change of what readers see, loads excepted.
 - What readers see is worked out when they look: many Changes in a row cost what one does.
-- A claim that the partition's head has disproved is none, nor is a higher one of the same instance.
+- A claim that the partition's head has disproved is none, nor is a higher one of the same instance. Of a claim that
+  was true, and is out of date, a higher one may be true again.
 - Of two living instances of one name the one that was shown first stays.
 """
 
@@ -25,10 +26,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from hitmesh.protocol.messages import Answer, Change, Instance, Seen
+from hitmesh.protocol.messages import MAX_TOTAL, Answer, Change, Head, Instance, Seen
 
 WAN_TIMEOUT_S: Final = 25.0  # that another datacenter may be silent: timing's defaults
-_NONE: Final[Mapping[int, int]] = MappingProxyType({})
+_NONE: Final[Mapping[int, tuple[int, int]]] = MappingProxyType({})
 MAX_LATER_CHANGES: Final = 256  # kept while a snapshot is on its way: it takes milliseconds, and is asked for again
 
 
@@ -38,6 +39,17 @@ class Owner:
 
     instance: Instance
     epoch: int
+
+
+def false_upto(claim: Owner, head: Head | None) -> int:
+    """Up to which epoch this claim and higher ones of its instance are false, by the partition's head; 0: it is true."""
+    if head is None:
+        return claim.epoch  # deleted, or wiped: it may be brought back, and taken again
+    if (head.owner, head.epoch) == (claim.instance.id, claim.epoch):
+        return 0
+    if head.epoch > claim.epoch:  # out of date, as during each hand-over
+        return head.epoch - (head.owner == claim.instance.id)
+    return MAX_TOTAL
 
 
 @dataclass(slots=True)
@@ -100,7 +112,8 @@ class MeshView:
         self._heard: dict[str, tuple[int, float]] = {}  # of each, its last heartbeat's number, and when that was heard
         self._by_role: dict[tuple[str, str], tuple[Instance, ...]] = {}  # by datacenter and role
         self._owners: dict[str, dict[int, Owner]] = {}  # by datacenter and partition
-        self._refuted: dict[str, dict[int, int]] = {}  # by instance id: partitions and epochs of claims that are false
+        # by instance id: partitions, and the first and last epoch of claims that are false
+        self._refuted: dict[str, dict[int, tuple[int, int]]] = {}
         self._known = self._connected = False
         self._version = 0
         self._is_due = False  # the Nexuses have said something that isn't worked out yet
@@ -159,10 +172,10 @@ class MeshView:
             self._is_due = True
         return self.version != before
 
-    def refute(self, partition: int, id: str, epoch: int) -> None:
-        """This instance doesn't own the partition under this epoch: its head, read since the claim, says so."""
+    def refute(self, partition: int, id: str, epoch: int, upto: int = MAX_TOTAL) -> None:
+        """This instance doesn't own the partition under these epochs: its head, read since the claim, says so."""
         if id in self._live:
-            self._refuted.setdefault(id, {})[partition] = epoch
+            self._refuted.setdefault(id, {})[partition] = epoch, upto
             self._show(self._live, self._known, self._connected, claims=True)
 
     # --- what readers ask -----------------------------------------------------------------
@@ -320,12 +333,13 @@ def _differ(old: Instance, new: Instance) -> bool:
     return old is not new and (old.state != new.state or old.endpoints != new.endpoints or old.owns != new.owns)
 
 
-def _claims(processors: Iterable[Instance], refuted: Mapping[str, Mapping[int, int]]) -> dict[int, Owner]:
+def _claims(processors: Iterable[Instance], refuted: Mapping[str, Mapping[int, tuple[int, int]]]) -> dict[int, Owner]:
     owners: dict[int, Owner] = {}
     for one in processors:
         false = refuted.get(one.id, _NONE)
         for partition, epoch in one.owns.items():
-            if epoch >= false.get(partition, epoch + 1):
+            first, last = false.get(partition, (1, 0))
+            if first <= epoch <= last:
                 continue
             other = owners.get(partition)
             if other is None or (epoch, one.name) > (other.epoch, other.instance.name):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from hitmesh.state.view import MAX_LATER_CHANGES, MeshView
+from hitmesh.protocol.messages import Head, make
+from hitmesh.state.view import MAX_LATER_CHANGES, MeshView, false_upto
 from tests.hitmesh.mesh.instances import answer, change, instance, seen, with_state
 
 TIMEOUT_S = 3.0
@@ -166,6 +167,33 @@ def test_a_claim_that_the_head_disproves_is_none_until_it_is_another() -> None:
     owner = one.owner(1)
     assert owner is not None
     assert owner.epoch == 6
+
+
+@pytest.mark.parametrize(
+    ("owner", "epoch", "is_false"),
+    [
+        ("processor-1-a", 5, ()),
+        ("processor-2-a", 6, (5, 6)),  # a hand-over: taken since
+        ("processor-1-a", 7, (5, 6)),  # taken back since
+        ("processor-2-a", 5, (5, 6, 7, 8)),
+        ("processor-2-a", 4, (5, 6, 7, 8)),
+        ("", 0, (5,)),  # wiped
+    ],
+)
+def test_a_claim_that_is_out_of_date_says_nothing_against_later_ones(
+    owner: str, epoch: int, is_false: tuple[int, ...]
+) -> None:
+    one = view()
+    one.change("A", change(2, seen(replace(P1, owns={1: 5}))), 1.0)
+    claim = one.owner(1)
+    assert claim is not None
+    head = make(Head, "l", epoch, owner, 0, 0, {}, (), {}, False, 0) if owner else None
+    upto = false_upto(claim, head)
+    if upto:
+        one.refute(1, P1.id, 5, upto)
+    for number, later in enumerate((5, 6, 7, 8), 3):
+        one.change("A", change(number, seen(replace(P1, owns={1: later}), number)), 1.0)
+        assert (one.owner(1) is None) is (later in is_false)
 
 
 def test_many_changes_in_a_row_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
