@@ -99,6 +99,7 @@ class Processor:
         self._refusals_told = 0
         self._false_claims = 0
         self._complained_s = float("-inf")
+        self._leavers = Leavers()
         self._tenure = Tenure(
             name=name, id=self._id, partitions=config.partitions, heartbeat_s=config.timing.heartbeat_s
         )
@@ -250,7 +251,7 @@ class Processor:
     def _close_lanes(self, message: Close) -> None:
         # Without its lane a worker that goes on would have nothing applied, and a dead one's jobs, which may be
         # in a spool, could be applied again. A worker that closes its lanes has said before that it stops.
-        if not any(one.id == message.worker and one.state == "draining" for one in self.mesh.view.live("collector")):
+        if not self._leavers.has_said_so(message.worker, self.mesh.view.live("collector")):
             self._counters.refuse(message.worker, "it closes its lanes, and the mesh doesn't show that it stops")
             return
         for end in message.lanes:
@@ -434,6 +435,7 @@ class Processor:
         self._mesh_changed.set()
 
     def _on_change(self, view: MeshView) -> None:
+        self._leavers.look(view.live("collector"))
         self._mesh_changed.set()
         self._replication.wake()
 
