@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from hitmesh.processor.staging import Size, size_of
+from hitmesh.processor.staging import LANE_RETENTION_S, Size, size_of
 from hitmesh.processor.steps import Counters
 from hitmesh.protocol.bounds import OTHERS_LANES_BYTES, lanes_bytes
-from hitmesh.protocol.messages import MAX_DCS, Chunk, Origin, Position
+from hitmesh.protocol.messages import MAX_DCS, Chunk, LaneState, Origin, Position
 from hitmesh.store import Row
 
 
@@ -50,10 +50,15 @@ class Arrivals:
         first = next(iter(self._chunks.values()), None)
         return _size(first) if first else Size()
 
-    def add(self, chunk: Chunk, known: Mapping[str, Origin]) -> bool:
-        """Take a chunk in for the next commit; `known` is what is committed. False: refused, with a fault."""
-        assert chunk.state is not None
+    def add(self, chunk: Chunk, known: Mapping[str, Origin], *, is_relayed: bool = False) -> bool:
+        """Take a chunk in for the next commit; `known` is what is committed. False: refused, with a fault.
+
+        `is_relayed`: it isn't the origin itself that says it, but somebody who has more of its rows than we do.
+        """
         have = known.get(chunk.origin)
+        if have is not None and is_relayed:
+            chunk = _with_later_marks(chunk, have)
+        assert chunk.state is not None
         if have is not None and not _follows(chunk.state.position, have.position):
             self._counters.fault(
                 f"{chunk.origin} says that its partition {self._number} is at {_shown(chunk.state.position)}, and was "
@@ -85,8 +90,9 @@ class Arrivals:
         if state.hits < have.hits:
             return f"{state.hits} hits, and there were {have.hits}"
         for worker, lane in state.lanes.items():
-            if worker in have.lanes and lane.mark < have.lanes[worker].mark:
-                return f"the lane of {worker!a:.140} at {lane.mark}, and it was at {have.lanes[worker].mark}"
+            known_lane = have.lanes.get(worker)
+            if known_lane and lane.mark < known_lane.mark and not _began_anew(lane, known_lane):
+                return f"the lane of {worker!a:.140} at {lane.mark}, and it was at {known_lane.mark}"
         rows = self._rows.get(chunk.origin, {})
         for row in chunk.rows:
             if row.count < rows.get(row.page, 0):
@@ -141,6 +147,20 @@ def _follows(position: Position, before: Position) -> bool:
     if position.rank[0] > before.rank[0]:
         return position.ledger == before.ledger  # restored: its numbers may have gone back
     return position.ledger == before.ledger and position.epoch >= before.epoch and position.commit >= before.commit
+
+
+def _with_later_marks(chunk: Chunk, have: Origin) -> Chunk:
+    """The chunk with the marks that are known, where those are later: they came with the first part of a long answer."""
+    state = chunk.state
+    assert state is not None
+    if state.hits >= have.hits or state.position.rank[0] != have.position.rank[0]:
+        return chunk
+    return replace(chunk, state=replace(state, hits=have.hits, lanes=have.lanes))
+
+
+def _began_anew(lane: LaneState, before: LaneState) -> bool:
+    """Whether its owner had forgotten the lane when the worker, idle for all that time, had a hit again."""
+    return lane.seen_s - before.seen_s >= LANE_RETENTION_S
 
 
 def _shown(position: Position) -> str:

@@ -101,7 +101,7 @@ class Following:
             return False  # it has lost its rows, and is being brought back; it is asked again, not at once
         elif chunk.state is None:
             self._is_current(partition.number, chunk.origin, as_of_s)
-        elif not partition.arrive(chunk):
+        elif not partition.arrive(chunk, is_relayed=peer != chunk.origin):
             return False  # refused; asked again when this question is given up, not at once
         elif chunk.whole:
             self._pending.setdefault(partition.number, {})[chunk.origin] = as_of_s

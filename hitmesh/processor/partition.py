@@ -453,11 +453,14 @@ class Partition:
         committing = self._attempt.chunks if self._attempt else ()
         return origin in self._arrivals or any(chunk.origin == origin for chunk in committing)
 
-    def arrive(self, chunk: Chunk) -> bool:
-        """Rows of another datacenter, for the next commit; False when they are refused, with a fault."""
+    def arrive(self, chunk: Chunk, *, is_relayed: bool = False) -> bool:
+        """Rows of another datacenter, for the next commit; False when they are refused, with a fault.
+
+        `is_relayed`: from somebody else than their origin.
+        """
         if chunk.state is None or not self.epoch or chunk.origin == self.dc or self.has_arrived(chunk.origin):
             return False
-        return self._arrivals.add(chunk, self.origins)
+        return self._arrivals.add(chunk, self.origins, is_relayed=is_relayed)
 
     def restore(self, peers: Collection[str] | None, now_s: float) -> None:
         """Who must be asked before the restoration is complete; None: not known yet. `now_s` is monotonic."""

@@ -6,7 +6,7 @@ import pytest
 
 from hitmesh.processor import staging
 from hitmesh.processor.arrivals import Arrivals, not_after, rows_of
-from hitmesh.processor.staging import Size
+from hitmesh.processor.staging import LANE_RETENTION_S, Size
 from hitmesh.processor.steps import Counters
 from hitmesh.protocol.messages import MAX_DCS, Chunk, LaneState, Origin, OriginRow, Position
 from hitmesh.store import Row
@@ -134,6 +134,21 @@ def test_rows_that_are_lower_since_a_store_was_wiped_stay_as_they_are_known(
     assert arrivals.add(news(count=8, hits=8, epoch=1000), known())
     assert rows_of(arrivals.take(Size())) == [Row("s/b", "us", 1, 6)]
     assert "fewer hits of 1 pages" in counters.faults[0]
+
+
+def test_a_lane_that_was_forgotten_and_used_again_may_be_lower(arrivals: Arrivals) -> None:
+    idle, again = LaneState(5, (), 5, 100), LaneState(0, ((6, 6),), 1, 100 + LANE_RETENTION_S)
+    assert arrivals.add(news(lanes={"w": again}), known(lanes={"w": idle}))
+
+
+def test_what_is_told_by_somebody_else_may_be_from_before_the_marks_that_are_known(arrivals: Arrivals) -> None:
+    """The first part of a long answer has the marks of its end; then its sender goes, and others know less."""
+    lanes = {"w": LaneState(9, (), 9, 0)}
+    chunk = news(hits=5, lanes={"w": LaneState(5, (), 5, 0)})
+    assert arrivals.add(chunk, known(lanes=lanes), is_relayed=True)
+    (taken,) = arrivals.take(Size())
+    assert taken.state is not None
+    assert (taken.state.position.commit, taken.state.hits, taken.state.lanes) == (6, 9, lanes)
 
 
 def test_nothing_is_younger_than_its_coming() -> None:
