@@ -196,7 +196,7 @@ class Batches:
             return applied.mark > 0 or bool(applied.above)
         if Marks(applied.mark, applied.above).top >= lane.next_seq:
             return True
-        return any(last < applied.mark < first - 1 for last, first in lane.gaps)
+        return any(last < applied.mark < first for last, first in lane.gaps)
 
     def expects(self, worker: str, partition: int) -> bool:
         """Whether an ack of this lane can settle anything."""
