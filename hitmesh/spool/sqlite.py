@@ -15,6 +15,7 @@ Opened at the first call: make it before a fork if you like, but don't use it be
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -91,6 +92,7 @@ class SqliteSpool:
         self._claim_s = claim_s
         self._longest_s = max(claim_s, longest_delay_s) + 1.0  # a second for clocks that are being slewed
         self._file: _File | None = None
+        self._seen = False  # whether it was ever open here
         self._refused: tuple[float, str] | None = None  # when (monotonic) the last put was refused, and why
         self._turn = threading.Lock()  # a greenlet's where patched: waiting for it stops nobody else
         # A greenlet that is killed while its call runs in the pool gives up its turn, but the call
@@ -225,7 +227,11 @@ class SqliteSpool:
             except FileNotFoundError:
                 pass
             self._close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._seen:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        elif not self._path.parent.is_dir():
+            # It was moved away with all that is in it: in a new one nobody would ever look for what is spooled.
+            raise FileNotFoundError(errno.ENOENT, "its folder was moved or removed", str(self._path.parent))
         connection = sqlite3.connect(
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
         )
@@ -245,6 +251,7 @@ class SqliteSpool:
             raise
         found = self._path.stat()
         self._file = _File(connection, tag, (found.st_dev, found.st_ino))
+        self._seen = True
         return self._file
 
     def _close(self) -> None:

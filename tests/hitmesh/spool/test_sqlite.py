@@ -180,6 +180,19 @@ def test_a_job_from_before_the_clock_was_put_back_is_claimable(
     assert spool.claim(10) == [], "claimed by the clock as it is now"
 
 
+def test_a_file_whose_folder_was_moved_is_not_made_anew_where_nobody_would_look(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    spool = make(before / "dc" / "spool.db")
+    spool.put(b"kept", LONG_S)
+    before.rename(after)
+    with pytest.raises(SpoolRefused, match="its folder was moved or removed"):
+        spool.put(b"lost", LONG_S)
+    with pytest.raises(SpoolRefused, match="its folder was moved or removed"):
+        spool.check()
+    assert not before.exists()
+    assert make(after / "dc" / "spool.db").stats()[0].waiting == 1
+
+
 def test_a_file_that_was_removed_is_not_written_to(spool: SqliteSpool, tmp_path: Path) -> None:
     """SQLite would go on writing into the nameless file, which nobody can ever read."""
     old = spool.put(b"old", 0)
