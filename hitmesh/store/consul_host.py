@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from hitmesh.config.addresses import host_port_text
+from hitmesh.hub.blocking import socket_is_cooperative
 
 if TYPE_CHECKING:
     import ssl
@@ -69,9 +70,18 @@ def url(hosts: Sequence[Host], prefix: str) -> str:
 
 @cache
 def _context(ca: str) -> ssl.SSLContext:
-    import ssl  # not for those who speak HTTP; and after gevent has patched it
+    import ssl as plain  # not for those who speak HTTP
 
-    return ssl.create_default_context(cafile=ca or None)
+    context = plain.SSLContext(plain.PROTOCOL_TLS_CLIENT)  # asks for a certificate, and for the host in it
+    if socket_is_cooperative():  # roles patch all but TLS, which takes none of gevent's sockets
+        from gevent.ssl import SSLContext
+
+        context = SSLContext(plain.PROTOCOL_TLS_CLIENT)
+    if ca:
+        context.load_verify_locations(ca)
+    else:
+        context.load_default_certs()
+    return context
 
 
 def headers() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +70,39 @@ def test_totals_settings_watches_and_the_catalogue_speak_https(url: Url, files: 
     assert query.ask()
     query.close()
     assert _request(hosts[0], "GET", "/v1/catalog/datacenters") == (200, b'["dc-test"]')
+
+
+def test_roles_speak_https_too(url: Url, files: TlsFiles, prefix: str) -> None:
+    """They run on gevent, which patches sockets and not TLS."""
+    code = f"""
+import gevent.monkey
+gevent.monkey.patch_all(ssl=False)
+from pathlib import Path
+from hitmesh.settings.consul_query import BlockingQuery
+from hitmesh.settings.open import open_settings
+from hitmesh.store import Done, Write
+from hitmesh.store.consul import ConsulTotals, Timeouts
+from hitmesh.store.urls import consul_place
+from nexus.catalogue import _request
+url = {url(query=f"?ca={files.ca}")!r}
+hosts, prefix = consul_place("stores.totals", url)
+turns = []
+def turn():
+    while True:
+        turns.append(1)
+        gevent.sleep(0)
+gevent.spawn(turn)
+store = ConsulTotals(hosts, prefix, timeouts=Timeouts(30, 30, 30))
+assert isinstance(store.write([Write(7, 0, b"head", [])])[0], Done)
+assert store.read_head(7).body == b"head"
+settings = open_settings(url, Path())
+settings.set("routes/b", b"2", author="me")
+assert BlockingQuery(hosts, prefix + "/settings/", wait_s=0.1).ask()
+assert _request(hosts[0], "GET", "/v1/catalog/datacenters")[0] == 200
+assert len(turns) > 10
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START_S, check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_the_environment_names_the_ca_as_for_consuls_own_programs(
