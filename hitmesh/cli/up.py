@@ -101,7 +101,8 @@ def up(
     layout = lay_out(template, options, source=str(source))
     supervisor = Supervisor(state_dir)
     _refuse_a_second(supervisor, state_dir)
-    check_ports(layout.ports)  # before anything is made
+    if not state_dir.exists():
+        check_ports(layout.ports)  # before anything is made
     _make(state_dir)
     with folder.alone(state_dir, "up"):
         _refuse_a_second(supervisor, state_dir)
