@@ -230,8 +230,16 @@ def send(sockets: Sequence[tuple[str, str]], forger: Forger, random: Random, cou
         for number in range(count):
             name, socket = random.choice(opened)
             kinds = MESSAGES if random.random() < WRONG_KIND else SOCKETS[name][1]
-            socket.send(forger.frame(kinds))
+            try:
+                socket.send(forger.frame(kinds))
+            except zmq.Again:
+                ended = (
+                    f"{socket.get_string(zmq.LAST_ENDPOINT)} ({name}) takes nothing any more, after {number:,} frames"
+                )
+                raise SystemExit(ended) from None
             sent[name] += 1
+            while name == "lookups" and socket.poll(0):
+                socket.recv_multipart()  # who never takes an answer is disconnected, and sends nothing more
             if name in ("heartbeats", "lookups") and number % 50 == 0:
                 time.sleep(0.01)  # a PUB drops what its peer is too slow for
     return sent
