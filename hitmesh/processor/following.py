@@ -17,6 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hitmesh.processor.partition import Partition
+from hitmesh.processor.restoring import Restoration
 from hitmesh.protocol.bounds import check_chunk, is_possible
 from hitmesh.protocol.messages import Chunk, Position, Wanted
 
@@ -30,6 +31,7 @@ class _Question:
     number: int
     to: str  # the endpoint that it was sent to
     sent_s: float
+    of: Restoration | None  # the attempt that asked: a later one knows nothing of what this one has been told
 
 
 class Following:
@@ -55,11 +57,15 @@ class Following:
         questions = self._questions.setdefault(partition.number, {})
         for peer, origin, have in list(self._wanted(partition, peers, endpoints, now_s)):
             before = questions.get((peer, origin))
-            is_under_way = before and before.to == endpoints[peer] and now_s - before.sent_s < self.held_s + PATIENCE_S
+            is_under_way = (
+                before is not None
+                and (before.to, before.of) == (endpoints[peer], partition.restoration)
+                and now_s - before.sent_s < self.held_s + PATIENCE_S
+            )
             if is_under_way or partition.has_arrived(origin):
                 continue
             self._number += 1
-            questions[peer, origin] = _Question(self._number, endpoints[peer], now_s)
+            questions[peer, origin] = _Question(self._number, endpoints[peer], now_s, partition.restoration)
             yield endpoints[peer], Wanted(partition.number, origin, self._number, have)
 
     def _wanted(
@@ -85,8 +91,8 @@ class Following:
         """Take an answer in; whether the partition has something to write now."""
         questions = self._questions.get(partition.number, {})
         question = questions.get((peer, chunk.origin))
-        if question is None or question.number != chunk.number:
-            return False  # to a question that was asked again, or of an owner before this one
+        if question is None or question.number != chunk.number or question.of is not partition.restoration:
+            return False  # to a question that was asked again, or of an owner or an attempt before this one
         if reason := check_chunk(chunk, partition.partitions):
             partition.counters.refuse(peer, f"rows of {chunk.origin!a:.140} in partition {chunk.partition}: {reason}")
             return False  # asked again when this question is given up, not at once

@@ -56,7 +56,12 @@ class Restoration:
     def wanted(
         self, peers: Collection[str], reachable: Collection[str], now_s: float
     ) -> Iterator[tuple[str, str, Position | None]]:
-        """Whom to ask for which origin, and how far we are with it: of each origin one new peer at most."""
+        """Whom to ask for which origin, and how far we are with it: of each origin one new peer at most.
+
+        Nobody before it is known what there is already, for what comes is laid over it; nor once it is sealed.
+        """
+        if not self.is_loaded or self.is_sealed:
+            return
         asked: set[str] = set()
         for peer, origin in self._open(peers, now_s):
             # Those whose word has run out are asked again all together, or the first would run out again meanwhile.

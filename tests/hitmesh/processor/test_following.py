@@ -164,3 +164,15 @@ def test_what_nobody_can_have_isn_t_asked_of_who_says_that_he_has_it(world: Worl
     chunk = replace(no_news(wanted.number), known={"ap": Position("l", 1, 2**63 - 1)})
     following.answered(world["eu"].partition, "us", chunk, 1.1)
     assert {one.origin for _, one in ask(following, world, 1.2)} == {"us"}
+
+
+def test_an_answer_to_an_attempt_before_is_not_taken_for_this_one(world: World, following: Following) -> None:
+    eu = world["eu"]
+    world.cut.add(frozenset(("eu", "us")))
+    eu.wipe()
+    before = {wanted.origin: wanted.number for _, wanted in ask(following, world, 1.0)}
+    eu.wipe()  # and a new attempt under way before anybody has seen that the first one ended
+    now = {wanted.origin: wanted.number for _, wanted in ask(following, world, 1.1)}
+    assert before.keys() == now.keys() == {"eu", "us"}
+    assert not following.answered(eu.partition, "us", no_news(before["us"]), 1.2)
+    assert following.answered(eu.partition, "us", no_news(now["us"]), 1.2)

@@ -75,6 +75,22 @@ def test_it_is_not_complete_before_the_store_was_looked_at() -> None:
     assert not restoration.is_complete(set(), 0.0)
 
 
+def test_nobody_is_asked_before_the_store_was_looked_at() -> None:
+    restoration = Restoration("eu", BLANK)
+    assert asked(restoration, "us") == []  # an answer would have nothing to be laid over, and its rows be left out
+    restoration.loaded(())
+    assert asked(restoration, "us") == [("us", "eu"), ("us", "us")]
+
+
+def test_nobody_is_asked_once_it_is_being_written() -> None:
+    restoration = begun()
+    blank = Chunk(0, "us", 1, 0, 0, False, None, (), {})
+    for one in (chunk("eu", 6, {"s/a": 2}), blank):
+        restoration.arrived("us", one, 0.0)
+    assert restoration.seal() is not None
+    assert list(restoration.wanted({"us"}, {"us"}, PROVISIONAL_S)) == []
+
+
 def test_rows_of_a_datacenter_that_has_lost_its_own_are_asked_of_who_has_more() -> None:
     restoration = begun()
     restoration.arrived("ap", nothing("ap"), 0.0)
