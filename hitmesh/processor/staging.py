@@ -6,6 +6,8 @@ what is beyond is left to the spool. A part that can't be added is refused with 
 
 A part's `low` isn't believed at once: the mark would be raised over parts that are still to come, if
 somebody else has sent it. A lane keeps its holes while they are few, and for a while when they are many.
+
+A lane's age is time that was seen to pass: a wall clock that was set makes no lane old, and none young.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from hitmesh.processor.steps import Counters, Offered, Recipient
 from hitmesh.protocol.bounds import (
@@ -31,6 +35,9 @@ from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, MAX_TOTAL,
 from hitmesh.state.lanes import MAX_RANGES, Marks
 
 LANE_RETENTION_S: Final = 7 * 24 * 3600  # a spooled job older than this is set aside, never resent
+# Of the time between two looks at the wall clock, as much counts; what is beyond it, and any that is negative, is a
+# clock that was set, or a time for which nobody owned the partition: lanes are kept for longer then, never shorter.
+MAX_SILENCE_S: Final = 24 * 3600
 MAX_COMMIT_ROWS: Final = 1000  # rows of one commit; their redo takes some 50 bytes each beside the pages
 MAX_COMMIT_BYTES: Final = 192 * 1024  # of page names in one commit: a redo leaves 130 KiB of a head to its lanes
 MAX_WAITING_PARTS: Final = 20_000  # parts beyond the next commit; past it the spool is the memory
@@ -88,6 +95,7 @@ class Staging:
         """Of the rows that the next commit changes."""
         self._lanes: dict[str, LaneState] = {}  # as in the last head made
         self._marks: dict[str, Marks] = {}  # with everything staged
+        self._looked_s: int | None = None  # at the wall clock; as long as nobody did, when a lane was used last
         self._lanes_bytes = 0  # of a head, that they take
         self._is_cramped = False  # a part has found no room for its lane since the last look at what can go
         self._total = 0  # hits, with everything staged
@@ -107,6 +115,7 @@ class Staging:
         self._total = hits
         self._lanes_bytes = lanes_bytes(lanes)
         self._lanes = dict(lanes)
+        self._looked_s = max((lane.seen_s for lane in lanes.values()), default=None)
         self._marks = {worker: Marks(lane.mark, lane.above) for worker, lane in lanes.items()}
 
     @property
@@ -239,6 +248,7 @@ class Staging:
 
     def decide(self, now_s: int) -> Staged:
         """What is to be committed; from now on parts are staged for the commit after it."""
+        self._look_at_clock(now_s)
         self._make_room(now_s)
         for worker, hits in self._hits.items():
             before = self._lanes.get(worker)
@@ -255,10 +265,25 @@ class Staging:
         return staged
 
     def tidy(self, now_s: int) -> None:
-        """Make room for parts that found none: they alone can't bring about the commit that would make it."""
+        """Make room for parts that found none: they alone can't bring about the commit that would make it.
+
+        To be called often, also for the time that passes while nothing is committed.
+        """
+        self._look_at_clock(now_s)
         if self._is_cramped:
             self._is_cramped = False
             self._make_room(now_s)
+
+    def _look_at_clock(self, now_s: int) -> None:
+        """See time pass. By as much as the clock was set meanwhile the lanes' times are set too."""
+        passed_s = 0 if self._looked_s is None else now_s - self._looked_s
+        self._looked_s = now_s
+        set_by_s = passed_s - min(max(passed_s, 0), MAX_SILENCE_S)
+        if set_by_s:
+            self._lanes = {
+                worker: replace(lane, seen_s=max(0, lane.seen_s + set_by_s)) for worker, lane in self._lanes.items()
+            }
+            self._old_lows = {worker: (low, since_s + set_by_s) for worker, (low, since_s) in self._old_lows.items()}
 
     def _make_room(self, now_s: int) -> None:
         for worker in list(self._said_lows):

@@ -27,6 +27,7 @@ from hitmesh.store import Done, Outcome, Refused, Row, StoredHead, Unknown, Writ
 from tests.hitmesh.processor.memory_store import MemoryStore
 
 NOW_S = 1_800_000_000
+DAY_S = 24 * 3600
 HERE = "tcp://192.0.2.1:1"
 
 
@@ -71,6 +72,13 @@ class Owner:
 
     def step(self, answer: str = "yes") -> Acks:
         return self.end(self.begin(), answer)
+
+    def pass_time(self, seconds: int) -> None:
+        """Let so much pass, with a look at the clock now and then as the shell has it."""
+        while seconds > 0:
+            self.now_s += min(seconds, DAY_S)
+            seconds -= DAY_S
+            self.partition.tidy(self.now_s)
 
     def take(self) -> Owner:
         """Take the partition over."""
@@ -681,7 +689,7 @@ def test_a_lane_unused_for_7_days_is_dropped_with_the_next_commit(owner: Owner) 
     owner.now_s += 60
     owner.offer(part(1), "younger")
     owner.commit()
-    owner.now_s += LANE_RETENTION_S - 59
+    owner.pass_time(LANE_RETENTION_S - 59)
     owner.offer(part(1), "new")
     owner.commit()
     assert set(owner.head.lanes) == {"younger", "new"}
@@ -692,7 +700,7 @@ def test_a_lane_s_7_days_begin_anew_with_each_use(owner: Owner) -> None:
     for seq in (1, 2, 3):
         owner.offer(part(seq))
         owner.commit()
-        owner.now_s += LANE_RETENTION_S - 1
+        owner.pass_time(LANE_RETENTION_S - 1)
     assert owner.head.lanes["w"].mark == 3
 
 
@@ -700,7 +708,7 @@ def test_a_lane_that_was_dropped_goes_on_where_its_worker_is(owner: Owner) -> No
     for seq in range(1, 101):
         owner.offer(part(seq))
     owner.commit()
-    owner.now_s += LANE_RETENTION_S + 1
+    owner.pass_time(LANE_RETENTION_S + 1)
     owner.offer(part(1), "v")
     owner.commit()
     assert "w" not in owner.head.lanes
@@ -708,6 +716,36 @@ def test_a_lane_that_was_dropped_goes_on_where_its_worker_is(owner: Owner) -> No
         owner.offer(part(seq, low=seq))
     owner.commit()
     assert owner.head.lanes["w"] == LaneState(0, ((101, 102),), 2, owner.now_s)
+
+
+@pytest.mark.parametrize("days", [8, 5000, -8, -5000])
+@pytest.mark.parametrize("is_same_owner", [True, False])
+def test_a_clock_that_is_set_makes_no_lane_old(store: MemoryStore, days: int, is_same_owner: bool) -> None:
+    owner = Owner(store).take()
+    owner.offer(part(1), "w")
+    owner.commit()
+    after = owner if is_same_owner else Owner(store, "p2").take()
+    after.now_s = owner.now_s + days * DAY_S
+    for seq in (1, 2):  # as many looks at the clock as it takes to set it, and to set it back
+        after.offer(part(seq), "v")
+        after.commit()
+        after.now_s = owner.now_s
+    assert after.offer(part(1), "w")[0] is Offered.DUPLICATE
+
+
+def test_a_lane_s_age_goes_on_from_where_it_was_when_the_clock_is_set(owner: Owner) -> None:
+    owner.offer(part(1), "old")
+    owner.commit()
+    owner.pass_time(6 * DAY_S)
+    for seq, days in ((1, 100), (2, -300)):
+        owner.now_s += days * DAY_S
+        owner.offer(part(seq), "v")
+        owner.commit()
+    assert set(owner.head.lanes) == {"old", "v"}
+    owner.pass_time(DAY_S)
+    owner.offer(part(3), "v")
+    owner.commit()
+    assert set(owner.head.lanes) == {"v"}
 
 
 # --- commits of many rows -----------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_lanes_have_room_again_when_others_are_retired(owner: Owner) -> None:
         owner.offer(part(1), f"ghost-{ghost}.0123456789ab")
     owner.commit()
     assert refused(owner, part(1), "w")
-    owner.now_s += staging.LANE_RETENTION_S + 1
+    owner.pass_time(staging.LANE_RETENTION_S + 1)
     owner.offer(part(2), "ghost-0.0123456789ab")
     owner.commit()
     assert owner.offer(part(1), "w")[0] is Offered.STAGED
@@ -202,12 +202,10 @@ def test_old_lanes_make_room_for_a_new_one_though_nobody_else_brings_anything(st
         owner.offer(part(1), f"ghost-{ghost}.0123456789ab")
     owner.commit()
     later = Owner(store, "p2").take()
-    later.now_s = owner.now_s + staging.LANE_RETENTION_S
     assert refused(later, part(1), "w")
-    later.partition.tidy(later.now_s)
+    later.pass_time(staging.LANE_RETENTION_S)
     assert refused(later, part(1), "w")  # they are young enough to be needed
-    later.now_s += 1
-    later.partition.tidy(later.now_s)
+    later.pass_time(1)
     assert later.offer(part(1), "w")[0] is Offered.STAGED
     later.commit()
     assert set(later.head.lanes) == {"w"}
