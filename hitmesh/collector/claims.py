@@ -1,7 +1,8 @@
 """Claims: jobs that nobody acked in time are taken from the spool and sent again.
 
 Owns when to claim and how much, and what is too old to be sent. A job that can't be sent is set
-aside for the operator with an error in the log, never guessed at.
+aside for the operator with an error in the log, never guessed at. One that is too old by the clock, which
+may have been set, is sent all the same where its lanes are remembered.
 
 Resending must not amplify an overload: claims under way are few, double while they come to their
 end, and wait while acks aren't coming.
@@ -17,11 +18,13 @@ from typing import Final
 from gevent.event import Event
 
 from hitmesh.collector.batches import Batches, Flight
-from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown
+from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.mesh.sockets import COMPLAINT_S
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.bounds import check_job
-from hitmesh.protocol.messages import Job, decode
+from hitmesh.protocol.messages import Head, Job, decode, decode_head
 from hitmesh.spool import Claimed, Spool
+from hitmesh.store import StoredHead
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ POLL_S: Final = 0.5  # between two looks for claimable jobs
 WINDOW_START: Final = 8  # claims under way at first
 WINDOW_MAX: Final = 256
 AGE_LIMIT_S: Final = 7 * 24 * 3600 - 3600  # lanes are kept for 7 days; an hour for clocks that differ
+# Of a lane that is asked about: its owner may see a day pass at once.
+LANE_LIMIT_S: Final = AGE_LIMIT_S - 24 * 3600
 
 
 class Claimer:
@@ -41,12 +46,16 @@ class Claimer:
         *,
         unacked_bytes: int,
         send: Callable[[Iterable[Flight], float], None],
+        read_head: Callable[[int], StoredHead | None],
         watchdog: Watchdog,
     ) -> None:
         self._spool = spool
         self._batches = batches
         self.limit_bytes = unacked_bytes
         self._send = send
+        self._read_head = read_head
+        self._heads: dict[int, Head | None] = {}  # that this look has read
+        self._complained_s = float("-inf")
         self._watchdog = watchdog
         self._window = WINDOW_START
         self._progressed = Event()
@@ -75,6 +84,7 @@ class Claimer:
             try:
                 with self._watchdog.expect("a claim of jobs in the spool"):
                     claimed = self._spool.claim(room)
+                self._heads.clear()
                 flights = [flight for flight in map(self._take, claimed) if flight is not None]
             except (SpoolRefused, SpoolUnknown) as error:
                 log.warning("can't claim: %s", error)
@@ -102,25 +112,53 @@ class Claimer:
             self._set_aside(claimed)
             return None
         reason = check_job(job, self._batches.partitions)
-        age_s = time.time() - job.created_ms / 1000
-        if not reason and age_s < -AGE_LIMIT_S:
-            reason = f"it was made {-age_s / 86_400:.1f} days from now"
         if reason:
             log.error(
                 "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason
             )
             self._set_aside(claimed)
             return None
-        if age_s > AGE_LIMIT_S:
-            hits = sum(sum(part.counts.values()) for part in job.parts)
-            log.error(
-                "set job %r of worker %a aside: it is %.1f days old, and its lanes are kept for 7 days only; "
-                "whether its %d hits were counted can't be told any more",
-                claimed.id, job.worker, age_s / 86_400, hits,
-            )  # fmt: skip
-            self._set_aside(claimed)
-            return None
+        age_s = time.time() - job.created_ms / 1000
+        if abs(age_s) > AGE_LIMIT_S:
+            try:
+                is_remembered = self._is_remembered(job)
+            except (StoreUnknown, DecodeError) as error:
+                self._say_that_it_waits(job, str(error))
+                return None  # it is claimed again
+            if not is_remembered:
+                log.error(
+                    "set job %r of worker %a aside: by this host's clock it was made %.1f days %s, lanes are kept for 7 "
+                    "days only, and nobody remembers its lanes; whether its %d hits were counted can't be told any more. "
+                    "Was the clock set?",
+                    claimed.id, job.worker, abs(age_s) / 86_400, "ago" if age_s > 0 else "from now",
+                    sum(sum(part.counts.values()) for part in job.parts),
+                )  # fmt: skip
+                self._set_aside(claimed)
+                return None
         return self._batches.claimed(job, claimed.id, time.monotonic())
+
+    def _is_remembered(self, job: Job) -> bool:
+        """Whether the lanes of all its parts are known: then it can be sent, however old it is."""
+        for partition in {part.partition for part in job.parts}:
+            if partition not in self._heads:
+                stored = self._read_head(partition)
+                self._heads[partition] = decode_head(stored.body) if stored is not None else None
+            head = self._heads[partition]
+            if head is not None and head.restoring:
+                raise StoreUnknown("it is being brought back", op="read", endpoint=f"partition {partition}")
+            lane = head.lanes.get(job.worker) if head is not None else None
+            if head is None or lane is None:
+                return False
+            if max(one.seen_s for one in head.lanes.values()) - lane.seen_s > LANE_LIMIT_S:
+                return False
+        return True
+
+    def _say_that_it_waits(self, job: Job, reason: str) -> None:
+        if time.monotonic() - self._complained_s >= COMPLAINT_S:
+            self._complained_s = time.monotonic()
+            log.warning(
+                "jobs like one of worker %a wait: whether they are too old can't be told: %s", job.worker, reason
+            )
 
     def _set_aside(self, claimed: Claimed) -> None:
         try:

@@ -141,7 +141,12 @@ class Collector:
         self._doubts = Doubts(store)
         self._watchdog = Watchdog()
         self._claimer = Claimer(
-            spool, self._batches, unacked_bytes=config.limits.unacked_bytes, send=self._send, watchdog=self._watchdog
+            spool,
+            self._batches,
+            unacked_bytes=config.limits.unacked_bytes,
+            send=self._send,
+            read_head=store.read_head,
+            watchdog=self._watchdog,
         )
         self._peers = Peers(config.name, config.peers)
         self._draining = False

@@ -12,13 +12,30 @@ import pytest
 from hitmesh.collector import claims
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.claims import Claimer
+from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.watchdog import Watchdog
-from hitmesh.protocol.messages import Applied, Job, Part, encode, make
+from hitmesh.protocol.messages import Applied, Head, Job, LaneState, Part, encode, make
 from hitmesh.spool.sqlite import SqliteSpool
+from hitmesh.store import StoredHead
 from tests.services import wait_for
 
 DAY_S = 24 * 3600
+NOW_S = 1_800_000_000
 NO_LIMIT = 10**9
+
+
+class Totals:
+    """A totals store's head of one partition."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, LaneState] = {}
+        self.restoring = False
+        self.answers = True
+
+    def read_head(self, partition: int) -> StoredHead | None:
+        if not self.answers:
+            raise StoreUnknown("it is away", op="read", endpoint="consul:")
+        return StoredHead(encode(make(Head, "l", 1, "p", 1, 9, self.lanes, (), {}, self.restoring, 0)), 1)
 
 
 class Claims:
@@ -29,14 +46,20 @@ class Claims:
         self.batches = Batches("me", partitions=1, resend_s=60, unacked_bytes=NO_LIMIT)
         self.sent: list[Flight] = []
         self.limit_bytes = NO_LIMIT
+        self.totals = Totals()
 
-    def put(self, seq: int, *, age_s: float = 0.0) -> None:
-        job = make(Job, "dead", int((time.time() - age_s) * 1000), (Part(0, seq, 1, {"s/a": 1}),))
+    def put(self, seq: int, *, age_s: float = 0.0, worker: str = "dead") -> None:
+        job = make(Job, worker, int((time.time() - age_s) * 1000), (Part(0, seq, 1, {"s/a": 1}),))
         self.spool.put(encode(job), 0)
 
     def run(self) -> Claimer:
         claimer = Claimer(
-            self.spool, self.batches, unacked_bytes=self.limit_bytes, send=self._send, watchdog=Watchdog()
+            self.spool,
+            self.batches,
+            unacked_bytes=self.limit_bytes,
+            send=self._send,
+            read_head=self.totals.read_head,
+            watchdog=Watchdog(),
         )
         gevent.spawn(claimer.run)
         return claimer
@@ -71,13 +94,46 @@ def test_a_job_that_nobody_acked_is_sent_again_unchanged(world: Claims) -> None:
     assert (world.sent[0].worker, list(world.sent[0].parts.values())) == ("dead", [Part(0, 7, 1, {"s/a": 1})])
 
 
-def test_a_job_older_than_its_lane_is_set_aside_and_never_sent(world: Claims) -> None:
-    world.put(1, age_s=7 * DAY_S)
+@pytest.mark.parametrize("days", [7, 4000, -7])
+def test_a_job_that_may_be_older_than_its_lane_is_set_aside_loudly_and_never_sent(
+    world: Claims, caplog: pytest.LogCaptureFixture, days: int
+) -> None:
+    world.put(1, age_s=days * DAY_S)
     world.put(2, age_s=6.9 * DAY_S)
     world.run()
     until(world, 1)
     assert [list(flight.parts) for flight in world.sent] == [[(0, 2)]]
     assert world.buried() == 1
+    assert "whether its 1 hits were counted can't be told" in caplog.text
+
+
+@pytest.mark.parametrize("days", [8, 4000, -8, -4000])
+def test_a_job_whose_lane_is_remembered_is_sent_whatever_the_clock_says(world: Claims, days: int) -> None:
+    world.totals.lanes = {"dead": LaneState(1, (), 1, NOW_S - 5 * DAY_S), "other": LaneState(1, (), 1, NOW_S)}
+    world.put(2, age_s=days * DAY_S)
+    world.run()
+    until(world, 1)
+    assert world.buried() == 0
+
+
+def test_a_lane_that_is_about_to_be_forgotten_tells_nothing(world: Claims) -> None:
+    world.totals.lanes = {"dead": LaneState(1, (), 1, NOW_S - 6 * DAY_S), "other": LaneState(1, (), 1, NOW_S)}
+    world.put(2, age_s=8 * DAY_S)
+    world.put(1, worker="other")
+    world.run()
+    until(world, 1)
+    assert ([flight.worker for flight in world.sent], world.buried()) == (["other"], 1)
+
+
+@pytest.mark.parametrize("how", ["away", "restoring"])
+def test_a_job_waits_while_nobody_can_say_whether_its_lane_is_remembered(world: Claims, how: str) -> None:
+    world.totals.answers = how != "away"
+    world.totals.restoring = how == "restoring"
+    world.put(1, age_s=8 * DAY_S)
+    world.put(2)
+    world.run()
+    until(world, 1)
+    assert ([list(flight.parts) for flight in world.sent], world.buried()) == ([[(0, 2)]], 0)
 
 
 def test_what_is_no_job_is_set_aside(world: Claims) -> None:
@@ -143,7 +199,6 @@ def test_a_stopped_claimer_claims_nothing(world: Claims) -> None:
 @pytest.mark.parametrize(
     "job",
     [
-        make(Job, "dead", 2**63 - 1, (Part(0, 1, 1, {"s/a": 1}),)),
         make(Job, "dead", 0, (Part(9, 1, 1, {"s/a": 1}),)),
         make(Job, "dead", 0, (Part(0, 1, 1, {"a\nb": 1}),)),
         make(Job, "dead", 0, (Part(0, 1, 1, {"s/a": 1}), Part(0, 1, 1, {"s/b": 1}))),
