@@ -20,6 +20,7 @@ from balancer.stats import FrontStats
 from balancer.tls import TlsContexts
 from hitmesh.config.addresses import host_port_text
 from hitmesh.hub.link import READ
+from hitmesh.logs import Complaints
 
 if TYPE_CHECKING:
     from balancer.traffic import Traffic
@@ -29,6 +30,7 @@ PAUSE_S: Final = 0.2  # without a free descriptor, or over the limit of connecti
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
+_complaints = Complaints(log)
 
 
 class Acceptor:
@@ -93,7 +95,7 @@ class Acceptor:
             try:
                 self._begin(stream, address[0] if isinstance(address, tuple) else "unix")
             except OSError as error:
-                log.info("a connection ended before it began: %s", error)
+                _complaints.warn("early end", "a connection ended before it began: %s", error)
                 stream.close()
 
     def _wait(self) -> None:

@@ -62,7 +62,7 @@ class Exchange:
     wait_reason = ""
     tries = 0
     refused_by: tuple[Backend, ...] = ()
-    last_error = ""
+    last_error = last_detail = ""
     interim = 0
     status = 0
     sticky_key: bytes | None = None
@@ -140,14 +140,17 @@ class Exchange:
         upstream.exchange = self
         self._send_head(self.client, upstream)
 
-    def refuse(self, status: int, word: str, reason: str) -> None:
-        """Answer an error, or break off when the answer has begun. `word` is for counting, one of a few."""
+    def refuse(self, status: int, word: str, reason: str, detail: str = "") -> None:
+        """Answer an error, or break off when the answer has begun. `word` is for counting, one of a few.
+
+        `reason` is for the client, which may be anybody; `detail` says for the log where and of whom.
+        """
         self._leave()
         self.status = status
         client = self.client
         client.exchange = None
         self.service.stats.failed(status, word)
-        client.traffic.exchange_over(client, self, reason)
+        client.traffic.exchange_over(client, self, word, detail or reason)
         if self.bytes_out:
             client.abort()
         else:
@@ -170,7 +173,8 @@ class Exchange:
         backend = self.backend
         assert backend is not None
         backend.stats.connect_errors += 1
-        self.last_error = f"{backend.name}: can't connect: {error.strerror or error}"
+        self.last_error = "can't connect to a backend"
+        self.last_detail = f"{backend.name}: can't connect: {error.strerror or error}"
         self.client.traffic.connect_failed(backend, str(error.strerror or error))
         self._elsewhere(backend)
 
@@ -207,7 +211,7 @@ class Exchange:
             else:
                 out = self._rest(reader, response)
         except BadMessage as error:
-            self._bad_backend(502, "bad answer", f"a bad answer: {error.message}")
+            self._bad_backend(502, "bad answer", "a bad answer", f"a bad answer: {error.message}")
             return
         if out:
             self.bytes_out += len(out)
@@ -313,7 +317,7 @@ class Exchange:
         if self.backend is not None:
             self.backend.stats.client_aborts += 1
         self._leave()
-        self.client.traffic.exchange_over(self.client, self, "the client went away")
+        self.client.traffic.exchange_over(self.client, self, "gone", "the client went away")
 
     def timed_out(self) -> None:
         """A deadline of the client's side passed."""
@@ -321,7 +325,7 @@ class Exchange:
         if self.waiting:
             self.waiting = False
             self.service.abandon(self)
-            self.refuse(503, "waited too long", self.wait_reason)
+            self.refuse(503, "waited too long", self.wait_reason, f"{self.service.name}: {self.wait_reason}")
         elif self.response is not None and client.kept:
             self.refuse(408, "slow client", "the client took nothing of its answer, or too little")
         elif _monotonic() < self.body_due:
@@ -522,13 +526,13 @@ class Exchange:
             client.traffic.log_exchange(client, self, "")
         client.finished(now)
 
-    def _bad_backend(self, status: int, word: str, reason: str) -> None:
+    def _bad_backend(self, status: int, word: str, reason: str, detail: str = "") -> None:
         """The backend failed with the request at it."""
         backend = self.backend
         assert backend is not None
         backend.stats.response_errors += 1
         backend.stats.server_aborts += bool(self.bytes_out)
-        self.client.traffic.answer_failed(backend, reason)
+        self.client.traffic.answer_failed(backend, detail or reason)
         request = self.request
         if (
             self.service.route.retry == "idempotent"
@@ -537,11 +541,11 @@ class Exchange:
             and not self.bytes_out
             and self.tries + 1 < self.client.traffic.limits.tries  # or one that breaks backends would break them all
         ):
-            self.last_error = f"{backend.name}: {reason}"
+            self.last_error, self.last_detail = reason, f"{backend.name}: {detail or reason}"
             self.response = None
             self._elsewhere(backend)
             return
-        self.refuse(status, word, f"{backend.name}: {reason}")
+        self.refuse(status, word, reason, f"{backend.name}: {detail or reason}")
 
     def _elsewhere(self, refused_by: Backend | None) -> None:
         """Not a byte is with the backend, or the route allows it: try another, or the same one anew."""
@@ -554,7 +558,7 @@ class Exchange:
         self.refused_by = (*self.refused_by, refused_by)
         refused_by.stats.retries += 1
         if self.tries >= self.client.traffic.limits.tries and not self.service.route.hold:
-            self.refuse(502, "can't connect", self.last_error)
+            self.refuse(502, "can't connect", self.last_error, self.last_detail)
         else:
             self.service.assign_again(self)
 

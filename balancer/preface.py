@@ -14,10 +14,11 @@ from gevent.hub import get_hub
 from balancer.proxy_protocol import ProxyHeader, ProxyProtocolError
 from balancer.stats import FrontStats
 from hitmesh.hub.link import LATER, READ
+from hitmesh.logs import Complaints
 
 HEADER_READ_BYTES: Final = 4096
 
-log = logging.getLogger(__name__)
+_complaints = Complaints(logging.getLogger(__name__))
 
 
 class Preface:
@@ -53,7 +54,7 @@ class Preface:
         self._begin(self._stream, found.client or self._peer, found.rest)
 
     def _fail(self, reason: str) -> None:
-        log.warning("%s: %s", self._peer, reason)
+        _complaints.warn("PROXY", "%s: %s", self._peer, reason)
         self._stats.handshake_failures += 1
         self._leave()
         self._stream.close()

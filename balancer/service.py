@@ -174,10 +174,10 @@ class Service:
         else:
             most, wait_s, lack = route.hold, route.hold_s, "no backend is alive"
         if exchange.refused_by and not most:
-            exchange.refuse(502, "can't connect", exchange.last_error)
+            exchange.refuse(502, "can't connect", exchange.last_error, exchange.last_detail)
         elif self.queued >= most:
             full = f", and {self.queued} requests wait already" if most else ""
-            exchange.refuse(503, "full" if most else "no backend", f"{self.name}: {lack}{full}")
+            exchange.refuse(503, "full" if most else "no backend", lack + full, f"{self.name}: {lack}{full}")
         else:
             stats = self.stats
             if self.alive:
@@ -188,7 +188,7 @@ class Service:
                 stats.hold()
             self.queued += 1
             self.waiting.append(exchange)
-            exchange.wait(wait_s, f"{self.name}: {lack} for {wait_s:g} s")
+            exchange.wait(wait_s, f"{lack} for {wait_s:g} s")
 
 
 def _of(backends: Sequence[Backend], key: bytes | None) -> Backend | None:

@@ -23,6 +23,7 @@ from balancer.routes import Match, RouteTable, location
 from hitmesh.config import Balancer, BalancerLimits, Redirect
 from hitmesh.http.limits import HeadLimits
 from hitmesh.http.requests import Request
+from hitmesh.logs import Complaints
 
 if TYPE_CHECKING:
     from balancer.backend import Backend
@@ -62,6 +63,7 @@ class Traffic:
         self.https_port = https_port if settings.tls.redirect else None  # where plain requests are sent instead
         self._trusted = Networks(settings.trusted)
         self._access_log = access_log
+        self._complaints = Complaints(log)
         self.logs = access_log is not None
         self._stamps = Stamps()
         self._id_prefix = os.urandom(6).hex().encode() + b"-%x"
@@ -165,13 +167,15 @@ class Traffic:
         if self._access_log is not None:
             self._log(client, request, status, reason)
 
-    def exchange_over(self, client: Client, exchange: Exchange, reason: str) -> None:
-        """An exchange ended other than by an answer that went all the way; `reason` says how."""
+    def exchange_over(self, client: Client, exchange: Exchange, word: str = "", reason: str = "") -> None:
+        """An exchange ended other than by an answer that went all the way; `reason` says how, `word` of what kind."""
         if exchange.bytes_out or exchange.status == HTTPStatus.SWITCHING_PROTOCOLS:
             client.stats.classes[exchange.status // 100] += 1
             client.stats.bytes_out += exchange.bytes_out
         if reason:
-            log.warning("%s %s: %s %s", client.address, exchange.request_id.decode(), exchange.status, reason)
+            self._complaints.warn(
+                word, "%s %s: %s %s", client.address, exchange.request_id.decode(), exchange.status, reason
+            )
         if self._access_log is not None:
             self.log_exchange(client, exchange, reason)
 

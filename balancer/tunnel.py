@@ -106,7 +106,7 @@ class Tunnel:
         client.tunnelled = None
         client.exchange = None
         exchange.tunnel_over()
-        client.traffic.exchange_over(client, exchange, "")
+        client.traffic.exchange_over(client, exchange)
         client.gone()
 
     def _touch(self) -> None:

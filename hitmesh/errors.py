@@ -1,6 +1,6 @@
 """The one exception tree. Owns what an operator is told; knows nothing of who raises it.
 
-Every error says what was tried (`op`), where (`endpoint`), what would help (`hint`), and
+Every error says what was tried (`op`), where (`endpoint`, and nowhere else), what would help (`hint`), and
 whether the same thing may succeed later (`retryable`). Errors are translated into these only
 where I/O happens, with `raise ... from`.
 """
@@ -20,10 +20,15 @@ class HitmeshError(Exception):
         self.endpoint = endpoint
         self.hint = hint
 
+    @property
+    def reason(self) -> str:
+        """What is wrong and what would help, without the places that strangers needn't know."""
+        return self.message + (f" ({self.hint})" if self.hint else "")
+
     def __str__(self) -> str:
         where = f" at {self.endpoint}" if self.endpoint else ""
         what = f"{self.op}{where}: " if self.op or where else ""
-        return what + self.message + (f" ({self.hint})" if self.hint else "")
+        return what + self.reason
 
 
 class ConfigError(HitmeshError):

@@ -1,7 +1,8 @@
 """The collector's HTTP side: a Falcon app. Owns URLs, statuses and JSON; counts nothing itself.
 
 A hit is answered once its batch is on stable storage, with its page's total. Whatever can't be
-counted is answered with an error in the form {"title", "description"}, and counted by nobody.
+counted is answered with an error in the form {"title", "description"}, and counted by nobody. An error says
+what is wrong, and not where: files and servers are named in the log alone.
 
 A total has an entry for each datacenter whose count is in it: {"count", "age_s"}. One that is gone for
 good has {"count", "age_s": 0, "retired": true}: its count is final.
@@ -9,6 +10,7 @@ good has {"count", "age_s": 0, "retired": true}: its count is final.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import partial
 from heapq import nsmallest
@@ -27,12 +29,14 @@ from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.logs import Complaints
 from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
 REPLACEMENT: Final = "\ufffd"
 
+_complaints = Complaints(logging.getLogger(__name__))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -230,7 +234,11 @@ def _refuse_for_now(req: Request, resp: Response, error: HitmeshError, params: o
         title = "Not counted"
     else:
         title = "Not known"
-    raise falcon.HTTPServiceUnavailable(title=title, description=str(error), retry_after=RETRY_AFTER_S)
+    _complaints.warn(title, "%s: %s", title.lower(), error)
+    description = error.reason
+    if isinstance(error, StoreUnknown) and error.op:  # of the store's own words some name pages
+        description = "the totals can't be read now"
+    raise falcon.HTTPServiceUnavailable(title=title, description=description, retry_after=RETRY_AFTER_S)
 
 
 def _read_body(req: Request, limit_bytes: int) -> bytes:

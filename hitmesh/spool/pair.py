@@ -107,7 +107,8 @@ class PairSpool:
         # Too few, and the hits will be answered with an error: what is there must not be counted later.
         taken_back = self.done([_Id(ids, complete=True)])[0] if stored else True
         if unknown or not taken_back:
-            raise SpoolUnknown(self._too_few("put", stored).message, op="put")
+            error = self._too_few("put", stored)
+            raise SpoolUnknown(error.message, op="put", endpoint=error.endpoint)
         raise self._too_few("put", stored)
 
     def done(self, ids: Sequence[JobId]) -> list[bool]:
@@ -167,8 +168,10 @@ class PairSpool:
             copy.spool.close()
 
     def _too_few(self, op: str, stored: int) -> SpoolRefused:
-        problems = "; ".join(str(copy.problem) for copy in self._copies if copy.problem is not None)
-        return SpoolRefused(f"{stored} of the required {self._required} copies: {problems}", op=op)
+        problems = [copy.problem for copy in self._copies if copy.problem is not None]
+        reasons = "; ".join(problem.reason for problem in problems)
+        where = ", ".join(problem.endpoint for problem in problems)
+        return SpoolRefused(f"{stored} of the required {self._required} copies: {reasons}", op=op, endpoint=where)
 
 
 def _at_once(calls: Iterable[Callable[[], T]]) -> list[T]:

@@ -267,7 +267,7 @@ class SqliteSpool:
         except sqlite3.Error as error:  # outside of a transaction, or before its commit: nothing is written
             raise SpoolRefused(str(error), op="spool", endpoint=self.url, hint=_hint(error)) from error
         except OSError as error:
-            raise SpoolRefused(str(error), op="open", endpoint=self.url) from error
+            raise SpoolRefused(error.strerror or str(error), op="open", endpoint=self.url) from error
 
     def _run(self, call: Callable[[], T]) -> T:
         with self._turn:

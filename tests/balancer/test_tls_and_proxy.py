@@ -36,6 +36,8 @@ def backend() -> Iterator[ScriptedBackend]:
     with backends(1) as [one]:
         yield one
 
+MANY = 40  # of one kind, within less than the time between two lines
+
 
 class Secure(Instance):
     """A balancer with both listeners."""
@@ -235,6 +237,13 @@ def test_a_listed_proxy_that_says_anything_else_is_closed(
     with plain(balancer.tls_port if tls else balancer.port, PROXY) as connection:
         assert end_of(connection, said_first) == b""
     assert len(backend.heads) == before
+
+
+def test_however_often_a_listed_proxy_says_anything_else_the_log_says_it_now_and_then(balancer: Secure) -> None:
+    for _ in range(MANY):
+        with plain(balancer.port, PROXY) as connection:
+            assert end_of(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == b""
+    assert balancer.log().count(f"{PROXY}: ") < MANY / 2
 
 
 def test_anybody_else_may_not_say_who_the_client_is(balancer: Secure) -> None:

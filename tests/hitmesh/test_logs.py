@@ -10,7 +10,7 @@ import pytest
 from gunicorn.config import Config as GunicornConfig
 
 from hitmesh.collector.server import _Log
-from hitmesh.logs import ROLE, Lines
+from hitmesh.logs import EVERY_S, ROLE, Complaints, Lines
 
 FORGED = "\r\n2026-01-01 00:00:00,000 INFO root: all is well\x1b[2K\u202e"
 
@@ -49,3 +49,17 @@ def test_every_role_logs_that_way(start: str) -> None:
 def test_so_does_gunicorn() -> None:
     log = _Log(GunicornConfig())
     assert [type(handler.formatter) for handler in log.error_log.handlers] == [Lines]
+
+
+def test_of_each_kind_of_complaint_there_is_a_line_now_and_then_with_how_many_there_were(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = 0.0
+    complaints = Complaints(logging.getLogger("x"), clock=lambda: now_s)
+    for kind in ("slow", "slow", "slow", "dead"):
+        complaints.warn(kind, "%s", kind)
+    assert caplog.messages == ["slow", "dead"]
+    now_s = EVERY_S
+    for kind in ("slow", "slow", "dead"):
+        complaints.warn(kind, "%s", kind)
+    assert caplog.messages[2:] == ["slow (and 2 more of this kind since the last line)", "dead"]

@@ -463,7 +463,7 @@ def test_a_client_that_goes_away_harms_nobody(mesh: Mesh) -> None:
     assert mesh.request("GET", "/health").status == 200
 
 
-# --- the spool says no --------------------------------------------------------------------------
+# --- the stores say no --------------------------------------------------------------------------
 
 
 def test_while_the_spool_s_file_is_locked_hits_are_refused_and_later_taken_again(mesh: Mesh) -> None:
@@ -480,8 +480,27 @@ def test_while_the_spool_s_file_is_locked_hits_are_refused_and_later_taken_again
         assert answer.json()["title"] == "Not counted"
         assert int(answer.headers["retry-after"]) >= 1
         assert_error(health, 503, "locked")
+        for refused in (answer, health):
+            assert "spool.db" not in refused.json()["description"], "files are nobody's business"
+        assert "spool.db" in mesh.log("collector-1")
         wait_for(lambda: mesh.request("GET", "/health").status == 200, what="a healthy collector")
     assert mesh.hit("locked/page").json()["total"] == 1
+
+
+def test_what_is_wrong_with_the_totals_store_is_said_without_its_file(mesh: Mesh) -> None:
+    here, away = mesh.folder / "dc-test", mesh.folder / "away"
+    for path in here.glob("totals.db*"):
+        away.mkdir(exist_ok=True)
+        path.rename(away / path.name)
+    try:
+        answer = mesh.request("GET", "/totals")
+    finally:
+        for path in [*here.glob("totals.db*")]:
+            path.unlink()
+        for path in away.iterdir():
+            path.rename(here / path.name)
+    assert_error(answer, 503, "can't be read now")
+    assert "totals.db" not in answer.json()["description"]
 
 
 def drains(server: Beanstalkd) -> bool:
@@ -503,6 +522,7 @@ def test_while_beanstalkd_drains_hits_are_refused_and_taken_again_after_its_rest
             assert "retry-after" in answer.headers
             wait_for(lambda: mesh.request("GET", "/health").status == 503, what="the health to say so")
             assert_error(mesh.request("GET", "/health"), 503, "drains")
+            assert str(beanstalkd.port) not in answer.json()["description"]
             beanstalkd.stop()
             assert mesh.hit("drained/page").status == 503
             beanstalkd.start()

@@ -82,8 +82,9 @@ def test_two_required_copies_refuse_when_one_server_is_down_and_leave_no_job(
     spool = open_pair(make_place, servers, required=2)
     servers[0].kill()
     for _ in range(3):
-        with pytest.raises(SpoolRefused, match="of the required 2 copies"):
+        with pytest.raises(SpoolRefused, match="of the required 2 copies") as raised:
             spool.put(b"x", LONG_S)
+        assert (str(servers[0].port) in str(raised.value), str(servers[0].port) in raised.value.reason) == (True, False)
     with pytest.raises(SpoolRefused, match="of the required 2 copies"):
         spool.check()
     assert waiting(spool) == [0, 0]

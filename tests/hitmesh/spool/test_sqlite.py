@@ -185,8 +185,9 @@ def test_a_file_whose_folder_was_moved_is_not_made_anew_where_nobody_would_look(
     spool = make(before / "dc" / "spool.db")
     spool.put(b"kept", LONG_S)
     before.rename(after)
-    with pytest.raises(SpoolRefused, match="its folder was moved or removed"):
+    with pytest.raises(SpoolRefused, match="its folder was moved or removed") as raised:
         spool.put(b"lost", LONG_S)
+    assert str(tmp_path) not in raised.value.reason
     with pytest.raises(SpoolRefused, match="its folder was moved or removed"):
         spool.check()
     assert not before.exists()
