@@ -19,7 +19,7 @@ from hitmesh.cli.accesslog import DEFAULT_SITE, Format, LineError, hit_path
 from hitmesh.cli.endpoints import front
 from hitmesh.cli.logfile import MAX_LINE_CHARS, LogFile
 from hitmesh.cli.options import json_option, state_dir_option
-from hitmesh.cli.sending import Outcome, Sender
+from hitmesh.cli.sending import WAIT_S, Outcome, Sender
 from hitmesh.cli.stderr import show
 from hitmesh.errors import CommandError
 from hitmesh.protocol.pages import check_page
@@ -33,6 +33,15 @@ EXAMPLE_CHARS: Final = 120  # of a line that was ignored, shown with its reason
 @click.option("--site", default=DEFAULT_SITE, show_default=True, help="The site of lines that don't name one.")
 @click.option("--format", "log_format", type=click.Choice(get_args(Format)), default="combined", show_default=True)
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, metavar="N")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 86_400),
+    default=WAIT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait while nobody takes a connection.",
+)
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N hits.")
 @state_dir_option
 @json_option
@@ -42,6 +51,7 @@ def replay(
     site: str,
     log_format: Format,
     concurrency: int,
+    wait_s: float,
     limit: int | None,
     state_dir: Path,
     as_json: bool,
@@ -58,13 +68,13 @@ def replay(
     balancers, or else its collectors, in turn. A hit is never sent twice: one that was refused or
     not answered has failed, and the exit status is 1, as it is when nothing in FILE was
     understood. Where a balancer says that the collectors didn't answer it (502, 504), neither did
-    they here.
+    they here. Where nobody takes a connection, as while a balancer restarts, nothing is sent, and the hits wait.
 
     \b
     Example:
       hitmesh replay /var/log/nginx/access.log --site www.example.com --concurrency 32
     """
-    sender = Sender(urls or _mesh_urls(state_dir), concurrency)
+    sender = Sender(urls or _mesh_urls(state_dir), concurrency, wait_s=wait_s)
     log = _Log(file, check_page(site.strip("/")), log_format, limit)
     began = time.monotonic()
     interrupted = False

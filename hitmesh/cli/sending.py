@@ -2,7 +2,8 @@
 
 A hit goes to another URL only when no byte of it was sent, that is when the connection could not
 be made. After that its fate is the server's answer, or unknown: it is never sent again, because
-a GET or POST here counts. Runs on gevent with a patched socket.
+a GET or POST here counts. Where nobody takes a connection, as while a balancer restarts, hits wait for a
+while. Runs on gevent with a patched socket.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import http.client
 import itertools
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from hitmesh.cli.stderr import show
 from hitmesh.config import host_port_text
 from hitmesh.errors import CommandError
 
 CONNECT_TIMEOUT_S = 5.0
+WAIT_S = 30.0  # for somebody who takes connections: a balancer or a collector is back within seconds
+WAIT_PAUSE_S = 0.25  # between two tries
 ANSWER_TIMEOUT_S = 30.0  # a collector answers within one sync of its spool, a balancer within its own limits
 # Of a balancer that has sent a hit and has no answer to it: nobody here knows whether it counts.
 UNKNOWN = (http.client.BAD_GATEWAY, http.client.GATEWAY_TIMEOUT)
@@ -51,12 +56,17 @@ class Outcome:
 
 
 class Sender:
-    """Sends hits to some URLs in turn, over `concurrency` connections to each."""
+    """Sends hits to some URLs in turn, over `concurrency` connections to each.
 
-    def __init__(self, urls: Sequence[str], concurrency: int) -> None:
+    When none of them takes a connection, hits wait for it `wait_s`, counted from the first one that found nobody.
+    """
+
+    def __init__(self, urls: Sequence[str], concurrency: int, *, wait_s: float = WAIT_S) -> None:
         self._targets = [_target(url) for url in urls]
         self._turn = itertools.cycle(range(len(self._targets)))
         self._concurrency = concurrency
+        self._wait_s = wait_s
+        self._away_s: float | None = None  # since when nobody takes connections
         self.outcome = Outcome()
 
     def send(self, paths: Iterable[str]) -> None:
@@ -70,6 +80,9 @@ class Sender:
         try:
             for path in paths:
                 queue.put(path)
+        except BaseException:
+            self._wait_s = 0.0
+            raise
         finally:
             for _ in workers:
                 queue.put(_END)
@@ -86,18 +99,37 @@ class Sender:
 
     def _send_one(self, path: str, connections: Sequence[_Connection]) -> None:
         first = next(self._turn)
-        reason = ""
-        for offset in range(len(connections)):
-            index = (first + offset) % len(connections)
-            try:
-                connections[index].ready()
-            except OSError as error:
-                # No byte was sent: the next one may have it.
-                reason = f"no connection to {connections[index]}: {error.strerror or error}"
-                continue
-            self._exchange(connections[index], f"{self._targets[index][2]}/hit/{path}")
-            return
-        self._unanswered(reason)
+        while True:
+            reason = ""
+            for offset in range(len(connections)):
+                index = (first + offset) % len(connections)
+                try:
+                    connections[index].ready()
+                except OSError as error:
+                    # No byte was sent: the next one may have it.
+                    reason = f"no connection to {connections[index]}: {error.strerror or error}"
+                    continue
+                self._is_back(connections[index])
+                self._exchange(connections[index], f"{self._targets[index][2]}/hit/{path}")
+                return
+            if not self._may_wait(reason):
+                self._unanswered(reason)
+                return
+            time.sleep(WAIT_PAUSE_S)
+
+    def _may_wait(self, reason: str) -> bool:
+        now_s = time.monotonic()
+        if self._away_s is None:
+            self._away_s = now_s
+            if self._wait_s:
+                show(f"{reason}; waiting for up to {self._wait_s:g} s")
+        return now_s - self._away_s < self._wait_s
+
+    def _is_back(self, connection: _Connection) -> None:
+        if self._away_s is not None:
+            self._away_s = None
+            if self._wait_s:
+                show(f"{connection} takes connections again")
 
     def _exchange(self, connection: _Connection, url_path: str) -> None:
         try:

@@ -33,13 +33,13 @@ class Target:
     without having said so.
     """
 
-    def __init__(self, answer: Callable[[int], bytes | None] = lambda _: OK) -> None:
+    def __init__(self, answer: Callable[[int], bytes | None] = lambda _: OK, *, port: int = 0) -> None:
         self.paths: list[str] = []
         self.connections = 0
         self._answer = answer
         self._lock = threading.Lock()
         self.ended = threading.Semaphore(0)  # released for each connection that is closed
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -86,8 +86,8 @@ class Target:
 def target() -> Iterator[Callable[..., Target]]:
     targets: list[Target] = []
 
-    def make(*answer: Callable[[int], bytes | None]) -> Target:
-        targets.append(Target(*answer))
+    def make(*answer: Callable[[int], bytes | None], port: int = 0) -> Target:
+        targets.append(Target(*answer, port=port))
         return targets[-1]
 
     yield make
@@ -168,9 +168,29 @@ def test_a_hit_that_could_not_be_sent_goes_to_the_next_url(target: Callable[...,
 
 def test_hits_that_nobody_takes_are_unanswered(log: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    status, report, _ = replay(log, "--to", nobody)
+    status, report, told = replay(log, "--to", nobody, "--wait", "1")
     assert (status, numbers(report)) == (1, (20, 0, 20, 0, 20, 0))
     assert list(report["reasons"]) == [f"no connection to {nobody.removeprefix('http://')}: Connection refused"]
+    assert report["seconds"] >= 1
+    assert told.count("Connection refused; waiting") == 1
+
+
+def test_hits_wait_while_nobody_takes_connections_and_then_go_out_once(
+    target: Callable[..., Target], log: Path
+) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "hitmesh", "replay", str(log), "--to", f"http://127.0.0.1:{port}", "--wait", "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        try:
+            assert process.stderr.readline().startswith(f"no connection to 127.0.0.1:{port}: Connection refused; wait")
+            one = target(port=port)
+            assert process.stderr.readline() == f"127.0.0.1:{port} takes connections again\n"
+            assert process.stdout.read().startswith("sent 20, accepted 20, failed 0; ")
+        finally:
+            process.kill()
+    assert len(one.paths) == len(set(one.paths)) == 20
 
 
 def test_a_connection_that_ends_between_two_hits_costs_none(target: Callable[..., Target], log: Path) -> None:
