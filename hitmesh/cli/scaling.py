@@ -22,6 +22,7 @@ from hitmesh.cli.processes import started
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.shares import unsettled
 from hitmesh.cli.sizes import SCALABLE, Counts, counts_of, remembered
+from hitmesh.cli.stderr import warn
 from hitmesh.cli.supervision import ENDED, Supervised, Supervisor, split_name
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
@@ -98,7 +99,8 @@ class Scaling:
             progress.show(f"draining {name}")
             full_name = self._full_name(name)
             within_s = self._config.timing.drain_s + 2 * STOP_GRACE_S  # supervisord kills it before
-            self._supervisor.stop_programs([full_name], time.monotonic() + within_s)
+            if self._supervisor.stop_programs([full_name], time.monotonic() + within_s):
+                warn(f"{name} didn't stop by itself, and was killed")
             state = self._programs()[name].state
             if state not in ENDED:
                 raise CommandError(f"{name} doesn't stop: {state.lower()} after {within_s:g} s")

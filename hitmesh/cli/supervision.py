@@ -24,6 +24,7 @@ from hitmesh.errors import CommandError
 
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
+LOG_BYTES = 64 * 1024  # of the end of its log: some 600 lines
 # Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
 STOP_ORDER = (("balancer",), ("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
@@ -125,13 +126,14 @@ class Supervisor:
         """
         deadline = time.monotonic() + within_s
         ended: list[Process] = []
+        killed: list[str] = []
         self.check_owner()
         supervisords = [each for each in self.processes() if each.name == SUPERVISORD]
         programs = self.programs()
         if supervisords and programs is not None:
             for batch in _batches(programs):
                 told(", ".join(sorted(each.full_name for each in batch)))
-                self.stop_programs([each.full_name for each in batch], deadline)
+                killed += self.stop_programs([each.full_name for each in batch], deadline)
             with contextlib.suppress(*_NO_ANSWER):
                 self._call("shutdown")
             while all(each.is_alive() for each in supervisords) and time.monotonic() < deadline:
@@ -149,7 +151,7 @@ class Supervisor:
         for path in (folder.socket_path(self._state_dir), folder.pid_path(self._state_dir)):
             if path is not None:
                 path.unlink(missing_ok=True)
-        return sorted({each.name for each in [*ended, *left]})
+        return sorted({*killed, *(each.name for each in [*ended, *left])})
 
     def strays(self) -> list[Process]:
         """Processes of its programs that run, whoever their parent is."""
@@ -177,8 +179,9 @@ class Supervisor:
         """Forget a program that has ended. Raises CommandError."""
         self._ask("removeProcessGroup", name, but=Faults.BAD_NAME)
 
-    def stop_programs(self, names: Sequence[str], deadline: float) -> None:
-        """Stop programs, and wait until they have ended or the deadline (monotonic) has passed."""
+    def stop_programs(self, names: Sequence[str], deadline: float) -> list[str]:
+        """Stop programs, and wait until they have ended or the deadline (monotonic) has passed; who had to be killed."""
+        pids = {each.full_name: each.pid for each in self.programs() or () if each.full_name in names}
         for name in names:
             # Not running, or supervisord is going down already: both are what we want.
             with contextlib.suppress(*_NO_ANSWER):
@@ -186,8 +189,17 @@ class Supervisor:
         while time.monotonic() < deadline:
             programs = self.programs()
             if programs is None or all(each.state in ENDED for each in programs if each.full_name in names):
-                return
+                break
             time.sleep(POLL_S)
+        return self._killed(pids)
+
+    def _killed(self, pids: Mapping[str, int]) -> list[str]:
+        """Those of these programs that were killed as these processes: only supervisord's log says so."""
+        try:
+            log = self._call("readLog", -LOG_BYTES, 0)
+        except _NO_ANSWER:
+            return []
+        return [name for name, pid in pids.items() if f"killing '{name}' ({pid}) with SIGKILL" in log]
 
     def _ask(self, method: str, *arguments: object, but: int = 0) -> None:
         """Call it; `but` is a fault that says that it is done already."""

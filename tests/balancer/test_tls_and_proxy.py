@@ -36,6 +36,7 @@ def backend() -> Iterator[ScriptedBackend]:
     with backends(1) as [one]:
         yield one
 
+
 MANY = 40  # of one kind, within less than the time between two lines
 
 

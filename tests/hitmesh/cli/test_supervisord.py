@@ -1,13 +1,18 @@
-"""supervisord's logs on a disk that fails."""
+"""supervisord: its logs on a disk that fails, and whom it has to kill."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 import supervisor.loggers
 
+from hitmesh.cli import folder
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.cli.supervisord import LastingFile
+from tests.services import PATIENCE_S, wait_for
 from tests.services.disks import full, small_disk
 
 LINE = b"x" * 99 + b"\n"
@@ -48,3 +53,39 @@ def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     logger.info(b"last\n")
     assert b"last\n" in b"".join(path.read_bytes() for path in (tmp_path / "log").iterdir())
     logger.close()
+
+
+CONF = """
+[unix_http_server]
+file = {socket}
+[supervisord]
+nodaemon = true
+silent = true
+logfile = {state}/log/supervisord.log
+pidfile = {state}/supervisord.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[program:one-collector-1]
+command = {python} -c "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+stdout_logfile = {state}/log/deaf.log
+stopwaitsecs = 1
+[program:one-nexus-1]
+command = {python} -c "import time; time.sleep(600)"
+"""
+
+
+@pytest.mark.system
+def test_who_supervisord_had_to_kill_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    conf = CONF.format(socket=folder.new_socket_path(tmp_path), state=tmp_path, python=sys.executable)
+    folder.conf_path(tmp_path).write_text(conf)
+    supervisor = Supervisor(tmp_path)
+    process = supervisor.start(sys.executable, os.environ)
+    try:
+        wait_for(supervisor.programs, what="supervisord")
+        deaf = tmp_path / "log" / "deaf.log"
+        wait_for(lambda: deaf.exists() and "deaf" in deaf.read_text(), what="the one that doesn't hear")
+        assert supervisor.stop(PATIENCE_S, lambda _: None) == ["one-collector-1"]
+    finally:
+        process.kill()
+        process.wait()
