@@ -19,6 +19,7 @@ from hitmesh.cli.endpoints import by_role, front
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.stderr import show
+from hitmesh.cli.stores import trouble
 from hitmesh.cli.supervision import Supervised, Supervisor
 from hitmesh.config import Config, Role, host_port_text
 from hitmesh.errors import CommandError
@@ -30,6 +31,7 @@ MORE_READY_S = 30.0  # for each datacenter beyond two: as many processes start a
 POLL_S = 0.1
 SOCKET_POLL_S = 0.02
 HEALTH_TIMEOUT_S = 1.0
+STORES_S = 5.0  # after which, and how often, the stores are looked at, of partitions that nobody takes
 MAX_REASON_BYTES = 1000  # of what /health says
 TAIL_LINES = 12  # of a log, when a role doesn't become ready
 
@@ -42,6 +44,8 @@ def wait_until_ready(
     deadline = time.monotonic() + within_s
     programs: list[Supervised] | None = []
     progress = Progress()
+    stores_due = time.monotonic() + STORES_S
+    troubles: dict[str, list[str]] = {}
     try:
         while True:
             if process.poll() is not None or (programs is None and time.monotonic() > deadline):
@@ -55,6 +59,10 @@ def wait_until_ready(
             lacking = lacking_in(configs)
             if not lacking:
                 return
+            if time.monotonic() > stores_due:
+                troubles = stores_trouble(lacking, configs, state_dir)
+                stores_due = time.monotonic() + STORES_S
+            lacking = {dc: names + troubles.get(dc, []) for dc, names in lacking.items()}
             broken = [each for each in programs if each.state == "FATAL"]
             if broken or time.monotonic() > deadline:
                 show_logs(lacking, programs, state_dir)
@@ -83,6 +91,17 @@ def lacking_in(configs: Sequence[Config]) -> dict[str, list[str]]:
         if lacking:
             found[config.name] = lacking
     return found
+
+
+def stores_trouble(lacking: dict[str, list[str]], configs: Sequence[Config], state_dir: Path) -> dict[str, list[str]]:
+    """What is wrong with the stores, by datacenter, where nobody takes partitions."""
+    asked = [each for each in configs if any(_are_partitions(name) for name in lacking.get(each.name, ()))]
+    found = {config.name: trouble(config, state_dir / config.name) for config in asked}
+    return {dc: [said] for dc, said in found.items() if said}
+
+
+def _are_partitions(name: str) -> bool:
+    return name.endswith(" partitions")
 
 
 def _restoring(config: Config, answer: Answer | None) -> list[str]:
@@ -139,7 +158,7 @@ def show_logs(lacking: dict[str, list[str]], programs: Sequence[Supervised], sta
     """The last lines of the logs of what isn't ready, on stderr; of partitions those who could own them."""
     for each in programs:
         names = {name.split()[0] for name in lacking.get(each.dc, ())}
-        is_asked = each.role == "processor" and any(name.endswith(" partitions") for name in lacking.get(each.dc, ()))
+        is_asked = each.role == "processor" and any(map(_are_partitions, lacking.get(each.dc, ())))
         if each.name in names or is_asked or each.state != "RUNNING":
             why = f" ({each.why})" if each.why else ""
             show(f"--- {each.full_name}: {each.state.lower()}{why}")

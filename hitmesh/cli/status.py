@@ -11,6 +11,7 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.stderr import warn
+from hitmesh.cli.stores import trouble
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError
 
@@ -23,7 +24,7 @@ def status(state_dir: Path, as_json: bool) -> None:
 
     The state is up, failing (with why), draining or dead as the Nexuses know it. A process without a heartbeat is
     shown with supervisord's word, such as starting, stopped or backoff; instances started by hand
-    appear as well. `load` is what the instance itself says with its heartbeats.
+    appear as well. `load` is what the instance itself says with its heartbeats. A store that can't be read is said.
 
     \b
     Example:
@@ -41,6 +42,8 @@ def status(state_dir: Path, as_json: bool) -> None:
         shown += picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
         if config.name in running and answer is None:
             warn(f"no Nexus of {config.name} answers; its lines are supervisord's")
+        if config.name in running and (said := trouble(config, state_dir / config.name)):
+            warn(f"{config.name}: {said}")
     if as_json:
         print(json.dumps([picture.as_json(each) for each in shown], indent=2))
     else:

@@ -9,12 +9,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import started
+from hitmesh.config import dump, load
 from tests.hitmesh.cli.meshes import SOON_S, Mesh, hit, meshes, put_and_delete_a_live_route, running, settled
-from tests.services import wait_for
+from tests.services import free_port, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,19 @@ def test_without_a_nexus_status_falls_back_to_supervisord_and_says_so(mesh: Mesh
     finally:
         mesh.supervisorctl("start", "us-west-nexus-1", "us-west-nexus-2")
     wait_for(lambda: mesh.status()["us-west-collector-1"]["state"] == "up", within_s=SOON_S, what="heartbeats")
+
+
+def test_status_says_that_a_store_refuses_connections(mesh: Mesh) -> None:
+    path = mesh.state_dir / "us-west" / "hitmesh.toml"
+    text, config = path.read_text(), load(path)
+    stores = msgspec.structs.replace(config.stores, totals=f"consul://127.0.0.1:{free_port()}/hitmesh")
+    path.write_text(dump(msgspec.structs.replace(config, stores=stores)))
+    try:
+        answer = mesh.run_patiently("status")
+    finally:
+        path.write_text(text)
+    assert answer.stderr.startswith("hitmesh: us-west: the totals store can't be read: ")
+    assert "us-west" in answer.stdout
 
 
 def test_of_several_datacenters_the_one_to_be_scaled_must_be_named(mesh: Mesh) -> None:
