@@ -21,7 +21,7 @@ from balancer.process import handover
 from balancer.process.generation import Plan
 from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
-from hitmesh import __version__
+from hitmesh import __version__, output
 from hitmesh.errors import ConfigError, HitmeshError
 from hitmesh.logs import log_to_stderr
 from hitmesh.visible import visible
@@ -176,6 +176,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _told(str(error), MISUSED)
     except (HitmeshError, ListenError) as error:
         return _told(str(error), FAILED)
+    except OSError as error:
+        if not output.is_unwritten(error):
+            raise
+        said = output.give_up(error)
+        return _told(said, FAILED) if said else FAILED
     return status if isinstance(status, int) else 0
 
 

@@ -9,6 +9,7 @@ native threads may all write.
 from __future__ import annotations
 
 import _socket
+import errno
 import io
 import os
 import stat
@@ -16,6 +17,7 @@ import sys
 from collections import deque
 from typing import Any, Final, Protocol
 
+UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 STDOUT_FD: Final = 1
 STDERR_FD: Final = 2
 PIPE_BYTES: Final = 4096  # PIPE_BUF: so much goes into a pipe whole or not at all, also beside other processes' lines
@@ -160,6 +162,20 @@ def free_stderr() -> None:
     os.close(descriptor)
     if not isinstance(sys.stderr, Stream):
         sys.stderr = Stream(STDERR_FD)
+
+
+def is_unwritten(error: OSError) -> bool:
+    """Whether it is a command's own output that can't be written, or that nobody reads any more."""
+    return error.filename is None and (isinstance(error, BrokenPipeError) or error.errno in UNWRITTEN)
+
+
+def give_up(error: OSError) -> str:
+    """Write nothing more to stdout; what a command that couldn't has to say of it, nothing where nobody reads on.
+
+    Otherwise the interpreter would try again when it ends, and complain.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return "" if isinstance(error, BrokenPipeError) else f"the output can't be written: {error.strerror or error}"
 
 
 def lost() -> int:

@@ -17,6 +17,7 @@ import gevent
 import zmq.green
 from gevent.event import Event
 
+from hitmesh import __version__, output
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.logs import log_to_stderr
@@ -44,6 +45,7 @@ Example:
     type=click.Path(path_type=Path),
     help="The datacenter's TOML file.",
 )
+@click.version_option(__version__, prog_name="nexus")
 @click.option("--name", metavar="NAME", help="Which of the configured Nexuses this is; the first one by default.")
 @click.option(
     "--state-dir",
@@ -114,4 +116,10 @@ def _told(message: object) -> None:
 def main() -> None:
     """The console command."""
     prepare()
-    command(prog_name="nexus")
+    try:
+        command(prog_name="nexus")
+    except OSError as error:
+        if not output.is_unwritten(error):
+            raise
+        _told(output.give_up(error))
+        sys.exit(EXIT_FAILED)

@@ -7,19 +7,16 @@ one line on stderr.
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from hitmesh import __version__
+from hitmesh import __version__, output
 from hitmesh.cli.stderr import warn
 from hitmesh.errors import HitmeshError
 
-UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # 130: what a shell says of a command ended by Ctrl-C
 
 # The module that holds each command, under its name with "-" as "_", and what it does.
@@ -90,25 +87,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _told(_one_line(str(error)), FAILED)
     except (click.Abort, KeyboardInterrupt):
         return _told("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        _drop_output()  # whoever read it went away, as `head` does
-        return FAILED
     except OSError as error:
-        # Foreseen ones are told where they happen: this is the output's, or a folder's that isn't as it should be.
-        _drop_output()
-        what = "the output can't be written" if error.errno in UNWRITTEN else "failed"
-        return _told(_one_line(f"{error.filename or what}: {error.strerror or error}"), FAILED)
+        if output.is_unwritten(error):
+            said = output.give_up(error)
+            return _told(said, FAILED) if said else FAILED  # whoever read it may go away, as `head` does
+        # Foreseen ones are told where they happen: this is a folder's that isn't as it should be.
+        return _told(_one_line(f"{error.filename or 'failed'}: {error.strerror or error}"), FAILED)
     return status if isinstance(status, int) else 0
 
 
 def _told(message: str, status: int) -> int:
     warn(message)
     return status
-
-
-def _drop_output() -> None:
-    """Write nothing more to stdout, or the interpreter tries again when it ends, and complains."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -117,3 +117,21 @@ def test_output_that_cannot_be_written_is_one_line(state_dir: Path, redirected: 
         [*command, "--state-dir", str(state_dir)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (answer.returncode, answer.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("program", ["hitmesh", "balancer", "nexus"])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=["help", "version"])
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">/dev/full", 1, "the output can't be written: No space left on device\n"),
+        (">/dev/full 2>&1", 1, ""),
+        (">&-", 0, ""),
+    ],
+)
+def test_no_command_s_help_ends_in_a_traceback(
+    program: str, arguments: list[str], redirected: str, status: int, said: str
+) -> None:
+    command = ["sh", "-c", f'exec "$0" "$@" {redirected}', sys.executable, "-m", program, *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode, answer.stderr) == (status, said and f"{program}: {said}")
