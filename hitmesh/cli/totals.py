@@ -17,7 +17,7 @@ from hitmesh.cli.stderr import warn
 from hitmesh.cli.subtotals import Source, Subtotal, Together, put_together
 from hitmesh.config import Config
 from hitmesh.errors import CommandError, StoreUnknown
-from hitmesh.protocol.pages import check_page, partition_of, trim
+from hitmesh.protocol.pages import check_page, is_below, partition_of, trim
 from hitmesh.visible import visible
 
 Totals = Mapping[str, Mapping[str, Subtotal]]
@@ -47,7 +47,7 @@ def total(page: str, state_dir: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Show the pages with the highest totals.")
-@click.option("--prefix", default="", metavar="P", help="Only pages that start with this, such as example.com/blog/")
+@click.option("--prefix", default="", metavar="P", help="Only pages that start with this, such as example.com/blog/, which example.com/blog does too.")
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
 @state_dir_option
 @json_option
@@ -58,7 +58,7 @@ def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
     Example:
       hitmesh top --prefix example.com/ -n 20
     """
-    totals = {page: dcs for page, dcs in told(read(state_dir), some=True).items() if page.startswith(prefix)}
+    totals = {page: dcs for page, dcs in told(read(state_dir), some=True).items() if is_below(page, prefix)}
     first = heapq.nsmallest(count, totals, key=lambda page: (-sum_of(totals[page]), page))
     entries = [entry(page, totals[page]) for page in first]
     if as_json:

@@ -30,6 +30,7 @@ from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknow
 from hitmesh.http.errors import BadMessage
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.logs import Complaints
+from hitmesh.protocol.pages import is_below
 from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
@@ -140,7 +141,7 @@ class Totals:
 
 def _chosen(listed: Listed, query: ListQuery) -> list[str]:
     """The pages that a list begins with; one beyond its limit where there are more by name."""
-    found = (page for page in listed if page.startswith(query.prefix))
+    found = (page for page in listed if is_below(page, query.prefix))
     if query.by_total:
         return nsmallest(query.limit, found, key=lambda page: (-listed.sum(page), page))
     return nsmallest(query.limit + 1, (page for page in found if page > query.after))

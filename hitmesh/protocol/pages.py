@@ -62,6 +62,11 @@ def trim(page: str) -> str:
     return page.removesuffix("/")
 
 
+def is_below(page: str, prefix: str) -> bool:
+    """Whether `page` begins with `prefix`; `a/` is also the beginning of `a`, which is its front page."""
+    return page.startswith(prefix) or page == trim(prefix)
+
+
 def page_to_path(page: str) -> str:
     """The URL path of a page: the inverse of `page_from_path`."""
     return quote(page, safe="/")

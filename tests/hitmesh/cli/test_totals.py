@@ -82,6 +82,8 @@ def test_the_highest_come_first_and_equals_by_name(state: Path, capsys: pytest.C
     [
         (["--prefix", "b.example/"], ["b.example/z", "b.example/only-here"]),
         (["-n", "2"], ["a.example/x", "a.example/y"]),
+        (["--prefix", "b.example/z/"], ["b.example/z"]),  # the same page with its slash
+        (["--prefix", "b.example/z/z"], []),
         (["--prefix", "c"], []),
     ],
 )

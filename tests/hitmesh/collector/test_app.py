@@ -179,6 +179,11 @@ def test_totals_are_listed_by_prefix_in_the_order_of_their_pages(listed: Mesh) -
     assert listing(listed, "prefix=list/") == ([(f"list/{i}", i + 1) for i in range(10)], None)
 
 
+@pytest.mark.parametrize("more", ["", "&sort=top"])
+def test_what_is_below_a_page_begins_with_the_page(listed: Mesh, more: str) -> None:
+    assert listing(listed, f"prefix=list/3/{more}") == ([("list/3", 4)], None)
+
+
 def test_totals_have_the_form_of_a_total(listed: Mesh) -> None:
     (entry,) = listed.request("GET", "/totals?prefix=list/3").json()["totals"]
     assert sorted(entry["dcs"]["dc-test"]) == ["age_s", "count"]
