@@ -51,7 +51,8 @@ class Known(Struct, frozen=True):
     dc: str
     state: str  # alive; silent: no Nexus hears it; retired
     hits: int | None  # of it, in the copy that is the furthest; None: nobody has any, or says so
-    behind_s: float | None  # how old that copy is
+    behind_s: float | None  # how old that copy is, at most
+    behind_is_said: bool  # by its owners; else that is when its oldest part was written: it may be all there is
     copy_in: str | None  # where it is
     retired_by: str | None
     retired_at: float | None  # seconds since 1970
@@ -160,7 +161,10 @@ def text(found: Sequence[Known]) -> str:
 
 
 def _copy(known: Known) -> str:
-    return f"{known.hits} hits copied, in {known.copy_in}, {known.behind_s:.0f} s ago"
+    copied = f"{known.hits} hits copied, in {known.copy_in}"
+    if known.behind_is_said:
+        return f"{copied}, {known.behind_s:.0f} s ago"
+    return f"{copied}, the oldest part {known.behind_s:.0f} s ago; whether that is all of it, nobody who runs there says"
 
 
 def _remains(known: Known) -> str:
@@ -189,8 +193,8 @@ class _Mesh:
         for name in sorted(names | gone.keys() | copies.keys()):
             by, at = (gone[name].author, gone[name].changed_at) if name in gone else (None, None)
             state = "retired" if name in gone else "alive" if name in alive else "silent"
-            hits, behind_s, copy_in = copies.get(name, (None, None, None))
-            found.append(Known(name, state, hits, behind_s, copy_in, by, at))
+            hits, behind_s, is_said, copy_in = copies.get(name, (None, None, False, None))
+            found.append(Known(name, state, hits, behind_s, is_said, copy_in, by, at))
         return found
 
     def write(self, name: str, change: Callable[[SettingsStore], object]) -> str:
@@ -217,10 +221,10 @@ class _Mesh:
         with contextlib.closing(open_settings(config.stores.settings, self._state_dir / config.name)) as store:
             yield store
 
-    def _copies(self) -> Mapping[str, tuple[int, float, str]]:
-        """Of each datacenter that somebody has rows of: the hits of the furthest copy, its age, and where it is."""
+    def _copies(self) -> Mapping[str, tuple[int, float, bool, str]]:
+        """Of each datacenter that somebody has rows of: the furthest copy's hits, its age, who says so, and where it is."""
         now_s = time.time()
-        found: dict[str, tuple[int, float, str]] = {}
+        found: dict[str, tuple[int, float, bool, str]] = {}
         for config in self.configs:
             with contextlib.suppress(StoreUnknown):
                 for dc, (hits, as_of_s) in _origins(config, self._state_dir / config.name).items():
@@ -228,7 +232,7 @@ class _Mesh:
                         said_s = age_said(dc, config.name, self._heard[config.name])
                         # Heads say when they were written: of a datacenter without hits that is long ago.
                         behind_s = now_s - as_of_s if said_s is None else said_s
-                        found[dc] = hits, round(max(0.0, behind_s), 3), config.name
+                        found[dc] = hits, round(max(0.0, behind_s), 3), said_s is not None, config.name
         return found
 
 

@@ -213,3 +213,8 @@ def test_what_the_owners_say_goes_before_what_the_heads_say(
     found = listed(state, capsys)
     assert (found["us-west"]["copy_in"], found["us-west"]["behind_s"]) == ("eu-west", 2.5)
     assert found["af-east"]["behind_s"] > 100
+    assert (found["us-west"]["behind_is_said"], found["af-east"]["behind_is_said"]) == (True, False)
+    assert command(state, "list") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["us-west"].endswith("10 hits copied, in eu-west, 2 s ago")
+    assert lines["af-east"].endswith(" s ago; whether that is all of it, nobody who runs there says")
