@@ -164,7 +164,9 @@ def _copy(known: Known) -> str:
     copied = f"{known.hits} hits copied, in {known.copy_in}"
     if known.behind_is_said:
         return f"{copied}, {known.behind_s:.0f} s ago"
-    return f"{copied}, the oldest part {known.behind_s:.0f} s ago; whether that is all of it, nobody who runs there says"
+    return (
+        f"{copied}, the oldest part {known.behind_s:.0f} s ago; whether that is all of it, nobody who runs there says"
+    )
 
 
 def _remains(known: Known) -> str:

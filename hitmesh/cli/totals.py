@@ -47,7 +47,12 @@ def total(page: str, state_dir: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Show the pages with the highest totals.")
-@click.option("--prefix", default="", metavar="P", help="Only pages that start with this, such as example.com/blog/, which example.com/blog does too.")
+@click.option(
+    "--prefix",
+    default="",
+    metavar="P",
+    help="Only pages that start with this, such as example.com/blog/, which example.com/blog does too.",
+)
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
 @state_dir_option
 @json_option
