@@ -69,6 +69,7 @@ class Registry:
         self._stirred: set[str] = set()  # whose load changed since the last own Change
         self._displaced: dict[Place, Record] = {}  # who was known in a place before the one that is now
         self._contested: set[Place] = set()  # where two were alive: a newcomer waits there
+        self._rivals: dict[Place, float] = {}  # where one waits, and when it spoke last
         self._left: dict[str, int] = {}  # ids whose last words were heard, and the number before these
         self._spoken_for: set[str] = set()  # ids that went on after them: somebody else had said them
         self._number = 0
@@ -160,6 +161,10 @@ class Registry:
             self._left[id] = record.number
         return self._change(now, forgotten=[self._remove(id)])
 
+    def rivals(self, now: float) -> int:
+        """How many names two processes use that both speak: one of them is shown, the other does nothing."""
+        return sum(now - at <= self._missed * self._interval_s for at in self._rivals.values())
+
     def complaints(self) -> list[str]:
         """What was refused since this was asked last: the newest few."""
         said = list(self._complaints)
@@ -200,6 +205,7 @@ class Registry:
             self._left.clear()  # no heartbeat overtakes last words by that much
             self._spoken_for = {one for one in self._spoken_for if self._records.get(one) is not None}
             self._contested = {place for place in self._contested if self._records.is_taken(place)}
+            self._rivals = {place: at for place, at in self._rivals.items() if place in self._contested}
             stirred = (self._records.get(one) for one in self._stirred)
             news += [record for record in stirred if record is not None and record.died is None]
             self._stirred = set()
@@ -262,6 +268,7 @@ class Registry:
                     f"{rival.instance.id} called itself {instance.name}, as {instance.id} does, which was first"
                 )
             elif place in self._contested:
+                self._rivals[place] = now
                 self._refuse(f"{instance.id} calls itself {instance.name}, as {rival.instance.id} does, which is alive")
                 return None
             else:

@@ -47,6 +47,7 @@ from hitmesh.settings import SettingsStore
 from hitmesh.state.ages import AGE_PREFIX, UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
+from hitmesh.state.view import RIVALS
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
 from nexus.exchange import SettingsExchange
@@ -274,6 +275,7 @@ class Server:
                 "instances": len(self.registry),
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
+                RIVALS: self.registry.rivals(now),
                 "peers": len(self.federation.heard(now)),
                 UNHEARD: self.federation.unheard(self._retired(), now),
                 "peers_refused": self.federation.refused(now),

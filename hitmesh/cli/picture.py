@@ -19,6 +19,7 @@ from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import told
+from hitmesh.state.view import RIVALS
 from hitmesh.visible import visible
 
 _WORKER = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
@@ -116,6 +117,12 @@ def as_json(shown: Shown) -> dict[str, Any]:
 def _heartbeat_names(name: str, workers: int) -> list[str]:
     """Under which names an instance of several workers heartbeats: its first one has its own."""
     return [name, *(f"{name}-w{number}" for number in range(1, workers))]
+
+
+def rivals(dc: str, answer: Answer | None) -> int:
+    """How many names two processes use in a datacenter, as the Nexus there says that hears the most of them."""
+    here = (seen.instance for seen in alive(answer, "nexus") if seen.instance.dc == dc)
+    return int(max((one.load.get(RIVALS, 0) for one in here), default=0))
 
 
 def _program(name: str) -> str:

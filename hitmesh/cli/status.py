@@ -42,6 +42,8 @@ def status(state_dir: Path, as_json: bool) -> None:
         shown += picture.merge(config.name, answer, programs or [], int(time.time() * 1000))
         if config.name in running and answer is None:
             warn(f"no Nexus of {config.name} answers; its lines are supervisord's")
+        if rivals := picture.rivals(config.name, answer):
+            warn(f"{config.name}: names that two processes use: {rivals}; the Nexuses' logs name them")
         if config.name in running and (said := trouble(config, state_dir / config.name)):
             warn(f"{config.name}: {said}")
     if as_json:

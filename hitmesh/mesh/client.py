@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from gevent.event import Event
 from hitmesh import output
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
+from hitmesh.logs import Complaints
 from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.lookup import TIMEOUT_S, ask
@@ -44,6 +46,8 @@ ASK_AGAIN_MAX_S: Final = 5.0  # to a Nexus that isn't heard; one that is heard i
 MESH_SHARE: Final = 4  # times as long as news took to be worked out, others have the hub before the next
 LEAVE_S: Final = 1.0  # that a leaving instance waits to be forgotten by all: a busy Nexus may be slow to hear it
 STOP_S: Final = 1.0  # that the greenlets have to end: more than one question takes
+
+log = logging.getLogger(__name__)
 
 
 class MeshClient:
@@ -86,6 +90,11 @@ class MeshClient:
         self._context = context
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._lag = LagMeter()
+        self._alone_s = self._began  # when nobody else was shown under our name
+        self._namesake_s = (
+            2 * timing.heartbeat_s * timing.missed_heartbeats
+        )  # by then one that died isn't shown any more
+        self._complaints = Complaints(log)
         self._state = "up"
         self._leaving = self._stopped = False
         self._eager = EAGER_TRIES
@@ -200,6 +209,7 @@ class MeshClient:
             gevent.sleep(self._heartbeat_s / TICKS)
             self.view.tick(time.monotonic())
             self._notice()
+            self._look_for_namesake(time.monotonic())
 
     def _tell(self) -> None:
         told = 0
@@ -213,6 +223,19 @@ class MeshClient:
             gevent.sleep(min(MESH_SHARE * (time.monotonic() - began), self._heartbeat_s))
 
     # --- within ---------------------------------------------------------------------------
+
+    def _look_for_namesake(self, now: float) -> None:
+        """Say so when another process stays in the mesh under our name; one that we replace is gone at once."""
+        one = self.view.namesake(self._role, self._name, self.instance_id)
+        if one is None:
+            self._alone_s = now
+        elif now - self._alone_s > self._namesake_s:
+            self._complaints.warn(
+                "namesake",
+                "%s of %s is another process already (%s, pid %d), which the mesh goes on with: nobody sends anything here. "
+                "Stop one of the two, or give one another --name",
+                self._name, self._dc, one.id, one.pid,
+            )  # fmt: skip
 
     def _notice(self) -> None:
         self._news.set()

@@ -31,6 +31,8 @@ from hitmesh.protocol.messages import MAX_TOTAL, Answer, Change, Head, Instance,
 WAN_TIMEOUT_S: Final = 25.0  # that another datacenter may be silent: timing's defaults
 _NONE: Final[Mapping[int, tuple[int, int]]] = MappingProxyType({})
 MAX_LATER_CHANGES: Final = 256  # kept while a snapshot is on its way: it takes milliseconds, and is asked for again
+RIVALS: Final = "rivals"
+"""Of a Nexus's load: how many names two living processes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,10 @@ class MeshView:
         """Every partition that somebody claims in this datacenter."""
         self._settle()
         return MappingProxyType(self._owners.get(self._dc, {}))
+
+    def namesake(self, role: str, name: str, id: str) -> Instance | None:
+        """Who is shown in this datacenter under a role and name that `id` has too."""
+        return next((one for one in self.live(role) if one.name == name and one.id != id), None)
 
     @property
     def others(self) -> frozenset[str]:

@@ -162,6 +162,15 @@ def test_whoever_takes_a_living_ones_name_gives_it_back_and_does_not_get_it_agai
     assert one.complaints()[-1] == "another-thief calls itself processor-1, as first does, which is alive"
 
 
+def test_how_many_names_are_used_by_two_is_known_for_as_long_as_both_speak() -> None:
+    one = registry()
+    for number, id in enumerate(["first", "second"] * 3, 1):
+        one.heartbeat(heartbeat(instance(id=id), number), 0.5)
+    assert one.rivals(1.0) == 1
+    one.heartbeat(heartbeat(instance(id="first"), 9), 5.0)
+    assert one.rivals(5.0) == 0
+
+
 def test_who_drains_leaves_its_place_to_the_next_of_its_name_while_both_speak() -> None:
     one = registry()
     old, new = with_state(instance(id="processor-1-old"), "draining"), instance(id="processor-1-new")

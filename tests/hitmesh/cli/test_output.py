@@ -48,7 +48,7 @@ def change() -> str:
 
 
 def datacenters() -> str:
-    return datacenter.text([datacenter.Known(NASTY, "retired", 1, 1.0, NASTY, NASTY, 1e300)])
+    return datacenter.text([datacenter.Known(NASTY, "retired", 1, 1.0, False, NASTY, NASTY, 1e300)])
 
 
 TEXTS: dict[str, Callable[[], str]] = {

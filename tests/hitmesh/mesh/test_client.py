@@ -25,7 +25,7 @@ from hitmesh.mesh.duty import EXIT_BROKEN
 from hitmesh.mesh.lookup import ask
 from hitmesh.mesh.pulse import sendable
 from hitmesh.protocol.messages import MAX_LOADS, Change, decode
-from hitmesh.state.view import MeshView
+from hitmesh.state.view import RIVALS, MeshView
 from tests.hitmesh.mesh.nexuses import HEARTBEAT_S, MISSED, MORTAL_S, beating
 from tests.services import PATIENCE_S
 from tests.services.nexus import NexusProcess, mesh_config, peer
@@ -237,6 +237,37 @@ def test_a_restarted_member_replaces_itself_at_once(nexuses: list[NexusProcess])
         try:
             until(lambda: "the-new-one" in {each.id for each in other.view.live("processor")}, what="the new one")
             assert other.view.owner(1) is None
+        finally:
+            again.close()
+
+
+def test_who_starts_under_a_living_one_s_name_says_so_and_status_can_see_it(
+    nexuses: list[NexusProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        second = Member(config_of(nexuses), "processor-1", id="the-second")
+        second.client.start()
+        try:
+            until(lambda: "processor-1 of " in caplog.text, what="the warning")
+            assert f"is another process already ({one.client.instance_id}, pid " in caplog.text
+            rivals = [each.load.get(RIVALS) for each in one.view.live("nexus")]
+            until(lambda: 1 in [each.load.get(RIVALS) for each in one.view.live("nexus")], what=f"load, was {rivals}")
+        finally:
+            second.close()
+
+
+def test_who_takes_the_place_of_a_dead_one_says_nothing_of_it(
+    nexuses: list[NexusProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        one.beat_every(NEVER_S)
+        one.vanish()
+        again = Member(config_of(nexuses), "processor-1", id="the-new-one")
+        again.client.start()
+        try:
+            until(lambda: again.view.shows("the-new-one"))
+            gevent.sleep(2.5 * HEARTBEAT_S * MISSED)
+            assert f"is another process already ({one.client.instance_id}" not in caplog.text
         finally:
             again.close()
 
