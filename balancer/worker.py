@@ -74,8 +74,12 @@ class Worker:
         )
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
+        encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
+        tls = TlsContexts([Path(file) for file in settings.tls.certificates]) if encrypted else None
+        for warning in tls.warnings if tls is not None else ():
+            log.warning("%s", warning)
         self._endpoints = {
-            kind: f"{'https' if kind == 'tls' else 'http'}://{_place(listeners[0])}"
+            kind: f"{'https' if kind in encrypted else 'http'}://{_place(listeners[0])}"
             for kind, listeners in sockets.items()
             if listeners
         }
@@ -83,14 +87,12 @@ class Worker:
         for kind in ("http", "tls"):
             listeners = sockets.get(kind, ())
             if listeners:
-                tls = None
-                if kind == "tls":
-                    tls = TlsContexts([Path(file) for file in settings.tls.certificates])
-                    for warning in tls.warnings:
-                        log.warning("%s", warning)
                 stats = self._fronts[kind] = FrontStats(self._began, sessions_limit=settings.limits.connections)
                 self._acceptors += [
-                    Acceptor(self.traffic, listener, stats=stats, proxied=proxied, tls=tls) for listener in listeners
+                    Acceptor(
+                        self.traffic, listener, stats=stats, proxied=proxied, tls=tls if kind in encrypted else None
+                    )
+                    for listener in listeners
                 ]
         self._routes = LiveRoutes(front, self._adopt)
         self._live: Live | None = None
@@ -106,7 +108,12 @@ class Worker:
         self._admin: AdminServer | None = None
         if sockets.get("admin"):
             self._admin = AdminServer(
-                front, sockets["admin"], traffic=self.traffic, siblings=self._siblings, store=store
+                front,
+                sockets["admin"],
+                traffic=self.traffic,
+                siblings=self._siblings,
+                store=store,
+                tls=tls if "admin" in encrypted else None,
             )
         # What is shown: the admin listener counts too, but is no part of the load.
         self._shown = self._fronts if self._admin is None else {**self._fronts, "admin": self._admin.stats}

@@ -1,7 +1,8 @@
 """The admin listener's connections: requests one after the other, each read whole before the app is asked.
 
 Owns the bounds of what a client may send and how long it may take, with the traffic's own limits; knows
-nothing of what the app says. The bytes are read by `hitmesh.http`, as strictly as the traffic's.
+nothing of what the app says. The bytes are read by `hitmesh.http`, as strictly as the traffic's. TLS is the
+traffic's too: a handshake is read as what comes before a request's head, and within its time.
 
 Invariants:
 - Reads and answers are steps, between which the hub has time for others: whoever sends or asks without end
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,11 +26,12 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
-from gevent.socket import wait_read
+from gevent.socket import wait_read, wait_write
 
 from balancer.admin.wsgi import App, Environ, Headers, encoded, environ_of
 from balancer.answers import refusal, render
 from balancer.stats import FrontStats
+from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
@@ -55,7 +58,7 @@ _monotonic = time.monotonic
 
 
 class Listener:
-    """Serves `app` on `listener`. `takes_body` says by a request's head whether its body is wanted."""
+    """Serves `app` on `listener`, over TLS with `tls`. `takes_body` says by a request's head if its body is wanted."""
 
     def __init__(
         self,
@@ -65,11 +68,13 @@ class Listener:
         traffic: Traffic,
         stats: FrontStats,
         takes_body: Callable[[Environ], bool],
+        tls: TlsContexts | None,
     ) -> None:
         self.app = app
         self.stats = stats
         self.traffic = traffic
         self.takes_body = takes_body
+        self.tls = tls
         self.own: tuple[str, int] = listener.getsockname()[:2]
         self.stopping = False
         self._turn = BoundedSemaphore(1)  # one after the other; who is cut while it waits takes no turn
@@ -104,7 +109,7 @@ class Listener:
             try:
                 connection.run()
             except OSError as error:
-                log.debug("%s: %s", connection.peer, error)  # gone, or too slow to take its answer
+                log.debug("%s: %s", connection.peer, error)  # gone, too slow to take its answer, or no TLS
             finally:
                 self._connections.discard(connection)
                 self.stats.sessions -= 1
@@ -132,14 +137,23 @@ class Connection:
         self._listener = listener
         self._traffic = listener.traffic
         self._stats = listener.stats
-        self._stream = stream
+        stream.setblocking(False)
+        self._stream: Any = stream if listener.tls is None else listener.tls.wrap(stream)
+        self._carrier = stream
         self._reader = RequestReader(self._traffic.head_limits)
 
     def run(self) -> None:
         """Serve it until its end. Raises OSError when it is gone."""
         wait_s = self._traffic.limits.head_s
-        while self._serve(wait_s):
-            wait_s = self._traffic.limits.idle_s
+        try:
+            while self._serve(wait_s):
+                wait_s = self._traffic.limits.idle_s
+        except ssl.SSLError as error:
+            if error.reason != "HTTP_REQUEST":
+                raise
+            self._stream = self._carrier  # nothing was sent on it yet
+            self._stats.refused(400)
+            self._send_own(400, "this port speaks TLS: write https://")
         self._linger()
 
     def cut(self) -> None:
@@ -153,10 +167,9 @@ class Connection:
             request = self._head(wait_s)
             if request is None:
                 return False
-            environ = environ_of(request, b"", peer=self.peer, own=self._listener.own)
+            environ = self._environ(request, b"")
             if request.length and self._listener.takes_body(environ):
-                body = self._body(request)
-                environ = environ_of(request, body, peer=self.peer, own=self._listener.own)
+                environ = self._environ(request, self._body(request))
         except BadMessage as error:
             log.debug("%s: %s %s", self.peer, error.status, error.message)  # strangers make as many as they like
             self._stats.refused(error.status)
@@ -176,6 +189,10 @@ class Connection:
             return False
         self._send(answer)
         return keep_alive
+
+    def _environ(self, request: Request, body: bytes) -> Environ:
+        scheme = "http" if self._listener.tls is None else "https"
+        return environ_of(request, body, peer=self.peer, own=self._listener.own, scheme=scheme)
 
     def _head(self, wait_s: float) -> Request | None:
         """The next request; None when its client has nothing more to ask. Raises BadMessage."""
@@ -237,21 +254,30 @@ class Connection:
 
     def _receive(self, deadline: float, size: int = READ_BYTES) -> bytes:
         """What comes, nothing at the end. Raises TimeoutError."""
-        left_s = deadline - _monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        # Bytes may be there already; asking the hub all the same lets everybody else go first.
-        wait_read(self._stream.fileno(), timeout=left_s)
-        self._listener.await_turn(READ_S)
-        data: bytes = self._stream.recv(size)
-        self._stats.bytes_in += len(data)
-        return data
+        stream = self._stream
+        while True:
+            left_s = deadline - _monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            plain = stream is self._carrier
+            if plain or not stream.pending():
+                # Bytes may be there already; asking the hub all the same lets everybody else go first.
+                wait_read(stream.fileno(), timeout=left_s)
+            self._listener.await_turn(READ_S if plain or stream.shaken else REQUEST_S)  # a handshake signs something
+            with contextlib.suppress(BlockingIOError):  # a part of a handshake, or of a record
+                data: bytes = stream.recv(size)
+                self._stats.bytes_in += len(data)
+                return data
 
     def _send(self, data: bytes) -> None:
         """Send all of it within the time that a client has to take it. Raises OSError."""
         self.waits_since = _monotonic()
-        self._stream.settimeout(self._traffic.limits.write_s)
-        self._stream.sendall(data)
+        deadline, rest = self.waits_since + self._traffic.limits.write_s, memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._stream.send(rest) :]
+            except BlockingIOError:
+                wait_write(self._stream.fileno(), timeout=max(0.0, deadline - _monotonic()))
         self._stats.bytes_out += len(data)
 
     def _send_own(self, status: int, reason: str) -> None:

@@ -22,6 +22,7 @@ from balancer.admin.wsgi import Environ
 from balancer.front import Front
 from balancer.routes import RouteTable
 from balancer.stats import FrontStats, Pause, Picture
+from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from hitmesh.settings import SettingsStore
 
@@ -39,6 +40,7 @@ class AdminServer:
         traffic: Traffic,
         siblings: Siblings,
         store: SettingsStore | None,
+        tls: TlsContexts | None,
     ) -> None:
         self._traffic = traffic
         self._siblings = siblings
@@ -51,7 +53,7 @@ class AdminServer:
             return environ["REQUEST_METHOD"] == "PUT" and access.refusal(environ) is None
 
         self._listeners = [
-            Listener(each, app, traffic=traffic, stats=self.stats, takes_body=takes_body) for each in listeners
+            Listener(each, app, traffic=traffic, stats=self.stats, takes_body=takes_body, tls=tls) for each in listeners
         ]
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ _UNPREFIXED: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _BODILESS: Final = ("204", "304")
 
 
-def environ_of(request: Request, body: bytes, *, peer: str, own: tuple[str, int]) -> Environ:
+def environ_of(request: Request, body: bytes, *, peer: str, own: tuple[str, int], scheme: str) -> Environ:
     """The request of `peer` to our address `own`; `body` is whole, or empty where it wasn't read."""
     path, _, query = request.target.partition(b"?")
     environ: Environ = {
@@ -31,7 +31,7 @@ def environ_of(request: Request, body: bytes, *, peer: str, own: tuple[str, int]
         "SERVER_PROTOCOL": f"HTTP/1.{request.minor}",
         "REMOTE_ADDR": peer,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": scheme,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
         "wsgi.multiprocess": False,

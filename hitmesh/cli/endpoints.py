@@ -18,7 +18,7 @@ from hitmesh.visible import visible
 # Of which role, under what name it is shown, and what the instance itself calls it.
 _ANNOUNCED = (
     ("balancer", "balancer", "http"),
-    ("balancer", "balancer_tls", "https"),
+    ("balancer", "balancer_tls", "tls"),
     ("balancer", "balancer_admin", "admin"),
     ("collector", "collector", "http"),
 )
@@ -48,10 +48,11 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
 def by_role(config: Config) -> dict[str, list[str]]:
     """The URLs and endpoints of one datacenter; a role that listens nowhere has none."""
     balancers, collectors = config.instances("balancer"), config.instances("collector")
+    admin = "https" if config.balancer.tls.admin else "http"
     found = {
         "balancer": [_url("http", each.address, each.port) for each in balancers],
         "balancer_tls": [_url("https", each.address, each.tls_port) for each in balancers if each.tls_port],
-        "balancer_admin": [_url("http", each.address, each.admin_port) for each in balancers if each.admin_port],
+        "balancer_admin": [_url(admin, each.address, each.admin_port) for each in balancers if each.admin_port],
         "collector": [_url("http", each.address, each.port) for each in collectors],
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
     }

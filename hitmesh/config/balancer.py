@@ -17,13 +17,14 @@ _MAX_HEAD_BYTES = 1024 * 1024  # of one connection, twenty thousand of which are
 
 
 class BalancerTls(Section, frozen=True):
-    """What the HTTPS listener shows."""
+    """What the HTTPS listener shows, and the admin listener where it speaks TLS too."""
 
     certificates: Annotated[
         tuple[str, ...],
         Meta(description="PEM files, each with its chain and key; chosen by SNI, the first is the default"),
     ] = ()
     redirect: Annotated[bool, Meta(description="http -> https by 308 for every route")] = False
+    admin: Annotated[bool, Meta(description="the admin listener speaks TLS, with the same certificates")] = False
 
 
 class BalancerLimits(Section, frozen=True):

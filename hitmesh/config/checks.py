@@ -143,7 +143,11 @@ def _listeners(config: Config) -> Iterator[str]:
                 )
     if ports.balancer_tls and not tls.certificates:
         yield f"balancer.tls.certificates is empty, and ports.balancer_tls ({ports.balancer_tls}) needs one"
-    if tls.certificates and not ports.balancer_tls:
+    if tls.admin and not tls.certificates:
+        yield "balancer.tls.certificates is empty, and balancer.tls.admin needs one"
+    if tls.admin and not ports.balancer_admin:
+        yield "balancer.tls.admin has no listener: ports.balancer_admin is 0"
+    if tls.certificates and not (ports.balancer_tls or tls.admin):
         yield "ports.balancer_tls is 0: nobody would be shown balancer.tls.certificates"
     if tls.redirect and not ports.balancer_tls:
         yield "balancer.tls.redirect has nowhere to go: ports.balancer_tls is 0"

@@ -101,6 +101,17 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
         ),
         (lambda d: d["balancer"]["tls"].update(redirect=True), "balancer.tls.redirect has nowhere to go"),
         (
+            lambda d: d["balancer"]["tls"].update(admin=True),
+            "balancer.tls.certificates is empty, and balancer.tls.admin",
+        ),
+        (
+            lambda d: (
+                d["balancer"]["tls"].update(admin=True, certificates=["a.pem"]),
+                d["ports"].update(balancer_admin=0),
+            ),
+            "balancer.tls.admin has no listener: ports.balancer_admin is 0",
+        ),
+        (
             lambda d: d["balancer"]["limits"].update(backend_idle_s=75),
             "balancer.limits.backend_idle_s (75.0) must be below 75.0, after which a collector closes",
         ),

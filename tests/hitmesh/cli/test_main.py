@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
+from balancer.process.listeners import KINDS
 from hitmesh.cli import main
-from hitmesh.cli.endpoints import front
+from hitmesh.cli.endpoints import _ANNOUNCED, by_role, front
 from hitmesh.cli.main import COMMANDS, run
 from hitmesh.config import load
 
@@ -210,6 +211,17 @@ def test_endpoints_are_those_of_the_configuration(tmp_path: Path, capsys: pytest
             "nexus": ["tcp://127.0.0.1:8022", "tcp://127.0.0.1:8025"],
         }
     }
+
+
+def test_an_admin_listener_that_speaks_tls_is_shown_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(DEV.read_text().replace("certificates = []", 'certificates = ["a.pem"]\nadmin = true', 1))
+    path.write_text(path.read_text().replace("\nadmin = false", "\n"))
+    assert by_role(load(path))["balancer_admin"] == ["https://127.0.0.1:8005"]
+
+
+def test_every_listener_of_a_balancer_is_shown_under_the_name_that_it_announces() -> None:
+    assert {key for role, _, key in _ANNOUNCED if role == "balancer"} == set(KINDS)
 
 
 FRONTS = {
