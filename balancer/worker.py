@@ -102,7 +102,7 @@ class Worker:
             from hitmesh.settings.open import open_settings
 
             assert front.state_dir is not None
-            store = open_settings(front.config.stores.settings, front.state_dir / front.config.name)
+            store = open_settings(front.config.stores.settings, front.state_dir / front.config.name, "balancer")
             self._live = Live(front.config, store, self._settings_changed)
         self._siblings = Siblings(self.snapshot)
         self._admin: AdminServer | None = None

@@ -25,7 +25,7 @@ from msgspec import json
 
 from hitmesh.config import Config
 from hitmesh.store import consul_host
-from hitmesh.store.consul_host import Host, NoAnswer, headers, in_short, refusal
+from hitmesh.store.consul_host import Host, NoAnswer
 from hitmesh.store.urls import consul_place, is_consul
 from nexus.entries import SERVICE, Directory, is_registered, registration
 from nexus.federation import Catalogue
@@ -74,7 +74,7 @@ class ConsulCatalogue:
         """That of a datacenter whose totals are in Consul; None: others have none. Raises ConfigError."""
         if not is_consul(config.stores.totals):
             return None
-        hosts, prefix = consul_place("stores.totals", config.stores.totals)
+        hosts, prefix = consul_place("stores.totals", config.stores.totals, "nexus")
         return cls(
             hosts,
             dc=config.name,
@@ -180,15 +180,15 @@ def _request(host: Host, method: str, path: str, body: bytes = b"", *, also: int
     try:
         connection.connect()
         connection.sock.settimeout(ANSWER_S)
-        connection.request(method, path, body or None, headers())
+        connection.request(method, path, body or None, host.headers())
         answer = connection.getresponse()
         content = answer.read(MAX_ANSWER_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(in_short(error)) from error
+        raise NoAnswer(host.in_short(error)) from error
     finally:
         connection.close()
     if answer.status not in {200, also}:
-        raise NoAnswer(refusal(answer.status, content[:1024].decode("utf-8", "replace")))
+        raise NoAnswer(host.refusal(answer.status, content[:1024].decode("utf-8", "replace")))
     if len(content) > MAX_ANSWER_BYTES:
         raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     return answer.status, content

@@ -80,7 +80,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     context = zmq.green.Context()
     try:
         # Two of them: the server closes the one that it exchanges with other datacenters.
-        settings, followed = (open_settings(config.stores.settings, state_dir / config.name) for _ in range(2))
+        settings, followed = (open_settings(config.stores.settings, state_dir / config.name, "nexus") for _ in range(2))
         live = Live(config, followed)
         server = Server(
             config,

@@ -191,8 +191,8 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             self._config,
             name=self._name,
             spool=open_spool(self._config, base),
-            store=open_store(self._config, base),
-            settings=open_settings(self._config.stores.settings, base),
+            store=open_store(self._config, base, "collector"),
+            settings=open_settings(self._config.stores.settings, base, "collector"),
             context=zmq.green.Context(),
         )
         self.collector = collector

@@ -27,8 +27,8 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     processor = Processor(
         config,
         name=name,
-        store=open_store(config, base),
-        settings=open_settings(config.stores.settings, base),
+        store=open_store(config, base, "processor"),
+        settings=open_settings(config.stores.settings, base, "processor"),
         context=zmq.green.Context(),
     )
     processor.start()

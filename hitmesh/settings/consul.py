@@ -25,7 +25,8 @@ from hitmesh.settings.consul_records import LastChange, Tree
 from hitmesh.settings.watch import E, Watch
 from hitmesh.store import consul_host, consul_txn
 from hitmesh.store.consul import Timeouts
-from hitmesh.store.consul_host import Host, NoAnswer, excerpt, refusal
+from hitmesh.store.consul_access import excerpt
+from hitmesh.store.consul_host import Host, NoAnswer
 from hitmesh.store.consul_http import ConsulHosts
 from hitmesh.store.consul_txn import Entry
 
@@ -169,7 +170,7 @@ class ConsulSettings:
 
         def understand(status: int, body: str) -> list[Entry]:
             if status != 200:
-                raise NoAnswer(refusal(status, body))
+                raise NoAnswer(self._consul.refusal(status, body))
             try:
                 return consul_txn.entries(body)
             except ValueError as error:
@@ -223,8 +224,8 @@ class ConsulSettings:
                 if status == 409 and consul_records.was_refused(body):
                     return False
             except ValueError as error:
-                raise NoAnswer(f"{error}: {refusal(status, body)}") from error
-            raise NoAnswer(refusal(status, body))
+                raise NoAnswer(f"{error}: {self._consul.refusal(status, body)}") from error
+            raise NoAnswer(self._consul.refusal(status, body))
 
         try:
             return self._consul.write(request, self._timeouts.write_s, understand)

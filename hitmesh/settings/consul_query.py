@@ -25,7 +25,8 @@ from hitmesh.hub.blocking import call_blocking, socket_is_cooperative
 from hitmesh.settings.consul_records import entries_of_get
 from hitmesh.settings.watch import pause
 from hitmesh.store import consul_host
-from hitmesh.store.consul_host import Host, NoAnswer, excerpt, headers, in_short, refusal
+from hitmesh.store.consul_access import excerpt
+from hitmesh.store.consul_host import Host, NoAnswer
 from hitmesh.store.consul_txn import Entry
 
 WAIT_S: Final = 5.0  # a host that vanished without a word is noticed after this; far below Consul's 10 minutes
@@ -106,25 +107,25 @@ class BlockingQuery:
         waiting = f"&index={self._index}&wait={round(self._wait_s * 1000)}ms" if self._index else ""
         if not self._may_read:
             self._confirm(host)
-        index, found = _understand(*self._get(host, self._path + waiting))
+        index, found = _understand(host, *self._get(host, self._path + waiting))
         if not found:
             self._confirm(host)  # what the token may not see is left out
         return index, found
 
     def _confirm(self, host: Host) -> None:
         """Be sure that the token may read there: of a single key Consul says so, which need not exist."""
-        _understand(*self._get(host, f"{self._root}?stale"))
+        _understand(host, *self._get(host, f"{self._root}?stale"))
         self._may_read = True
 
     def _get(self, host: Host, path: str) -> tuple[int, str, bytes]:
         """Status, X-Consul-Index and body of the answer."""
         try:
             connection = self._connected(host)
-            connection.request("GET", path, headers=headers())
+            connection.request("GET", path, headers=host.headers())
             answer = connection.getresponse()
             body = answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise NoAnswer(in_short(error)) from error
+            raise NoAnswer(host.in_short(error)) from error
         if len(body) > MAX_ANSWER_BYTES:
             raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         # Newer Consuls say so when a token may not see all keys: what is missing isn't absent.
@@ -146,11 +147,11 @@ class BlockingQuery:
         return connection
 
 
-def _understand(status: int, header: str, body: bytes) -> tuple[int, list[Entry]]:
+def _understand(host: Host, status: int, header: str, body: bytes) -> tuple[int, list[Entry]]:
     """The index and the keys. Only a 404 of Consul's own, which has an index and no body, says that there are none."""
     text = excerpt(body[:1024].decode("utf-8", "replace"))
     if status not in (200, 404) or (status == 404 and body):
-        raise NoAnswer(refusal(status, text))
+        raise NoAnswer(host.refusal(status, text))
     if not (header.isascii() and header.isdigit() and len(header) <= _MAX_INDEX_DIGITS):
         raise NoAnswer(f"{status} without an X-Consul-Index: {text}")
     try:

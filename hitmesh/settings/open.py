@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.settings import SettingsStore
-from hitmesh.store.urls import consul_place, is_consul, names_none, sqlite_path
+from hitmesh.store.urls import OPERATOR, consul_place, is_consul, names_none, sqlite_path
 
 GROUP: Final = "hitmesh.settings"
 
 _KEY: Final = "stores.settings"
 
 
-def open_settings(url: str, base: Path) -> SettingsStore:
-    """The store that `url` (stores.settings) names; paths are relative to `base`. Nothing is opened or asked yet.
+def open_settings(url: str, base: Path, role: str = OPERATOR) -> SettingsStore:
+    """The store that `url` (stores.settings) names, for a `role`; paths are relative to `base`. Nothing is opened or asked yet.
 
     Raises ConfigError for a URL that names none.
     """
@@ -30,7 +30,7 @@ def open_settings(url: str, base: Path) -> SettingsStore:
     if is_consul(url):
         from hitmesh.settings.consul import ConsulSettings
 
-        return ConsulSettings(*consul_place(_KEY, url))
+        return ConsulSettings(*consul_place(_KEY, url, role))
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):

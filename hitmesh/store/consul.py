@@ -20,7 +20,8 @@ from msgspec import Struct
 from hitmesh.errors import StoreUnknown
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.store import HeadAndRows, Outcome, Row, StoredHead, Unknown, Write, consul_host, consul_txn
-from hitmesh.store.consul_host import Host, NoAnswer, excerpt, refusal
+from hitmesh.store.consul_access import excerpt
+from hitmesh.store.consul_host import Host, NoAnswer
 from hitmesh.store.consul_http import ConsulHosts
 from hitmesh.store.consul_keys import Keys
 from hitmesh.store.consul_txn import Entry, Packed
@@ -158,10 +159,10 @@ class ConsulTotals:
                 if status == 409:
                     return consul_txn.refused(together, body)
             except ValueError as error:
-                raise NoAnswer(f"{error}: {refusal(status, body)}") from error
+                raise NoAnswer(f"{error}: {self._consul.refusal(status, body)}") from error
             if status == 413:
                 raise ValueError(f"Consul's limits are lower than its defaults: {excerpt(body)}")
-            raise NoAnswer(refusal(status, body))
+            raise NoAnswer(self._consul.refusal(status, body))
 
         return self._consul.write(consul_txn.write_body(together), self._timeouts.write_s, understand)
 
@@ -172,7 +173,7 @@ class ConsulTotals:
 
         def understand(status: int, body: str) -> tuple[dict[int, StoredHead], dict[int, list[Row]]]:
             if status != 200:
-                raise NoAnswer(refusal(status, body))
+                raise NoAnswer(self._consul.refusal(status, body))
             try:
                 if len(body) <= HUB_BYTES:
                     return self._parse(consul_txn.entries(body))

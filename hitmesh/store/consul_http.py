@@ -20,9 +20,11 @@ from urllib.parse import quote
 
 from hitmesh.hub.blocking import call_blocking, socket_is_cooperative
 from hitmesh.store import consul_host
-from hitmesh.store.consul_host import Host, NoAnswer, NotSent, excerpt, headers, refusal, tls_trouble
+from hitmesh.store.consul_host import Host, NoAnswer, NotSent
 
 if TYPE_CHECKING:
+    import ssl
+
     import urllib3
 
 T = TypeVar("T")
@@ -37,7 +39,7 @@ class ConsulHosts:
     def __init__(self, hosts: Sequence[Host]) -> None:
         self.hosts = tuple(hosts)
         self._first = 0  # where the next request begins
-        self._pools: dict[tuple[Host, float], urllib3.HTTPConnectionPool] = {}
+        self._pools: dict[tuple[Host, float], tuple[ssl.SSLContext | None, urllib3.HTTPConnectionPool]] = {}
         self._confirmed_s: dict[tuple[Host, str], float] = {}  # when the token could last read at a key
 
     def read(
@@ -70,10 +72,14 @@ class ConsulHosts:
         """Carry out a transaction that writes, sending it at most once; otherwise like `read`."""
         return self._first_of(lambda host: understand(*self._ask(host, "PUT", "/v1/txn", body, timeout_s)), NotSent)
 
+    def refusal(self, status: int, body: str) -> str:
+        """An answer that is none, in words; all hosts are shown the same token."""
+        return self.hosts[0].refusal(status, body)
+
     def close(self) -> None:
         """Close all connections. The next request opens new ones."""
         while self._pools:
-            self._pools.popitem()[1].close()
+            self._pools.popitem()[1][1].close()
 
     def _first_of(self, ask: Callable[[Host], T], retryable: type[NoAnswer]) -> T:
         failures: list[str] = []
@@ -94,12 +100,12 @@ class ConsulHosts:
         """Be sure that the token may read at `key`, which need not exist. Raises NoAnswer."""
         status, body = self._ask(host, "GET", f"/v1/kv/{quote(key)}?stale", b"", timeout_s)
         if status not in (200, 404) or (status == 404 and body):
-            raise NoAnswer(refusal(status, body))
+            raise NoAnswer(host.refusal(status, body))
         self._confirmed_s[host, key] = time.monotonic()
 
     def _ask(self, host: Host, method: str, path: str, body: bytes, timeout_s: float) -> tuple[int, str]:
         def ask() -> tuple[int, str]:
-            found = self._pool(host, timeout_s).urlopen(method, path, body=body or None, headers=headers())
+            found = self._pool(host, timeout_s).urlopen(method, path, body=body or None, headers=host.headers())
             # Newer Consuls say so when a token may not see all keys: what is missing isn't absent.
             if found.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
                 raise NoAnswer("the ACL token may not read all of the keys")
@@ -111,23 +117,25 @@ class ConsulHosts:
             return ask() if socket_is_cooperative() else call_blocking(ask)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             kind = NotSent if _could_not_connect(error) else NoAnswer
-            raise kind(_in_short(error)) from error
+            raise kind(_in_short(host, error)) from error
 
     def _pool(self, host: Host, timeout_s: float) -> urllib3.HTTPConnectionPool:
-        pool = self._pools.get((host, timeout_s))
-        if pool is None:
-            pool = self._pools[host, timeout_s] = _make_pool(host, timeout_s)
+        context = host.context()
+        before, pool = self._pools.get((host, timeout_s), (None, None))
+        if pool is None or before is not context:  # its files were replaced: what it is asked already ends as it began
+            pool = _make_pool(host, timeout_s, context)
+            self._pools[host, timeout_s] = context, pool
         return pool
 
 
-def _make_pool(host: Host, timeout_s: float) -> urllib3.HTTPConnectionPool:
+def _make_pool(host: Host, timeout_s: float, context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
     """Kept-alive connections to one host."""
     import urllib3
 
     timeout = urllib3.Timeout(connect=consul_host.CONNECT_TIMEOUT_S, read=timeout_s)
     # A redirect would send a write a second time, and so would a retry.
     retries = urllib3.Retry(False, redirect=False)
-    if host.tls is None:
+    if context is None:
         return urllib3.HTTPConnectionPool(
             host.address, host.port, maxsize=MAX_IDLE_CONNECTIONS, timeout=timeout, retries=retries
         )
@@ -137,7 +145,7 @@ def _make_pool(host: Host, timeout_s: float) -> urllib3.HTTPConnectionPool:
         maxsize=MAX_IDLE_CONNECTIONS,
         timeout=timeout,
         retries=retries,
-        ssl_context=host.tls.context(),
+        ssl_context=context,
     )
 
 
@@ -147,7 +155,7 @@ def _could_not_connect(error: Exception) -> bool:
     return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
 
-def _in_short(error: Exception) -> str:
+def _in_short(host: Host, error: Exception) -> str:
     # urllib3 nests its reasons in texts of several lines' length with addresses of objects.
     import urllib3
 
@@ -157,4 +165,4 @@ def _in_short(error: Exception) -> str:
         return f"no connection within {consul_host.CONNECT_TIMEOUT_S} s"
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return "no answer in time"
-    return tls_trouble(error) or excerpt(f"connection lost: {error}")
+    return host.lost(error)

@@ -7,7 +7,7 @@ from typing import Final
 
 from hitmesh.config import Config
 from hitmesh.store import TotalsStore
-from hitmesh.store.urls import consul_place, is_consul, names_none, sqlite_path
+from hitmesh.store.urls import OPERATOR, consul_place, is_consul, names_none, sqlite_path
 
 ENTRY_POINTS: Final = "hitmesh.stores"
 """The group in which a store of somebody else's is registered by its URL's scheme: a callable
@@ -16,8 +16,8 @@ ENTRY_POINTS: Final = "hitmesh.stores"
 _KEY: Final = "stores.totals"
 
 
-def open_store(config: Config, base: Path) -> TotalsStore:
-    """The store of stores.totals; paths are relative to `base`. Nothing is opened or asked yet.
+def open_store(config: Config, base: Path, role: str = OPERATOR) -> TotalsStore:
+    """The store of stores.totals, for a `role`; paths are relative to `base`. Nothing is opened or asked yet.
 
     Raises ConfigError for a URL that names none.
     """
@@ -30,7 +30,7 @@ def open_store(config: Config, base: Path) -> TotalsStore:
     if is_consul(url):
         from hitmesh.store.consul import ConsulTotals
 
-        return ConsulTotals(*consul_place(_KEY, url))
+        return ConsulTotals(*consul_place(_KEY, url, role))
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS):

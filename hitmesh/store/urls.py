@@ -1,22 +1,28 @@
 """The URLs that name a store on this machine or on Consul: what stores.totals and stores.settings have in common.
 
-`key` is the setting that holds the URL, for the error.
+`key` is the setting that holds the URL, for the error. `role` is who opens it: with `{role}` in the path of a
+file, each role has its own, and so has an operator who gives commands.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 from hitmesh.errors import ConfigError
-from hitmesh.store.consul_host import Host, Tls
+from hitmesh.store.consul_access import Tls, Token
+from hitmesh.store.consul_host import Host
 from hitmesh.store.consul_keys import MAX_PREFIX_BYTES
 
+_TLS_FILES: Final = ("ca", "cert", "key")
 _SQLITE: Final = "sqlite:///PATH, relative to the state folder, or sqlite:////PATH"
-_CONSUL: Final = "consul://HOST:PORT[,HOST:PORT...]/PREFIX"
-_CONSUL_TLS: Final = "consul+https://HOST:PORT[,HOST:PORT...]/PREFIX[?ca=FILE]"
+OPERATOR: Final = "operator"  # who gives commands, where roles have their names
+
+_CONSUL: Final = "consul://HOST:PORT[,HOST:PORT...]/PREFIX[?token=FILE]"
+_CONSUL_TLS: Final = "consul+https://HOST:PORT[,HOST:PORT...]/PREFIX[?ca=FILE&cert=FILE&key=FILE&token=FILE]"
 # A key is this prefix and more: nothing that a URL could turn into another key.
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
@@ -36,17 +42,15 @@ def is_consul(url: str) -> bool:
     return url.startswith(("consul://", "consul+https://"))
 
 
-def consul_place(key: str, url: str) -> tuple[list[Host], str]:
-    """The hosts and the prefix in a URL that `is_consul`. Raises ConfigError.
-
-    The file of `?ca=` holds the certificates of those who may have signed the agents'.
-    """
+def consul_place(key: str, url: str, role: str = OPERATOR) -> tuple[list[Host], str]:
+    """The hosts and the prefix in a URL that `is_consul`. Raises ConfigError, also for a file that can't be used."""
     scheme, _, rest = url.partition("://")
-    tls, right = None, _CONSUL
-    if scheme == "consul+https":
-        right = _CONSUL_TLS
-        rest, _, query = rest.partition("?")
-        tls = _tls(key, url, query)
+    secure = scheme == "consul+https"
+    right = _CONSUL_TLS if secure else _CONSUL
+    rest, _, query = rest.partition("?")
+    files = _files(key, url, query, role, (*_TLS_FILES, "token") if secure else ("token",))
+    token = Token(files.pop("token", ""))
+    tls = Tls(**files) if secure else None
     authority, _, prefix = rest.partition("/")
     prefix = prefix.removesuffix("/")
     if not _PREFIX.fullmatch(prefix):
@@ -58,22 +62,28 @@ def consul_place(key: str, url: str) -> tuple[list[Host], str]:
         found = _HOST.fullmatch(text)
         if not found or not 1 <= int(found["port"]) <= 65_535:
             raise _wrong(key, url, f"{right}; {text!r} is not HOST:PORT")
-        hosts.append(Host(found["ipv6"] or found["name"], int(found["port"]), tls))
+        hosts.append(Host(found["ipv6"] or found["name"], int(found["port"]), tls, token))
+    try:
+        token.headers()
+        if tls is not None:
+            tls.context()
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error.message}", hint=error.hint) from error
     return hosts, prefix
 
 
-def _tls(key: str, url: str, query: str) -> Tls:
-    name, _, value = query.partition("=")
-    ca = unquote(value)
-    if query and (name != "ca" or not ca.startswith("/") or "\0" in ca):
-        raise _wrong(key, url, f"{_CONSUL_TLS}, FILE with its whole path")
-    tls = Tls(ca)
-    try:
-        tls.context()
-    except OSError as error:  # OpenSSL's too
-        file = ca or "the file of CONSUL_CACERT"
-        raise ConfigError(f"{key}: {file} can't be read as certificates: {error.strerror or error}") from error
-    return tls
+def _files(key: str, url: str, query: str, role: str, known: Sequence[str]) -> dict[str, str]:
+    """The files in the URL's query, by what they hold."""
+    files: dict[str, str] = {}
+    for text in query.split("&") if query else ():
+        name, _, value = text.partition("=")
+        file = unquote(value).replace("{role}", role)
+        if name not in known or name in files or not file.startswith("/") or "\0" in file:
+            raise _wrong(key, url, f"{_CONSUL_TLS if 'ca' in known else _CONSUL}, FILE with its whole path")
+        files[name] = file
+    if "key" in files and "cert" not in files:
+        raise _wrong(key, url, f"{_CONSUL_TLS}, a key with its certificate")
+    return files
 
 
 def names_none(key: str, url: str) -> ConfigError:
@@ -82,4 +92,6 @@ def names_none(key: str, url: str) -> ConfigError:
 
 
 def _wrong(key: str, url: str, right: str) -> ConfigError:
+    if is_consul(url):
+        url = url.partition("?")[0]  # somebody may have written the token itself
     return ConfigError(f"{key}: {url!r} names no {key.removeprefix('stores.')} store; it is written {right}")

@@ -52,11 +52,19 @@ def free_agent_ports(*, beside: Sequence[AgentPorts] = ()) -> AgentPorts:
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files: who signed, and what a server shows."""
+    """PEM files: who signed, what a server shows, and what clients must show, if anything: theirs, with its key."""
 
     ca: Path
     certificate: Path
     key: Path
+    client: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For a client that may connect."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.client:
+            context.load_cert_chain(self.client)
+        return context
 
 
 class ConsulServer(Server):
@@ -95,6 +103,8 @@ class ConsulServer(Server):
             # HTTPS alone, on the same port.
             config["ports"] = {**config["ports"], "http": -1, "https": self.ports.http}
             config |= {"cert_file": str(tls.certificate), "key_file": str(tls.key)}
+            if tls.client:
+                config |= {"verify_incoming_https": True, "ca_file": str(tls.client)}
         self._config = folder / "consul.json"
         self._config.write_text(json.dumps(config))
 
@@ -120,15 +130,18 @@ class ConsulServer(Server):
             connection.close()
         return bool(answer.get("Stats", {}).get("consul", {}).get("leader") == "true")
 
+    def connection(self) -> http.client.HTTPConnection:
+        """One for a request, with what it wants of clients but a token."""
+        if self._tls is None:
+            return http.client.HTTPConnection(HOST, self.ports.http, timeout=ANSWER_S)
+        return http.client.HTTPSConnection(HOST, self.ports.http, timeout=ANSWER_S, context=self._tls.context())
+
     def url(self, prefix: str) -> str:
         """The store's URL of `prefix` on this server."""
         return f"consul://{HOST}:{self.ports.http}/{prefix}"
 
     def _status(self, path: str) -> int | None:
-        connection = http.client.HTTPConnection(HOST, self.ports.http, timeout=ANSWER_S)
-        if self._tls:
-            context = ssl.create_default_context(cafile=self._tls.ca)
-            connection = http.client.HTTPSConnection(HOST, self.ports.http, timeout=ANSWER_S, context=context)
+        connection = self.connection()
         try:
             connection.request("GET", path)
             return connection.getresponse().status

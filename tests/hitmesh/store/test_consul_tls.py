@@ -151,7 +151,7 @@ def test_https_to_a_server_of_http_says_what_would_be_right(
         ("?ca=/dev/null", r"stores\.totals: /dev/null can't be read as certificates: "),
         (
             "?ca=ca.pem",
-            r"it is written consul\+https://HOST:PORT\[,HOST:PORT...\]/PREFIX\[\?ca=FILE\], FILE with its whole",
+            r"it is written consul\+https://HOST:PORT\[,HOST:PORT...\]/PREFIX\[\?ca=FILE.*\], FILE with its whole",
         ),
         ("?verify=no", r"it is written consul\+https://HOST:PORT"),
     ],

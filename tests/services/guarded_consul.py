@@ -1,0 +1,40 @@
+"""A Consul that lets nobody do anything without a token, and with `tls` shows itself to known clients alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.services import START_S, wait_for
+from tests.services.consul import MASTER_TOKEN, ConsulServer, TlsFiles
+
+
+class Guarded:
+    """One server with ACLs, which has started."""
+
+    def __init__(self, folder: Path, tls: TlsFiles | None = None) -> None:
+        self.server = ConsulServer(folder, acl=True, tls=tls)
+        self.server.start()
+        wait_for(self._is_ready, within_s=START_S, what="Consul's ACLs")
+
+    def _is_ready(self) -> bool:
+        return self.ask("PUT", "/v1/acl/token", {})[0] == 200
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """An answer to whom may do all."""
+        connection = self.server.connection()
+        try:
+            connection.request(method, path, json.dumps(body), {"X-Consul-Token": MASTER_TOKEN})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null") if answer.status == 200 else None
+        finally:
+            connection.close()
+
+    def policy(self, name: str, rules: str) -> str:
+        """A new policy."""
+        return str(self.ask("PUT", "/v1/acl/policy", {"Name": name, "Rules": rules})[1]["ID"])
+
+    def token(self, policy: str) -> str:
+        """A new token with the rights of a policy."""
+        return str(self.ask("PUT", "/v1/acl/token", {"Policies": [{"ID": policy}]})[1]["SecretID"])
