@@ -78,8 +78,9 @@ class _Refused:
 class Federation:
     """The other datacenters, as one Nexus of `dc` knows them.
 
-    `nexus` is this process's id, `here` the heartbeats endpoints of the configured Nexuses of `dc`,
-    `configured` those of other datacenters. `missed` intervals of silence, and one is out of reach.
+    `nexus` is this process's id, `here` the heartbeats endpoints of the configured Nexuses of `dc` as others reach
+    them, `inside` the same as its own do, `configured` those of other datacenters. `missed` intervals of silence,
+    and one is out of reach.
     """
 
     def __init__(
@@ -92,10 +93,11 @@ class Federation:
         partitions: int,
         interval_s: float,
         missed: int,
+        inside: Iterable[str] = (),
     ) -> None:
         self._dc, self._nexus = dc, nexus
-        self._here = tuple(here)
-        self._own = set(self._here)  # where this datacenter's Nexuses are
+        self._here, self._inside = tuple(here), tuple(inside)
+        self._own = {*self._here, *self._inside}  # where this datacenter's Nexuses are
         self._configured = {name: _usable(endpoints) for name, endpoints in configured.items() if name != dc}
         self._partitions = partitions
         self._interval_s = interval_s
@@ -277,7 +279,7 @@ class Federation:
             one.instance.endpoints.get("heartbeats", "") for one in seen if one.instance.role == "nexus" and one.alive
         }
         found = {self._dc: _numeric([*self._here, *sorted(here)])}
-        self._own = {*self._here, *here}
+        self._own = {*self._here, *self._inside, *here}
         others = self._remembered(now).items()
         found.update(
             (name, known.own) for name, known in sorted(others, key=lambda one: one[0]) if now - known.heard <= KEPT_S

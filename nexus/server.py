@@ -24,9 +24,11 @@ import zmq
 
 from hitmesh import output
 from hitmesh.config import Config, nexus_endpoints
+from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import LagMeter, spawn
+from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
 from hitmesh.mesh.watchdog import Watchdog
@@ -81,7 +83,9 @@ class Server:
     ) -> None:
         placement = config.placement("nexus", name)
         self._endpoints = nexus_endpoints(placement)
-        self._peers = [nexus_endpoints(one).heartbeats for one in config.instances("nexus")]
+        nexuses = config.instances("nexus")
+        self._peers = [nexus_endpoints(one).heartbeats for one in nexuses]
+        self._placement, self._outside = placement, Outside(config)
         timing = config.timing
         self._heartbeat_s = timing.heartbeat_s
         self._dc, self._name, self._id = config.name, name, id
@@ -108,14 +112,16 @@ class Server:
         self.federation = Federation(
             config.name,
             id,
-            here=self._peers,
+            here=[outside(one, nexus_endpoints(one).heartbeats) for one in nexuses],
+            inside=self._peers,
             configured={dc: [f"tcp://{address}" for address in peers] for dc, peers in config.peers.items()},
             partitions=config.partitions,
             interval_s=timing.wan_heartbeat_s,
             missed=timing.wan_missed_heartbeats,
         )
         self._exchange = SettingsExchange(settings, config.name, context, self.announce) if settings else None
-        self._catalogue = ConsulCatalogue.of(config, name, self._endpoints.heartbeats, self._found)
+        told = outside(placement, self._endpoints.heartbeats)
+        self._catalogue = ConsulCatalogue.of(config, name, told, self._found)
 
     def start(self) -> None:
         """Bind and begin. Raises MeshError when an address can't be bound; nothing is left open then."""
@@ -130,7 +136,8 @@ class Server:
         self.registry.opened(time.monotonic())
         self._pulse = Pulse(self._context, self._peers, heartbeat_s=self._heartbeat_s, describe=self._describe)
         digest = self._exchange.digest if self._exchange else lambda: exchange.NOT_KNOWN
-        self._wan = Wan(self.federation, self._context, picture=self._picture, settings=digest)
+        self._wan = Wan(self.federation, self._context, picture=self._picture_outside, settings=digest)
+        self._outside.start()
         self._spawn("heartbeats", partial(self._listen, self._reader(heartbeats, self._endpoints.heartbeats)))
         self._spawn("lookups", partial(self._serve, requests, self._reader(requests, self._endpoints.lookups)))
         self._spawn("clock", self._tick)
@@ -161,6 +168,7 @@ class Server:
         self._watchdog.stop()
         if self._exchange is not None:
             self._exchange.stop()
+        self._outside.stop()
         self._wan.close()
         self._close()
         gevent.joinall(self._greenlets, timeout=STOP_S)
@@ -265,6 +273,11 @@ class Server:
         now = time.monotonic()
         return self.registry.neighbourhood(now) if self.registry.warm(now) else None
 
+    def _picture_outside(self) -> tuple[Seen, ...] | None:
+        """The same, with the addresses that other datacenters reach."""
+        here = self._picture()
+        return None if here is None else self._outside.seen(here)
+
     def _describe(self) -> Instance:
         now = time.monotonic()
         load = sendable(
@@ -291,6 +304,8 @@ class Server:
         one = open_socket(self._context, kind, heartbeat_s=self._heartbeat_s, receive_bytes=receive_bytes)
         self._bound.append(one)
         self._numeric[key] = bind(one, endpoint)
+        if key in REACHED["nexus"]:
+            listen(one, self._placement, self._numeric[key])
         return one
 
     def _reader(self, one: Socket, endpoint: str) -> FrameReader:

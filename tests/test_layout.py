@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hitmesh.cli.main import run
-from hitmesh.config import load
+from hitmesh.config import load, nexus_endpoints
+from hitmesh.config.outside import outside
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -72,7 +73,8 @@ def test_the_deployed_datacenters_are_one_mesh() -> None:
     configs = [load(REPOSITORY / "config" / f"{name}.toml") for name in ("eu-west", "us-west")]
     assert len({config.partitions for config in configs}) == 1
     for config, other in (configs, configs[::-1]):
-        listeners = {f"{each.address}:{each.port}" for each in other.instances("nexus")}
+        endpoints = {outside(each, nexus_endpoints(each).heartbeats) for each in other.instances("nexus")}
+        listeners = {endpoint.removeprefix("tcp://") for endpoint in endpoints}
         assert config.peers == {other.name: tuple(sorted(listeners))}
         assert len(config.nodes) > 1
         assert config.stores.totals.startswith("consul://")

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from hitmesh import config as settings
 from hitmesh.cli.sizes import Counts, resized
-from hitmesh.config import ROLES, Config, Placement, Ports, Role, host_port_text, ports_of
+from hitmesh.config import ROLES, Config, Placement, Ports, Role, WanPorts, host_port_text, ports_of
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
@@ -218,7 +218,11 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         collector=first + COLLECTOR_AT,
         nexus=first + NEXUS_AT,
     )
-    return msgspec.structs.replace(template, name=dc, ports=ports, stores=stores, peers={})
+    nodes = {
+        name: msgspec.structs.replace(node, wan_address="", wan_ports=WanPorts())
+        for name, node in template.nodes.items()
+    }
+    return msgspec.structs.replace(template, name=dc, nodes=nodes, ports=ports, stores=stores, peers={})
 
 
 def _introduced(configs: Sequence[Config]) -> list[Config]:

@@ -34,7 +34,7 @@ from hitmesh.config.routes import (
     parse_stored,
     route_problems,
 )
-from hitmesh.config.sections import ROLES, Limits, Node, Pages, Ports, Role, Stores, Timing
+from hitmesh.config.sections import ROLES, Limits, Node, Pages, Ports, Role, Stores, Timing, WanPorts
 
 __all__ = [
     "DEFAULT_HOST",
@@ -61,6 +61,7 @@ __all__ = [
     "Static",
     "Stores",
     "Timing",
+    "WanPorts",
     "dump",
     "host_pattern",
     "host_port",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from hitmesh.config.addresses import check_host, host_port, is_loopback, network
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
-from hitmesh.config.sections import NEEDED_ROLES, ROLES
+from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
 from hitmesh.mistakes import nearest
 
 COLLECTOR_KEEP_ALIVE_S = 75.0  # it closes an idle connection then: a request would meet its end
@@ -26,23 +26,36 @@ def contradictions(config: Config) -> Iterator[str]:
             yield f"no node runs a {role}; set nodes.<node>.{role}"
     yield from _nodes(config)
     if not config.insecure:
-        for name, node in config.nodes.items():
-            if not is_loopback(node.address):
+        for key, address in _addresses(config):
+            if not is_loopback(address):
                 yield (
-                    f"nodes.{name}.address ({node.address}) is beyond loopback, where sockets need encryption; "
+                    f"{key} ({address}) is beyond loopback, where sockets need encryption; "
                     "say insecure = true on a network that you trust"
                 )
     yield from _clashes(config)
+    yield from _clashes_outside(config)
     yield from _balancer(config)
     yield from route_problems(config.routes)
 
 
 def _nodes(config: Config) -> Iterator[str]:
-    for name, node in config.nodes.items():
+    for key, address in _addresses(config):
         try:
-            check_host(node.address)
+            check_host(address)
         except ValueError as error:
-            yield f"nodes.{name}.address ({node.address}) {error}"
+            yield f"{key} ({address}) {error}"
+    for name, node in config.nodes.items():
+        if (node.wan_ports.nexus or node.wan_ports.rows) and not node.wan_address:
+            yield f"nodes.{name}.wan_ports are of nobody: nodes.{name}.wan_address is missing"
+        if node.wan_ports.rows and not config.ports.rows:
+            yield f"nodes.{name}.wan_ports.rows ({node.wan_ports.rows}) leads nowhere: ports.rows is 0, any port"
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, str]]:
+    for name, node in config.nodes.items():
+        yield f"nodes.{name}.address", node.address
+        if node.wan_address:
+            yield f"nodes.{name}.wan_address", node.wan_address
 
 
 def _timing(config: Config) -> Iterator[str]:
@@ -103,10 +116,27 @@ def _clashes(config: Config) -> Iterator[str]:
                     yield f"{placement.name} and {other} both want port {port} of {placement.address}; see ports"
                     return
                 if port > 65_535:
-                    yield f"{placement.name} would get port {port}; lower ports.{role}"
+                    yield f"{placement.name} would get port {port}; lower ports.{'rows' if role == 'processor' else role}"
                     return
             if len(set(ports_of(placement))) < len(ports_of(placement)):
                 yield f"{placement.name} wants one port twice; see ports.balancer, balancer_tls and balancer_admin"
+                return
+
+
+def _clashes_outside(config: Config) -> Iterator[str]:
+    """Of the ports as other datacenters see them: several nodes may be behind one router."""
+    taken: dict[tuple[str, int], str] = {}
+    roles: tuple[Role, ...] = ("nexus", "processor")
+    for placement in (one for role in roles for one in config.instances(role)):
+        host = placement.wan_address or placement.address
+        key = f"nodes.{placement.node}.wan_ports"
+        for port in (port + placement.wan_shift for port in ports_of(placement)):
+            other = taken.setdefault((host, port), placement.name)
+            if other != placement.name:
+                yield f"{placement.name} and {other} both are port {port} of {host} to other datacenters; see {key}"
+                return
+            if port > 65_535:
+                yield f"{placement.name} would be port {port} of {host} to other datacenters; see {key}"
                 return
 
 

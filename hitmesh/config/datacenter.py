@@ -46,7 +46,7 @@ class Config(Section, frozen=True):
         for node_name, node in self.nodes.items():
             for index in range(getattr(node, role)):
                 name = f"{role}-{len(placements) + 1}"
-                placements.append(self._placed(role, name, node_name, node.address, index))
+                placements.append(self._placed(role, name, node_name, node, index))
         return placements
 
     def placement(self, role: Role, name: str) -> Placement:
@@ -56,7 +56,7 @@ class Config(Section, frozen=True):
                 return placement
         node_name, node = next(iter(self.nodes.items()))
         if role != "balancer":
-            return Placement(role, name, node_name, node.address, None)
+            return Placement(role, name, node_name, node.address, None, wan_address=node.wan_address)
         tls, admin = (0 if port else None for port in (self.ports.balancer_tls, self.ports.balancer_admin))
         return Placement(role, name, node_name, node.address, None, tls, admin)
 
@@ -64,22 +64,27 @@ class Config(Section, frozen=True):
         """The routes by pattern; those of a file without any pass everything on to the collectors."""
         return dict(self.routes or DEFAULT_ROUTES)
 
-    def _placed(self, role: Role, name: str, node: str, address: str, index: int) -> Placement:
-        ports = self.ports
+    def _placed(self, role: Role, name: str, node_name: str, node: Node, index: int) -> Placement:
+        ports, address = self.ports, node.address
         if role == "balancer":
             tls, admin = (port + index if port else None for port in (ports.balancer_tls, ports.balancer_admin))
-            return Placement(role, name, node, address, ports.balancer + index, tls, admin)
+            return Placement(role, name, node_name, address, ports.balancer + index, tls, admin)
         if role == "collector":
-            return Placement(role, name, node, address, ports.collector + index)
+            return Placement(role, name, node_name, address, ports.collector + index)
+        first, seen, width = ports.rows, node.wan_ports.rows, 1
         if role == "nexus":
-            return Placement(role, name, node, address, ports.nexus + NEXUS_PORTS * index)
-        return Placement(role, name, node, address, None)
+            first, seen, width = ports.nexus, node.wan_ports.nexus, NEXUS_PORTS
+        return Placement(
+            role, name, node_name, address, first + width * index if first else None,
+            wan_address=node.wan_address, wan_shift=seen - first if seen else 0,
+        )  # fmt: skip
 
 
 class Placement(Struct, frozen=True):
-    """One instance's place. `port` is its first one; None lets the kernel choose.
+    """One instance's place. `port` is its first one, a processor's that of its rows; None lets the kernel choose.
 
-    A balancer's other listeners: None is none, 0 lets the kernel choose.
+    A balancer's other listeners: None is none, 0 lets the kernel choose. For other datacenters (Nexuses and
+    processors): the address, empty where it is the same, and what its ports there are above those here.
     """
 
     role: Role
@@ -89,6 +94,8 @@ class Placement(Struct, frozen=True):
     port: int | None
     tls_port: int | None = None
     admin_port: int | None = None
+    wan_address: str = ""
+    wan_shift: int = 0
 
 
 class NexusEndpoints(Struct, frozen=True):

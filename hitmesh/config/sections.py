@@ -23,10 +23,22 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file."""
 
 
+class WanPorts(Section, frozen=True):
+    """The first port of each kind that a router forwards to a node; the n-th instance there has the next ones."""
+
+    nexus: Annotated[_PortOrNone, Meta(description="to ports.nexus; three ports an instance; 0: the same ones")] = 0
+    rows: Annotated[_PortOrNone, Meta(description="to ports.rows; one port an instance; 0: the same ones")] = 0
+
+
 class Node(Section, frozen=True):
-    """One host of the datacenter: its address and how many instances of each role it runs."""
+    """One host of the datacenter: its addresses and how many instances of each role it runs."""
 
     address: Annotated[str, Meta(description="IP address or name by which the others reach this host")]
+    wan_address: Annotated[
+        str,
+        Meta(description="the same for other datacenters, such as a router's; empty: they reach it by `address` too"),
+    ] = ""
+    wan_ports: WanPorts = WanPorts()
     nexus: Annotated[_Instances, Meta(description="Nexus instances; two in all is the rule")] = 0
     processor: Annotated[_Instances, Meta(description="processor instances")] = 0
     collector: Annotated[_Instances, Meta(description="collector instances, each one worker process")] = 0
@@ -43,6 +55,10 @@ class Ports(Section, frozen=True):
     ] = 8005
     collector: Annotated[_Port, Meta(description="HTTP; one port an instance")] = 8010
     nexus: Annotated[_Port, Meta(description="heartbeats, changes, lookups; three ports an instance")] = 8020
+    rows: Annotated[
+        _PortOrNone,
+        Meta(description="processors, for other datacenters; one port an instance; 0: any that is free"),
+    ] = 0
 
 
 class Stores(Section, frozen=True):

@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 MAX_PUSHES: Final = 512  # peers that one process sends to; far above a datacenter's collectors
 
 
-def bind_pull(context: Context, host: str, *, heartbeat_s: float) -> tuple[Socket, str]:
-    """A PULL socket on a port of the kernel's choice, and the endpoint that others reach it at.
+def bind_pull(context: Context, host: str, *, heartbeat_s: float, port: int | None = None) -> tuple[Socket, str]:
+    """A PULL socket on this port or one of the kernel's choice, and the endpoint that others reach it at.
 
     `context` is a green one. When nobody reads, TCP pushes back after MAX_QUEUED frames a peer, and
     senders leave what is beyond to the spool.
     """
     socket = open_socket(context, zmq.PULL, heartbeat_s=heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
-    return socket, bind(socket, f"tcp://{bracketed(host)}:*")
+    return socket, bind(socket, f"tcp://{bracketed(host)}:{port or '*'}")
 
 
 class Pushes:

@@ -11,6 +11,7 @@ import zmq.green
 from gevent.event import Event
 
 from hitmesh.config import Config
+from hitmesh.errors import ConfigError
 from hitmesh.processor.processor import Processor
 from hitmesh.settings.open import open_settings
 from hitmesh.store.open import open_store
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, *, name: str, state_dir: Path) -> int:
-    """Run one processor until SIGTERM or SIGINT; the exit status."""
+    """Run one processor until SIGTERM or SIGINT; the exit status. Raises ConfigError, MeshError."""
+    _check_place(config, name)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
@@ -37,3 +39,16 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     log.info("draining")
     processor.stop()
     return 0
+
+
+def _check_place(config: Config, name: str) -> None:
+    """Whether a firewall or a router lets other datacenters through to one that isn't configured."""
+    place = config.placement("processor", name)
+    if place.port is not None or not config.ports.rows:
+        return
+    if config.nodes[place.node].wan_ports.rows:
+        raise ConfigError(
+            f"{name} isn't configured, and has none of the ports that nodes.{place.node}.wan_ports.rows forwards",
+            hint=f"raise nodes.{place.node}.processor",
+        )
+    log.warning("%s isn't configured: other datacenters have to reach it at any port, not only at ports.rows", name)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import Context, FrameReader
 from hitmesh.processor.feed import Held
@@ -75,7 +76,10 @@ class Replication:
         self._store = store
         self._drive, self._commit = drive, commit
         heartbeat_s = config.timing.heartbeat_s
-        pull, self.endpoint = bind_pull(context, config.placement("processor", name).address, heartbeat_s=heartbeat_s)
+        place = config.placement("processor", name)
+        pull, self.endpoint = bind_pull(context, place.address, heartbeat_s=heartbeat_s, port=place.port)
+        self._place, self._outside = place, Outside(config)
+        listen(pull, place, self.endpoint)
         self._frames = FrameReader(pull, self.endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
         self._pushes = Pushes(context, heartbeat_s=heartbeat_s, queue_unconnected=False)
         self._following = Following(dc=config.name, held_s=config.timing.rows_s)
@@ -91,11 +95,13 @@ class Replication:
     def start(self, view: MeshView) -> None:
         """Begin to ask and to answer."""
         self._view = view
+        self._outside.start()
         spawn("receiver of rows", self._receive)
         spawn("replication", self._run)
 
     def stop(self) -> None:
         """Close the sending ends."""
+        self._outside.stop()
         self._pushes.close()
 
     # --- what the processor tells and asks ---------------------------------------------------
@@ -166,6 +172,9 @@ class Replication:
 
     def _ask(self, partitions: Iterable[Partition], now_s: float) -> None:
         assert self._view is not None
+        reply_to = self._outside.endpoint(self._place, self.endpoint)
+        if not reply_to:
+            return  # nobody could answer yet
         peers = self._known_peers()
         questions: dict[str, list[Wanted]] = defaultdict(list)
         for one in partitions:
@@ -178,7 +187,7 @@ class Replication:
         for endpoint, wanted_there in questions.items():
             for start in range(0, len(wanted_there), QUESTIONS):
                 some = tuple(wanted_there[start : start + QUESTIONS])
-                self._pushes.send(endpoint, encode(make(Have, self._config.name, self._id, self.endpoint, some)))
+                self._pushes.send(endpoint, encode(make(Have, self._config.name, self._id, reply_to, some)))
 
     def _endpoints(self, partition: Partition) -> Mapping[str, str]:
         """Where this partition's owner is, in each other datacenter; of one that is restored, whoever should be."""

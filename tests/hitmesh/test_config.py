@@ -72,7 +72,7 @@ def test_an_instance_that_is_not_configured_runs_on_any_port() -> None:
         ),
         (
             lambda d: d["ports"].update(zzz=1),
-            "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, nexus",
+            "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, nexus, rows",
         ),
     ],
 )
@@ -132,11 +132,58 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
         (lambda d: d["nodes"]["local"].update(address="10.0.0.1"), "nodes.local.address (10.0.0.1) is beyond loopback"),
         (lambda d: d["ports"].update(nexus=8011), "collector-2 and nexus-1 both want port 8011"),
         (lambda d: d["ports"].update(nexus=65_535), "nexus-1 would get port 65536; lower ports.nexus"),
+        (lambda d: d["ports"].update(rows=8024), "processor-1 and nexus-2 both want port 8024 of 127.0.0.1; see ports"),
+        (lambda d: d["ports"].update(rows=65_535), "processor-2 would get port 65536; lower ports.rows"),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(change: Change, message: str) -> None:
     found = mistake(change).replace("nexus-1 and collector-2", "collector-2 and nexus-1")
     assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("outside", "message"),
+    [
+        ({"wan_address": "203.0.113.7"}, "nodes.local.wan_address (203.0.113.7) is beyond loopback"),
+        ({"wan_address": "[::1]"}, "nodes.local.wan_address ([::1]) is written without brackets here: ::1"),
+        ({"wan_address": "1.2.3"}, "nodes.local.wan_address (1.2.3) is not an IPv4 address"),
+        ({"wan_ports": {"nexus": 1}}, "nodes.local.wan_ports are of nobody: nodes.local.wan_address is missing"),
+        (
+            {"wan_address": "::1", "wan_ports": {"rows": 9030}},
+            "nodes.local.wan_ports.rows (9030) leads nowhere: ports.rows is 0, any port",
+        ),
+        (
+            {"wan_address": "::1", "wan_ports": {"nexus": 65_532}},
+            "nexus-2 would be port 65536 of ::1 to other datacenters; see nodes.local.wan_ports",
+        ),
+    ],
+)
+def test_a_wrong_address_for_other_datacenters_is_named(outside: dict[str, Any], message: str) -> None:
+    assert mistake(lambda d: d["nodes"]["local"].update(outside)).startswith(message)
+
+
+def behind_a_router(**ports: int) -> Change:
+    """A second node, on another address, that shares the first one's for other datacenters."""
+    second = {"address": "127.0.0.2", "processor": 1, "nexus": 1, "wan_address": "::1", "wan_ports": ports}
+
+    def change(data: dict[str, Any]) -> None:
+        data["nodes"]["local"]["wan_address"] = "::1"
+        data["nodes"]["b"] = second
+        data["ports"]["rows"] = 8030
+
+    return change
+
+
+def test_two_nodes_behind_one_router_need_ports_of_their_own_there() -> None:
+    words = "both are port {} of ::1 to other datacenters; see nodes.b.wan_ports"
+    assert mistake(behind_a_router()) == f"nexus-3 and nexus-1 {words.format(8020)}"
+    assert mistake(behind_a_router(nexus=9020)) == f"processor-3 and processor-1 {words.format(8030)}"
+    config = configured(behind_a_router(nexus=9020, rows=9030))
+    seen = [(one.name, one.port, one.wan_shift) for role in ("nexus", "processor") for one in config.instances(role)]
+    assert seen == [
+        ("nexus-1", 8020, 0), ("nexus-2", 8023, 0), ("nexus-3", 8020, 1000),
+        ("processor-1", 8030, 0), ("processor-2", 8031, 0), ("processor-3", 8030, 1000),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

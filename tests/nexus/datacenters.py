@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import zmq
 from msgspec.structs import replace
@@ -39,11 +40,12 @@ class Processors:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def own(self, name: str, *partitions: int) -> None:
+    def own(self, name: str, *partitions: int, endpoints: dict[str, str] | None = None) -> None:
         """From now on this processor lives, and owns these; told at once."""
         with self._lock:
+            id = f"{self._dc}-{name}-{self._number}"
             new = self.alive.get(name) or instance(
-                name, f"{self._dc}-{name}-{self._number}", dc=self._dc, started_ms=self._number
+                name, id, dc=self._dc, started_ms=self._number, endpoints=endpoints
             )  # fmt: skip
             self.alive[name] = replace(new, owns=dict.fromkeys(partitions, 1))
             self._beat()
@@ -80,7 +82,7 @@ class Datacenter:
 
     def __init__(
         self, folder: Path, name: str, peers: Mapping[str, Sequence[str]] | None = None, *, partitions: int = 32,
-        totals: str = "sqlite:///totals.db",
+        totals: str = "sqlite:///totals.db", node: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.config = mesh_config(
@@ -91,6 +93,7 @@ class Datacenter:
             wan_heartbeat_s=WAN_HEARTBEAT_S,
             peers=peers,
             totals=totals,
+            node=node,
         )
         self.state_dir = folder / name
         self.nexuses = [NexusProcess(self.state_dir, self.config, number) for number in (1, 2)]

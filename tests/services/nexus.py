@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,14 +58,15 @@ def mesh_config(
     wan_heartbeat_s: float = 5.0,
     peers: Mapping[str, Sequence[str]] | None = None,
     totals: str = "sqlite:///totals.db",
+    node: Mapping[str, Any] | None = None,
 ) -> Config:
-    """A datacenter on loopback whose Nexuses have free ports."""
-    node = {"address": "127.0.0.1", "nexus": nexuses, "processor": 2, "collector": 1}
+    """A datacenter on loopback whose Nexuses have free ports; `node` has what is to be said of its only one besides."""
+    local = {"address": "127.0.0.1", "nexus": nexuses, "processor": 2, "collector": 1, **(node or {})}
     return parse(
         {
             "name": name,
             "partitions": partitions,
-            "nodes": {"local": node},
+            "nodes": {"local": local},
             "ports": {"nexus": free_ports(3 * nexuses)},
             "timing": {"heartbeat_s": heartbeat_s, "missed_heartbeats": missed, "wan_heartbeat_s": wan_heartbeat_s},
             "peers": {dc: list(addresses) for dc, addresses in (peers or {}).items()},
