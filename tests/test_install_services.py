@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "install-services"
-PROGRAMS = ("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "consul")
-PACKAGES = [{"nginx": "nginx-light", "ip": "iproute2"}.get(program, program) for program in PROGRAMS]
+PROGRAMS = ("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "nft", "consul")
+PACKAGES = [{"nginx": "nginx-light", "ip": "iproute2", "nft": "nftables"}.get(program, program) for program in PROGRAMS]
 
 
 class Machine:

@@ -10,7 +10,7 @@
     host 2 (10.1.0.2) --+-- router === relay === router ...
     host 3 (10.1.0.3) --+   .254, TUN    +-- host 3 (10.2.0.3)
 
-Each host is a namespace, and each datacenter's router another, with the bridge of its hosts and a TUN
+Other datacenters may have IPv6 (`networks`, see tests/wan/networks.py). Each host is a namespace, and each datacenter's router another, with the bridge of its hosts and a TUN
 device; the relay process (tests/wan/relay.py) is the WAN between those devices. A datacenter's own traffic
 never comes there, and nothing leads out: no namespace is joined with the machine's own network. Files are
 the machine's: what namespaces share.
@@ -30,7 +30,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -39,14 +39,15 @@ from typing import Final
 from tests.wan import netns
 from tests.wan.host import Host
 from tests.wan.netns import BedError
+from tests.wan.networks import Network, Plan
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 TUN: Final = Path("/dev/net/tun")
-ROUTER: Final = 254  # the router's last number in its datacenter
 DELAY_MS: Final = 120.0  # one way
 LOSS: Final = 0.01
 QUEUED: Final = 20_000  # packets in a TUN device: a relay that doesn't get the CPU for a while loses none
 RELAY_S: Final = 60.0  # that the relay may take for an answer, on a busy machine
+FORWARDING: Final = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000  # packets without a header of the device's own
@@ -82,14 +83,28 @@ class Bed:
     """Datacenters of so many hosts each, and the WAN between them. A context manager."""
 
     def __init__(
-        self, hosts: Mapping[str, int], *, delay_ms: float = DELAY_MS, loss: float = LOSS, seed: int = 2015
+        self,
+        hosts: Mapping[str, int],
+        *,
+        delay_ms: float = DELAY_MS,
+        loss: float = LOSS,
+        seed: int = 2015,
+        networks: Mapping[str, Network] | None = None,
+        let_in: Collection[int] = (),
     ) -> None:
+        """`networks` by datacenter, where they aren't IPv4; of these the routers let only these ports in."""
         self.datacenters = list(hosts)
         self._prefix = netns.own_prefix(next(_beds))
         self._numbers = {dc: number for number, dc in enumerate(hosts, start=1)}
+        self._plans = {
+            dc: Plan(number, (networks or {}).get(dc, "ipv4"), let_in) for dc, number in self._numbers.items()
+        }
         self._hosts = {
-            dc: [Host(f"{self._prefix}{dc}-{n}", f"10.{self._numbers[dc]}.0.{n}") for n in range(1, count + 1)]
-            for dc, count in hosts.items()
+            dc: [
+                Host(f"{self._prefix}{dc}-{n}", plan.inside(n), wan_address=plan.outside(n), wan_shift=plan.shift(n))
+                for n in range(1, hosts[dc] + 1)
+            ]
+            for dc, plan in self._plans.items()
         }
         self._delay_ms, self._loss, self._seed = delay_ms, loss, seed
         self._cut: set[tuple[str, str]] = set()
@@ -214,15 +229,15 @@ class Bed:
                     device = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
                     stack.callback(os.close, device)
                     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH14x", b"wan0", _IFF_TUN | _IFF_NO_PI))
-                    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # of the thread's namespace
+                    for switch in FORWARDING:
+                        Path(switch).write_text("1")  # of the thread's namespace
                 devices[self._numbers[dc]] = device
             self._start_relay(devices)
         for dc, router in routers.items():
             self._wire(dc, router)
 
     def _wire(self, dc: str, router: str) -> None:
-        network = f"10.{self._numbers[dc]}.0"
-        hosts = self._hosts[dc]
+        plan, hosts = self._plans[dc], self._hosts[dc]
         ports = (
             command
             for number, host in enumerate(hosts, start=1)
@@ -234,21 +249,16 @@ class Bed:
         netns.ip(
             "link set lo up",
             "link add br0 type bridge",
-            f"addr add {network}.{ROUTER}/24 dev br0",
             "link set br0 up",
             f"link set wan0 txqueuelen {QUEUED} up",
-            *(f"route add 10.{number}.0.0/24 dev wan0" for other, number in self._numbers.items() if other != dc),
+            *plan.router_commands([number for other, number in self._numbers.items() if other != dc]),
             *ports,
             namespace=router,
         )
-        for host in hosts:
-            netns.ip(
-                "link set lo up",
-                f"addr add {host.address}/24 dev eth0",
-                "link set eth0 up",
-                f"route add 10.0.0.0/8 via {network}.{ROUTER}",
-                namespace=host.namespace,
-            )
+        if rules := plan.rules(len(hosts)):
+            netns.nft(rules, namespace=router)
+        for number, host in enumerate(hosts, start=1):
+            netns.ip("link set lo up", *plan.host_commands(number), namespace=host.namespace)
 
     def _start_relay(self, devices: Mapping[int, int]) -> None:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

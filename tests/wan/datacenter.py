@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hitmesh.config import Config, Role, dump, nexus_endpoints, parse
+from hitmesh.config import Config, Role, dump, host_port_text, nexus_endpoints, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Instance
@@ -44,6 +44,10 @@ NODES: Final[Mapping[str, Mapping[str, int]]] = {
 BALANCER: Final = 8000
 COLLECTOR: Final = 8010
 NEXUS: Final = 8020
+ROWS: Final = 8030
+
+
+LET_IN: Final = (NEXUS, NEXUS + 2, ROWS)  # what other datacenters reach of one role of each kind a host
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Peer:
 
     name: str
     address: str  # of its first host
+    heartbeats: str  # HOST:PORT of its first Nexus, as others reach it
 
 
 class Datacenter:
@@ -74,7 +79,7 @@ class Datacenter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.hosts = bed.hosts(name)
         self._stores = stores
-        peers = [Peer(other, bed.host(other, 1).address) for other in others]
+        peers = [_peer(other, bed.host(other, 1)) for other in others]
         self.config = self._configured(peers, settings or {})
         self.file = self.folder / "hitmesh.toml"
         self._processes: dict[str, tuple[Host, Process]] = {}
@@ -85,6 +90,7 @@ class Datacenter:
 
     def _configured(self, peers: Sequence[Peer], settings: Mapping[str, Any]) -> Config:
         addresses = [host.address for host in self.hosts]
+        nodes = zip(NODES.items(), self.hosts[:-1] or self.hosts, strict=False)
         stores: dict[str, Any] = {}
         if self._stores == "consul":
             stores = {
@@ -96,15 +102,16 @@ class Datacenter:
             {
                 "name": self.name,
                 "insecure": True,
-                "nodes": {
-                    name: {"address": address, **roles}
-                    for (name, roles), address in zip(NODES.items(), addresses, strict=False)
-                },
+                "nodes": {name: {**_addresses(host), **roles} for (name, roles), host in nodes},
                 # Consul's WAN catalogue has them; without it the first one's Nexus has heard of the rest.
-                "peers": {}
-                if self._stores == "consul"
-                else {peer.name: [f"{peer.address}:{NEXUS}"] for peer in peers[:1]},
-                "ports": {"balancer": BALANCER, "balancer_admin": 0, "collector": COLLECTOR, "nexus": NEXUS},
+                "peers": {} if self._stores == "consul" else {peer.name: [peer.heartbeats] for peer in peers[:1]},
+                "ports": {
+                    "balancer": BALANCER,
+                    "balancer_admin": 0,
+                    "collector": COLLECTOR,
+                    "nexus": NEXUS,
+                    "rows": ROWS,
+                },
                 "stores": stores,
                 **settings,
             },
@@ -195,11 +202,12 @@ class Datacenter:
     @property
     def url(self) -> str:
         """Where its clients send their requests."""
-        return f"http://{self.hosts[0].address}:{BALANCER}"
+        return f"http://{host_port_text(self.hosts[0].address, BALANCER)}"
 
     def collector(self, number: int) -> str:
-        """The URL of one collector."""
-        return f"http://{self.hosts[number - 1].address}:{COLLECTOR}"
+        """The URL of one collector; of the last one if there are fewer."""
+        host = self.hosts[min(number, len(self.config.nodes)) - 1]
+        return f"http://{host_port_text(host.address, COLLECTOR)}"
 
     def get(self, path: str, *, url: str = "", method: str = "GET") -> tuple[int, Any]:
         """Status and JSON of a request from within. Raises OSError or HTTPException where nobody answers."""
@@ -257,13 +265,25 @@ class Datacenter:
         return lacking or [f"{url} unwell" for url in (*self._collectors(), self.url) if not self._is_well(url)]
 
     def _collectors(self) -> list[str]:
-        return [self.collector(number) for number in range(1, ROLE_HOSTS + 1)]
+        return [self.collector(number) for number in range(1, len(self.config.nodes) + 1)]
 
     def _is_well(self, url: str) -> bool:
         try:
             return self.get("/health", url=url)[0] == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
+
+
+def _peer(name: str, host: Host) -> Peer:
+    heartbeats = host_port_text(host.wan_address or host.address, NEXUS + host.wan_shift)
+    return Peer(name, host.address, heartbeats)
+
+
+def _addresses(host: Host) -> dict[str, Any]:
+    """What a file says of a node."""
+    shift = host.wan_shift
+    ports = {"wan_ports": {"nexus": NEXUS + shift, "rows": ROWS + shift}} if shift else {}
+    return {"address": host.address, "wan_address": host.wan_address, **ports}
 
 
 def prioritize(session: int, nice: int) -> None:

@@ -13,11 +13,12 @@ from tests.wan import netns
 
 
 class Host:
-    """One node."""
+    """One node; for other datacenters it may have another address, empty for the same, and higher ports."""
 
-    def __init__(self, namespace: str, address: str) -> None:
+    def __init__(self, namespace: str, address: str, *, wan_address: str = "", wan_shift: int = 0) -> None:
         self.namespace = namespace
         self.address = address
+        self.wan_address, self.wan_shift = wan_address, wan_shift
 
     def inside(self) -> AbstractContextManager[None]:
         """The calling thread is on this host: the sockets and processes that it makes are."""

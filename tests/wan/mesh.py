@@ -19,7 +19,10 @@ from typing import Any, Final
 from tests.services import wait_for
 from tests.wan.bed import Bed
 from tests.wan.datacenter import Datacenter, Stores
+from tests.wan.networks import Network
 
+# Of the datacenters of HOSTS, for a bed that is to have one of each kind.
+NETWORKS: Final[Mapping[str, Network]] = {"eu-west": "dual", "us-west": "ipv6", "ap-south": "translated"}
 HOSTS: Final[Mapping[str, int]] = {"eu-west": 3, "us-west": 3, "ap-south": 3}
 READY_S: Final = 300.0  # two cores start its 45 processes in 20 s
 

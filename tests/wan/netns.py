@@ -21,6 +21,8 @@ from hitmesh.cli.processes import started
 PREFIX: Final = "hitmesh-bed"
 PLACE: Final = Path("/run/netns")  # where ip keeps them
 IP: Final = "ip"
+NFT: Final = "nft"
+PACKAGES: Final = {IP: "iproute2", NFT: "nftables"}  # Debian's
 SBIN: Final = "/usr/sbin:/sbin"  # Debian's ip, which a user's PATH may leave out
 GONE_S: Final = 30.0  # that killed processes get to disappear
 _CLONE_NEWNET: Final = 0x40000000
@@ -40,6 +42,12 @@ def ip(*commands: str, namespace: str = "") -> None:
     """Run commands of ip(8), in a namespace; stops at the first that fails, with a BedError."""
     words = [IP, *(["-n", namespace] if namespace else []), "-batch", "-"]
     _run(words, "\n".join(commands) + "\n")
+
+
+def nft(rules: str, *, namespace: str) -> None:
+    """Put nftables' rules into a namespace, with a BedError when they aren't right."""
+    with inside(namespace):
+        _run([NFT, "-f", "-"], rules)
 
 
 def names(prefix: str) -> list[str]:
@@ -118,6 +126,7 @@ def _run(words: Sequence[str], text: str) -> None:
     try:
         subprocess.run(words, input=text, text=True, check=True, capture_output=True, env=environment)
     except FileNotFoundError as error:
-        raise BedError("ip isn't installed; scripts/install-services does it (Debian's iproute2)") from error
+        hint = f"scripts/install-services does it (Debian's {PACKAGES[words[0]]})"
+        raise BedError(f"{words[0]} isn't installed; {hint}") from error
     except subprocess.CalledProcessError as error:
         raise BedError(f"{' '.join(words)}: {error.stderr.strip()}\n{text}") from error

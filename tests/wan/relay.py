@@ -2,7 +2,7 @@
 
 A process of its own. It takes a packet from the device of one datacenter (the file descriptor that its
 command line names) and gives it to the device of the datacenter that its destination address is in
-(10.<number>.0.0/16), `delay_s` later. Each ordered pair of datacenters is a link with its own delay, loss
+(10.<number>.0.0/16, or fd00:<number>::/32), `delay_s` later. Each ordered pair of datacenters is a link with its own delay, loss
 and cut, and keeps the order of its packets, as a line does. Told over a socket, one JSON document a
 message; each is answered. When that socket closes without a "bye", whoever made the bed was killed: then
 this process removes the bed.
@@ -123,14 +123,23 @@ class Relay:
         with contextlib.suppress(BlockingIOError):
             for _ in range(BURST):
                 packet = os.read(device, MAX_PACKET_BYTES)
-                # IPv4: the version in the first half byte, the destination in bytes 16 to 19.
-                if len(packet) >= 20 and packet[0] >> 4 == 4 and (link := links.get((source, packet[17]))):
+                if link := links.get((source, _target(packet))):
                     link.take(packet, now)
 
     def _do(self, told: Mapping[str, Any]) -> dict[str, Any]:
         for source, target in told.get("links", ()):
             self._links[source, target].change(told)
         return {f"{source} {target}": link.counts for (source, target), link in self._links.items()}
+
+
+def _target(packet: bytes) -> int:
+    """The number of the datacenter that it goes to; 0 for nothing of ours."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        return packet[17]  # of the destination, bytes 16 to 19
+    if version == 6 and len(packet) >= 40 and packet[24:26] == b"\xfd\x00":
+        return packet[27]  # of the destination, bytes 24 to 39
+    return 0
 
 
 def main() -> None:
