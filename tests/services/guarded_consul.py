@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.balancer.certificates import make_certificate
 from tests.services import START_S, wait_for
 from tests.services.consul import MASTER_TOKEN, ConsulServer, TlsFiles
 
@@ -38,3 +39,24 @@ class Guarded:
     def token(self, policy: str) -> str:
         """A new token with the rights of a policy."""
         return str(self.ask("PUT", "/v1/acl/token", {"Policies": [{"ID": policy}]})[1]["SecretID"])
+
+
+class AccessFiles:
+    """What an agent that shows itself to known clients alone needs, and what these need; in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = make_certificate(folder, file="consul", extension="subjectAltName=IP:127.0.0.1")
+        self.client, self.stranger = (make_certificate(folder, file=name) for name in ("client", "stranger"))
+        for path in folder.iterdir():
+            path.chmod(0o600)
+        crt, key = (self.server.with_suffix(suffix) for suffix in (".crt", ".key"))
+        self.tls = TlsFiles(crt, crt, key, self.client)
+        self.token = self.secret("token", f"{MASTER_TOKEN}\n")
+
+    def secret(self, name: str, text: str, mode: int = 0o600) -> Path:
+        """A file with what only its owner may know."""
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path

@@ -101,7 +101,7 @@ class Process:
 class Mesh:
     """One datacenter. Instances are named as in its configuration: nexus-1, processor-1, collector-1...
 
-    `totals` and `spools` are URLs as in the configuration, of servers that the test has started.
+    `totals`, `settings` and `spools` are URLs as in the configuration, of servers that the test has started.
     `timing`, `limits` and `balancer` replace settings. `wrappers` are words put before a command, such as strace
     and its options, and `env` adds variables: both by instance name or by role.
     """
@@ -115,6 +115,7 @@ class Mesh:
         collectors: int = 1,
         partitions: int = 8,
         totals: str = "sqlite:///totals.db",
+        settings: str = "sqlite:///settings.db",
         spools: Sequence[str] = ("sqlite:///spool.db",),
         spool_copies: int = 0,
         timing: Mapping[str, float] | None = None,
@@ -134,7 +135,12 @@ class Mesh:
                 "nodes": {"local": node},
                 "partitions": partitions,
                 "ports": {"nexus": ports, "collector": ports + 3 * nexuses},
-                "stores": {"totals": totals, "spools": list(spools), "spool_copies": spool_copies},
+                "stores": {
+                    "totals": totals,
+                    "settings": settings,
+                    "spools": list(spools),
+                    "spool_copies": spool_copies,
+                },
                 "timing": {**TIMING, **(timing or {})},
                 "limits": dict(limits or {}),
                 "balancer": dict(balancer or {}),
@@ -174,7 +180,7 @@ class Mesh:
         """Start an instance without waiting; one that isn't configured (collector-7) joins the others."""
         role = name.rpartition("-")[0]
         if name not in self._processes:
-            command = [sys.executable, "-m", *(["nexus"] if role == "nexus" else ["hitmesh", role])]
+            command = [sys.executable, "-m", *([role] if role in ("nexus", "balancer") else ["hitmesh", role])]
             command += ["--config", str(self.file), "--name", name, "--state-dir", str(self.folder)]
             wrapper = self._wrappers.get(name, self._wrappers.get(role, ()))
             env = self._env.get(name, self._env.get(role, {}))
@@ -239,7 +245,7 @@ class Mesh:
 
     def stop(self) -> None:
         """SIGTERM to everybody, then SIGKILL; collectors first, so that they can drain."""
-        for role in ("collector", "processor", "nexus"):
+        for role in ("balancer", "collector", "processor", "nexus"):
             stopping = [self._processes[name] for name in self._started() if name.startswith(role)]
             for process in stopping:
                 process.signal(signal.SIGCONT)

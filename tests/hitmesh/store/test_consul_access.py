@@ -18,43 +18,22 @@ from hitmesh.store.consul import ConsulTotals
 from hitmesh.store.consul_host import NoAnswer
 from hitmesh.store.urls import consul_place
 from nexus.catalogue import _request
-from tests.balancer.certificates import make_certificate, openssl
+from tests.balancer.certificates import openssl
 from tests.hitmesh.store.patience import PATIENT
 from tests.services import START_S
-from tests.services.consul import MASTER_TOKEN, TlsFiles
-from tests.services.guarded_consul import Guarded
+from tests.services.consul import MASTER_TOKEN
+from tests.services.guarded_consul import AccessFiles, Guarded
 
 UNKNOWN_TOKEN = "00000000-0000-4000-8000-00000000000f"
 
 
-class Files:
-    """All that clients need or may get wrong, in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        server = make_certificate(folder, file="consul", extension="subjectAltName=IP:127.0.0.1")
-        self.client, self.stranger = (make_certificate(folder, file=name) for name in ("client", "stranger"))
-        for path in folder.iterdir():
-            path.chmod(0o600)
-        self.tls = TlsFiles(
-            server.with_suffix(".crt"), server.with_suffix(".crt"), server.with_suffix(".key"), self.client
-        )
-        self.token = self.secret("token", f"{MASTER_TOKEN}\n")
-
-    def secret(self, name: str, text: str, mode: int = 0o600) -> Path:
-        path = self.folder / name
-        path.write_text(text)
-        path.chmod(mode)
-        return path
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> AccessFiles:
+    return AccessFiles(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("files"))
-
-
-@pytest.fixture(scope="module")
-def guarded(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(files: AccessFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     one = Guarded(tmp_path_factory.mktemp("guarded"), files.tls)
     yield one
     one.server.stop()
@@ -64,7 +43,7 @@ Url = Callable[..., str]
 
 
 @pytest.fixture
-def url(guarded: Guarded, files: Files, prefix: str) -> Url:
+def url(guarded: Guarded, files: AccessFiles, prefix: str) -> Url:
     def made(**named: Path | str | None) -> str:
         """With everything right, but for what is `named`."""
         right = {"ca": files.tls.ca, "cert": files.client, "token": files.token}
@@ -95,7 +74,7 @@ def trouble(url: str) -> str:
     return unknown.value.message
 
 
-def test_totals_settings_watches_and_the_catalogue_show_both(url: Url, files: Files) -> None:
+def test_totals_settings_watches_and_the_catalogue_show_both(url: Url, files: AccessFiles) -> None:
     right = url(cert=files.client.with_suffix(".crt"), key=files.client.with_suffix(".key"))
     store = totals(right)
     assert isinstance(store.write([Write(1, 0, b"head", [Row("a/b", "eu", 5, 1)])])[0], Done)
@@ -138,7 +117,7 @@ assert _request(hosts[0], "GET", "/v1/agent/self")[0] == 200
 
 
 def test_the_environment_names_the_files_as_for_consuls_own_programs(
-    url: Url, files: Files, monkeypatch: pytest.MonkeyPatch
+    url: Url, files: AccessFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = url(ca=None, cert=None, token=None).removesuffix("?")
     monkeypatch.setenv("CONSUL_CACERT", str(files.tls.ca))
@@ -151,7 +130,7 @@ def test_the_environment_names_the_files_as_for_consuls_own_programs(
     store.close()
 
 
-def test_each_role_has_a_file_of_its_own_where_the_url_says_so(url: Url, files: Files) -> None:
+def test_each_role_has_a_file_of_its_own_where_the_url_says_so(url: Url, files: AccessFiles) -> None:
     files.secret("nexus.token", MASTER_TOKEN)
     files.secret("operator.token", UNKNOWN_TOKEN)
     named = url(token=f"{files.folder}/{{role}}.token")
@@ -170,15 +149,15 @@ def test_a_missing_client_certificate_is_said_in_words(url: Url) -> None:
     assert "it wants a client certificate: name one with cert=FILE&key=FILE" in trouble(url(cert=None))
 
 
-def test_a_client_certificate_that_nobody_knows_there_is_said_in_words(url: Url, files: Files) -> None:
+def test_a_client_certificate_that_nobody_knows_there_is_said_in_words(url: Url, files: AccessFiles) -> None:
     assert f"it doesn't take the client certificate in {files.stranger}" in trouble(url(cert=files.stranger))
 
 
-def test_an_unknown_ca_is_said_in_words(url: Url, files: Files) -> None:
+def test_an_unknown_ca_is_said_in_words(url: Url, files: AccessFiles) -> None:
     assert "its certificate isn't trusted: self-signed certificate" in trouble(url(ca=files.client))
 
 
-def test_an_unknown_token_is_said_in_words_and_isnt_shown(url: Url, files: Files) -> None:
+def test_an_unknown_token_is_said_in_words_and_isnt_shown(url: Url, files: AccessFiles) -> None:
     other = files.secret("other", UNKNOWN_TOKEN)
     said = trouble(url(token=other))
     assert f"403: ACL not found: the ACL token in {other} is unknown there" in said
@@ -194,7 +173,7 @@ def test_no_token_is_said_in_words(url: Url) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 @pytest.mark.parametrize("what", ["token", "key"])
-def test_a_secret_that_others_can_read_or_change_is_refused(url: Url, files: Files, what: str, mode: int) -> None:
+def test_a_secret_that_others_can_read_or_change_is_refused(url: Url, files: AccessFiles, what: str, mode: int) -> None:
     text = files.client.with_suffix(".key").read_text() if what == "key" else MASTER_TOKEN
     open_to_all = files.secret(f"open-{what}", text, mode)
     named = {"cert": files.client.with_suffix(".crt"), what: open_to_all}
@@ -204,7 +183,7 @@ def test_a_secret_that_others_can_read_or_change_is_refused(url: Url, files: Fil
         totals(url(**named))
 
 
-def test_files_that_are_none_are_errors_at_the_start(url: Url, files: Files) -> None:
+def test_files_that_are_none_are_errors_at_the_start(url: Url, files: AccessFiles) -> None:
     crt, key = files.client.with_suffix(".crt"), files.client.with_suffix(".key")
     encrypted = files.folder / "encrypted.key"
     openssl("ec", "-in", key, "-aes256", "-passout", "pass:x", "-out", encrypted)
@@ -246,7 +225,7 @@ def test_a_token_in_the_environment_that_is_none_is_not_repeated(monkeypatch: py
 # --- files that are replaced ----------------------------------------------------------------------
 
 
-def test_a_token_that_is_replaced_counts_with_the_next_request(url: Url, files: Files) -> None:
+def test_a_token_that_is_replaced_counts_with_the_next_request(url: Url, files: AccessFiles) -> None:
     changing = files.secret("changing", UNKNOWN_TOKEN)
     store = totals(url(token=changing))
     with pytest.raises(StoreUnknown, match="ACL not found"):
@@ -267,7 +246,7 @@ def _at(url: Url) -> str:
     return url().partition("://")[2].partition("/")[0]
 
 
-def test_a_client_certificate_that_is_replaced_counts_with_the_next_request(url: Url, files: Files) -> None:
+def test_a_client_certificate_that_is_replaced_counts_with_the_next_request(url: Url, files: AccessFiles) -> None:
     changing = files.secret("changing.pem", files.stranger.read_text())
     store = totals(url(cert=changing))
     with pytest.raises(StoreUnknown, match="it doesn't take the client certificate"):
