@@ -20,6 +20,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.app.base import BaseApplication
+from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -28,6 +29,7 @@ from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.connection import Connection
 from hitmesh.collector.connections import Connections
 from hitmesh.config import Config, host_port_text
+from hitmesh.errors import ConfigError
 from hitmesh.http.errors import BadMessage
 from hitmesh.logs import Lines
 from hitmesh.mesh.duty import spawn
@@ -187,13 +189,14 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         from hitmesh.store.open import open_store
 
         base = self._state_dir / self._config.name
+        try:
+            spool = open_spool(self._config, base)
+            store = open_store(self._config, base, "collector")
+            settings = open_settings(self._config.stores.settings, base, "collector")
+        except ConfigError as error:  # gunicorn shows what it says, without a traceback, and ends
+            raise AppImportError(f"hitmesh: {error}") from error
         collector = Collector(
-            self._config,
-            name=self._name,
-            spool=open_spool(self._config, base),
-            store=open_store(self._config, base, "collector"),
-            settings=open_settings(self._config.stores.settings, base, "collector"),
-            context=zmq.green.Context(),
+            self._config, name=self._name, spool=spool, store=store, settings=settings, context=zmq.green.Context()
         )
         self.collector = collector
         app = make_app(collector)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.config import dump, parse
 from hitmesh.errors import ConfigError, StoreUnknown
 from hitmesh.settings.consul_query import BlockingQuery
 from hitmesh.settings.open import open_settings
@@ -23,6 +24,7 @@ from tests.hitmesh.store.patience import PATIENT
 from tests.services import START_S
 from tests.services.consul import MASTER_TOKEN
 from tests.services.guarded_consul import AccessFiles, Guarded
+from tests.services.nexus import free_ports
 
 UNKNOWN_TOKEN = "00000000-0000-4000-8000-00000000000f"
 
@@ -220,6 +222,31 @@ def test_a_token_in_the_environment_that_is_none_is_not_repeated(monkeypatch: py
     with pytest.raises(ConfigError, match="CONSUL_HTTP_TOKEN: holds no ACL token") as error:
         totals("consul://127.0.0.1:8500/hitmesh")
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["hitmesh collector", "hitmesh processor", "nexus", "balancer"])
+def test_a_role_that_may_not_use_its_token_says_so_in_a_line(command: str, tmp_path: Path) -> None:
+    token = tmp_path / f"{command.rsplit(maxsplit=1)[-1]}.token"
+    token.write_text(MASTER_TOKEN)
+    token.chmod(0o644)
+    place = f"consul://127.0.0.1:1/hitmesh{{}}?token={tmp_path}/{{{{role}}}}.token"
+    first = free_ports(6)
+    data = {
+        "name": "stage",
+        "nodes": {"local": {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}},
+        "ports": {"nexus": first, "collector": first + 3, "balancer": first + 4, "balancer_admin": first + 5},
+        "stores": {"totals": place.format(""), "settings": place.format("-settings")},
+    }
+    file = tmp_path / "stage.toml"
+    file.write_text(dump(parse(data, source="test")))
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--config", file, "--state-dir", tmp_path],
+        capture_output=True, text=True, timeout=START_S, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"{token}: others can read this secret (mode 0644) (chmod 600)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert MASTER_TOKEN not in done.stdout + done.stderr
 
 
 # --- files that are replaced ----------------------------------------------------------------------
