@@ -26,6 +26,8 @@ _KINDS = {
     "array": "an array",
     "object": "a table",
 }
+SECRET = {"secret": True}
+"""`extra` of a setting's Meta whose value isn't part of what is said."""
 _SHOWN_CHARS = 60  # of a wrong value: enough to find it in the file
 
 
@@ -51,7 +53,7 @@ def mistakes(data: object, kind: Any, path: str = "") -> Iterator[str]:
         if get_origin(bare) is Literal:
             yield f"{path} {_not_among(data, get_args(bare))}{_help(kind)}"
         else:
-            yield f"{path} {problem}, not {_shown(data)}{_help(kind)}"
+            yield f"{path} {problem}{'' if _is_secret(kind) else f', not {_shown(data)}'}{_help(kind)}"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -134,8 +136,14 @@ def _shown(value: object) -> str:
 
 def _help(kind: Any) -> str:
     """What the setting is for, from its declaration."""
-    if get_origin(kind) is Annotated:
-        for meta in get_args(kind)[1:]:
-            if isinstance(meta, msgspec.Meta) and meta.description:
-                return f" ({meta.description})"
-    return ""
+    return next((f" ({meta.description})" for meta in _metas(kind) if meta.description), "")
+
+
+def _is_secret(kind: Any) -> bool:
+    """Whether its declaration says that nobody may be shown its value."""
+    return any(meta.extra == SECRET for meta in _metas(kind))
+
+
+def _metas(kind: Any) -> list[msgspec.Meta]:
+    said = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return [meta for meta in said if isinstance(meta, msgspec.Meta)]

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from hitmesh.config.sections import Section
 from hitmesh.http.limits import FIELD_BYTES, FIELDS, HEAD_BYTES, LINE_BYTES
+from hitmesh.mistakes import SECRET
 
 _LONGEST_S = 86_400.0  # a day: what waits longer waits forever
 _Seconds = Annotated[float, Meta(ge=0.05, le=_LONGEST_S)]
@@ -79,6 +80,7 @@ class Balancer(Section, frozen=True):
         Meta(
             pattern=r"^[!-~]*\Z",
             description="needed, as Authorization: Bearer, when the admin listener is beyond loopback",
+            extra=SECRET,
         ),
     ] = ""
     tls: BalancerTls = BalancerTls()

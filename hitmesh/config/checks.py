@@ -89,8 +89,14 @@ def _stores(config: Config) -> Iterator[str]:
     yield from _urls("stores.totals", [stores.totals], ("sqlite", "consul", "consul+https"), "hitmesh.stores")
     yield from _urls("stores.settings", [stores.settings], ("sqlite", "consul", "consul+https"), "hitmesh.settings")
     yield from _urls("stores.spools", stores.spools, ("sqlite", "beanstalk"), "hitmesh.spools")
-    if stores.settings in (stores.totals, *stores.spools):
-        yield f"stores.settings ({stores.settings}) holds something else already; it needs a place of its own"
+    settings = _place(stores.settings)
+    if settings in map(_place, (stores.totals, *stores.spools)):
+        yield f"stores.settings ({settings}) holds something else already; it needs a place of its own"
+
+
+def _place(url: str) -> str:
+    """A URL without what comes after its question mark, which says how to get in."""
+    return url.partition("?")[0]
 
 
 def _urls(key: str, urls: Sequence[str], own: tuple[str, ...], group: str) -> Iterator[str]:
@@ -103,7 +109,7 @@ def _urls(key: str, urls: Sequence[str], own: tuple[str, ...], group: str) -> It
     known = [*own, *(point.name for point in entry_points(group=group))]
     for url, scheme in foreign.items():
         if "://" not in url or scheme not in known:
-            yield f"{key}: {url!r} is not a URL of a known kind; {nearest(scheme, known)}"
+            yield f"{key}: {_place(url)!r} is not a URL of a known kind; {nearest(scheme, known)}"
 
 
 def _clashes(config: Config) -> Iterator[str]:

@@ -230,3 +230,17 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: bytes) -> None:
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=r"x\.toml: not TOML: "):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "stores",
+    [
+        {"totals": "consuls://h:1/p?token=s3cret"},
+        {"totals": "consul://h:1/p?token=s3cret", "settings": "consul://h:1/p?token=s3cret"},
+        {"totals": "consul://h:1/p?token=/a", "settings": "consul://h:1/p?token=/b"},
+    ],
+)
+def test_how_to_get_into_a_store_is_neither_repeated_nor_part_of_where_it_is(stores: dict[str, str]) -> None:
+    found = mistake(lambda data: data["stores"].update(stores))
+    assert "not a URL of a known kind" in found or "holds something else already" in found
+    assert "?" not in found.partition(";")[0]

@@ -90,6 +90,13 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
     assert message in mistake(change)
 
 
+@pytest.mark.parametrize("token", ["s3cret word", ["s3cret"], {"token": "s3cret"}])
+def test_a_wrong_token_is_not_repeated(token: object) -> None:
+    found = mistake(lambda data: data["balancer"].update(admin_token=token))
+    assert "balancer.admin_token must be a string" in found
+    assert "s3cret" not in found
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
