@@ -277,7 +277,10 @@ class Connection:
             try:
                 rest = rest[self._stream.send(rest) :]
             except BlockingIOError:
-                wait_write(self._stream.fileno(), timeout=max(0.0, deadline - _monotonic()))
+                left_s = deadline - _monotonic()
+                if left_s <= 0:
+                    raise TimeoutError from None
+                wait_write(self._stream.fileno(), timeout=left_s)
         self._stats.bytes_out += len(data)
 
     def _send_own(self, status: int, reason: str) -> None:
