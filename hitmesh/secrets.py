@@ -18,7 +18,8 @@ MAX_SECRET_BYTES: Final = 65_536  # of a certificate's chain with its key; a tok
 def read_secret(path: Path) -> bytes:
     """What is in the file, whole. Raises ConfigError, also when others than its owner can read or change it."""
     try:
-        with path.open("rb") as file:
+        # Not to wait for whoever may write into a pipe of that name.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise ConfigError(f"{path}: is not a file")

@@ -67,7 +67,7 @@ class Token(Struct, frozen=True):
     def refused(self, text: str) -> str:
         """Why a request was, whose answer says `text`."""
         file = self._file()
-        if not file and "CONSUL_HTTP_TOKEN" not in os.environ:
+        if not (file or os.environ.get("CONSUL_HTTP_TOKEN")):
             return (
                 "there is no ACL token (?token=FILE at the URL's end, or CONSUL_HTTP_TOKEN), "
                 "and anonymous requests may not do this"

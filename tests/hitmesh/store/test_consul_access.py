@@ -190,7 +190,9 @@ def test_files_that_are_none_are_errors_at_the_start(url: Url, files: AccessFile
     encrypted = files.folder / "encrypted.key"
     openssl("ec", "-in", key, "-aes256", "-passout", "pass:x", "-out", encrypted)
     encrypted.chmod(0o600)
+    os.mkfifo(files.folder / "pipe")
     for named, words in (
+        ({"token": files.folder / "pipe"}, "pipe: is not a file"),
         ({"token": "/nowhere/token"}, "/nowhere/token: can't be read: No such file"),
         ({"token": files.folder}, "Is a directory"),
         ({"token": files.secret("empty", "\n")}, "empty: holds no ACL token"),
