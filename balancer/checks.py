@@ -52,7 +52,7 @@ class Checker:
         self._backend = backend
         self._health = health
         self._host = host
-        self._draining = False
+        self._draining = ""  # why
         self._stopped = False
         self._hurry = Event()
 
@@ -65,10 +65,10 @@ class Checker:
         self._stopped = True
         self._hurry.set()
 
-    def drain(self, draining: bool) -> None:
-        """Whether the backend wants no more requests."""
-        if draining != self._draining:
-            self._draining = draining
+    def drain(self, why: str) -> None:
+        """Why the backend is to get no more requests; empty when it wants some."""
+        was, self._draining = self._draining, why
+        if bool(was) != bool(why):
             self._settle()
 
     def unreachable(self, reason: str) -> None:
@@ -117,7 +117,8 @@ class Checker:
         if not backend.gone:  # or another one of its name may have what is counted
             backend.stats.become(status, now)
         if was and not usable:
-            log.warning("%s: %s is %s: %s", self._service.name, backend.name, status, self._health.reason)
+            why = self._draining or self._health.reason
+            log.warning("%s: %s is %s: %s", self._service.name, backend.name, status, why)
             backend.forget()
         elif usable and not was:
             log.info("%s: %s is UP", self._service.name, backend.name)

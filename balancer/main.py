@@ -141,8 +141,10 @@ def command(
 
     Runs in the foreground, one process that starts the workers, until SIGTERM or SIGINT.
     """
-    if (file is None) == (listen is None):
-        raise click.UsageError("either --config or --listen is needed, not both")
+    if file is None and listen is None:
+        raise click.UsageError("either --config or --listen is needed")
+    if file is not None and listen is not None:
+        raise click.UsageError("--config and --listen don't go together")
     for option in _ONLY_LINE if file is not None else _ONLY_FILE:
         if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{_written(option)} goes with {'--listen' if file is not None else '--config'}")

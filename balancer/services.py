@@ -144,7 +144,7 @@ class Services:
                 fresh = bool(service.backends)  # with nobody else there is nothing to start slowly beside
                 backend = self._join(service, name=instance.name, id=instance.id, url=url, now=now, fresh=fresh)
             members.append(backend)
-            self._checkers[backend].drain(instance.state != "up")
+            self._checkers[backend].drain("" if instance.state == "up" else instance.state)
         service.backends = tuple(members)
         for backend in known.values():
             self._leave(service, backend)
@@ -177,7 +177,7 @@ class Services:
         backend.gone = True
         if all(each.name != backend.name for each in service.backends):
             backend.stats.become("DRAIN", time.monotonic())
-        self._checkers[backend].drain(True)
+        self._checkers[backend].drain("it has left")
         self._checkers[backend].stop()
         backend.when_idle = lambda: self._forget(service, backend)
         if not backend.in_hand:

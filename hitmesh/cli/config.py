@@ -114,7 +114,8 @@ def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_
     print(json.dumps(json_of(found[key])) if as_json else visible(found[key].value))
 
 
-@config.command("set", short_help="Change a setting.")
+# A number below 0 is a value, though it looks like an option.
+@config.command("set", short_help="Change a setting.", context_settings={"ignore_unknown_options": True})
 @click.argument("key", metavar="KEY")
 @click.argument("value", metavar="VALUE")
 @_writes

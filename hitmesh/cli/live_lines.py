@@ -90,7 +90,11 @@ def change_line(
     if as_json:
         found = {"key": key, "value": new, "before": old, "version": now.version, "author": now.author}
         return json.dumps({**found, "changed_at": now.changed_at})
-    in_file = f"{value_of(config, key)} from the file" if key in LIVE else ""
+    in_file = ""
+    if key in LIVE:
+        value = value_of(config, key)
+        is_default = value == value_of(Config(name=config.name, nodes={}), key)
+        in_file = f"{value} by default" if is_default else f"{value} from the file"
     was = short(old) if old is not None else in_file or "not set"
     what = f"{key} = {short(new)}" if new is not None else f"{key} unset" + (f", now {in_file}" if in_file else "")
     made = f"version {now.version}, by {now.author}" if now.version else "removed by hand"

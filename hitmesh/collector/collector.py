@@ -172,6 +172,7 @@ class Collector:
         self._reader.start()
         for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run, self._doubts.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
+        log.info("%s of %s takes hits at %s/hit/<page>", self._name, self._config.name, http)
 
     def leave(self) -> None:
         """Tell everybody to send no more; what they send until they have heard it is taken."""

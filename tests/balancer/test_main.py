@@ -77,8 +77,8 @@ def told(port: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "either --config or --listen is needed, not both"),
-        (["--config", "x.toml", "--listen", "127.0.0.1:8000", *BACKEND], "either --config or --listen"),
+        ([], "either --config or --listen is needed (see balancer --help)"),
+        (["--config", "x.toml", "--listen", "127.0.0.1:8000", *BACKEND], "--config and --listen don't go together"),
         (["--config", "x.toml", *BACKEND], "--backend goes with --listen"),
         (["--config", "x.toml", "--access-log", "-"], "--access-log goes with --listen"),
         (["--listen", "127.0.0.1:8000", *BACKEND, "--name", "b"], "--name goes with --config"),

@@ -109,9 +109,27 @@ def test_what_is_set_and_does_not_apply_is_listed_with_the_reason(command: Comma
 
 def test_a_setting_is_set_and_told_with_what_it_was(command: Command) -> None:
     status, out, err = command("set", "timing.commit_s", "1e-1", "--author", "anna")
-    assert (status, out, err) == (0, "timing.commit_s = 0.1 (was 0.25 from the file), version 1, by anna\n", "")
+    assert (status, out, err) == (0, "timing.commit_s = 0.1 (was 0.25 by default), version 1, by anna\n", "")
     status, out, err = command("set", "timing.commit_s", "0.2", "--author", "ben")
     assert (status, out, err) == (0, "timing.commit_s = 0.2 (was 0.1), version 2, by ben\n", "")
+
+
+def test_what_a_file_says_is_called_so(command: Command) -> None:
+    assert command("set", "timing.read_s", "0.3", "--author", "anna")[1] == (
+        "timing.read_s = 0.3 (was 0.7 from the file), version 1, by anna\n"
+    )
+
+
+@pytest.mark.parametrize("value", ["-1", "-0.5", "-inf"])
+def test_a_negative_value_is_no_option(command: Command, value: str) -> None:
+    status, _, err = command("set", "timing.commit_s", value)
+    assert status == 1
+    assert "option" not in err
+    assert err.startswith("hitmesh: timing.commit_s")
+
+
+def test_an_option_that_there_is_not_is_still_wrong_use(command: Command) -> None:
+    assert command("set", "timing.commit_s", "0.1", "--no-wiat")[0] == 2
 
 
 def test_an_author_is_user_and_host_without_a_name(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

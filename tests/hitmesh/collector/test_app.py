@@ -151,6 +151,11 @@ def test_a_total_doesn_t_count(mesh: Mesh) -> None:
     assert [total(mesh, "quiet/page") for _ in range(3)] == [1, 1, 1]
 
 
+def test_a_collector_says_as_who_and_where_it_listens(mesh: Mesh) -> None:
+    host, port = mesh.address()
+    assert f"collector-1 of dc-test takes hits at http://{host}:{port}/hit/<page>\n" in mesh.log("collector-1")
+
+
 def test_a_page_without_hits_has_the_total_0(mesh: Mesh) -> None:
     found = mesh.request("GET", "/total/nobody/was/here").json()
     assert (found["page"], found["total"], found["dcs"]["dc-test"]["count"]) == ("nobody/was/here", 0, 0)
