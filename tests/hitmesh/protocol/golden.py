@@ -475,6 +475,10 @@ REFUSED: Final = (
         Refused(f"a name such as {wrong!r}", Leave, f"93 01 06 {text_hex(wrong)}")
         for wrong in ("a b", "é", "a\n", "\x1b[31m", "a/b", '"', "\u202e", "\x00", "a\x7f")
     ),
+    *(
+        Refused(f"a state such as {wrong!r}", Heartbeat, f"95 01 05 00 00 9a a164 a172 a16e a169 {text_hex(wrong)} 00 00 80 80 80")
+        for wrong in ("", "failing: \x1b[31m", "up\n", "é", "\u202e", "\x00", "a\x7f", "a" * 129)
+    ),
     # numbers
     Refused("a number below 0", Control, "95 01 09 ff a161 a0"),
     Refused("a number of 2**63", Control, "95 01 09 cf8000000000000000 a161 a0"),

@@ -26,3 +26,14 @@ def test_a_mesh_that_has_come_far_goes_on() -> None:
     high = PLAUSIBLE_VERSION + 5 * MAX_AHEAD
     assert within_reach([edition(high + MAX_AHEAD)], high)[1] == []
     assert within_reach([edition(high + MAX_AHEAD + 1)], high)[0] == []
+
+
+def test_a_mesh_that_has_no_settings_yet_takes_those_of_an_old_one() -> None:
+    assert within_reach([edition(PLAUSIBLE_VERSION)], 0)[1] == []
+
+
+def test_versions_that_others_came_to_one_after_the_other_are_within_reach() -> None:
+    high = PLAUSIBLE_VERSION + MAX_AHEAD
+    steps = [edition(high + MAX_AHEAD * step) for step in (3, 1, 2)]  # in any order
+    assert within_reach(steps, high)[1] == []
+    assert within_reach(steps[:1], high)[0] == []
