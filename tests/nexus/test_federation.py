@@ -6,7 +6,16 @@ import pytest
 from msgspec.structs import replace
 
 from hitmesh.protocol.messages import MAX_DCS, MAX_ENDPOINTS, Neighbours, Seen, decode
-from nexus.federation import COMPLAINT_S, GAP_S, KEPT_S, MAX_NEIGHBOURS_BYTES, MAX_REFUSED, Catalogue, Federation
+from nexus.federation import (
+    COMPLAINT_S,
+    GAP_S,
+    KEPT_S,
+    MAX_NEIGHBOURS_BYTES,
+    MAX_REFUSED,
+    STRANGER_S,
+    Catalogue,
+    Federation,
+)
 from tests.hitmesh.mesh.instances import instance, seen
 from tests.nexus.words import PARTITIONS, at, nexus, word
 
@@ -364,6 +373,31 @@ def test_a_stranger_is_heard_but_not_missed_nor_is_whom_it_names() -> None:
     assert one.heard(100.0) == {"stranger"}
     assert not one.is_known("stranger")
     assert one.unheard((), 200.0) == 0
+
+
+def test_a_stranger_that_has_fallen_silent_is_looked_for_for_minutes_and_one_that_is_known_for_a_day() -> None:
+    one = federation()
+    for name in ("stranger", "known"):
+        one.hear(word(nexus(name), 1), 100.0)
+    one.root(["known"])
+    assert one.endpoints(100.0 + STRANGER_S) == {at("stranger-1"), at("known-1")}
+    assert one.endpoints(101.0 + STRANGER_S) == {at("known-1")}
+    assert one.endpoints(100.0 + KEPT_S) == {at("known-1")}
+
+
+def test_a_name_to_be_looked_up_is_nobody_s_but_its_own_configuration_s() -> None:
+    one = Federation(
+        "dev",
+        ME.id,
+        here=["tcp://nexus.example:1", at("dev-2")],
+        configured={},
+        partitions=PARTITIONS,
+        interval_s=INTERVAL_S,
+        missed=MISSED,
+    )
+    told = said(one, 100.0)
+    assert told is not None
+    assert set(told.nexuses["dev"]) == {at("dev-1"), at("dev-2")}  # where it is, and where the other one is
 
 
 def test_a_stranger_with_rows_here_is_none_any_more() -> None:

@@ -75,6 +75,11 @@ def test_how_long_it_has_been_up_does_not_depend_on_its_clock(hours: int) -> Non
     assert (found["uptime_s"], found["load"]) == (5.1, {"hits": 1.0})
 
 
+def test_nobody_has_been_up_for_less_than_no_time() -> None:
+    one = seen("collector-1", load={"up_s": -5.0}, age_ms=100)
+    assert shown(answer(one))["collector-1"]["uptime_s"] == 0.1
+
+
 def test_an_instance_that_was_started_by_hand_is_shown() -> None:
     found = shown(answer(seen("collector-9", pid=8)))
     assert (found["collector-9"]["pid"], found["collector-9"]["supervisor_pid"]) == (8, None)
