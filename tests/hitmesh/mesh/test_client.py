@@ -25,12 +25,14 @@ from hitmesh.mesh.duty import EXIT_BROKEN
 from hitmesh.mesh.lookup import ask
 from hitmesh.mesh.pulse import sendable
 from hitmesh.protocol.messages import MAX_LOADS, Change, decode
+from hitmesh.state.ages import UPTIME
 from hitmesh.state.view import RIVALS, MeshView
 from tests.hitmesh.mesh.nexuses import HEARTBEAT_S, MISSED, MORTAL_S, beating
 from tests.services import PATIENCE_S
 from tests.services.nexus import NexusProcess, mesh_config, peer
 
 FRESH_S = 3.0
+YEAR_S = 365 * 24 * 3600
 NEVER_S = 60.0  # an interval of which no test sees the end
 assert NEVER_S > PATIENCE_S
 
@@ -374,6 +376,13 @@ def test_its_hub_lag_is_part_of_its_load(nexuses: list[NexusProcess]) -> None:
 
         until(lambda: lags() == [True], what="the lag to be shown")
         until(lambda: lags() == [False], what="the lag to pass")
+
+
+def test_how_long_it_has_been_up_is_part_of_everybody_s_load(nexuses: list[NexusProcess]) -> None:
+    with members(config_of(nexuses), "processor-1") as (one,):
+        until(lambda: len(one.view.live("nexus")) == len(nexuses), what="the Nexuses themselves")
+        for each in [*one.view.live("processor"), *one.view.live("nexus")]:
+            assert 0 <= each.load[UPTIME] < YEAR_S, "not a moment of somebody's wall clock"
 
 
 def test_a_greenlet_that_dies_takes_the_process_with_it_and_says_why(
