@@ -29,7 +29,7 @@ run: venv
 # Three datacenters in network namespaces, with a WAN between them that is cut; needs root.
 demo-wan: venv
 	@test "$$(id -u)" -eq 0 || { echo "make demo-wan needs root: it makes network namespaces; sudo make demo-wan" >&2; exit 1; }
-	-@scripts/install-services ip consul beanstalkd  # without the last two it runs on SQLite
+	-@scripts/install-services ip nft consul beanstalkd  # without the last two it runs on SQLite
 	@$(BIN)/python -m tests.wan.demo $(DEMO_ARGS)
 
 test: check services

@@ -47,7 +47,8 @@ NEXUS: Final = 8020
 ROWS: Final = 8030
 
 
-LET_IN: Final = (NEXUS, NEXUS + 2, ROWS)  # what other datacenters reach of one role of each kind a host
+# What other datacenters reach on a host: of one role of each kind, and of Consul.
+LET_IN: Final = (NEXUS, NEXUS + 2, ROWS, servers.CONSUL_RPC, servers.CONSUL_SERF_WAN)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Peer:
     """What a datacenter's files say of another one."""
 
     name: str
-    address: str  # of its first host
     heartbeats: str  # HOST:PORT of its first Nexus, as others reach it
+    consul: servers.ConsulServer  # of its first host
 
 
 class Datacenter:
@@ -86,10 +87,10 @@ class Datacenter:
         self._commands: dict[str, tuple[Host, list[str]]] = {}
         self._add_roles()
         if stores == "consul":
-            self._add_servers([peer.address for peer in peers])
+            self._add_servers([peer.consul for peer in peers])
 
     def _configured(self, peers: Sequence[Peer], settings: Mapping[str, Any]) -> Config:
-        addresses = [host.address for host in self.hosts]
+        addresses = [servers.consul_server(host).address for host in self.hosts]
         nodes = zip(NODES.items(), self.hosts[:-1] or self.hosts, strict=False)
         stores: dict[str, Any] = {}
         if self._stores == "consul":
@@ -127,16 +128,16 @@ class Datacenter:
                 host = next(host for host in self.hosts if host.address == placement.address)
                 self._commands[placement.name] = (host, [sys.executable, "-m", *module, *options])
 
-    def _add_servers(self, others: Sequence[str]) -> None:
-        addresses = [host.address for host in self.hosts]
+    def _add_servers(self, others: Sequence[servers.ConsulServer]) -> None:
+        own = [servers.consul_server(host) for host in self.hosts]
         consul, beanstalkd = require("consul"), require("beanstalkd")
         for number, host in enumerate(self.hosts, start=1):
             file, data = self.folder / f"consul-{number}.json", self.folder / "stores" / f"consul-{number}"
-            file.write_text(json.dumps(servers.consul_config(self.name, number, addresses, others, data)))
+            file.write_text(json.dumps(servers.consul_config(self.name, number, own, others, data)))
             self._commands[f"consul-{number}"] = (host, [consul, "agent", f"-config-file={file}"])
         for number, host in enumerate(self.hosts[:ROLE_HOSTS], start=1):
             binlog = self.folder / "stores" / f"beanstalkd-{number}"
-            command = servers.beanstalkd_command(beanstalkd, host.address, binlog)
+            command = servers.beanstalkd_command(beanstalkd, own[number - 1].address, binlog)
             self._commands[f"beanstalkd-{number}"] = (host, command)
 
     # --- processes ------------------------------------------------------------------------
@@ -276,7 +277,7 @@ class Datacenter:
 
 def _peer(name: str, host: Host) -> Peer:
     heartbeats = host_port_text(host.wan_address or host.address, NEXUS + host.wan_shift)
-    return Peer(name, host.address, heartbeats)
+    return Peer(name, heartbeats, servers.consul_server(host))
 
 
 def _addresses(host: Host) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`make demo-wan`: three datacenters on the bed of hosts, shown live while links are cut and one loses everything.
 
+One of them is IPv4 inside and IPv6 to the others, one IPv6 only, one behind a router that translates.
+
     sudo make demo-wan
     sudo make demo-wan DEMO_ARGS="--cut-s 60 --delay-ms 200 --loss 0.05"
 
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -24,11 +26,13 @@ from rich.live import Live
 
 from tests.access_log import lines
 from tests.services import wait_for
+from tests.wan import netns
 from tests.wan.agreement import wait_for_agreement
 from tests.wan.bed import DELAY_MS, LOSS, Bed, why_not
 from tests.wan.clients import Guest, pages_in, replay_into
-from tests.wan.datacenter import Datacenter, Stores
-from tests.wan.mesh import HOSTS, Mesh
+from tests.wan.datacenter import LET_IN, Datacenter, Stores
+from tests.wan.mesh import HOSTS, NETWORKS, Mesh
+from tests.wan.networks import Network
 from tests.wan.picture import Picture
 
 SITE = "demo.example"
@@ -45,6 +49,7 @@ def main() -> int:
     parser.add_argument("--loss", type=float, default=LOSS, help="share of packets, each way (%(default)s)")
     parser.add_argument("--cut-s", type=float, default=CUT_S, help="that a datacenter is cut off (%(default)s)")
     parser.add_argument("--limit", type=int, default=1_000, help="hits of the log, into each datacenter (%(default)s)")
+    parser.add_argument("--ipv4", action="store_true", help="have all of them on IPv4, each as the others see it")
     parser.add_argument("--keep", action="store_true", help="leave the state folder, with its logs, for reading")
     options = parser.parse_args()
     if reason := why_not():
@@ -53,7 +58,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     folder = Path(tempfile.mkdtemp(prefix="hitmesh-demo-"))
     try:
-        with Bed(HOSTS, delay_ms=options.delay_ms, loss=options.loss) as bed:
+        with Bed(
+            HOSTS, delay_ms=options.delay_ms, loss=options.loss, networks=_networks(options), let_in=LET_IN
+        ) as bed:
             mesh = Mesh(bed, folder, stores=_stores())
             return _show(mesh, options)
     except KeyboardInterrupt:
@@ -77,11 +84,25 @@ def _stores() -> Stores:
     return "sqlite"
 
 
+def _networks(options: argparse.Namespace) -> Mapping[str, Network]:
+    if options.ipv4:
+        return {}
+    if shutil.which(netns.NFT) is not None:
+        return NETWORKS
+    print("nft not installed (scripts/install-services does it): all on IPv4", file=sys.stderr)
+    return {}
+
+
 def _show(mesh: Mesh, options: argparse.Namespace) -> int:
     console = Console()
     picture = Picture(mesh)
     with _shown(picture, console):
         picture.say(f"starting three datacenters, {options.delay_ms:g} ms and {options.loss:.1%} loss apart")
+        for dc in mesh:
+            host = dc.hosts[0]
+            picture.say(
+                f"{dc.name}: {host.address}, {f'{host.wan_address} to the others' if host.wan_address else 'to all'}"
+            )
         with mesh, picture.kept_up():
             expected = _replay(mesh, picture, options.limit)
             guests = [Guest(dc, _pages(), pause_s=PAUSE_S) for dc in mesh]

@@ -5,7 +5,7 @@
     ipv6         hosts fd00:N::n, and nothing else
     translated   hosts fd10:N::n, which nobody elsewhere has a way to; the router is fd00:N::1 to the others, sends
                  its hosts' packets under that address (nftables), and forwards `let_in` ports to host n: each is
-                 100 n higher at the router
+                 100 n higher at the router. The hundred ports from UNCHANGED + 100 n it forwards as they are
 
 N is the datacenter's number, n the host's. But for "ipv4", the router is a firewall too: of what comes from other
 datacenters only what belongs to a connection from here, and what goes to `let_in` ports, comes through.
@@ -20,6 +20,7 @@ from typing import Final, Literal
 Network = Literal["ipv4", "dual", "ipv6", "translated"]
 ROUTER: Final = 254  # the router's last number in its datacenter
 HIGHER: Final = 100  # for each host, the ports of a translating router
+UNCHANGED: Final = 18_000
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,23 @@ class Plan:
             f"dnat to [{self.inside(host)}]:{port}"
             for host in range(1, hosts + 1)
             for port in sorted(self.let_in)
-            if self.network == "translated"
         ]
+        forwarded += [
+            f"iifname wan0 ip6 daddr {self._router_outside} meta l4proto {{ tcp, udp }} "
+            f"th dport {UNCHANGED + self.shift(host)}-{UNCHANGED + self.shift(host) + HIGHER - 1} "
+            f"dnat to {self.inside(host)}"
+            for host in range(1, hosts + 1)
+        ]
+        translated = self.network == "translated"
         ports = ", ".join(map(str, sorted(self.let_in)))
         return "\n".join(
             [
                 "table ip6 nat {",
                 "chain in { type nat hook prerouting priority dstnat;",
-                *forwarded,
+                *(forwarded if translated else ()),
                 "}",
                 "chain out { type nat hook postrouting priority srcnat;",
-                "oifname wan0 masquerade" if self.network == "translated" else "",
+                "oifname wan0 masquerade" if translated else "",
                 "}",
                 "}",
                 "table inet firewall {",
@@ -87,7 +94,10 @@ class Plan:
                 "iifname br0 accept",
                 "ct state established,related accept",
                 "meta l4proto ipv6-icmp accept",
-                f"iifname wan0 meta nfproto ipv6 tcp dport {{ {ports} }} accept" if ports else "",
+                "ct status dnat accept",
+                f"iifname wan0 meta nfproto ipv6 meta l4proto {{ tcp, udp }} th dport {{ {ports} }} accept"
+                if ports
+                else "",
                 "}",
                 "}",
             ]

@@ -1,5 +1,7 @@
 """Several datacenters, one number: three of them on the bed, with real Consul (three servers each) and
-beanstalkd, over a WAN with 120 ms in each direction and 1% loss.
+beanstalkd, over a WAN with 120 ms in each direction and 1% loss. Their networks are as networks are: one is IPv4
+inside and IPv6 to the others, one IPv6 only, one behind a router that translates and forwards; and a firewall before
+each lets in what docs/operations.md lists.
 
 The times are what `bench/run wan` measures on a machine of its own; here, beside other tests, they are
 waited for with patience, and printed.
@@ -16,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import wait_for
+from tests.services import require, wait_for
 from tests.system.visitors import at_work
 from tests.wan.agreement import said, wait_for_agreement
 from tests.wan.bed import Bed
 from tests.wan.clients import Guest, pages_in, replay_into
-from tests.wan.mesh import HOSTS, Mesh
+from tests.wan.datacenter import LET_IN
+from tests.wan.mesh import HOSTS, NETWORKS, Mesh
 from tests.wan.settings import time_in_force
 
 HITS = 1_000  # of the access log, into each; `bench/run wan` replays all of it
@@ -36,11 +39,12 @@ LOCK = Path(tempfile.gettempdir()) / "hitmesh-wan-tests.lock"
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    require("nft")
     folder = tmp_path_factory.mktemp("wan")
     # One at a time: 45 processes are enough for the machine, also where the tests run in several workers.
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with Bed(HOSTS) as bed, Mesh(bed, folder, settings=SETTINGS) as mesh:
+        with Bed(HOSTS, networks=NETWORKS, let_in=LET_IN) as bed, Mesh(bed, folder, settings=SETTINGS) as mesh:
             yield mesh
 
 
@@ -92,6 +96,19 @@ def test_a_setting_changed_in_one_datacenter_is_in_force_in_every_role_of_all(me
     for dc, value in (("us-west", "1.25"), ("ap-south", "1.5")):
         took_s = time_in_force(mesh, dc, "timing.resend_s", value, within_s=PATIENCE_S)
         print(f"measured: {took_s:.2f} s after it was set in {dc}")
+
+
+def test_nobody_is_told_an_address_that_leads_nowhere_from_there(mesh: Mesh) -> None:
+    outside = {"eu-west": "tcp://[fd00:1::", "us-west": "tcp://[fd00:2::", "ap-south": "tcp://[fd00:3::1]:8"}
+    inside = {"eu-west": "://10.1.0.", "us-west": "://[fd00:2::", "ap-south": "://[fd10:3::"}
+    for dc in mesh:
+        for (name, _), instance in dc.living().items():
+            told = instance.endpoints.values()
+            assert told
+            if name == dc.name:
+                assert all(inside[name] in endpoint for endpoint in told), instance
+            else:
+                assert all(endpoint.startswith(outside[name]) for endpoint in told), instance
 
 
 def test_datacenters_that_are_cut_off_count_on_and_agree_when_they_are_back(mesh: Mesh) -> None:
