@@ -39,7 +39,15 @@ def check_host(text: str) -> None:
 
 def host_port_text(host: str, port: int | None) -> str:
     """HOST:PORT, as `host_port` reads it and URLs have it: an IPv6 address in brackets."""
-    return f"{bracketed(host)}:{port}"
+    return f"{bracketed(usual(host))}:{port}"
+
+
+def usual(host: str) -> str:
+    """An IPv6 address in the one way that the kernel and browsers write it (RFC 5952); anything else as it is."""
+    try:
+        return str(ipaddress.IPv6Address(host))
+    except ValueError:
+        return host
 
 
 def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
@@ -73,7 +81,7 @@ def host_pattern(text: str) -> str:
     if pattern == "*":
         raise ValueError(f'must be a name; the pattern of every other Host is "{DEFAULT_HOST}"')
     if pattern.startswith("[") and pattern.endswith("]") and _is_ipv6(pattern[1:-1]):
-        return pattern
+        return bracketed(usual(pattern[1:-1]))
     name = pattern.removeprefix("*.")
     if len(name) <= MAX_HOST_CHARS and _NAME.fullmatch(name):
         return pattern

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import check_host, host_port, is_loopback, network
+from hitmesh.config.addresses import check_host, host_port, is_loopback, network, usual
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
@@ -117,9 +117,10 @@ def _clashes(config: Config) -> Iterator[str]:
     for role in ROLES:
         for placement in config.instances(role):
             for port in ports_of(placement):
-                other = taken.setdefault((placement.address, port), placement.name)
+                address = usual(placement.address)
+                other = taken.setdefault((address, port), placement.name)
                 if other != placement.name:
-                    yield f"{placement.name} and {other} both want port {port} of {placement.address}; see ports"
+                    yield f"{placement.name} and {other} both want port {port} of {address}; see ports"
                     return
                 if port > 65_535:
                     yield f"{placement.name} would get port {port}; lower ports.{'rows' if role == 'processor' else role}"
@@ -134,7 +135,7 @@ def _clashes_outside(config: Config) -> Iterator[str]:
     taken: dict[tuple[str, int], str] = {}
     roles: tuple[Role, ...] = ("nexus", "processor")
     for placement in (one for role in roles for one in config.instances(role)):
-        host = placement.wan_address or placement.address
+        host = usual(placement.wan_address or placement.address)
         key = f"nodes.{placement.node}.wan_ports"
         for port in (port + placement.wan_shift for port in ports_of(placement)):
             other = taken.setdefault((host, port), placement.name)

@@ -8,13 +8,12 @@ Whatever follows the port stays.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Final
 
+from hitmesh.config.addresses import host_port_text
 from hitmesh.config.datacenter import Placement
 from hitmesh.config.sections import Role
-from hitmesh.protocol.names import bracketed
 
 REACHED: Final[dict[Role, tuple[str, ...]]] = {"nexus": ("heartbeats", "lookups"), "processor": ("rows",)}
 """What other datacenters reach of a role, by the names of its endpoints."""
@@ -30,13 +29,5 @@ def outside(placement: Placement, endpoint: str, host: str = "") -> str:
     found = _ENDPOINT.fullmatch(endpoint)
     if not placement.wan_address or found is None:
         return endpoint
-    port = int(found["port"]) + placement.wan_shift
-    return f"{found['scheme']}{bracketed(_usual(host or placement.wan_address))}:{port}{found['rest']}"
-
-
-def _usual(host: str) -> str:
-    """An address as the kernel writes it, so that it can be compared."""
-    try:
-        return str(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        return host
+    host = (host or placement.wan_address).strip("[]")
+    return f"{found['scheme']}{host_port_text(host, int(found['port']) + placement.wan_shift)}{found['rest']}"

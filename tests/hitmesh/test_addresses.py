@@ -26,6 +26,10 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
     assert host_port_text("::1", 80) == "[::1]:80"
 
 
+def test_an_ipv6_address_is_told_in_one_way_whoever_wrote_it() -> None:
+    assert host_port_text("2001:DB8:0:0::7", 80) == "[2001:db8::7]:80"
+
+
 @pytest.mark.parametrize(
     ("address", "problem"),
     [

@@ -174,6 +174,14 @@ def behind_a_router(**ports: int) -> Change:
     return change
 
 
+def test_two_nodes_of_one_address_clash_however_it_is_written() -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["nodes"]["local"]["address"] = "::1"
+        data["nodes"]["b"] = {"address": "0:0::1", "collector": 1}
+
+    assert mistake(change) == "collector-3 and collector-1 both want port 8010 of ::1; see ports"
+
+
 def test_two_nodes_behind_one_router_need_ports_of_their_own_there() -> None:
     words = "both are port {} of ::1 to other datacenters; see nodes.b.wan_ports"
     assert mistake(behind_a_router()) == f"nexus-3 and nexus-1 {words.format(8020)}"

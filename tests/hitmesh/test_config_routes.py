@@ -126,6 +126,7 @@ def test_a_live_route_cannot_read_files() -> None:
         ("localhost", "localhost"),
         ("127.0.0.1", "127.0.0.1"),
         ("[::1]", "[::1]"),
+        ("[2001:DB8:0::1]", "[2001:db8::1]"),
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from hitmesh.protocol.messages import Instance
 from hitmesh.settings.open import open_settings
 from tests.nexus.datacenters import Datacenter, everybody, wait_until_all_know_all
-from tests.services import wait_for, without
+from tests.services import require_ipv6, wait_for
 from tests.services.nexus import NexusProcess
 
 ROWS = "tcp://127.0.0.1:9"
@@ -20,11 +19,7 @@ ROWS = "tcp://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Datacenter]]:
     """us, which is known to others by IPv6 alone, and eu, which is known by IPv4 as ever."""
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        without("this machine has no ::1")
+    require_ipv6()
     folder = tmp_path_factory.mktemp("datacenters")
     us = Datacenter(folder, "us", node={"wan_address": "::1"})
     eu = Datacenter(folder, "eu", {"us": [us.address.replace("127.0.0.1", "[::1]")]})

@@ -41,6 +41,15 @@ def without(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def require_ipv6() -> None:
+    """Without IPv6's loopback the test is skipped, or fails under CI=true."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        without("this machine has no ::1")
+
+
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,7 +31,7 @@ from tests.hitmesh.cli.meshes import (
     settled,
 )
 from tests.hitmesh.cli.meshes import running as running_command
-from tests.services import require, wait_for, without
+from tests.services import require, require_ipv6, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -164,16 +162,8 @@ def test_the_state_folder_and_what_every_role_makes_in_it_are_its_owners_alone(r
     assert others == []
 
 
-def has_ipv6() -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return True
-    return False
-
-
 def test_a_mesh_on_ipv6_works_from_end_to_end(tmp_path: Path) -> None:
-    if not has_ipv6():
-        without("this machine has no ::1")
+    require_ipv6()
     log = tmp_path / "log"
     log.write_text('2001:db8::7 - - [x] "GET /a HTTP/1.1" 200 1\n' * 3)
     with meshes(tmp_path / "var", address="::1", nexus=1, processor=1, collector=1) as mesh:
