@@ -18,16 +18,20 @@ from hitmesh.config.sections import Role
 REACHED: Final[dict[Role, tuple[str, ...]]] = {"nexus": ("heartbeats", "lookups"), "processor": ("rows",)}
 """What other datacenters reach of a role, by the names of its endpoints."""
 
+MAX_PORT: Final = 65_535
 _ENDPOINT = re.compile(r"(?P<scheme>[a-z]+://)(?:\[[^]]*\]|[^:/]*):(?P<port>[0-9]+)(?P<rest>.*)", re.DOTALL)
 
 
 def outside(placement: Placement, endpoint: str, host: str = "") -> str:
     """An endpoint of an instance as other datacenters reach it; `host` is what its `wan_address` was found to be.
 
-    The endpoint itself where the node has no such address.
+    The endpoint itself where the node has no such address; empty where the port would be none: an instance says
+    where it is, and not all that is said is so.
     """
-    found = _ENDPOINT.fullmatch(endpoint)
-    if not placement.wan_address or found is None:
+    if not placement.wan_address:
         return endpoint
-    host = (host or placement.wan_address).strip("[]")
-    return f"{found['scheme']}{host_port_text(host, int(found['port']) + placement.wan_shift)}{found['rest']}"
+    found = _ENDPOINT.fullmatch(endpoint)
+    port = int(found["port"]) + placement.wan_shift if found else 0
+    if found is None or not 1 <= port <= MAX_PORT:
+        return ""
+    return f"{found['scheme']}{host_port_text((host or placement.wan_address).strip('[]'), port)}{found['rest']}"

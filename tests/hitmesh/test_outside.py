@@ -26,6 +26,8 @@ def placed(wan_address: str = "", wan_shift: int = 0) -> Placement:
         ("203.0.113.7", 1000, f"tcp://10.1.0.11:8020{KEY}", f"tcp://203.0.113.7:9020{KEY}"),
         ("2001:db8::7", 0, f"tcp://[fd00::1]:8020{KEY}", f"tcp://[2001:db8::7]:8020{KEY}"),
         ("203.0.113.7", 1000, "", ""),
+        ("203.0.113.7", -1000, "tcp://10.1.0.11:900", ""),  # somebody's who isn't where the file says: no port at all
+        ("203.0.113.7", 1000, "tcp://10.1.0.11:65000", ""),
     ],
 )
 def test_an_endpoint_has_the_other_address_and_port_and_keeps_what_follows(
