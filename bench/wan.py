@@ -40,14 +40,15 @@ from typing import Final
 
 from bench import pace
 from bench.figures import milliseconds, percentile, ratio_of_percentiles
+from hitmesh.protocol.names import bracketed
 from tests.access_log import lines
 from tests.system.visitors import at_work
 from tests.wan.agreement import said, wait_for_agreement
 from tests.wan.bed import DELAY_MS, LOSS, Bed, why_not
 from tests.wan.clients import Guest, pages_in, replay_into
-from tests.wan.datacenter import COLLECTOR, Datacenter, prioritize
+from tests.wan.datacenter import COLLECTOR, LET_IN, Datacenter, prioritize
 from tests.wan.host import Host
-from tests.wan.mesh import HOSTS, Mesh
+from tests.wan.mesh import HOSTS, NETWORKS, Mesh
 from tests.wan.settings import time_in_force
 
 PARTS: Final = ("replay", "settings", "cut", "flap", "lost", "latency")
@@ -103,6 +104,7 @@ def main() -> int:
     parser.add_argument("--per-s", type=float, default=100.0, help="hits a second of the latency's turns (%(default)s)")
     parser.add_argument("--turns", type=int, default=12, help="of the latency, each with the WAN in its three states")
     parser.add_argument("--turn-s", type=float, default=6.0, help="(%(default)s)")
+    parser.add_argument("--mixed", action="store_true", help="networks of IPv6 and a router that translates, for IPv4")
     parser.add_argument("--keep", action="store_true", help="leave the state folder, with its logs, for reading")
     options = parser.parse_args()
     parts = options.parts.split(",")
@@ -122,7 +124,11 @@ def main() -> int:
     table = Table()
     try:
         begun = time.monotonic()
-        with Bed(HOSTS, delay_ms=options.delay_ms, loss=options.loss) as bed, Mesh(bed, folder) as mesh:
+        networks = NETWORKS if options.mixed else {}
+        with (
+            Bed(HOSTS, delay_ms=options.delay_ms, loss=options.loss, networks=networks, let_in=LET_IN) as bed,
+            Mesh(bed, folder) as mesh,
+        ):
             print(f"three datacenters, {options.delay_ms:g} ms one way and {options.loss:.1%} loss between them")
             table.line("ready after", f"{time.monotonic() - begun:.1f} s")
             for part in parts:
@@ -293,7 +299,7 @@ def _paced(mesh: Mesh, here: Datacenter, per_s: float, seconds: float) -> pace.P
 
 def _send(client: Host, address: str, per_s: float, seconds: float, nice: int) -> pace.Paced:
     prioritize(os.getpid(), nice)
-    head = f"HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
+    head = f"HTTP/1.1\r\nHost: {bracketed(address)}\r\nContent-Length: 0\r\n\r\n"
     requests = [f"POST /hit/latency.example/{number} {head}".encode() for number in range(PAGES)]
     with client.inside():
         return pace.run(COLLECTOR, per_s, seconds, CONNECTIONS, host=address, requests=requests, end=HIT_END)
