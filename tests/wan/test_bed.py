@@ -8,17 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hitmesh.cli.processes import started
-from tests.services import wait_for
+from tests.services import require, wait_for
 from tests.wan import netns
 from tests.wan.bed import Bed, why_not
 from tests.wan.echo import echo
 from tests.wan.host import Host
 from tests.wan.netns import BedError
+from tests.wan.networks import Network
 
 DATACENTERS = {"east": 2, "west": 2, "south": 1}
 PATIENCE_S = 30.0  # for what takes milliseconds on a quiet machine
@@ -147,6 +149,63 @@ def test_the_wan_carries_ten_thousand_packets_a_second(bed: Bed, east: Host) -> 
     assert all(not counts["overflowed"] for counts in bed.counts().values())
 
 
+# --- networks ------------------------------------------------------------------------------
+
+NETWORKS: dict[str, Network] = {"east": "dual", "west": "ipv6", "south": "translated"}
+INSIDE = {"east": "fd00:1::1", "west": "fd00:2::1", "south": "fd10:3::1"}
+OUTSIDE = {**INSIDE, "south": "fd00:3::1"}
+LET_IN, KEPT_OUT = 7007, 7008
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Iterator[Bed]:
+    """A datacenter of each kind, whose first hosts listen on both ports."""
+    require("nft")
+    with Bed(DATACENTERS, delay_ms=0, loss=0, networks=NETWORKS, let_in=[LET_IN]) as bed, ExitStack() as stack:
+        for dc, address in INSIDE.items():
+            for port in (LET_IN, KEPT_OUT):
+                with bed.host(dc, 1).inside():
+                    stack.enter_context(socket.create_server((address, port), family=socket.AF_INET6))
+        yield bed
+
+
+def connects(source: Host, address: str, port: int, *, within_s: float = PATIENCE_S) -> bool:
+    with source.inside():
+        sock = socket.socket(socket.AF_INET6)
+    with sock:
+        sock.settimeout(within_s)
+        try:
+            sock.connect((address, port))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("target", list(NETWORKS))
+@pytest.mark.parametrize("source", list(NETWORKS))
+def test_routers_let_in_what_they_are_told_to_and_nothing_else(mixed: Bed, source: str, target: str) -> None:
+    if source == target:
+        assert connects(mixed.host(source, 1), INSIDE[target], KEPT_OUT)
+        return
+    host = mixed.host(target, 1)
+    assert connects(mixed.host(source, 1), OUTSIDE[target], LET_IN + host.wan_shift)
+    assert not connects(mixed.host(source, 1), OUTSIDE[target], KEPT_OUT + host.wan_shift, within_s=0.5)
+
+
+def test_hosts_behind_a_translating_router_are_the_router_to_others_and_have_no_other_address(mixed: Bed) -> None:
+    with mixed.host("west", 1).inside():
+        receiver = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with receiver:
+        assert not connects(mixed.host("west", 1), INSIDE["south"], LET_IN, within_s=0.5)
+        receiver.bind((OUTSIDE["west"], LET_IN))
+        receiver.settimeout(PATIENCE_S)
+        with mixed.host("south", 1).inside():
+            sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with sender:
+            sender.sendto(b"x", (OUTSIDE["west"], LET_IN))
+            assert receiver.recvfrom(10)[1][0] == OUTSIDE["south"]
+
+
 # --- no way out ----------------------------------------------------------------------------
 
 
@@ -208,10 +267,11 @@ def test_a_bed_that_cannot_be_made_is_removed(monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object, **__: object) -> None:
         raise BedError("no")
 
+    before = netns.names(f"{netns.PREFIX}-{os.getpid()}-")
     monkeypatch.setattr(Bed, "slow", fail)
     with pytest.raises(BedError), Bed({"east": 1}):
         pass
-    assert netns.names(f"{netns.PREFIX}-{os.getpid()}-") == []
+    assert netns.names(f"{netns.PREFIX}-{os.getpid()}-") == before
 
 
 @pytest.mark.parametrize("with_relay", [False, True], ids=["by-the-relay", "by-the-next-bed"])
