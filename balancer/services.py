@@ -24,6 +24,7 @@ from balancer.routes import Match, RouteTable
 from balancer.service import Service
 from balancer.stats import BackendStats
 from hitmesh.config import BalancerLimits, Hold, Proxy
+from hitmesh.hub.ways import best
 from hitmesh.protocol.messages import Instance
 
 FRONT_ENDPOINT: Final = "http"  # of an instance's endpoints, the one that takes requests
@@ -190,9 +191,9 @@ class Services:
 
 
 def _resolve(host: str, port: int) -> tuple[int, object]:
-    """The first address of a name. One that isn't known keeps its name: connecting will fail, and be tried again."""
+    """One address of a name. One that isn't known keeps its name: connecting will fail, and be tried again."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = best(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except OSError as error:
         log.warning("%s can't be resolved: %s", host, error)
         return socket.AF_INET, ("0.0.0.0", 0)

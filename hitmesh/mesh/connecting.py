@@ -22,6 +22,7 @@ import zmq
 from hitmesh.config.addresses import host_port
 from hitmesh.errors import MeshError
 from hitmesh.hub.blocking import call_blocking, current_hub
+from hitmesh.hub.ways import best
 from hitmesh.protocol.names import bracketed, is_numeric
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ def _look_up(endpoint: str) -> str:
         raise MeshError(answers.strerror or str(answers), op="look up", endpoint=endpoint)
     if not answers:
         raise MeshError(f"no answer of a name server within {NAME_S:g} s", op="look up", endpoint=endpoint)
-    # IPv4 first, as ever: an IPv6 address of a host needn't lead to where its processes are bound.
-    answer = min(answers, key=lambda one: one[0] != sockets.AF_INET)
-    return f"{scheme}://{bracketed(answer[4][0].partition('%')[0])}:{port}"
+    return f"{scheme}://{bracketed(best(answers)[4][0].partition('%')[0])}:{port}"
 
 
 def _in_time(work: Callable[[], Any]) -> Any:
