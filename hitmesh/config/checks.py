@@ -45,6 +45,8 @@ def _nodes(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield f"{key} ({address}) {error}"
     for name, node in config.nodes.items():
+        if usual(node.wan_address) in ("0.0.0.0", "::"):
+            yield f"nodes.{name}.wan_address ({node.wan_address}) stands for every address of a host, and leads to none"
         if (node.wan_ports.nexus or node.wan_ports.rows) and not node.wan_address:
             yield f"nodes.{name}.wan_ports are of nobody: nodes.{name}.wan_address is missing"
         if node.wan_ports.rows and not config.ports.rows:

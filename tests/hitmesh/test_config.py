@@ -146,6 +146,7 @@ def test_settings_that_contradict_each_other_are_named(change: Change, message: 
     [
         ({"wan_address": "203.0.113.7"}, "nodes.local.wan_address (203.0.113.7) is beyond loopback"),
         ({"wan_address": "[::1]"}, "nodes.local.wan_address ([::1]) is written without brackets here: ::1"),
+        ({"wan_address": "::"}, "nodes.local.wan_address (::) stands for every address of a host, and leads to none"),
         ({"wan_address": "1.2.3"}, "nodes.local.wan_address (1.2.3) is not an IPv4 address"),
         ({"wan_ports": {"nexus": 1}}, "nodes.local.wan_ports are of nobody: nodes.local.wan_address is missing"),
         (
