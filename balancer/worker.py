@@ -221,6 +221,7 @@ class Worker:
         import zmq.green
 
         from hitmesh.mesh.client import MeshClient
+        from hitmesh.mesh.network import open_network
 
         self._mesh = MeshClient(
             config,
@@ -228,7 +229,7 @@ class Worker:
             name=self.name,
             instance_id=f"{self.name}-{os.urandom(8).hex()}",
             endpoints=self._endpoints,
-            context=zmq.green.Context(),
+            network=open_network(zmq.green.Context(), config, "balancer", self._front.name),
             load=self._load,
             on_change=lambda view: self._services.sync(),
         )

@@ -28,7 +28,8 @@ import zmq
 from hitmesh.errors import ConfigError, DecodeError, MeshError, StoreUnknown
 from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.duty import spawn
-from hitmesh.mesh.sockets import Context, open_socket
+from hitmesh.mesh.network import Network
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import (
     MAX_DCS,
     MAX_FRAME_BYTES,
@@ -63,11 +64,11 @@ class SettingsExchange:
     """The exchange of one Nexus. `on_change` is called in a greenlet when `digest` has another answer."""
 
     def __init__(
-        self, store: SettingsStore, dc: str, context: Context, on_change: Callable[[], None] = lambda: None
+        self, store: SettingsStore, dc: str, network: Network, on_change: Callable[[], None] = lambda: None
     ) -> None:
         self._store = store
         self._dc = dc
-        self._context = context
+        self._network = network
         self._on_change = on_change
         self._editions: dict[str, Edition] = {}
         self._digest = NOT_KNOWN
@@ -221,7 +222,7 @@ class SettingsExchange:
         if link is None:
             if len(links) >= LINKS:
                 links.popitem(last=False)[1].close()
-            link = links[endpoint] = _Link(self._context, endpoint)
+            link = links[endpoint] = _Link(self._network, endpoint)
         links.move_to_end(endpoint)
         return link
 
@@ -269,15 +270,20 @@ class SettingsExchange:
 class _Link:
     """A connection to one Nexus elsewhere, used by one greenlet: kept, as to connect takes several round trips."""
 
-    def __init__(self, context: Context, endpoint: str) -> None:
+    def __init__(self, network: Network, endpoint: str) -> None:
         self._endpoint = endpoint
         self._numbers = itertools.count(1)
         try:
-            self._socket = open_socket(context, zmq.DEALER, heartbeat_s=PING_S, receive_bytes=MAX_FRAME_BYTES)
+            self._socket = open_socket(
+                network,
+                zmq.DEALER,
+                heartbeat_s=PING_S,
+                receive_bytes=MAX_FRAME_BYTES,
+            )
         except zmq.ZMQError as error:  # no file descriptor is left
             raise MeshError(str(error), op=WHAT, endpoint=endpoint) from error
         try:
-            connect(self._socket, endpoint)
+            connect(network, self._socket, endpoint)
         except MeshError:
             self.close()
             raise

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from hitmesh.config.addresses import host_port
 from hitmesh.protocol.messages import MAX_DCS, MAX_ENDPOINTS, Instance, Neighbours, Seen, encode, make
-from hitmesh.protocol.names import is_numeric
+from hitmesh.protocol.names import is_numeric, split_key
 from nexus.records import MAX_KNOWN
 from nexus.registry import BEHIND, interval_s_of
 
@@ -193,7 +193,15 @@ class Federation:
         }
         for known in self._remembered(now).values():
             found.update(known.own, known.told)
-        return frozenset(found - self._own)
+        own = {split_key(one)[0] for one in self._own}
+        return frozenset(one for one in found if split_key(one)[0] not in own)
+
+    def places_of(self, endpoint: str) -> dict[str, int]:
+        """Of which datacenters a Nexus is there, and which one of them, as it is written: the first is 0."""
+        found = {name: 0 for name, known in self._others.items() if endpoint in known.own or endpoint in known.told}
+        for peers in (self._catalogue.peers, self._configured):
+            found.update({name: list(where).index(endpoint) for name, where in peers.items() if endpoint in where})
+        return found
 
     # --- what is asked --------------------------------------------------------------------
 
@@ -299,7 +307,7 @@ def _numeric(endpoints: Iterable[str]) -> tuple[str, ...]:
 
 def _is_tcp(endpoint: str) -> bool:
     try:
-        host_port(endpoint.removeprefix("tcp://"))
+        host_port(split_key(endpoint)[0].removeprefix("tcp://"))
     except ValueError:
         return False
     return endpoint.startswith("tcp://")

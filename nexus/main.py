@@ -21,6 +21,7 @@ from hitmesh import __version__, output
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.logs import log_to_stderr
+from hitmesh.mesh.network import open_network
 from hitmesh.settings.live import Live
 from hitmesh.settings.open import open_settings
 from hitmesh.startup import prepare
@@ -77,8 +78,8 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
         return EXIT_WRONG_USE
     stop = Event()
     watchers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)]
-    context = zmq.green.Context()
     try:
+        network = open_network(zmq.green.Context(), config, "nexus", name)
         # Two of them: the server closes the one that it exchanges with other datacenters.
         settings, followed = (open_settings(config.stores.settings, state_dir / config.name, "nexus") for _ in range(2))
         live = Live(config, followed)
@@ -86,7 +87,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
             config,
             name=name,
             id=f"{name}-{os.urandom(8).hex()}",
-            context=context,
+            network=network,
             settings=settings,
             retired=lambda: live.retired,
         )
@@ -105,7 +106,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
     followed.close()
     for watcher in watchers:
         watcher.cancel()
-    context.term()  # every socket is closed, without linger: this doesn't wait
+    network.close()
     return 0
 
 

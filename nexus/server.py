@@ -25,12 +25,13 @@ import zmq
 from hitmesh import output
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.config.outside import REACHED, outside
-from hitmesh.errors import DecodeError, MeshError
+from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import LagMeter, spawn
+from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pulse import Pulse, sendable
-from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, Context, FrameReader, Socket, open_socket
+from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, FrameReader, open_socket
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import (
     Change,
@@ -42,13 +43,13 @@ from hitmesh.protocol.messages import (
     Message,
     Neighbours,
     Seen,
-    decode,
     encode,
 )
 from hitmesh.settings import SettingsStore
 from hitmesh.state.ages import AGE_PREFIX, UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
+from hitmesh.state.rights import Link
 from hitmesh.state.view import RIVALS
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
@@ -58,6 +59,7 @@ from nexus.registry import Registry
 from nexus.wan import Wan
 
 TICKS: Final = 5  # per interval: how closely a death is noticed
+HEARD: Final[tuple[type[Message], ...]] = (Heartbeat, Leave, Neighbours)
 FAREWELL_S: Final = 0.05  # for the last words to reach the wire; a lost one costs the others three heartbeats
 STOP_S: Final = 1.0  # that the greenlets have to end
 
@@ -77,7 +79,7 @@ class Server:
         *,
         name: str,
         id: str,
-        context: Context,
+        network: Network,
         settings: SettingsStore | None = None,
         retired: Callable[[], Collection[str]] = tuple,
     ) -> None:
@@ -89,7 +91,8 @@ class Server:
         timing = config.timing
         self._heartbeat_s = timing.heartbeat_s
         self._dc, self._name, self._id = config.name, name, id
-        self._context = context
+        self._network = network
+        self._keys = nexus_keys(network.keyring, config)
         self._retired = retired
         self._lag = LagMeter()
         self._watchdog = Watchdog()
@@ -119,7 +122,7 @@ class Server:
             interval_s=timing.wan_heartbeat_s,
             missed=timing.wan_missed_heartbeats,
         )
-        self._exchange = SettingsExchange(settings, config.name, context, self.announce) if settings else None
+        self._exchange = SettingsExchange(settings, config.name, network, self.announce) if settings else None
         told = outside(placement, self._endpoints.heartbeats)
         self._catalogue = ConsulCatalogue.of(config, name, told, self._found)
 
@@ -134,12 +137,14 @@ class Server:
             raise
         heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
         self.registry.opened(time.monotonic())
-        self._pulse = Pulse(self._context, self._peers, heartbeat_s=self._heartbeat_s, describe=self._describe)
+        self._pulse = Pulse(
+            self._network, self._peers, keys=self._keys, heartbeat_s=self._heartbeat_s, describe=self._describe
+        )
         digest = self._exchange.digest if self._exchange else lambda: exchange.NOT_KNOWN
-        self._wan = Wan(self.federation, self._context, picture=self._picture_outside, settings=digest)
+        self._wan = Wan(self.federation, self._network, picture=self._picture_outside, settings=digest)
         self._outside.start()
-        self._spawn("heartbeats", partial(self._listen, self._reader(heartbeats, self._endpoints.heartbeats)))
-        self._spawn("lookups", partial(self._serve, requests, self._reader(requests, self._endpoints.lookups)))
+        self._spawn("heartbeats", partial(self._listen, self._reader(heartbeats, "heartbeats")))
+        self._spawn("lookups", partial(self._serve, requests, self._reader(requests, "lookups")))
         self._spawn("clock", self._tick)
         self._spawn("own heartbeats", self._beat)
         self._spawn("words to other datacenters", self._wan.run)
@@ -177,12 +182,7 @@ class Server:
     # --- one greenlet each ----------------------------------------------------------------
 
     def _listen(self, reader: FrameReader) -> None:
-        while (frames := reader.read()) is not None:
-            try:
-                message: Message = decode(_only(frames), Heartbeat, Leave, Neighbours)
-            except DecodeError as error:
-                reader.refuse(error)
-                continue
+        while (message := reader.receive(*HEARD)) is not None:
             now = time.monotonic()
             if isinstance(message, Heartbeat):
                 self._publish(self.registry.heartbeat(message, now))
@@ -192,14 +192,7 @@ class Server:
                 self._hear(message, now)
 
     def _serve(self, router: Socket, reader: FrameReader) -> None:
-        while (frames := reader.read()) is not None:
-            # A DEALER's request is [identity, request]; a REQ's has an empty frame between them.
-            envelope = frames[: 2 if frames[1:2] == [b""] else 1]
-            try:
-                request = decode(_only(frames[len(envelope) :]), Lookup, Control)
-            except DecodeError as error:
-                reader.refuse(error)
-                continue
+        while (request := reader.receive(Lookup, Control)) is not None:
             now = time.monotonic()
             answer: Message
             if isinstance(request, Lookup) and request.what == exchange.WHAT and self._exchange is not None:
@@ -212,7 +205,7 @@ class Server:
             else:
                 continue
             try:
-                router.send_multipart([*envelope, encode(answer)], zmq.NOBLOCK)
+                router.send_multipart([*reader.envelope, encode(answer)], zmq.NOBLOCK)
             except zmq.Again:
                 reader.refuse("it asks, and doesn't take the answers")
 
@@ -289,6 +282,8 @@ class Server:
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
                 RIVALS: self.registry.rivals(now),
+                "shut_out": self._pulse.failing + self._wan.failing,
+                **self._network.load(),
                 "peers": len(self.federation.heard(now)),
                 UNHEARD: self.federation.unheard(self._retired(), now),
                 "peers_refused": self.federation.refused(now),
@@ -299,17 +294,24 @@ class Server:
             self._dc, "nexus", self._name, self._id, state_of("up", self._watchdog.late()), os.getpid(), self._started_ms, self._numeric, load, {},
         )  # fmt: skip
 
-    def _bind(self, kind: int, key: str, receive_bytes: int) -> Socket:
-        endpoint = getattr(self._endpoints, key)
-        one = open_socket(self._context, kind, heartbeat_s=self._heartbeat_s, receive_bytes=receive_bytes)
+    def _bind(self, kind: int, link: Link, receive_bytes: int) -> Socket:
+        one = open_socket(
+            self._network,
+            kind,
+            heartbeat_s=self._heartbeat_s,
+            receive_bytes=receive_bytes,
+        )
         self._bound.append(one)
-        self._numeric[key] = bind(one, endpoint)
-        if key in REACHED["nexus"]:
-            listen(one, self._placement, self._numeric[key])
+        self._numeric[link] = bind(self._network, one, getattr(self._endpoints, link), link)
+        if link in REACHED["nexus"]:
+            listen(one, self._placement, self._numeric[link])
         return one
 
-    def _reader(self, one: Socket, endpoint: str) -> FrameReader:
-        reader = FrameReader(one, endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+    def _reader(self, one: Socket, link: Link) -> FrameReader:
+        endpoint = getattr(self._endpoints, link)
+        reader = FrameReader(
+            self._network, one, endpoint, link=link, clock=time.monotonic, rest=partial(gevent.sleep, 0)
+        )
         self._readers.append(reader)
         return reader
 
@@ -323,9 +325,3 @@ class Server:
     def _close(self) -> None:
         for one in self._bound:
             one.close(linger=0)
-
-
-def _only(frames: list[bytes]) -> bytes:
-    if len(frames) != 1:
-        raise DecodeError(f"{len(frames)} frames, not 1", op="decode")
-    return frames[0]

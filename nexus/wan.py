@@ -21,7 +21,8 @@ import zmq
 from gevent.event import Event
 
 from hitmesh.mesh.connecting import Connections
-from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, FrameReader, open_socket
+from hitmesh.mesh.network import Network
+from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, FrameReader, open_socket
 from hitmesh.protocol.messages import Seen
 from nexus.federation import Federation
 
@@ -42,7 +43,7 @@ class Wan:
     def __init__(
         self,
         federation: Federation,
-        context: Context,
+        network: Network,
         *,
         picture: Callable[[], tuple[Seen, ...] | None],
         settings: Callable[[], str],
@@ -52,10 +53,16 @@ class Wan:
         self._wake = Event()
         self._heard: frozenset[str] = frozenset()
         self._closed = False
-        self._socket = open_socket(context, zmq.XPUB, heartbeat_s=PING_S, receive_bytes=MAX_REQUEST_BYTES)
+        self._network = network
+        self._socket = open_socket(
+            network,
+            zmq.XPUB,
+            heartbeat_s=PING_S,
+            receive_bytes=MAX_REQUEST_BYTES,
+        )
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first
-        self._connections = Connections(self._socket)
+        self._connections = Connections(network, self._socket, what="other datacenters", keys=self._keys)
 
     def wake(self) -> None:
         """Look whether there is something to say: something may have changed. It is cheap."""
@@ -82,11 +89,18 @@ class Wan:
 
     def greet(self) -> None:
         """Notice who has just connected."""
-        reader = FrameReader(self._socket, "other datacenters", clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        reader = FrameReader(
+            self._network, self._socket, "other datacenters", clock=time.monotonic, rest=partial(gevent.sleep, 0)
+        )
         while (frames := reader.read()) is not None:
             if frames[0][:1] == b"\x01":  # a subscription
                 self._federation.greet()
                 self._wake.set()
+
+    @property
+    def failing(self) -> int:
+        """Nexuses of other datacenters that were reached, and let us not in."""
+        return self._connections.failing
 
     def close(self) -> None:
         """Close the socket."""
@@ -94,6 +108,17 @@ class Wan:
         self._wake.set()
         self._connections.close()
         self._socket.close(linger=0)
+
+    def _keys(self, endpoint: str) -> tuple[str, ...]:
+        """The keys that may be at an address which a configuration or a catalogue has: it doesn't say whose it is."""
+        if self._network.keyring is None:
+            return ()
+        keys: list[str] = []
+        for dc, index in self._federation.places_of(endpoint).items():
+            there = self._network.keyring.keys.nexus_keys([dc])
+            first = index % max(1, len(there))  # they are likely written in the order of their names
+            keys += [*there[first:], *there[:first]]
+        return tuple(keys)
 
     def _note(self, heard: frozenset[str]) -> None:
         for dc in sorted(heard - self._heard):

@@ -23,7 +23,7 @@ from hitmesh.cli.config import me
 from hitmesh.cli.live_lines import moment
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.retired import retired
-from hitmesh.config import Config, nexus_endpoints
+from hitmesh.config import Config
 from hitmesh.config.live import DATACENTERS, RETIRED, check
 from hitmesh.errors import CommandError, MeshError, StoreUnknown
 from hitmesh.mistakes import nearest
@@ -256,7 +256,7 @@ def _heard(config: Config) -> tuple[Seen, ...]:
     from hitmesh.mesh.lookup import Lookups
 
     try:
-        with Lookups([nexus_endpoints(each).lookups for each in config.instances("nexus")], ASK_S) as lookups:
+        with Lookups.of(config, ASK_S) as lookups:
             return lookups.snapshot().seen
     except MeshError:
         return ()

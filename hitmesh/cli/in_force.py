@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,6 +60,11 @@ class Wait:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._datacenters: dict[str, Datacenter] = {}
+        from hitmesh.mesh.network import nexus_keys, operator_keyring  # ZeroMQ is slow to import
+
+        configs = list(configs)
+        self._keyring = next((operator_keyring(each) for each in configs if each.keys), None)
+        self._keys = [nexus_keys(self._keyring, each) for each in configs]
         for each in configs:
             self._add(each.name, (nexus_endpoints(placement).lookups for placement in each.instances("nexus")))
 
@@ -108,6 +113,9 @@ class Wait:
             known = list(self._datacenters.values())
         return all(each.done or (each.asked and not each.answered) for each in known)
 
+    def _keys_at(self, endpoint: str) -> Sequence[str]:
+        return [key for keys in self._keys for key in keys(endpoint)]
+
     def _add(self, name: str, lookups: Iterable[str]) -> None:
         with self._lock:
             if name in self._datacenters or name in self._retired:
@@ -120,7 +128,7 @@ class Wait:
     def _ask(self, datacenter: Datacenter) -> None:
         from hitmesh.mesh.lookup import Lookups
 
-        with Lookups(datacenter.lookups) as lookups:
+        with Lookups(datacenter.lookups, keyring=self._keyring, keys=self._keys_at) as lookups:
             while not self._stopped.is_set() and not datacenter.done:
                 try:
                     answer = lookups.snapshot()

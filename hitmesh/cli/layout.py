@@ -37,6 +37,7 @@ BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
 STOP_GRACE_S = 5  # that supervisor waits beyond a role's own deadline before it kills
 LOOPBACK = "127.0.0.1"
+KEYS_NAME = "keys"  # of the folder of keys, in the state folder
 MAX_PATH_BYTES = 380  # SQLite opens 460 at most: a datacenter's name, a file's and that of its draft come to it
 
 
@@ -181,6 +182,8 @@ def _check(template: Config, options: Options, source: str) -> None:
     for program in (options.python, options.consul, options.beanstalkd):
         _check_path("the program", program or "")
     for dc in options.dcs:
+        if dc == KEYS_NAME:
+            raise CommandError("--dcs: keys can't name a datacenter: the state folder keeps keys under that name")
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", dc):
             raise CommandError(
                 f"--dcs: {dc!r} can't name a datacenter: small letters, digits, hyphens, such as eu-west"
@@ -222,7 +225,8 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         name: msgspec.structs.replace(node, wan_address="", wan_ports=WanPorts())
         for name, node in template.nodes.items()
     }
-    return msgspec.structs.replace(template, name=dc, nodes=nodes, ports=ports, stores=stores, peers={})
+    keys = template.keys or ("" if template.insecure else str(options.state_dir / KEYS_NAME))
+    return msgspec.structs.replace(template, name=dc, nodes=nodes, ports=ports, stores=stores, peers={}, keys=keys)
 
 
 def _introduced(configs: Sequence[Config]) -> list[Config]:

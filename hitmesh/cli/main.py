@@ -33,6 +33,8 @@ COMMANDS = {
     "config": ("config", "Show and change settings while the mesh runs."),
     "replay": ("replay", "Send an access log's requests as hits."),
     "check-config": ("check_config", "Check a datacenter's configuration file."),
+    "keygen": ("keygen", "Make a mesh's keys, and the list of them."),
+    "keys": ("keys", "Show, add, revoke and change keys."),
     "collector": ("roles", "Run one collector in the foreground."),
     "processor": ("roles", "Run one processor in the foreground."),
 }

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.supervision import Supervised
-from hitmesh.config import ROLES, Config, nexus_endpoints
+from hitmesh.config import ROLES, Config
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
@@ -49,9 +49,8 @@ def ask(config: Config) -> Answer | None:
     """
     from hitmesh.mesh.lookup import Lookups  # ZeroMQ is slow to import, and not every command asks
 
-    endpoints = [nexus_endpoints(each).lookups for each in config.instances("nexus")]
     try:
-        with Lookups(endpoints) as lookups:
+        with Lookups.of(config) as lookups:
             answer = lookups.snapshot()
     except MeshError:
         return None

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from hitmesh import config as settings
-from hitmesh.cli import folder, picture, readiness, sections
+from hitmesh.cli import folder, keyfolder, picture, readiness, sections
 from hitmesh.cli.layout import STOP_GRACE_S, program_text, role_program
 from hitmesh.cli.processes import started
 from hitmesh.cli.progress import Progress
@@ -70,6 +70,8 @@ class Scaling:
         said = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")][:1]
         before = {each: _read(each) for each in (path, path.with_name(folder.SIZES_NAME), self._conf)}
         try:
+            if self._config.keys:
+                keyfolder.make_missing(Path(self._config.keys), keyfolder.peers_of(self._config))
             folder.replace_text(path, "\n".join([*said, "", settings.dump(self._config)]))
             folder.replace_text(path.with_name(folder.SIZES_NAME), msgspec.json.encode(sizes).decode() + "\n")
             folder.replace_text(self._conf, self._with_all_programs(_read(self._conf) or ""))

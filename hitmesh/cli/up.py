@@ -23,7 +23,7 @@ from typing import NoReturn
 import click
 
 from hitmesh import config as settings
-from hitmesh.cli import check_config, endpoints, folder
+from hitmesh.cli import check_config, endpoints, folder, keyfolder
 from hitmesh.cli.demo import demonstrate
 from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
@@ -109,6 +109,9 @@ def up(
         _check_partitions(layout, state_dir)
         check_ports(layout.ports)
         _write(layout, options)
+        for config in layout.datacenters:
+            if config.keys:
+                keyfolder.make_missing(Path(config.keys), keyfolder.peers_of(config))
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         began = time.monotonic()

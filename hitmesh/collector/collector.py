@@ -29,14 +29,15 @@ from hitmesh.collector.known import Known, Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
 from hitmesh.config import Config
-from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.errors import SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.pipes import Pushes, bind_pull
-from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.mesh.sockets import FrameReader
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.bounds import check_applied
-from hitmesh.protocol.messages import ERA, Ack, Addressed, Applied, Batch, Close, Redirect, decode, encode, make
+from hitmesh.protocol.messages import ERA, Ack, Addressed, Applied, Batch, Close, Redirect, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
@@ -96,7 +97,7 @@ class Collector:
     """One collector worker process: a lane per partition, under an id of its own."""
 
     def __init__(
-        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, settings: SettingsStore, context: Context
+        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, settings: SettingsStore, network: Network
     ) -> None:
         self._config = config  # of the file, for what only a restart changes
         self.live = Live(config, settings, self._settings_changed)
@@ -105,7 +106,7 @@ class Collector:
         self._name = name
         self._spool = spool
         self._store = store
-        self._context = context
+        self._network = network
         self.id = f"{name}.{secrets.token_hex(6)}"
         self._batches = Batches(
             self.id,
@@ -129,10 +130,12 @@ class Collector:
         self._done: list[JobId] = []
         self._has_done = Event()
         pull, self._ack_endpoint = bind_pull(
-            context, config.placement("collector", name).address, heartbeat_s=config.timing.heartbeat_s
+            network, config.placement("collector", name).address, "acks", heartbeat_s=config.timing.heartbeat_s
         )
-        self._frames = FrameReader(pull, self._ack_endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
-        self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
+        self._frames = FrameReader(
+            network, pull, self._ack_endpoint, link="acks", clock=time.monotonic, rest=partial(gevent.sleep, 0)
+        )
+        self._pushes = Pushes(network, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=False)
         # partition -> owner's instance id, epoch, and when its last heartbeat before that was heard
         self._redirects: dict[int, tuple[str, int, float | None]] = {}
         self._epochs: dict[int, int] = {}  # partition -> the highest that parts were sent under: no ack has a higher
@@ -161,7 +164,7 @@ class Collector:
             name=self._name,
             instance_id=self.id,
             endpoints={"http": http, "acks": self._ack_endpoint},
-            context=self._context,
+            network=self._network,
             load=self._load,
             on_change=self._on_change,
             late=self._watchdog.late,
@@ -414,12 +417,7 @@ class Collector:
     # --- acks ----------------------------------------------------------------------------------
 
     def _receive_acks(self) -> None:
-        while (frames := self._frames.read()) is not None:
-            try:
-                message = decode(frames[-1], Ack, Redirect)
-            except DecodeError as error:
-                self._frames.refuse(error)
-                continue
+        while (message := self._frames.receive(Ack, Redirect)) is not None:
             if isinstance(message, Redirect):
                 self._redirected(message)
                 continue

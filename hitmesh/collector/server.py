@@ -184,6 +184,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
 
         from hitmesh.collector.app import make_app
         from hitmesh.collector.collector import Collector
+        from hitmesh.mesh.network import open_network
         from hitmesh.settings.open import open_settings
         from hitmesh.spool.open import open_spool
         from hitmesh.store.open import open_store
@@ -193,10 +194,11 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             spool = open_spool(self._config, base)
             store = open_store(self._config, base, "collector")
             settings = open_settings(self._config.stores.settings, base, "collector")
+            network = open_network(zmq.green.Context(), self._config, "collector", self._name)
         except ConfigError as error:  # gunicorn shows what it says, without a traceback, and ends
             raise AppImportError(f"hitmesh: {error}") from error
         collector = Collector(
-            self._config, name=self._name, spool=spool, store=store, settings=settings, context=zmq.green.Context()
+            self._config, name=self._name, spool=spool, store=store, settings=settings, network=network
         )
         self.collector = collector
         app = make_app(collector)

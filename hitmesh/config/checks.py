@@ -25,12 +25,14 @@ def contradictions(config: Config) -> Iterator[str]:
         if not config.instances(role):
             yield f"no node runs a {role}; set nodes.<node>.{role}"
     yield from _nodes(config)
-    if not config.insecure:
+    if config.insecure and config.keys:
+        yield f"insecure = true says that there are no keys, and keys ({config.keys}) that there are; leave one out"
+    if not config.insecure and not config.keys:
         for key, address in _addresses(config):
             if not is_loopback(address):
                 yield (
-                    f"{key} ({address}) is beyond loopback, where sockets need encryption; "
-                    "say insecure = true on a network that you trust"
+                    f"{key} ({address}) is beyond loopback, where sockets need keys: `hitmesh keygen DIR` "
+                    "makes them, and keys = DIR names them; or say insecure = true on a network that you trust"
                 )
     yield from _clashes(config)
     yield from _clashes_outside(config)

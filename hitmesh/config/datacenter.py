@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,6 +25,13 @@ class Config(Section, frozen=True):
         int, Meta(ge=1, le=MAX_PARTITIONS, description="the same in every datacenter, and never changed later")
     ] = 32
     insecure: Annotated[bool, Meta(description="allow sockets beyond loopback without keys")] = False
+    keys: Annotated[
+        str,
+        Meta(
+            description="folder with the mesh's keys, relative to this file: with them every socket between processes is "
+            "encrypted, and nobody unknown is heard"
+        ),
+    ] = ""
     ports: Ports = Ports()
     stores: Stores = Stores()
     timing: Timing = Timing()
@@ -98,7 +105,7 @@ class Placement(Struct, frozen=True):
     wan_shift: int = 0
 
 
-class NexusEndpoints(Struct, frozen=True):
+class NexusEndpoints(NamedTuple):
     """The three sockets of one Nexus, as ZeroMQ endpoints."""
 
     heartbeats: str

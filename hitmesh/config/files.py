@@ -30,7 +30,7 @@ def load(path: Path) -> Config:
 def loads(text: bytes, *, path: Path) -> Config:
     """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
 
-    The files that it names, certificates and static answers, are relative to its folder; what is
+    The files that it names, keys, certificates and static answers, are relative to its folder; what is
     returned names them in full.
     """
     try:
@@ -71,7 +71,8 @@ def _with_files_below(config: Config, folder: Path) -> Config:
         for pattern, route in config.routes.items()
     }
     balancer = msgspec.structs.replace(config.balancer, tls=msgspec.structs.replace(tls, certificates=certificates))
-    return msgspec.structs.replace(config, balancer=balancer, routes=routes)
+    keys = str(folder / config.keys) if config.keys else ""
+    return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys)
 
 
 def _lines(title: str, table: dict[str, Any]) -> list[str]:

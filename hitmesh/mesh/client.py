@@ -25,14 +25,15 @@ from gevent.event import Event
 
 from hitmesh import output
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
-from hitmesh.errors import DecodeError, MeshError
+from hitmesh.errors import MeshError
 from hitmesh.logs import Complaints
 from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.lookup import TIMEOUT_S, ask
+from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.pulse import Pulse, sendable
-from hitmesh.mesh.sockets import Context, FrameReader, Socket, open_socket
-from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance, decode
+from hitmesh.mesh.sockets import FrameReader, open_socket
+from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.view import MeshView
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class MeshClient:
-    """One instance's membership. `context` is a green one, made after any fork.
+    """One instance's membership. `network` has a green context, made after any fork.
 
     `load`, `owns` and `late` (why it fails to do its work, or empty) are asked with every heartbeat and must
     not block; `on_change` is called,
@@ -66,7 +67,7 @@ class MeshClient:
         name: str,
         instance_id: str,
         endpoints: Mapping[str, str],
-        context: Context,
+        network: Network,
         load: Callable[[], Mapping[str, float]],
         on_change: Callable[[MeshView], None],
         owns: Callable[[], Mapping[int, int]] = dict,
@@ -87,7 +88,8 @@ class MeshClient:
         self._endpoints = dict(endpoints)
         self._started_ms = int(time.time() * 1000)
         self._began = time.monotonic()
-        self._context = context
+        self._network = network
+        self._keys = nexus_keys(network.keyring, config)
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._lag = LagMeter()
         self._alone_s = self._began  # when nobody else was shown under our name
@@ -110,7 +112,9 @@ class MeshClient:
         """Begin to send and to listen; returns at once."""
         assert self._pulse is None, "started already"
         heartbeats = [nexus.heartbeats for nexus in self._nexuses]
-        self._pulse = Pulse(self._context, heartbeats, heartbeat_s=self._heartbeat_s, describe=self._describe)
+        self._pulse = Pulse(
+            self._network, heartbeats, keys=self._keys, heartbeat_s=self._heartbeat_s, describe=self._describe
+        )
         self._spawn("heartbeats", partial(self._beat, self._pulse))
         self._spawn("clock", self._tick)
         self._spawn("news", self._tell)
@@ -167,13 +171,8 @@ class MeshClient:
         return self._heartbeat_s
 
     def _follow(self, nexus: NexusEndpoints, socket: Socket) -> None:
-        reader = FrameReader(socket, nexus.changes, clock=time.monotonic, rest=partial(gevent.sleep, 0))
-        while (frames := reader.read()) is not None:
-            try:
-                change = decode(frames[-1], Change)
-            except DecodeError as error:
-                reader.refuse(error)
-                continue
+        reader = FrameReader(self._network, socket, nexus.changes, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        while (change := reader.receive(Change)) is not None:
             if self.view.change(nexus.changes, change, time.monotonic()):
                 self._wanted[nexus.lookups].set()
             self._notice()
@@ -195,7 +194,7 @@ class MeshClient:
 
     def _snapshot(self, nexus: NexusEndpoints) -> bool:
         try:
-            answer = ask(self._context, nexus.lookups, "snapshot", "", TIMEOUT_S)
+            answer = ask(self._network, nexus.lookups, "snapshot", "", TIMEOUT_S, keys=self._keys(nexus.lookups))
         except MeshError:
             return False
         began = time.monotonic()
@@ -248,15 +247,23 @@ class MeshClient:
         assert self._stopped, "it ended by itself"
 
     def _subscribe(self, nexus: NexusEndpoints) -> Socket:
-        socket = open_socket(self._context, zmq.SUB, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
+        socket = open_socket(self._network, zmq.SUB, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._connections.append(Connections(socket, [nexus.changes]))
+        self._connections.append(Connections(self._network, socket, [nexus.changes], what="changes", keys=self._keys))
         self._readers.append(socket)
         return socket
 
     def _describe(self) -> Instance:
         up_s = int(time.monotonic() - self._began)
-        load = sendable({UPTIME: up_s, "hub_lag_s": self._lag.read(), "log_lost": output.lost(), **self._load()})
+        load = sendable(
+            {
+                UPTIME: up_s,
+                "hub_lag_s": self._lag.read(),
+                "log_lost": output.lost(),
+                **self._network.load(),
+                **self._load(),
+            }
+        )
         state = state_of(self._state, self._late())
         return Instance(
             self._dc, self._role, self._name, self.instance_id, state, os.getpid(), self._started_ms,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import _socket  # gevent's own getaddrinfo would make a hub in the thread that calls it
 import contextlib
+import errno
+import functools
 import logging
+import operator
 import socket as sockets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
@@ -23,35 +25,69 @@ from hitmesh.config.addresses import host_port
 from hitmesh.errors import MeshError
 from hitmesh.hub.blocking import call_blocking, current_hub
 from hitmesh.hub.ways import best
-from hitmesh.protocol.names import bracketed, is_numeric
+from hitmesh.mesh.keyring import SHORT
+from hitmesh.mesh.monitor import events_of
+from hitmesh.protocol.names import bracketed, is_numeric, split_key, with_key
 
 if TYPE_CHECKING:
-    from hitmesh.mesh.sockets import Socket
+    from hitmesh.mesh.keyring import Keyring
+    from hitmesh.mesh.network import Network, Socket
+    from hitmesh.state.rights import Link
 
 NAME_S: Final = 2.0  # that a look-up may take: the resolver's own tries take 10 s and more
 NAMES: Final = 4  # look-ups at a time, each of which may hold a thread for as long as the resolver tries
 AGAIN_S: Final = 2.0  # to the next try, after one that failed
 REFRESH_S: Final = 60.0  # for which an answer is good
+AFTER_FAILURE_S: Final = 0.2  # to the next try of a connection that wasn't let in, where it is ours to try
+
+_FAILED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+)
+_WATCHED: Final = functools.reduce(operator.or_, _FAILED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_HINT: Final = "`hitmesh keys list` shows who is known"
 
 log = logging.getLogger("hitmesh.mesh")
 
 _found: dict[str, tuple[str, float]] = {}  # by endpoint of a configuration: numeric, and when that was
 
 
-def connect(socket: Socket, endpoint: str) -> None:
-    """Connect to a numeric endpoint. Raises MeshError for any other, and when ZeroMQ refuses."""
-    _call(socket, "connect", endpoint)
+def connect(network: Network, socket: Socket, endpoint: str, keys: Sequence[str] = ()) -> None:
+    """Connect to a numeric endpoint, under the key that it says, or the first of `keys`.
+
+    Raises MeshError for any other endpoint, for one whose key isn't in our list, and when ZeroMQ refuses.
+    """
+    place, key = split_key(endpoint)
+    _present(network, socket, place, key or next(iter(keys), ""))
+    _call(socket, "connect", place)
 
 
-def bind(socket: Socket, endpoint: str) -> str:
-    """Bind to an endpoint of the configuration, with * for a port of the kernel's choice; where it is bound, numeric.
+def bind(network: Network, socket: Socket, endpoint: str, link: Link) -> str:
+    """Bind to an endpoint of the configuration, with * for a port of the kernel's choice; what others are to be told.
 
-    Raises MeshError.
+    That is numeric, and has our key where there are keys. Raises MeshError.
     """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     numeric = resolve(f"tcp://{host}:{1 if port == '*' else port}")
+    guard = network.guard
+    if guard is not None and network.keyring is not None:
+        socket.curve_server = True
+        _take_pair(socket, network.keyring)
+        socket.zap_domain = link.encode()  # with one, nobody is let in whom the guard hasn't seen
+        guard.watch(socket, link)
     _call(socket, "bind", numeric if port != "*" else f"{numeric.removesuffix(':1')}:*", checked=numeric)
-    return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    bound = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    if guard is None:
+        return bound
+    if socket.type == zmq.PUB:
+        guard.speaks_only(socket, link, bound)
+    return with_key(bound, guard.me)
+
+
+def bind_also(socket: Socket, endpoint: str) -> None:
+    """Bind a socket that is bound already at another numeric endpoint too, under the same key. Raises MeshError."""
+    _call(socket, "bind", endpoint)
 
 
 def resolve(endpoint: str) -> str:
@@ -71,41 +107,84 @@ def resolve(endpoint: str) -> str:
     return numeric
 
 
+class _Link:
+    """A connection to one place."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys  # under which whoever is there may be: one, but while a new one takes the place of the old
+        self.trying = 0
+        self.fails = False
+
+    @property
+    def key(self) -> str:
+        return self.keys[self.trying % len(self.keys)] if self.keys else ""
+
+
 class Connections:
     """What one socket of this process is connected to: endpoints of a configuration or catalogue, names too.
 
-    Names are looked up by a greenlet for each. `close` before the socket.
+    Names are looked up by a greenlet for each. Where an endpoint says no key, `keys` tells which ones may be there;
+    of several the next is tried when one fails. `close` before the socket, which must be a green one.
     """
 
-    def __init__(self, socket: Socket, endpoints: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        network: Network,
+        socket: Socket,
+        endpoints: Iterable[str] = (),
+        *,
+        what: str,
+        keys: Callable[[str], Sequence[str]] = lambda _: (),
+    ) -> None:
+        self._network = network
         self._socket = socket
-        self._wanted: dict[str, str] = {}  # endpoint -> the numeric one that it is connected to, empty: none yet
+        self._what = what  # for the log
+        self._keys = keys
+        self._wanted: dict[str, str] = {}  # endpoint -> numeric, with its key if it says one; empty: not found yet
+        self._links: dict[str, _Link] = {}  # by place, without its key
+        self._closed = False
+        from hitmesh.mesh.duty import spawn  # commands connect too, and have no gevent
+
+        monitor = socket.get_monitor_socket(_WATCHED)
+        self._follower = spawn(f"the connections of {what}", self._follow_events, monitor)
+        if network.guard is not None:
+            network.guard.on_change(self._sort_out)
         self.want(frozenset(endpoints))
 
     def want(self, endpoints: Collection[str]) -> None:
         """Be connected to these, and to no others."""
-        for endpoint in [one for one in self._wanted if one not in endpoints]:
-            self._disconnect(self._wanted.pop(endpoint))
-        for endpoint in endpoints:
-            if endpoint in self._wanted:
-                continue
-            self._wanted[endpoint] = ""
-            if is_numeric(endpoint):
-                self._use(endpoint, endpoint)
-            else:
-                self._follow(endpoint)
+        before = set(self._wanted)
+        for endpoint in before.difference(endpoints):
+            del self._wanted[endpoint]
+        for endpoint in set(endpoints) - before:
+            found = is_numeric(endpoint)
+            self._wanted[endpoint] = endpoint if found else ""
+            if not found:
+                self._look_up(endpoint)
+        if before != set(endpoints):
+            self._sort_out()
 
     @property
     def numeric(self) -> frozenset[str]:
         """Where the socket is connected, or tries to be."""
-        return frozenset(self._wanted.values()) - {""}
+        return frozenset(self._links)
+
+    @property
+    def failing(self) -> int:
+        """Places that were reached, and let us not in."""
+        return sum(link.fails for link in self._links.values())
 
     def close(self) -> None:
         """Follow no names any more; the socket closes its connections itself."""
+        self._closed = True
         self._wanted.clear()
+        if self._network.guard is not None:
+            self._network.guard.forget(self._sort_out)
+        self._socket.disable_monitor()
+        self._follower.kill()
 
-    def _follow(self, endpoint: str) -> None:
-        import gevent  # commands connect too, and do without
+    def _look_up(self, endpoint: str) -> None:
+        import gevent
 
         from hitmesh.mesh.duty import spawn
 
@@ -113,8 +192,11 @@ class Connections:
             told = ""
             while endpoint in self._wanted:
                 try:
-                    self._use(endpoint, resolve(endpoint))
+                    numeric = resolve(endpoint)
                     pause_s, told = REFRESH_S, ""
+                    if self._wanted.get(endpoint, numeric) != numeric:
+                        self._wanted[endpoint] = numeric
+                        self._sort_out()
                 except MeshError as error:
                     pause_s = AGAIN_S
                     if str(error) != told:
@@ -124,21 +206,92 @@ class Connections:
 
         spawn(f"connections to {endpoint}", run)
 
-    def _use(self, endpoint: str, numeric: str) -> None:
-        before = self._wanted.get(endpoint)
-        if before is None or before == numeric:
-            return  # nobody wants it any more, or nothing has changed
-        self._wanted[endpoint] = numeric
-        try:
-            connect(self._socket, numeric)
-        except MeshError as error:
-            log.warning("%s", error)  # said once: it counts as connected
-        self._disconnect(before)
+    def _sort_out(self) -> None:
+        """Have one connection for each place that is wanted, under a key that may be there."""
+        if self._closed:
+            return
+        wanted: dict[str, tuple[str, ...]] = {}
+        for endpoint, numeric in self._wanted.items():
+            if numeric:
+                place, key = split_key(numeric)
+                known = (key,) if key else tuple(self._keys(endpoint))
+                # Somebody who was told the key, of a place that is also configured, knows better.
+                wanted[place] = known if key or place not in wanted else wanted[place]
+        for place in [one for one in self._links if one not in wanted]:
+            del self._links[place]
+            self._disconnect(place)
+        for place, keys in wanted.items():
+            link = self._links.get(place)
+            if link is None:
+                self._links[place] = _Link(keys)
+                self._connect(place)
+            elif keys != link.keys:
+                before, link.keys = link.key, keys
+                link.trying = keys.index(before) if before in keys else 0
+                if link.key != before:
+                    self._disconnect(place)
+                    self._connect(place)
 
-    def _disconnect(self, numeric: str) -> None:
-        if numeric and numeric not in self._wanted.values():
-            with contextlib.suppress(zmq.ZMQError):  # it never was connected
-                self._socket.disconnect(numeric)
+    def _connect(self, place: str) -> None:
+        try:
+            connect(self._network, self._socket, with_key(place, self._links[place].key))
+        except MeshError as error:
+            log.warning("%s: %s", self._what, error)  # said once: it counts as connected
+
+    def _disconnect(self, place: str) -> None:
+        with contextlib.suppress(zmq.ZMQError):  # it never was connected
+            self._socket.disconnect(place)
+
+    def _follow_events(self, monitor: Socket) -> None:
+        import gevent
+
+        for event in events_of(monitor):
+            place = event["endpoint"].decode("ascii", "replace")
+            link = self._links.get(place)
+            if link is None or event["event"] not in (*_FAILED, zmq.EVENT_HANDSHAKE_SUCCEEDED):
+                continue
+            if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                link.fails = False
+                continue
+            if not link.fails:
+                link.fails = True
+                log.warning("%s: %s doesn't let us in: %s", self._what, place, _reason(event))
+            # ZeroMQ tries again by itself, with the same key, and not at all when the other side speaks otherwise.
+            if len(link.keys) > 1 or event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                link.trying += 1
+                self._disconnect(place)
+                gevent.spawn_later(AFTER_FAILURE_S, self._reconnect, place, link)
+
+    def _reconnect(self, place: str, link: _Link) -> None:
+        if not self._closed and self._links.get(place) is link:
+            self._connect(place)
+
+
+def _reason(event: Mapping[str, Any]) -> str:
+    if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        return "one of us has keys and the other hasn't"
+    if event["value"] == errno.EAGAIN:
+        return "it is silent: it may not have our key in its list"
+    return "it has another key than our list says, or broke off"
+
+
+def _present(network: Network, socket: Socket, place: str, key: str) -> None:
+    """Prepare a socket for its next connection: it is to whoever has `key`."""
+    keyring = network.keyring
+    if keyring is None:
+        if key:
+            raise MeshError("it has a key, and we have none", op="connect", endpoint=place, hint=_HINT)
+        return
+    if not key:
+        raise MeshError("nobody has said its key, and we speak with nobody without", op="connect", endpoint=place)
+    if key not in keyring.keys:
+        raise MeshError(f"its key {key[:SHORT]} isn't in our list", op="connect", endpoint=place, hint=_HINT)
+    _take_pair(socket, keyring)
+    socket.curve_serverkey = bytes.fromhex(key)
+
+
+def _take_pair(socket: Socket, keyring: Keyring) -> None:
+    socket.curve_publickey, socket.curve_secretkey = keyring.pair
 
 
 def _call(socket: Socket, op: str, endpoint: str, checked: str = "") -> None:
@@ -189,7 +342,7 @@ def _in_time(work: Callable[[], Any]) -> Any:
     return answers[0] if answers else None
 
 
-@cache
+@functools.cache
 def _pool() -> Any:
     # Not the hub's: name servers that are silent would hold the threads in which stores are written.
     from gevent.threadpool import ThreadPool

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, cast
 
 import zmq
 
+from hitmesh.config import Config, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
 from hitmesh.mesh.connecting import connect, resolve
-from hitmesh.mesh.sockets import Context, Socket, open_socket
+from hitmesh.mesh.keyring import Keyring
+from hitmesh.mesh.network import Context, Network, Socket, nexus_keys, operator_keyring
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import (
     MAX_FRAME_BYTES,
     Answer,
@@ -36,16 +39,41 @@ LINK_INTERVAL_S: Final = 1.0  # of a socket that lives for one try: its pings do
 _requests = itertools.count(1)
 
 
-def ask(context: Context, endpoint: str, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
-    """One try with one Nexus. Raises MeshError when it doesn't answer in time, or refuses."""
+def ask(
+    network: Network,
+    endpoint: str,
+    what: str,
+    key: str,
+    timeout_s: float,
+    *,
+    control: bool = False,
+    keys: Sequence[str] = (),
+) -> Answer:
+    """One try with one Nexus; one for each of the `keys` that it may have, where its endpoint says none.
+
+    Raises MeshError when it doesn't answer in time, or refuses.
+    """
+    for one in keys[:-1]:
+        try:
+            return _ask(network, endpoint, what, key, timeout_s, control=control, keys=(one,))
+        except Refusal:
+            raise
+        except MeshError:
+            continue
+    return _ask(network, endpoint, what, key, timeout_s, control=control, keys=keys[-1:])
+
+
+def _ask(
+    network: Network, endpoint: str, what: str, key: str, timeout_s: float, *, control: bool, keys: Sequence[str]
+) -> Answer:
     number = next(_requests)
     message: Message = make(Control, number, what, key) if control else make(Lookup, number, what, key)
     numeric = resolve(endpoint)
-    socket = open_socket(context, zmq.DEALER, heartbeat_s=LINK_INTERVAL_S, receive_bytes=MAX_FRAME_BYTES)
+    socket = open_socket(network, zmq.DEALER, heartbeat_s=LINK_INTERVAL_S, receive_bytes=MAX_FRAME_BYTES)
     try:
-        connect(socket, numeric)
+        connect(network, socket, numeric, keys)
         socket.send(encode(message), zmq.NOBLOCK)
-        receive = _receive_green if _is_green(context) else _receive_plain
+        receive = _receive_green if _is_green(network.context) else _receive_plain
         frames = receive(socket, timeout_s)
     except zmq.ZMQError as error:
         raise MeshError(str(error), op=what, endpoint=endpoint) from error
@@ -73,11 +101,27 @@ class Refusal(MeshError):
 class Lookups:
     """Asks the Nexuses at `endpoints` (their lookup sockets), one after the other until one answers."""
 
-    def __init__(self, endpoints: Sequence[str], timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        timeout_s: float = TIMEOUT_S,
+        *,
+        keyring: Keyring | None = None,
+        keys: Callable[[str], Sequence[str]] = lambda _: (),
+    ) -> None:
+        """`keys` tells which keys may be at an endpoint that says none."""
         self._endpoints = tuple(endpoints)
+        self._keyring, self._keys = keyring, keys
         self._timeout_s = timeout_s
         self._first = 0  # the Nexus that answered last
-        self._context: Context | None = None
+        self._network: Network | None = None
+
+    @classmethod
+    def of(cls, config: Config, timeout_s: float = TIMEOUT_S) -> Lookups:
+        """Those of a datacenter's Nexuses, asked by an operator. Raises ConfigError when there is no key for one."""
+        keyring = operator_keyring(config)
+        endpoints = [nexus_endpoints(one).lookups for one in config.instances("nexus")]
+        return cls(endpoints, timeout_s, keyring=keyring, keys=nexus_keys(keyring, config))
 
     def __enter__(self) -> Lookups:
         return self
@@ -103,7 +147,7 @@ class Lookups:
         refusals: list[MeshError] = []
         for endpoint in self._endpoints:
             try:
-                ask(self._open(), endpoint, "forget", name, self._timeout_s, control=True)
+                ask(self._open(), endpoint, "forget", name, self._timeout_s, control=True, keys=self._keys(endpoint))
                 done = True
             except MeshError as error:
                 refusals.append(error)
@@ -112,15 +156,16 @@ class Lookups:
 
     def close(self) -> None:
         """Give up the ZeroMQ context; it comes back when needed."""
-        if self._context is not None:
-            self._context.destroy(linger=0)
-            self._context = None
+        if self._network is not None:
+            self._network.close()
+            self._network = None
 
     def _ask(self, what: str, key: str) -> Answer:
         cold: Answer | None = None
         for index in self._order():
+            endpoint = self._endpoints[index]
             try:
-                answer = ask(self._open(), self._endpoints[index], what, key, self._timeout_s)
+                answer = ask(self._open(), endpoint, what, key, self._timeout_s, keys=self._keys(endpoint))
             except Refusal:
                 raise
             except MeshError:
@@ -141,10 +186,10 @@ class Lookups:
     def _nobody(self, what: str) -> MeshError:
         return MeshError("no Nexus answers", op=what, endpoint=", ".join(self._endpoints), hint="is the mesh running?")
 
-    def _open(self) -> Context:
-        if self._context is None:
-            self._context = _make_context()
-        return self._context
+    def _open(self) -> Network:
+        if self._network is None:
+            self._network = Network(_make_context(), self._keyring)
+        return self._network
 
 
 def _make_context() -> Context:

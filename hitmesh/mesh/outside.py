@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from hitmesh.config import Config, Placement
 from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import MeshError
-from hitmesh.mesh.connecting import AGAIN_S, REFRESH_S, bind, resolve
+from hitmesh.mesh.connecting import AGAIN_S, REFRESH_S, bind_also, resolve
 from hitmesh.mesh.duty import spawn
-from hitmesh.mesh.sockets import Socket
+from hitmesh.mesh.network import Socket
 from hitmesh.protocol.messages import Seen
-from hitmesh.protocol.names import bracketed, is_numeric
+from hitmesh.protocol.names import bracketed, is_numeric, split_key
 
 log = logging.getLogger("hitmesh.mesh")
 
@@ -86,12 +86,12 @@ def listen(socket: Socket, placement: Placement, bound: str) -> None:
 
     `bound` is where the socket is bound already. A name isn't looked up for this. Raises MeshError.
     """
-    here = "/".join(bound.split("/", 3)[:3])
+    here = split_key(bound)[0]
     there = outside(placement, here)
     if placement.wan_shift or there == here or not is_numeric(there):
         return
     try:
-        bind(socket, there)
+        bind_also(socket, there)
     except MeshError as error:
         if not isinstance(error.__cause__, zmq.ZMQError) or error.__cause__.errno != zmq.EADDRNOTAVAIL:
             raise

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
 from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import bind, connect
-from hitmesh.mesh.sockets import Context, Socket, open_socket
+from hitmesh.mesh.network import Network, Socket
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.protocol.names import bracketed
+
+if TYPE_CHECKING:
+    from hitmesh.state.rights import Link
 
 log = logging.getLogger(__name__)
 
 MAX_PUSHES: Final = 512  # peers that one process sends to; far above a datacenter's collectors
 
 
-def bind_pull(context: Context, host: str, *, heartbeat_s: float, port: int | None = None) -> tuple[Socket, str]:
+def bind_pull(
+    network: Network, host: str, link: Link, *, heartbeat_s: float, port: int | None = None
+) -> tuple[Socket, str]:
     """A PULL socket on this port or one of the kernel's choice, and the endpoint that others reach it at.
 
-    `context` is a green one. When nobody reads, TCP pushes back after MAX_QUEUED frames a peer, and
+    The context is a green one. When nobody reads, TCP pushes back after MAX_QUEUED frames a peer, and
     senders leave what is beyond to the spool.
     """
-    socket = open_socket(context, zmq.PULL, heartbeat_s=heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
-    return socket, bind(socket, f"tcp://{bracketed(host)}:{port or '*'}")
+    socket = open_socket(network, zmq.PULL, heartbeat_s=heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
+    return socket, bind(network, socket, f"tcp://{bracketed(host)}:{port or '*'}", link)
 
 
 class Pushes:
@@ -39,10 +45,10 @@ class Pushes:
     Sends never wait, so they never switch greenlets: no socket is ever used by two at once.
     """
 
-    def __init__(self, context: Context, *, heartbeat_s: float, queue_unconnected: bool) -> None:
+    def __init__(self, network: Network, *, heartbeat_s: float, queue_unconnected: bool) -> None:
         """`queue_unconnected`: whether frames may wait for a connection that isn't there yet."""
         # A plain context's sockets: they are only ever used with NOBLOCK, so they need no hub.
-        self._context: Context = zmq.Context.shadow(context.underlying)
+        self._network = network.shadow()
         self._heartbeat_s = heartbeat_s
         self._queue_unconnected = queue_unconnected
         self._sockets: OrderedDict[str, Socket] = OrderedDict()
@@ -51,10 +57,15 @@ class Pushes:
         """Connect ahead of the first frame; None for an endpoint that isn't one."""
         socket = self._sockets.get(endpoint)
         if socket is None:
-            socket = open_socket(self._context, zmq.PUSH, heartbeat_s=self._heartbeat_s, receive_bytes=MAX_FRAME_BYTES)
+            socket = open_socket(
+                self._network,
+                zmq.PUSH,
+                heartbeat_s=self._heartbeat_s,
+                receive_bytes=MAX_FRAME_BYTES,
+            )
             socket.setsockopt(zmq.IMMEDIATE, 0 if self._queue_unconnected else 1)
             try:
-                connect(socket, endpoint)
+                connect(self._network, socket, endpoint)
             except MeshError as error:
                 socket.close(linger=0)
                 log.warning("can't push: %s", error)

@@ -7,12 +7,13 @@ heartbeat that can't be sent now is worth nothing later.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import zmq
 
 from hitmesh.mesh.connecting import Connections
-from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, Context, open_socket
+from hitmesh.mesh.network import Network
+from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, open_socket
 from hitmesh.protocol.messages import MAX_LOAD, MAX_LOADS, Heartbeat, Instance, Leave, encode, make
 
 
@@ -20,14 +21,20 @@ class Pulse:
     """Heartbeats of one instance, which `describe` describes, to the Nexuses at `endpoints`."""
 
     def __init__(
-        self, context: Context, endpoints: Iterable[str], *, heartbeat_s: float, describe: Callable[[], Instance]
+        self,
+        network: Network,
+        endpoints: Iterable[str],
+        *,
+        keys: Callable[[str], Sequence[str]] = lambda _: (),
+        heartbeat_s: float,
+        describe: Callable[[], Instance],
     ) -> None:
         self._describe = describe
         self._interval_ms = int(heartbeat_s * 1000)
         self._number = 0
-        self._socket = open_socket(context, zmq.PUB, heartbeat_s=heartbeat_s, receive_bytes=MAX_REQUEST_BYTES)
+        self._socket = open_socket(network, zmq.PUB, heartbeat_s=heartbeat_s, receive_bytes=MAX_REQUEST_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is queued for a Nexus that is away
-        self._connections = Connections(self._socket, endpoints)
+        self._connections = Connections(network, self._socket, endpoints, what="heartbeats", keys=keys)
 
     def beat(self) -> None:
         """Send a heartbeat now."""
@@ -38,6 +45,11 @@ class Pulse:
     def leave(self, id: str) -> None:
         """Send the last words of this instance."""
         self._socket.send(encode(make(Leave, id)), zmq.NOBLOCK)
+
+    @property
+    def failing(self) -> int:
+        """Nexuses that were reached, and let us not in."""
+        return self._connections.failing
 
     def close(self) -> None:
         """Close the socket."""

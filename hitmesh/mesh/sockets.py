@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 import zmq
+
+from hitmesh.errors import DecodeError
+from hitmesh.protocol.messages import Message, decode
+
+if TYPE_CHECKING:
+    from hitmesh.mesh.network import Network, Socket
+    from hitmesh.state.rights import Link
 
 LINGER_MS: Final = 0  # anything else has frozen a whole hub in Context.term
 MAX_REQUEST_BYTES: Final = 16 * 1024  # a lookup's key has 1,024 characters at most
@@ -25,18 +32,18 @@ SILENT_INTERVALS: Final = 3  # ZeroMQ's own pings unanswered before it gives up 
 FAIR_MESSAGES: Final = 64  # read in a row before others on the hub get their turn
 COMPLAINT_S: Final = 10.0  # between two lines in the log about bad frames
 
-Socket = zmq.Socket[Any]
-Context = zmq.Context[Any]
+M = TypeVar("M", bound=Message)
+N = TypeVar("N", bound=Message)
 
 _log = logging.getLogger("hitmesh.mesh")
 
 
-def open_socket(context: Context, kind: int, *, heartbeat_s: float, receive_bytes: int) -> Socket:
+def open_socket(network: Network, kind: int, *, heartbeat_s: float, receive_bytes: int) -> Socket:
     """A socket of `kind` with every option set; `receive_bytes` bounds a frame that it takes in."""
     interval_ms = max(1, int(heartbeat_s * 1000))
     # A short heartbeat (tests) is no reason to ping that often, nor to give up a peer that stumbles.
     ping_ms = max(500, interval_ms)
-    socket: Socket = context.socket(kind)
+    socket: Socket = network.context.socket(kind)
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, receive_bytes)
     socket.setsockopt(zmq.SNDHWM, MAX_QUEUED)
@@ -55,9 +62,21 @@ def open_socket(context: Context, kind: int, *, heartbeat_s: float, receive_byte
 
 
 class FrameReader:
-    """Reads one green socket for the greenlet that owns it, and counts what isn't a message."""
+    """Reads one green socket for the greenlet that owns it, and counts what isn't a message, or isn't its sender's."""
 
-    def __init__(self, socket: Socket, endpoint: str, *, clock: Callable[[], float], rest: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        socket: Socket,
+        endpoint: str,
+        *,
+        link: Link | None = None,
+        clock: Callable[[], float],
+        rest: Callable[[], None],
+    ) -> None:
+        """`link` is what the socket is bound for; None for one that is connected, and knows its other end by its key."""
+        self._guard = network.guard if link is not None else None
+        self._link = link or ""
         self._socket = socket
         self._endpoint = endpoint
         self._clock = clock
@@ -66,20 +85,34 @@ class FrameReader:
         self._complained: float | None = None
         self.bad = 0
         """Frames refused so far."""
+        self.envelope: list[bytes] = []
+        """What came before the last message: a ROUTER's answer needs it."""
+
+    @overload
+    def receive(self, kind: type[M], /) -> M | None: ...
+    @overload
+    def receive(self, kind: type[M], other: type[N], /) -> M | N | None: ...
+    @overload
+    def receive(self, *kinds: type[M]) -> M | None: ...
+    def receive(self, *kinds: type[M]) -> M | None:
+        """The next message of these kinds, waited for, that its sender may say; None when the socket was closed."""
+        while (read := self._read()) is not None:
+            frames, key = read
+            if self._guard is not None and self._guard.refusal(self._link, key):
+                continue
+            try:
+                message = decode(self._only(frames), *kinds)
+            except DecodeError as error:
+                self.refuse(error)
+                continue
+            if self._guard is None or not self._guard.refusal(self._link, key, message):
+                return message
+        return None
 
     def read(self) -> list[bytes] | None:
-        """The next message's frames, waited for; None when the socket was closed."""
-        # zmq.green doesn't switch while messages are at hand: a flood would stop everybody else.
-        self._in_a_row += 1
-        if self._in_a_row >= FAIR_MESSAGES:
-            self._in_a_row = 0
-            self._rest()
-        try:
-            return self._socket.recv_multipart()
-        except zmq.ZMQError:
-            if self._socket.closed:
-                return None
-            raise
+        """The next message's frames as they are, waited for; None when the socket was closed."""
+        read = self._read()
+        return read[0] if read is not None else None
 
     def refuse(self, reason: object) -> None:
         """Count a bad message, and say so in the log now and then."""
@@ -88,3 +121,29 @@ class FrameReader:
         if self._complained is None or now - self._complained >= COMPLAINT_S:
             self._complained = now
             _log.warning("%s: bad message (%d so far): %s", self._endpoint, self.bad, reason)
+
+    def _read(self) -> tuple[list[bytes], str] | None:
+        # zmq.green doesn't switch while messages are at hand: a flood would stop everybody else.
+        self._in_a_row += 1
+        if self._in_a_row >= FAIR_MESSAGES:
+            self._in_a_row = 0
+            self._rest()
+        try:
+            if self._guard is None:
+                return self._socket.recv_multipart(), ""
+            frames = self._socket.recv_multipart(copy=False)
+        except zmq.ZMQError:
+            if self._socket.closed:
+                return None
+            raise
+        return [frame.bytes for frame in frames], str(frames[-1].get("User-Id"))
+
+    def _only(self, frames: list[bytes]) -> bytes:
+        # A DEALER's request to a ROUTER is [identity, request]; a REQ's has an empty frame between them.
+        head = 0
+        if self._socket.type == zmq.ROUTER:
+            head = 2 if frames[1:2] == [b""] else 1
+        if len(frames) != head + 1:
+            raise DecodeError(f"{len(frames) - head} frames, not 1", op="decode")
+        self.envelope = frames[:head]
+        return frames[-1]

@@ -27,13 +27,14 @@ from hitmesh.config import Config
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.client import MESH_SHARE, MeshClient
 from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.pipes import Pushes, bind_pull
-from hitmesh.mesh.sockets import COMPLAINT_S, Context, FrameReader
+from hitmesh.mesh.sockets import COMPLAINT_S, FrameReader
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
-from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Redirect, decode, decode_head, encode, make
+from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Redirect, decode_head, encode, make
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
@@ -58,7 +59,7 @@ class Processor:
     """One processor process."""
 
     def __init__(
-        self, config: Config, *, name: str, store: TotalsStore, settings: SettingsStore, context: Context
+        self, config: Config, *, name: str, store: TotalsStore, settings: SettingsStore, network: Network
     ) -> None:
         self._config = config
         self._settings = settings
@@ -66,10 +67,12 @@ class Processor:
         self._store = store
         self._id = f"{name}.{secrets.token_hex(6)}"
         pull, endpoint = bind_pull(
-            context, config.placement("processor", name).address, heartbeat_s=config.timing.heartbeat_s
+            network, config.placement("processor", name).address, "batches", heartbeat_s=config.timing.heartbeat_s
         )
-        self._frames = FrameReader(pull, endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
-        self._pushes = Pushes(context, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
+        self._frames = FrameReader(
+            network, pull, endpoint, link="batches", clock=time.monotonic, rest=partial(gevent.sleep, 0)
+        )
+        self._pushes = Pushes(network, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
         self._counters = Counters()
         self._partitions = [
             Partition(
@@ -109,7 +112,7 @@ class Processor:
             id=self._id,
             partitions=self._partitions,
             store=store,
-            context=context,
+            network=network,
             drive=self._drive,
             commit=self._dirty.set,
         )
@@ -119,7 +122,7 @@ class Processor:
             name=name,
             instance_id=self._id,
             endpoints={"batches": endpoint, "rows": self._replication.endpoint},
-            context=context,
+            network=network,
             load=self._load,
             owns=self._owns,
             on_change=self._on_change,
@@ -208,12 +211,7 @@ class Processor:
     # --- batches -----------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        while (frames := self._frames.read()) is not None:
-            try:
-                message = decode(frames[-1], Batch, Close)
-            except DecodeError as error:
-                self._frames.refuse(error)
-                continue
+        while (message := self._frames.receive(Batch, Close)) is not None:
             if isinstance(message, Close):
                 self._close_lanes(message)
             else:

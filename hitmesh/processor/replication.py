@@ -20,9 +20,10 @@ from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pipes import Pushes, bind_pull
-from hitmesh.mesh.sockets import Context, FrameReader
+from hitmesh.mesh.sockets import FrameReader
 from hitmesh.processor.feed import Held
 from hitmesh.processor.following import Following
 from hitmesh.processor.partition import Partition
@@ -34,7 +35,6 @@ from hitmesh.protocol.messages import (
     Have,
     Rows,
     Wanted,
-    decode,
     decode_head,
     encode,
     make,
@@ -65,7 +65,7 @@ class Replication:
         id: str,
         partitions: Sequence[Partition],
         store: TotalsStore,
-        context: Context,
+        network: Network,
         drive: Callable[[Partition], None],
         commit: Callable[[], None],
     ) -> None:
@@ -77,11 +77,13 @@ class Replication:
         self._drive, self._commit = drive, commit
         heartbeat_s = config.timing.heartbeat_s
         place = config.placement("processor", name)
-        pull, self.endpoint = bind_pull(context, place.address, heartbeat_s=heartbeat_s, port=place.port)
+        pull, self.endpoint = bind_pull(network, place.address, "rows", heartbeat_s=heartbeat_s, port=place.port)
         self._place, self._outside = place, Outside(config)
         listen(pull, place, self.endpoint)
-        self._frames = FrameReader(pull, self.endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
-        self._pushes = Pushes(context, heartbeat_s=heartbeat_s, queue_unconnected=False)
+        self._frames = FrameReader(
+            network, pull, self.endpoint, link="rows", clock=time.monotonic, rest=partial(gevent.sleep, 0)
+        )
+        self._pushes = Pushes(network, heartbeat_s=heartbeat_s, queue_unconnected=False)
         self._following = Following(dc=config.name, held_s=config.timing.rows_s)
         self._telling = Telling(dc=config.name, held_s=config.timing.rows_s, age_s=self._following.age_s)
         self._one_load = BoundedSemaphore()
@@ -153,12 +155,7 @@ class Replication:
             self._restore(now_s)
 
     def _receive(self) -> None:
-        while (frames := self._frames.read()) is not None:
-            try:
-                message = decode(frames[-1], Have, Rows)
-            except DecodeError as error:
-                self._frames.refuse(error)
-                continue
+        while (message := self._frames.receive(Have, Rows)) is not None:
             if isinstance(message, Have):
                 self._asked(message)
             else:

@@ -19,12 +19,17 @@ these (hitmesh.config)."""
 STATE: Final = r"^[ -~]{1,128}\Z"
 """Of an instance's state: a word, and behind it why. Printable ASCII."""
 
-MAX_ENDPOINT_CHARS: Final = 64  # with the longest IPv6 address 58
+KEY: Final = r"^[0-9a-f]{64}\Z"
+"""A public CURVE key: 32 bytes in hexadecimal, which no shell, file or log takes amiss."""
+
+MAX_ENDPOINT_CHARS: Final = 128  # with the longest IPv6 address 58, and a key 123
 _IPV4: Final = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
-ENDPOINT: Final = rf"^(?:tcp|https?)://(?:{_IPV4}|\[[0-9a-fA-F:.]{{2,45}}\]):[0-9]{{1,5}}\Z"
-"""The form of an endpoint on the wire; `is_numeric` has the last word."""
+_PLACE: Final = rf"(?:{_IPV4}|\[[0-9a-fA-F:.]{{2,45}}\]):[0-9]{{1,5}}"
+ENDPOINT: Final = rf"^(?:https?://{_PLACE}|tcp://{_PLACE}(?:/[0-9a-f]{{64}})?)\Z"
+"""The form of an endpoint on the wire; `is_numeric` has the last word. A socket with a key says it behind its port."""
 
 _NAME = re.compile(NAME)
+_KEY = re.compile(KEY)
 _PARTS = re.compile(
     rf"(?P<scheme>tcp|https?)://(?:(?P<ipv4>{_IPV4})|\[(?P<ipv6>[0-9a-fA-F:.]+)\]):(?P<port>[0-9]{{1,5}})"
 )
@@ -35,9 +40,25 @@ def is_name(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
+def is_key(text: str) -> bool:
+    """Whether `text` can be a public key."""
+    return _KEY.match(text) is not None
+
+
+def split_key(endpoint: str) -> tuple[str, str]:
+    """An endpoint without its key, and the key; empty where it has none."""
+    place, _, key = endpoint.rpartition("/")
+    return (place, key) if is_key(key) and not place.endswith("/") else (endpoint, "")
+
+
+def with_key(endpoint: str, key: str) -> str:
+    """An endpoint that says under which key it is; an empty key says none."""
+    return f"{endpoint}/{key}" if key else endpoint
+
+
 def is_numeric(endpoint: str) -> bool:
     """Whether somebody can be reached there without a name being looked up."""
-    found = _PARTS.fullmatch(endpoint)
+    found = _PARTS.fullmatch(split_key(endpoint)[0])
     if found is None or not 1 <= int(found["port"]) <= 65_535:
         return False
     try:

@@ -8,7 +8,7 @@ import time
 import zmq
 
 from hitmesh.config import Config
-from hitmesh.mesh.sockets import Socket
+from hitmesh.mesh.network import Socket
 from hitmesh.protocol.messages import Change, Heartbeat, Leave, Lookup, decode, encode
 from nexus.registry import Registry
 from tests.services.nexus import endpoints

@@ -14,8 +14,11 @@ import pytest
 import zmq
 
 from hitmesh.config import Config, load
+from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.lookup import Lookups
-from hitmesh.mesh.pulse import Pulse
+from hitmesh.mesh.network import Network
+from hitmesh.mesh.sockets import open_socket
+from hitmesh.protocol.messages import Heartbeat, Leave, Message, encode, make
 from hitmesh.protocol.messages import Instance as Described
 from tests.balancer.stage import (
     Gate,
@@ -53,9 +56,11 @@ class Member:
         self._started_ms = int(time.time() * 1000)
         self._silent = threading.Event()
         self._leaves = False
-        self._context = zmq.Context()
-        nexuses = [each.heartbeats for each in endpoints(config)]
-        self._pulse = Pulse(self._context, nexuses, heartbeat_s=HEARTBEAT_S, describe=self._describe)
+        self._numbers = itertools.count(1)
+        self._network = Network(zmq.Context())
+        self._socket = open_socket(self._network, zmq.PUB, heartbeat_s=HEARTBEAT_S, receive_bytes=1000)
+        for each in endpoints(config):
+            connect(self._network, self._socket, each.heartbeats)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -77,13 +82,15 @@ class Member:
 
     def _run(self) -> None:
         while not self._silent.wait(HEARTBEAT_S / 4):
-            self._pulse.beat()
+            self._say(make(Heartbeat, next(self._numbers), int(HEARTBEAT_S * 1000), self._describe()))
         with Lookups([each.lookups for each in endpoints(self._config)], timeout_s=PATIENCE_S) as lookups:
             while self._leaves and self._is_known(lookups):  # there is no word that it was heard
-                self._pulse.leave(self._id)
+                self._say(make(Leave, self._id))
                 time.sleep(0.02)
-        self._pulse.close()
-        self._context.destroy(linger=0)
+        self._network.close()
+
+    def _say(self, message: Message) -> None:
+        self._socket.send(encode(message), zmq.NOBLOCK)
 
     def _is_known(self, lookups: Lookups) -> bool:
         return any(one.alive and one.instance.id == self._id for one in lookups.snapshot().seen)

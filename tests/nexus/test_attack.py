@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.lookup import Lookups
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import (
     MAX_TOTAL,
@@ -87,16 +88,16 @@ class Attacker:
     """Plain sockets to every port of every Nexus, and the heartbeats of those who are to live on."""
 
     def __init__(self, config: Config) -> None:
-        self.context: zmq.Context[Any] = zmq.Context()
+        self.network = Network(zmq.Context())
         self.sockets: list[zmq.Socket[Any]] = []
-        self.honest = open_socket(self.context, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
+        self.honest = open_socket(self.network, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
         self.number = 0
         for placement in config.instances("nexus"):
             where = nexus_endpoints(placement)
-            connect(self.honest, where.heartbeats)
+            connect(self.network, self.honest, where.heartbeats)
             for kind, endpoint in ((zmq.PUB, where.heartbeats), (zmq.DEALER, where.lookups), (zmq.XSUB, where.changes)):
-                one = open_socket(self.context, kind, heartbeat_s=1.0, receive_bytes=4 * 1024 * 1024)
-                connect(one, endpoint)
+                one = open_socket(self.network, kind, heartbeat_s=1.0, receive_bytes=4 * 1024 * 1024)
+                connect(self.network, one, endpoint)
                 self.sockets.append(one)
 
     def send(self, frame: bytes) -> None:
@@ -112,7 +113,7 @@ class Attacker:
             self.honest.send(encode(heartbeat(each, self.number, 1.0)))
 
     def close(self) -> None:
-        self.context.destroy(linger=0)
+        self.network.close()
 
 
 def test_nobody_ends_and_the_living_stay_whatever_comes(nexuses: list[NexusProcess]) -> None:

@@ -17,7 +17,8 @@ import zmq.green
 from gevent.event import Event
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.mesh.sockets import Context, open_socket
+from hitmesh.mesh.network import Network
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES, Lookup, SettingRecord, Settings, decode, encode, make
 from hitmesh.settings import Edition, SettingsStore, limits, sqlite
 from hitmesh.settings.merging import digest
@@ -47,22 +48,22 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    made = zmq.green.Context()
+def network() -> Iterator[Network]:
+    made = Network(zmq.green.Context())
     yield made
-    made.destroy(linger=0)
+    made.close()
 
 
 class Router:
     """What answers Lookups of settings, as a Nexus's own socket does."""
 
-    def __init__(self, context: Context, answer: Answerer) -> None:
+    def __init__(self, network: Network, answer: Answerer) -> None:
         self.endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.asked: list[str] = []  # the keys after which settings were asked for
         self.connections: list[bytes] = []  # by which they were asked for
         self.under_way = self.most_under_way = 0
         self._answer = answer
-        self._socket = open_socket(context, zmq.ROUTER, heartbeat_s=1.0, receive_bytes=MAX_FRAME_BYTES)
+        self._socket = open_socket(network, zmq.ROUTER, heartbeat_s=1.0, receive_bytes=MAX_FRAME_BYTES)
         self._socket.bind(self.endpoint)
         self._greenlet = gevent.spawn(self._run)
 
@@ -92,13 +93,13 @@ class Router:
 class Dc:
     """A datacenter: a store and a Nexus's exchange of it, and what it has said to the others."""
 
-    def __init__(self, name: str, opened: Callable[[str], SettingsStore], context: Context) -> None:
+    def __init__(self, name: str, opened: Callable[[str], SettingsStore], network: Network) -> None:
         self.name = name
         self.others: list[Dc] = []
         self.cut = False
         self.store = opened(name)
-        self.exchange = SettingsExchange(opened(name), name, context, self.tell)
-        self.router = Router(context, self.exchange.answer)
+        self.exchange = SettingsExchange(opened(name), name, network, self.tell)
+        self.router = Router(network, self.exchange.answer)
         self.exchange.start()
 
     def tell(self) -> None:
@@ -145,13 +146,13 @@ def consul_stores(consul: ConsulCluster) -> Callable[[str], SettingsStore]:
 
 
 @pytest.fixture(params=["sqlite", "consul"])
-def dcs(request: pytest.FixtureRequest, context: Context) -> Iterator[list[Dc]]:
+def dcs(request: pytest.FixtureRequest, network: Network) -> Iterator[list[Dc]]:
     """Three datacenters that hear each other, with each kind of store in turn."""
-    yield from datacenters(request.getfixturevalue(f"{request.param}_stores"), context)
+    yield from datacenters(request.getfixturevalue(f"{request.param}_stores"), network)
 
 
-def datacenters(opened: Callable[[str], SettingsStore], context: Context) -> Iterator[list[Dc]]:
-    made = [Dc(name, opened, context) for name in ("eu-west", "us-west", "ap-south")]
+def datacenters(opened: Callable[[str], SettingsStore], network: Network) -> Iterator[list[Dc]]:
+    made = [Dc(name, opened, network) for name in ("eu-west", "us-west", "ap-south")]
     for each in made:
         each.others = [other for other in made if other is not each]
     until(lambda: all(each.exchange.digest() != NOT_KNOWN for each in made), "the stores to be read")
@@ -162,21 +163,21 @@ def datacenters(opened: Callable[[str], SettingsStore], context: Context) -> Ite
 
 
 @pytest.fixture
-def one(sqlite_stores: Callable[[str], SettingsStore], context: Context) -> Iterator[Dc]:
+def one(sqlite_stores: Callable[[str], SettingsStore], network: Network) -> Iterator[Dc]:
     """A datacenter whose others say nothing by themselves."""
-    for made in datacenters(sqlite_stores, context):
+    for made in datacenters(sqlite_stores, network):
         for each in made:
             each.others = []
         yield made[0]
 
 
 @pytest.fixture
-def stranger(context: Context) -> Iterator[Callable[[Answerer], Router]]:
+def stranger(network: Network) -> Iterator[Callable[[Answerer], Router]]:
     """A Nexus that answers what a test wants."""
     made: list[Router] = []
 
     def start(answer: Answerer) -> Router:
-        made.append(Router(context, answer))
+        made.append(Router(network, answer))
         return made[-1]
 
     yield start
@@ -371,8 +372,8 @@ def test_the_same_word_again_is_not_followed_again(one: Dc, stranger: Callable[[
     assert len(router.asked) == 1
 
 
-def test_a_nexus_that_is_heard_is_connected_to_before_there_is_anything_to_ask(one: Dc, context: Context) -> None:
-    router = open_socket(context, zmq.ROUTER, heartbeat_s=1.0, receive_bytes=MAX_FRAME_BYTES)
+def test_a_nexus_that_is_heard_is_connected_to_before_there_is_anything_to_ask(one: Dc, network: Network) -> None:
+    router = open_socket(network, zmq.ROUTER, heartbeat_s=1.0, receive_bytes=MAX_FRAME_BYTES)
     monitor = router.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     router.bind(endpoint)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import pytest
 import zmq.green
 
-from hitmesh.mesh.sockets import Context, open_socket
+from hitmesh.mesh import connecting
+from hitmesh.mesh.monitor import events_of
+from hitmesh.mesh.network import Network, Socket
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import Neighbours, Seen, decode
 from nexus.federation import Federation
 from nexus.wan import PING_S, Wan
@@ -35,10 +39,10 @@ def until(condition: Callable[[], object], *, what: str = "the condition") -> No
 class Ear:
     """The heartbeats socket of a Nexus elsewhere."""
 
-    def __init__(self, context: Context, port: int = 0) -> None:
+    def __init__(self, network: Network, port: int = 0) -> None:
         self.port = port or free_ports(1)
         self.words: list[Neighbours] = []
-        self._socket = open_socket(context, zmq.SUB, heartbeat_s=PING_S, receive_bytes=1024 * 1024)
+        self._socket = open_socket(network, zmq.SUB, heartbeat_s=PING_S, receive_bytes=1024 * 1024)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         until(self._bind, what="the port to be free")  # one that was closed is so a moment later
         self._greenlet = gevent.spawn(self._listen)
@@ -67,7 +71,7 @@ class Ear:
 class Voice:
     """A Wan of dev that speaks to those on `ports`."""
 
-    def __init__(self, context: Context, *ports: int) -> None:
+    def __init__(self, network: Network, *ports: int) -> None:
         me = nexus("dev")
         self.picture: tuple[Seen, ...] | None = (seen(me),)
         self.federation = Federation(
@@ -79,7 +83,7 @@ class Voice:
             interval_s=INTERVAL_S,
             missed=5,
         )
-        self.wan = Wan(self.federation, context, picture=lambda: self.picture, settings=lambda: "-")
+        self.wan = Wan(self.federation, network, picture=lambda: self.picture, settings=lambda: "-")
         self._greenlets = [gevent.spawn(self.wan.run), gevent.spawn(self.wan.greet)]
 
     def own(self, number: int) -> None:
@@ -99,29 +103,46 @@ def close(*ends: Voice | Ear | Relay) -> None:
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    one: Context = zmq.green.Context()
+def network() -> Iterator[Network]:
+    one = Network(zmq.green.Context())
     yield one
-    one.destroy(linger=0)
+    one.close()
 
 
-def test_who_is_new_is_told_at_once_and_not_only_after_an_interval(context: Context) -> None:
-    first = Ear(context)
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What ZeroMQ tells of the connections."""
+    seen: list[int] = []
+
+    def listened(monitor: Socket) -> Iterator[Any]:
+        for event in events_of(monitor):
+            seen.append(event["event"])
+            yield event
+
+    monkeypatch.setattr(connecting, "events_of", listened)
+    monkeypatch.setattr(
+        connecting, "_WATCHED", connecting._WATCHED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_DISCONNECTED
+    )
+    return seen
+
+
+def test_who_is_new_is_told_at_once_and_not_only_after_an_interval(network: Network) -> None:
+    first = Ear(network)
     second_port = free_ports(1)
-    voice = Voice(context, first.port, second_port)
+    voice = Voice(network, first.port, second_port)
     until(lambda: first.words, what="the first to be told")
-    second = Ear(context, second_port)
+    second = Ear(network, second_port)
     until(lambda: second.words, what="one that starts later to be told")
     second.close()
     gevent.sleep(0.1)
-    second = Ear(context, second_port)
+    second = Ear(network, second_port)
     until(lambda: second.words, what="one that restarts to be told")
     close(voice, first, second)
 
 
-def test_a_change_reaches_everybody_at_once(context: Context) -> None:
-    ears = [Ear(context), Ear(context)]
-    voice = Voice(context, *(ear.port for ear in ears))
+def test_a_change_reaches_everybody_at_once(network: Network) -> None:
+    ears = [Ear(network), Ear(network)]
+    voice = Voice(network, *(ear.port for ear in ears))
     until(lambda: all(ear.words for ear in ears))
     for number in range(1, 6):
         voice.own(number)
@@ -134,9 +155,9 @@ def test_a_change_reaches_everybody_at_once(context: Context) -> None:
     close(voice, *ears)
 
 
-def test_nothing_is_said_before_it_knows_its_own_datacenter(context: Context) -> None:
-    ear = Ear(context)
-    voice = Voice(context, ear.port)
+def test_nothing_is_said_before_it_knows_its_own_datacenter(network: Network) -> None:
+    ear = Ear(network)
+    voice = Voice(network, ear.port)
     picture, voice.picture = voice.picture, None
     ear.words.clear()
     voice.federation.greet()
@@ -150,29 +171,23 @@ def test_nothing_is_said_before_it_knows_its_own_datacenter(context: Context) ->
 
 @pytest.mark.parametrize(("accepts", "tries"), [(False, 6), (True, 3)], ids=["cut", "cut in a handshake"])
 def test_a_link_that_is_cut_is_tried_again_and_again_and_used_when_it_has_healed(
-    context: Context, accepts: bool, tries: int
+    network: Network, accepts: bool, tries: int, events: list[int]
 ) -> None:
     """By connections anew: the kernel itself waits longer with each of its tries, and ZeroMQ 30 s for a handshake."""
-    ear = Ear(context)
+    ear = Ear(network)
     relay = Relay(ear.port)
-    voice = Voice(context, relay.port)
+    voice = Voice(network, relay.port)
     until(lambda: ear.words, what="the first word")
-    monitor = voice.wan._socket.get_monitor_socket(zmq.EVENT_CONNECT_DELAYED)
     relay.cut(accepts=accepts)
     gevent.sleep(0.2)
     ear.words.clear()
-    tried = 0
+    events.clear()
 
     def is_tried_often() -> bool:
-        nonlocal tried
         voice.own(int(time.monotonic() * 10) % 10 + 1)
-        while monitor.poll(0):
-            monitor.recv_multipart()
-            tried += 1
-        return tried >= tries
+        return events.count(zmq.EVENT_CONNECT_DELAYED) >= tries
 
     until(is_tried_often, what=f"{tries} tries to connect")
-    voice.wan._socket.disable_monitor()
     assert ear.words == [], "it isn't cut"
     relay.heal()
     until(lambda: ear.words, what="the link to be used again")
@@ -180,16 +195,14 @@ def test_a_link_that_is_cut_is_tried_again_and_again_and_used_when_it_has_healed
 
 
 def test_a_datacenter_out_of_reach_keeps_nobody_else_waiting_and_nothing_is_queued_for_it(
-    context: Context,
+    network: Network, events: list[int]
 ) -> None:
-    ear, cut_off = Ear(context), Ear(context)
+    ear, cut_off = Ear(network), Ear(network)
     relay = Relay(cut_off.port)
-    voice = Voice(context, ear.port, relay.port)
+    voice = Voice(network, ear.port, relay.port)
     until(lambda: ear.words and cut_off.words)
-    monitor = voice.wan._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     relay.cut()
-    until(lambda: monitor.poll(0), what="the cut to be noticed")
-    voice.wan._socket.disable_monitor()
+    until(lambda: zmq.EVENT_DISCONNECTED in events, what="the cut to be noticed")
     cut_off.words.clear()
     for number in range(1, 11):
         before = len(ear.words)
@@ -202,9 +215,9 @@ def test_a_datacenter_out_of_reach_keeps_nobody_else_waiting_and_nothing_is_queu
     close(voice, ear, cut_off, relay)
 
 
-def test_where_nobody_can_be_reached_any_more_it_disconnects(context: Context) -> None:
-    ear = Ear(context)
-    voice = Voice(context, ear.port)
+def test_where_nobody_can_be_reached_any_more_it_disconnects(network: Network) -> None:
+    ear = Ear(network)
+    voice = Voice(network, ear.port)
     until(lambda: ear.words)
     voice.federation._configured.clear()
     voice.wan.wake()

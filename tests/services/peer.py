@@ -24,6 +24,7 @@ from gevent.event import Event
 
 from hitmesh.config import parse
 from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.network import Network
 from hitmesh.state.view import MeshView
 
 
@@ -47,7 +48,7 @@ def main() -> None:
         name=name,
         instance_id=f"{name}-{secrets.token_hex(4)}",
         endpoints={},
-        context=zmq.green.Context(),
+        network=Network(zmq.green.Context()),
         load=lambda: {"queue": float("nan")},
         owns=lambda: owns,
         on_change=show,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from math import inf
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import zmq
@@ -18,7 +18,7 @@ from hitmesh.cli import in_force
 from hitmesh.cli.in_force import Wait
 from hitmesh.config import Config, Node, Ports
 from hitmesh.mesh import lookup
-from hitmesh.mesh.sockets import Context
+from hitmesh.mesh.network import Network
 from hitmesh.protocol.messages import Answer, Instance, Lookup, Seen, decode, encode, make
 from hitmesh.settings import live
 from tests.services import PATIENCE_S
@@ -118,9 +118,9 @@ def configs(ports: list[int]) -> list[Config]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is there is waited for: a busy machine makes none of them look as if it were away."""
 
-    def ask(context: Context, at: str, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
+    def ask(network: Network, at: str, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
         is_there = any(each.endpoint == at for each in Nexus.running)
-        return real(context, at, what, key, PATIENCE_S if is_there else AWAY_S, control=control)
+        return real(network, at, what, key, PATIENCE_S if is_there else AWAY_S, **options)
 
     real = lookup.ask
     monkeypatch.setattr(lookup, "ask", ask)

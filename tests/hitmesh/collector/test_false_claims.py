@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import zmq
 
 from hitmesh.config import nexus_endpoints
 from hitmesh.mesh.connecting import connect
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import MAX_TOTAL, encode
 from tests.hitmesh.mesh.instances import heartbeat, instance
@@ -22,10 +21,10 @@ def test_a_heartbeat_that_claims_every_partition_takes_none_away(mesh: Mesh) -> 
         "processor-9", "thief", dc=mesh.config.name, owns=dict.fromkeys(range(mesh.config.partitions), MAX_TOTAL),
         endpoints={"batches": "tcp://127.0.0.1:9", "rows": "tcp://127.0.0.1:9"},
     )  # fmt: skip
-    context: zmq.Context[Any] = zmq.Context()
-    voice = open_socket(context, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
+    network = Network(zmq.Context())
+    voice = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
     for placement in mesh.config.instances("nexus"):
-        connect(voice, nexus_endpoints(placement).heartbeats)
+        connect(network, voice, nexus_endpoints(placement).heartbeats)
     number = hits = 0
 
     def beat() -> None:
@@ -49,4 +48,4 @@ def test_a_heartbeat_that_claims_every_partition_takes_none_away(mesh: Mesh) -> 
     wait_for(are_counted, what="the hits to be counted by the owners")
     after = {books.partition: (books.owner, books.epoch) for books in mesh.books()}
     assert after == before
-    context.destroy(linger=0)
+    network.close()

@@ -23,8 +23,9 @@ from hitmesh.mesh import client
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import EXIT_BROKEN
 from hitmesh.mesh.lookup import ask
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.pulse import sendable
-from hitmesh.protocol.messages import MAX_LOADS, Change, decode
+from hitmesh.protocol.messages import MAX_LOADS, Change, Message, decode
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.view import RIVALS, MeshView
 from tests.hitmesh.mesh.nexuses import HEARTBEAT_S, MISSED, MORTAL_S, beating
@@ -50,14 +51,14 @@ class Member:
     def __init__(self, config: Config, name: str, role: Role = "processor", id: str = "") -> None:
         self.owns: dict[int, int] = {}
         self.versions: list[int] = []
-        self.context = zmq.green.Context()
+        self.network = Network(zmq.green.Context())
         self.client = MeshClient(
             config,
             role=role,
             name=name,
             instance_id=id or f"{name}-{secrets.token_hex(4)}",
             endpoints={"batches": "tcp://127.0.0.1:1"},
-            context=self.context,
+            network=self.network,
             load=lambda: {"queue": 1.0},
             owns=lambda: self.owns,
             on_change=self._on_change,
@@ -78,7 +79,7 @@ class Member:
 
     def known_to(self, nexus: NexusProcess) -> set[str]:
         """The names of all that a Nexus knows, the dead included; asked without stopping this process's hub."""
-        answer = ask(self.context, nexus.endpoints.lookups, "snapshot", "", PATIENCE_S)
+        answer = ask(self.network, nexus.endpoints.lookups, "snapshot", "", PATIENCE_S)
         return {each.instance.name for each in answer.seen}
 
     def heard_from(self, *nexuses: NexusProcess) -> set[str]:
@@ -114,7 +115,7 @@ class Member:
 
     def close(self) -> None:
         self.client.stop()
-        self.context.term()
+        self.network.close()
 
 
 @pytest.fixture(autouse=True)
@@ -346,15 +347,16 @@ def test_nobody_takes_a_fresh_nexus_for_an_empty_mesh(nexuses: list[NexusProcess
 
 
 def test_a_lost_change_leads_to_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lossy(data: bytes, kind: type[Change]) -> Change:
-        change = decode(data, kind)
+    def lossy(data: bytes, *kinds: type[Message]) -> Message:
+        change = decode(data, *kinds)
+        assert isinstance(change, Change)
         speakers.add(change.nexus)
         if any(seen.instance.name == "processor-2" for seen in change.seen):
             raise DecodeError("lost on the way")
         return change
 
     speakers: set[str] = set()
-    monkeypatch.setattr("hitmesh.mesh.client.decode", lossy)
+    monkeypatch.setattr("hitmesh.mesh.sockets.decode", lossy)
     config = mesh_config(nexuses=1, heartbeat_s=1.0, missed=20)  # so that a busy machine makes no Nexus start over
     nexus = NexusProcess(tmp_path, config, 1)
     nexus.launch()
@@ -414,7 +416,7 @@ def test_stopping_leaves_no_greenlet_and_no_socket(
         greenlets = list(one.client._greenlets)
         one.client.stop()
         assert all(greenlet.dead for greenlet in greenlets)
-        assert not [socket for socket in one.context._sockets if not socket.closed]
+        assert not [socket for socket in one.network.context._sockets if not socket.closed]
 
 
 def test_with_no_nexus_at_all_it_starts_and_stops(nexuses: list[NexusProcess]) -> None:

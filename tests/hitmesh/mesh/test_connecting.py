@@ -15,15 +15,17 @@ import zmq.green
 from hitmesh.errors import MeshError
 from hitmesh.mesh import connecting
 from hitmesh.mesh.connecting import Connections, bind, connect, resolve
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.sockets import open_socket
 from tests.hitmesh.mesh.test_client import until
 from tests.services import PATIENCE_S, require_ipv6
 
 
 @pytest.fixture
-def context() -> Iterator[zmq.green.Context[Any]]:
-    with zmq.green.Context() as one:
-        yield one
+def network() -> Iterator[Network]:
+    one = Network(zmq.green.Context())
+    yield one
+    one.close()
 
 
 @pytest.fixture
@@ -59,22 +61,22 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str | None]]:
         "tcp://*:1",
     ],
 )
-def test_what_is_not_numeric_never_reaches_zeromq(context: zmq.green.Context[Any], endpoint: str) -> None:
-    one = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+def test_what_is_not_numeric_never_reaches_zeromq(network: Network, endpoint: str) -> None:
+    one = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     with pytest.raises(MeshError, match="isn't a numeric address"):
-        connect(one, endpoint)
+        connect(network, one, endpoint)
     one.close(linger=0)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
-def test_both_families_bind_and_connect(context: zmq.green.Context[Any], address: str) -> None:
-    pull = open_socket(context, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
-    push = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+def test_both_families_bind_and_connect(network: Network, address: str) -> None:
+    pull = open_socket(network, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
+    push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     if address == "[::1]":
         require_ipv6()
-    endpoint = bind(pull, f"tcp://{address}:*")
+    endpoint = bind(network, pull, f"tcp://{address}:*", "batches")
     assert endpoint.startswith(f"tcp://{address}:")
-    connect(push, endpoint)
+    connect(network, push, endpoint)
     push.send(b"hello")
     with gevent.Timeout(PATIENCE_S):
         assert pull.recv() == b"hello"
@@ -114,14 +116,14 @@ def test_a_silent_name_server_costs_its_time_limit_and_stops_nobody_else(
     assert turns > 3
 
 
-def test_a_name_that_is_not_known_yet_is_connected_once_it_is(
-    context: zmq.green.Context[Any], answers: dict[str, str | None]
-) -> None:
-    pull = open_socket(context, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
-    port = bind(pull, "tcp://127.0.0.1:*").rpartition(":")[2]
-    push = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+def test_a_name_that_is_not_known_yet_is_connected_once_it_is(network: Network, answers: dict[str, str | None]) -> None:
+    pull = open_socket(network, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
+    port = bind(network, pull, "tcp://127.0.0.1:*", "batches").rpartition(":")[2]
+    push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     answers["silent.example"] = None
-    connections = Connections(push, [f"tcp://silent.example:{port}", f"tcp://late.example:{port}"])
+    connections = Connections(
+        network, push, [f"tcp://silent.example:{port}", f"tcp://late.example:{port}"], what="batches"
+    )
     gevent.spawn(push.send, b"hello")  # waits for a connection
     reader = gevent.spawn(pull.recv)
     gevent.sleep(0.2)
@@ -134,12 +136,12 @@ def test_a_name_that_is_not_known_yet_is_connected_once_it_is(
 
 
 def test_a_host_that_moves_is_followed(
-    context: zmq.green.Context[Any], answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+    network: Network, answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connecting, "REFRESH_S", 0.05)
-    push = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+    push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     answers["a.example"] = "127.0.0.1"
-    connections = Connections(push, ["tcp://a.example:9"])
+    connections = Connections(network, push, ["tcp://a.example:9"], what="batches")
     until(lambda: connections.numeric == {"tcp://127.0.0.1:9"})
     answers["a.example"] = "127.0.0.2"
     until(lambda: connections.numeric == {"tcp://127.0.0.2:9"})

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from hitmesh.errors import MeshError
 from hitmesh.mesh import lookup
 from hitmesh.mesh.lookup import Lookups
-from hitmesh.mesh.sockets import Context
+from hitmesh.mesh.network import Network
 from hitmesh.protocol.messages import Answer
 from tests.services import PATIENCE_S, START_S, free_port, wait_for
 from tests.services.nexus import NexusProcess, peer, wait_for_names
@@ -35,11 +36,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatience:
         asked: list[str] = []
         ask = lookup.ask
 
-        def ask_and_list(
-            context: Context, at: str, what: str, key: str, timeout_s: float, *, control: bool = False
-        ) -> Answer:
+        def ask_and_list(network: Network, at: str, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
             asked.append(at)
-            return ask(context, at, what, key, AWAY_S if at == away.endpoints.lookups else timeout_s, control=control)
+            return ask(network, at, what, key, AWAY_S if at == away.endpoints.lookups else timeout_s, **options)
 
         monkeypatch.setattr(lookup, "ask", ask_and_list)
         return asked
@@ -195,5 +194,5 @@ def test_lookups_that_fail_leave_no_socket_open(nexuses: list[NexusProcess]) -> 
         for _ in range(20):
             with pytest.raises(MeshError):
                 lookups.snapshot()
-        assert lookups._context is not None
-        assert wait_for(lambda: not lookups._context._sockets, what="every socket to be closed")  # type: ignore[union-attr]
+        assert lookups._network is not None
+        assert wait_for(lambda: not lookups._network.context._sockets, what="every socket to be closed")  # type: ignore[union-attr]

@@ -12,11 +12,12 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import gevent
 import zmq.green
+from hitmesh.mesh.network import Network
 from hitmesh.mesh.pipes import Pushes, bind_pull
 
-context = zmq.green.Context()
-pull, endpoint = bind_pull(context, "127.0.0.1", heartbeat_s=1.0)
-pushes = Pushes(context, heartbeat_s=1.0, queue_unconnected=True)
+network = Network(zmq.green.Context())
+pull, endpoint = bind_pull(network, "127.0.0.1", "batches", heartbeat_s=1.0)
+pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=True)
 turns = []
 others = gevent.spawn(lambda: [turns.append(gevent.sleep(0)) for _ in range(10_000)])
 gevent.sleep(0)

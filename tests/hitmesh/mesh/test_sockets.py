@@ -11,7 +11,8 @@ import gevent
 import pytest
 import zmq.green
 
-from hitmesh.mesh.sockets import COMPLAINT_S, FAIR_MESSAGES, Context, FrameReader, Socket, open_socket
+from hitmesh.mesh.network import Network, Socket
+from hitmesh.mesh.sockets import COMPLAINT_S, FAIR_MESSAGES, FrameReader, open_socket
 from tests.services import PATIENCE_S
 
 Ends = tuple[Socket, Socket]
@@ -20,16 +21,18 @@ Ends = tuple[Socket, Socket]
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     """A PUSH and a PULL, connected to each other."""
-    context: Context = zmq.green.Context()
-    sender, receiver = (open_socket(context, kind, heartbeat_s=1.0, receive_bytes=100) for kind in (zmq.PUSH, zmq.PULL))
+    network = Network(zmq.green.Context())
+    sender, receiver = (open_socket(network, kind, heartbeat_s=1.0, receive_bytes=100) for kind in (zmq.PUSH, zmq.PULL))
     receiver.bind("inproc://ends")
     sender.connect("inproc://ends")
     yield sender, receiver
-    context.destroy(linger=0)
+    network.close()
 
 
 def reader_of(receiver: Socket) -> FrameReader:
-    return FrameReader(receiver, "inproc://ends", clock=time.monotonic, rest=partial(gevent.sleep, 0))
+    return FrameReader(
+        Network(receiver.context), receiver, "inproc://ends", clock=time.monotonic, rest=partial(gevent.sleep, 0)
+    )
 
 
 def test_a_reader_with_messages_at_hand_lets_others_have_their_turn(ends: Ends) -> None:
@@ -62,7 +65,7 @@ def test_a_reader_whose_socket_is_closed_is_told(ends: Ends) -> None:
 
 def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    reader = FrameReader(ends[1], "tcp://x:1", clock=lambda: now, rest=lambda: None)
+    reader = FrameReader(Network(ends[1].context), ends[1], "tcp://x:1", clock=lambda: now, rest=lambda: None)
     for _ in range(50):
         reader.refuse("no message")
     now = COMPLAINT_S
@@ -77,9 +80,9 @@ def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pyte
 def test_a_connection_whose_greeting_got_lost_is_begun_anew() -> None:
     """Whoever accepts never greets: as when a link was cut after TCP's handshake and before ZeroMQ's."""
     begun_anew_s = 20.0  # libzmq alone takes 30 s
-    context: Context = zmq.Context()
+    network = Network(zmq.Context())
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        sender = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+        sender = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
         sender.connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
         silent.settimeout(PATIENCE_S)
         first, _ = silent.accept()
@@ -87,4 +90,4 @@ def test_a_connection_whose_greeting_got_lost_is_begun_anew() -> None:
         second, _ = silent.accept()
         first.close()
         second.close()
-    context.destroy(linger=0)
+    network.close()

@@ -1,0 +1,150 @@
+"""The folder of keys as commands change it: new keys, lines of the list. Roles only read it (hitmesh.mesh.keyring).
+
+Whatever is written is written whole, and a secret is on the disk before the list says that it is somebody's. No
+second command changes the folder at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from hitmesh.config import ROLES, Config
+from hitmesh.errors import CommandError, ConfigError
+from hitmesh.mesh.keyring import Pair, list_path, new_pair, pair_text, read_pair, secret_path
+from hitmesh.state.keylist import OPERATOR, KeyList, Peer, line_of, parse_list
+
+HEADER: Final = (
+    "# Whose each public key is: KEY DATACENTER ROLE NAME. Copy this file to every host of the mesh, and nothing else\n"
+    "# of this folder but the secret keys of those who run there. A running mesh sees each change within a second.\n"
+)
+READABLE: Final = 0o644
+SECRET: Final = 0o600
+FOLDER_MODE: Final = 0o755
+
+
+def peers_of(config: Config) -> list[Peer]:
+    """Everybody in a datacenter who needs a key: its configured instances, and its operator."""
+    instances = [Peer(config.name, role, one.name) for role in ROLES for one in config.instances(role)]
+    return [*instances, Peer(config.name, OPERATOR, OPERATOR)]
+
+
+def make_missing(folder: Path, peers: Iterable[Peer]) -> list[Peer]:
+    """Make a key for each of these who has none in this folder; those for whom one was made. Raises CommandError."""
+    made = []
+    with _alone(folder):
+        lines = _Lines(folder)
+        for peer in peers:
+            path = secret_path(folder, peer)
+            if path.exists():
+                key = read_pair(path).public.hex()
+                if key not in lines.keys.keys_of(peer) and not lines.keys.keys_of(peer):
+                    lines.add(key, peer)  # the list was lost, or a command was killed before it came to it
+                continue
+            if lines.keys.keys_of(peer):
+                continue  # it is somewhere else
+            pair = new_pair()
+            write_secret(path, peer, pair)
+            lines.add(pair.public.hex(), peer)
+            made.append(peer)
+        lines.write()
+    return made
+
+
+def add(folder: Path, peer: Peer, key: str) -> None:
+    """Put a public key that was made elsewhere on the list. Raises CommandError."""
+    with _alone(folder):
+        lines = _Lines(folder)
+        lines.add(key, peer)
+        lines.write()
+
+
+def revoke(folder: Path, is_meant: Callable[[str, Peer], bool]) -> list[tuple[str, Peer]]:
+    """Take keys off the list; which they were. Their secret files stay. Raises CommandError."""
+    with _alone(folder):
+        lines = _Lines(folder)
+        gone = [(key, peer) for key, peer in lines.keys.items() if is_meant(key, peer)]
+        lines.remove({key for key, _ in gone})
+        lines.write()
+    return gone
+
+
+def write_secret(path: Path, peer: Peer, pair: Pair) -> None:
+    """Write a secret key so that nobody else can read it, at no time. Raises CommandError."""
+    try:
+        for folder in reversed(path.parents[:2]):
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: can't be made: {error.strerror}") from error
+    _write(path, pair_text(peer, pair), SECRET)
+
+
+class _Lines:
+    """The list's lines, with their comments."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = list_path(folder)
+        try:
+            self._text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self._text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{self._path}: can't be read: {error}") from error
+        self._before = self._text
+        self._text = self._text or HEADER
+        self.keys = KeyList()
+        self._parse()
+
+    def add(self, key: str, peer: Peer) -> None:
+        end = "" if self._text.endswith("\n") else "\n"
+        self._text += f"{end}{line_of(key, peer)}\n"
+        self._parse()
+
+    def remove(self, keys: set[str]) -> None:
+        kept = [
+            line for line in self._text.splitlines() if line.partition("#")[0].split()[:1] not in [[k] for k in keys]
+        ]
+        self._text = "\n".join(kept) + "\n"
+        self._parse()
+
+    def write(self) -> None:
+        if self._text != self._before:
+            _write(self._path, self._text, READABLE)
+
+    def _parse(self) -> None:
+        try:
+            self.keys = parse_list(self._text, source=str(self._path))
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET), "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: can't be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(FOLDER_MODE)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise CommandError(f"{error.filename or folder}: can't be written: {error.strerror}") from error

@@ -1,0 +1,71 @@
+"""What a process opens its sockets in: a ZeroMQ context, and who the process is there.
+
+Without keys whoever reaches a port is heard; with them the guard says who is (hitmesh.mesh.guard).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from hitmesh.config import Config, nexus_endpoints
+from hitmesh.mesh.keyring import Keyring, open_keyring
+from hitmesh.state.keylist import OPERATOR, Peer
+
+if TYPE_CHECKING:
+    from hitmesh.mesh.guard import Guard
+
+Socket = zmq.Socket[Any]
+Context = zmq.Context[Any]
+
+
+class Network:
+    """A context and its keys. `close` it at the end, after its sockets."""
+
+    def __init__(self, context: Context, keyring: Keyring | None = None) -> None:
+        self.context = context
+        self.keyring = keyring
+        self._guard: Guard | None = None
+
+    @property
+    def guard(self) -> Guard | None:
+        """Who decides whom this process hears; None without keys. The context must be a green one."""
+        if self._guard is None and self.keyring is not None:
+            from hitmesh.mesh.guard import Guard  # commands have no gevent, and nobody to hear
+
+            self._guard = Guard(self.context, self.keyring)
+        return self._guard
+
+    def shadow(self) -> Network:
+        """The same, with plain sockets: for those that never wait."""
+        return Network(zmq.Context.shadow(self.context.underlying), self.keyring)
+
+    def load(self) -> dict[str, float]:
+        """What a heartbeat says of those who weren't heard."""
+        return self._guard.load() if self._guard is not None else {}
+
+    def close(self) -> None:
+        """Close what is left, and the context."""
+        if self._guard is not None:
+            self._guard.close()
+        self.context.destroy(linger=0)
+
+
+def nexus_keys(keyring: Keyring | None, config: Config) -> Callable[[str], tuple[str, ...]]:
+    """What tells the keys of a datacenter's Nexuses, by any of their endpoints as they are configured."""
+    if keyring is None:
+        return lambda _: ()
+    names = {endpoint: one.name for one in config.instances("nexus") for endpoint in nexus_endpoints(one)}
+    return lambda endpoint: keyring.keys.keys_of(Peer(config.name, "nexus", names.get(endpoint, "")))
+
+
+def operator_keyring(config: Config) -> Keyring | None:
+    """The keys of whoever runs commands; None where the mesh has none. Raises ConfigError."""
+    return open_keyring(config.keys, Peer(config.name, OPERATOR, OPERATOR))
+
+
+def open_network(context: Context, config: Config, role: str, name: str) -> Network:
+    """The network of one instance, with its keys when its datacenter has some. Raises ConfigError."""
+    return Network(context, open_keyring(config.keys, Peer(config.name, role, name)))

@@ -1,0 +1,151 @@
+"""What a key may say, and where: the one place. Pure.
+
+Who speaks is known by the key of the connection, not by what a message says of itself. A key is an instance's
+(datacenter, role, name); a *link* is a kind of bound socket.
+
+    link         who may connect                           what they may say there
+    heartbeats   every role of its datacenter              Heartbeat, Leave: of itself
+                 Nexuses of the others                     Neighbours: of their own datacenter
+    changes      everybody of its datacenter               nothing: they listen
+    lookups      everybody of its datacenter               Lookup; an operator also Control
+                 Nexuses and operators of the others       Lookup
+    batches      collectors of its datacenter              Batch, Close: of their own lanes
+    acks         processors of its datacenter              Ack, Redirect
+    rows         processors of the other datacenters       Have, Rows: of their own datacenter
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, get_args
+
+from hitmesh.protocol.messages import (
+    Ack,
+    Batch,
+    Close,
+    Control,
+    Have,
+    Heartbeat,
+    Leave,
+    Lookup,
+    Message,
+    Neighbours,
+    Redirect,
+    Rows,
+)
+from hitmesh.protocol.names import split_key
+from hitmesh.state.keylist import OPERATOR, Peer
+
+Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows"]
+LINKS: Final[tuple[Link, ...]] = get_args(Link)
+
+_ID_END: Final = re.compile(r"[.-][0-9a-f]+\Z")  # what an instance's id has behind its name
+_WORKER: Final = re.compile(r"-w[0-9]{1,4}")  # behind a balancer's name: its second process, and those after it
+
+Owner = Callable[[str], Peer | None]
+
+
+def may_connect(peer: Peer, link: str, dc: str) -> bool:
+    """Whether `peer` has any business at a socket of `link` in datacenter `dc`."""
+    here = peer.dc == dc
+    match link:
+        case "heartbeats":
+            return peer.role != OPERATOR if here else peer.role == "nexus"
+        case "changes":
+            return here
+        case "lookups":
+            return here or peer.role in ("nexus", OPERATOR)
+        case "batches":
+            return here and peer.role == "collector"
+        case "acks":
+            return here and peer.role == "processor"
+        case "rows":
+            return not here and peer.role == "processor"
+    return False
+
+
+def refusal(peer: Peer, message: Message, dc: str, owner: Owner) -> str:
+    """Why `peer` may not say this in datacenter `dc`; empty: it may. `owner` tells whose a key is."""
+    check = _CHECKS.get(type(message))
+    return check(peer, message, dc, owner) if check else f"{peer} says what nobody may say here"
+
+
+def _heartbeat(peer: Peer, message: Heartbeat, dc: str, owner: Owner) -> str:
+    instance = message.instance
+    said = Peer(instance.dc, instance.role, instance.name)
+    if said[:2] != peer[:2] or not _is_own(peer, said.name):
+        return _as_another(peer, str(said))
+    return _here(peer, dc) or _own_id(peer, instance.id) or _own_keys(peer, instance.endpoints.values(), owner)
+
+
+def _leave(peer: Peer, message: Leave, dc: str, owner: Owner) -> str:
+    return _here(peer, dc) or _own_id(peer, message.id)
+
+
+def _neighbours(peer: Peer, message: Neighbours, dc: str, owner: Owner) -> str:
+    if peer.role != "nexus" or message.dc != peer.dc:
+        return _as_another(peer, f"a Nexus of datacenter {message.dc}")
+    return _own_id(peer, message.nexus)
+
+
+def _control(peer: Peer, message: Control, dc: str, owner: Owner) -> str:
+    return _here(peer, dc) or ("" if peer.role == OPERATOR else f"{peer} gives an order, as only operators may")
+
+
+def _batch(peer: Peer, message: Batch, dc: str, owner: Owner) -> str:
+    return _own_keys(peer, [message.reply_to], owner)  # the lanes may be another's, whose job it has claimed
+
+
+def _have(peer: Peer, message: Have, dc: str, owner: Owner) -> str:
+    return _rows(peer, message, dc, owner) or _own_keys(peer, [message.reply_to], owner)
+
+
+def _rows(peer: Peer, message: Have | Rows, dc: str, owner: Owner) -> str:
+    if message.dc != peer.dc:
+        return _as_another(peer, f"datacenter {message.dc}")
+    return _own_id(peer, message.owner)
+
+
+def _as_another(peer: Peer, said: str) -> str:
+    return f"{peer} speaks as {said:.140}"
+
+
+def _here(peer: Peer, dc: str) -> str:
+    return "" if peer.dc == dc else f"{peer} is of another datacenter"
+
+
+def _own_id(peer: Peer, id: str) -> str:
+    """An id is the instance's name, and behind a dot or a dash what tells its processes apart."""
+    end = _ID_END.search(id)
+    return "" if end is not None and _is_own(peer, id[: end.start()]) else _as_another(peer, id)
+
+
+def _is_own(peer: Peer, name: str) -> bool:
+    """Whether a name is the peer's, or that of a worker of its balancer."""
+    return name == peer.name or (
+        peer.role == "balancer" and _WORKER.fullmatch(name.removeprefix(peer.name)) is not None
+    )
+
+
+def _own_keys(peer: Peer, endpoints: Iterable[str], owner: Owner) -> str:
+    """Whoever says where it can be reached says its own key with it, and nobody else's."""
+    for endpoint in endpoints:
+        if endpoint.startswith("tcp://") and owner(split_key(endpoint)[1]) != peer:
+            return f"{peer} says that it is at {endpoint:.140}, which isn't under its key"
+    return ""
+
+
+_CHECKS: Final[Mapping[type[Message], Callable[[Peer, Any, str, Owner], str]]] = {
+    Heartbeat: _heartbeat,
+    Leave: _leave,
+    Neighbours: _neighbours,
+    Lookup: lambda peer, message, dc, owner: "",
+    Control: _control,
+    Batch: _batch,
+    Close: lambda peer, message, dc, owner: _own_id(peer, message.worker),
+    Ack: lambda peer, message, dc, owner: "",
+    Redirect: lambda peer, message, dc, owner: _own_id(peer, message.owner),
+    Have: _have,
+    Rows: _rows,
+}
