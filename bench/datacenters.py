@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from hitmesh.cli import folder
-from hitmesh.config import Config, nexus_endpoints
+from hitmesh.config import Config
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Seen
 from hitmesh.store.open import open_store
@@ -42,7 +42,7 @@ class Datacenter:
     def __init__(self, config: Config, state_dir: Path) -> None:
         self.name = config.name
         self._state_dir = state_dir
-        self._lookups = Lookups([nexus_endpoints(each).lookups for each in config.instances("nexus")], timeout_s=5.0)
+        self._lookups = Lookups.of(config, timeout_s=5.0)
         self._collector = f"{config.instances('collector')[0].address}:{config.ports.collector}"
         self._config = config
         self._consul_pid = self._supervised("consul-1")

@@ -36,7 +36,9 @@ from bench.moves import Glimpse, gaps, moves, unowned
 from bench.reload import DC, Mesh
 from hitmesh.config import Config, load, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
+from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.lookup import Lookups
+from hitmesh.mesh.network import Network, nexus_keys, operator_keyring
 from hitmesh.protocol.messages import Change, decode
 from hitmesh.state.view import MeshView
 from hitmesh.store import StoredHead
@@ -264,6 +266,8 @@ class _Claims(_Watch):
         self.seen: dict[int, list[tuple[float, bool]]] = defaultdict(list)
         self._partitions = range(config.partitions)
         self._nexus = nexus_endpoints(config.instances("nexus")[0])
+        self._keyring = operator_keyring(config)
+        self._keys = nexus_keys(self._keyring, config)
         timeout_s = config.timing.heartbeat_s * config.timing.missed_heartbeats
         self._view = MeshView([self._nexus.changes], dc=config.name, timeout_s=timeout_s)
         self._owned: frozenset[int] = frozenset()
@@ -272,7 +276,8 @@ class _Claims(_Watch):
         with zmq.Context() as context, context.socket(zmq.SUB) as self._socket:
             self._socket.setsockopt(zmq.LINGER, 0)
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-            self._socket.connect(self._nexus.changes)
+            where = self._nexus.changes
+            connect(Network(context, self._keyring), self._socket, where, self._keys(where))
             super().run()
 
     def once(self) -> None:
@@ -282,12 +287,15 @@ class _Claims(_Watch):
         with contextlib.suppress(DecodeError):
             change = decode(self._socket.recv(), Change)
             if self._view.change(self._nexus.changes, change, at_s):
-                with contextlib.suppress(MeshError), Lookups([self._nexus.lookups]) as lookups:
+                with contextlib.suppress(MeshError), self._lookups() as lookups:
                     self._view.answer(self._nexus.changes, lookups.snapshot(), time.monotonic())
         owned = frozenset(self._view.owners())
         for partition in owned ^ self._owned:
             self.seen[partition].append((at_s, partition in owned))
         self._owned = owned
+
+    def _lookups(self) -> Lookups:
+        return Lookups([self._nexus.lookups], keyring=self._keyring, keys=self._keys)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,18 @@ def make_missing(folder: Path, peers: Iterable[Peer]) -> list[Peer]:
     return made
 
 
+def make_own(config: Config, role: str, name: str) -> None:
+    """Make the key of an instance that is started by hand, in a mesh of this user's own, such as `hitmesh up`'s.
+
+    Where the list isn't ours to change nothing is done: whoever has no key then is told so.
+    """
+    peer = Peer(config.name, role, name)
+    if not config.keys or secret_path(Path(config.keys), peer).exists() or not os.access(config.keys, os.W_OK):
+        return
+    if os.access(list_path(Path(config.keys)), os.W_OK):
+        make_missing(Path(config.keys), [peer])
+
+
 def add(folder: Path, peer: Peer, key: str) -> None:
     """Put a public key that was made elsewhere on the list. Raises CommandError."""
     with _alone(folder):

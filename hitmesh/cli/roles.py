@@ -60,6 +60,7 @@ def collector(config_path: Path, name: str, state_dir: Path, listen: str | None)
     """
     log_to_stderr()
     config = settings.load(config_path)
+    _make_key(config, "collector", name)
     from hitmesh.collector.main import run
 
     return run(config, name=name, state_dir=state_dir, listen=listen)
@@ -78,6 +79,14 @@ def processor(config_path: Path, name: str, state_dir: Path) -> int:
     """
     log_to_stderr()
     config = settings.load(config_path)
+    _make_key(config, "processor", name)
     from hitmesh.processor.main import run
 
     return run(config, name=name, state_dir=state_dir)
+
+
+def _make_key(config: settings.Config, role: str, name: str) -> None:
+    if config.keys:
+        from hitmesh.cli.keyfolder import make_own  # a mesh without keys needs none of it
+
+        make_own(config, role, name)

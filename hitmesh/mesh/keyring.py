@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import binascii
 import logging
-import os
-import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,11 +16,11 @@ import zmq.utils.z85
 
 from hitmesh.errors import ConfigError
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.secrets import read_secret
 from hitmesh.state.keylist import KeyList, Peer, parse_list
 
 LIST_NAME: Final = "allowed"
 MAX_LIST_BYTES: Final = 16 * 1024 * 1024
-MAX_SECRET_BYTES: Final = 4096
 SHORT: Final = 12  # digits of a key that people are shown
 
 log = logging.getLogger("hitmesh.mesh")
@@ -98,16 +96,9 @@ def read_list(folder: Path) -> KeyList:
 
 def read_pair(path: Path) -> Pair:
     """The key pair in a file. Raises ConfigError, also when others could read it."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(MAX_SECRET_BYTES).decode("ascii", "replace")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such key", hint="`hitmesh keys add` makes one") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: others may read this secret (mode {stat.S_IMODE(mode):o})", hint="chmod 600 it")
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such key", hint="`hitmesh keys add` makes one")
+    text = read_secret(path).decode("ascii", "replace")
     words = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:
         found = {name: binascii.unhexlify(value) for name, value in words}

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from hitmesh.config import Config, dump, nexus_endpoints, parse
+from hitmesh.config import Config, dump, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Seen
@@ -35,6 +35,7 @@ from hitmesh.spool.open import open_spool
 from hitmesh.store.open import open_store
 from hitmesh.store.totals import PartitionBooks, read_books, read_totals
 from tests.services import wait_for
+from tests.services.keys import key_for, with_keys
 from tests.services.nexus import free_ports
 
 READY_S: Final = 120.0  # a mesh is ready within 3 s of a quiet machine
@@ -101,6 +102,7 @@ class Process:
 class Mesh:
     """One datacenter. Instances are named as in its configuration: nexus-1, processor-1, collector-1...
 
+            key_for(self.config, role, name)
     `totals`, `settings` and `spools` are URLs as in the configuration, of servers that the test has started.
     `timing`, `limits` and `balancer` replace settings. `wrappers` are words put before a command, such as strace
     and its options, and `env` adds variables: both by instance name or by role.
@@ -124,6 +126,7 @@ class Mesh:
         wrappers: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         name: str = "dc-test",
+        keys: bool = True,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +150,8 @@ class Mesh:
             },
             source="test",
         )
+        if keys:
+            self.config = with_keys(self.config, folder / "keys")
         self.file = folder / "hitmesh.toml"
         self.file.write_text(dump(self.config))
         self.names: list[str] = [
@@ -180,6 +185,7 @@ class Mesh:
         """Start an instance without waiting; one that isn't configured (collector-7) joins the others."""
         role = name.rpartition("-")[0]
         if name not in self._processes:
+            key_for(self.config, role, name)
             command = [sys.executable, "-m", *([role] if role in ("nexus", "balancer") else ["hitmesh", role])]
             command += ["--config", str(self.file), "--name", name, "--state-dir", str(self.folder)]
             wrapper = self._wrappers.get(name, self._wrappers.get(role, ()))
@@ -259,8 +265,7 @@ class Mesh:
 
     def living(self) -> list[Seen]:
         """The living instances as a Nexus knows them; none when no Nexus answers."""
-        endpoints = [nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]
-        with Lookups(endpoints, timeout_s=LOOKUP_S) as lookups:
+        with Lookups.of(self.config, timeout_s=LOOKUP_S) as lookups:
             try:
                 return [one for one in lookups.snapshot().seen if one.alive and one.instance.dc == self.config.name]
             except MeshError:

@@ -1,4 +1,4 @@
-"""A few hundred forged frames to real processes' sockets; `bench/run frames` sends a hundred thousand."""
+"""A few hundred forged frames to real processes' sockets, on the bare wire; `bench/run frames` sends a hundred thousand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITHIN_S = 60.0
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A Nexus, a processor and a collector whose lanes are past their first numbers."""
-    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+    with Mesh(tmp_path_factory.mktemp("mesh"), keys=False) as mesh:
         yield mesh
 
 

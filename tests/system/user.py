@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from hitmesh.cli import folder as state_folder
 from hitmesh.cli.processes import started, strays
-from hitmesh.config import Config, dump, load, nexus_endpoints, parse
+from hitmesh.config import Config, dump, load, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Head, Instance, Job, Seen, decode
@@ -109,8 +109,7 @@ class User:
     def seen(self, within_s: float = PATIENCE_S) -> list[Seen]:
         """Everybody of this datacenter that a Nexus knows, the dead too. Raises MeshError when none answers in time."""
         deadline = time.monotonic() + within_s
-        endpoints = [nexus_endpoints(nexus).lookups for nexus in self.config.instances("nexus")]
-        with Lookups(endpoints, timeout_s=min(LOOKUP_S, within_s)) as lookups:
+        with Lookups.of(self.config, timeout_s=min(LOOKUP_S, within_s)) as lookups:
             while True:
                 try:
                     return [one for one in lookups.snapshot().seen if one.instance.dc == self.config.name]

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hitmesh.config import Config, Role, dump, host_port_text, nexus_endpoints, parse
+from hitmesh.config import Config, Role, dump, host_port_text, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Instance
 from tests.services import require
+from tests.services.keys import with_keys
 from tests.system.mesh import Process
 from tests.wan import servers
 from tests.wan.bed import Bed
@@ -81,7 +82,7 @@ class Datacenter:
         self.hosts = bed.hosts(name)
         self._stores = stores
         peers = [_peer(other, bed.host(other, 1)) for other in others]
-        self.config = self._configured(peers, settings or {})
+        self.config = with_keys(self._configured(peers, settings or {}), folder / "keys")
         self.file = self.folder / "hitmesh.toml"
         self._processes: dict[str, tuple[Host, Process]] = {}
         self._commands: dict[str, tuple[Host, list[str]]] = {}
@@ -102,7 +103,7 @@ class Datacenter:
         return parse(
             {
                 "name": self.name,
-                "insecure": True,
+                "keys": str(self.state_dir / "keys"),
                 "nodes": {name: {**_addresses(host), **roles} for (name, roles), host in nodes},
                 # Consul's WAN catalogue has them; without it the first one's Nexus has heard of the rest.
                 "peers": {} if self._stores == "consul" else {peer.name: [peer.heartbeats] for peer in peers[:1]},
@@ -236,8 +237,7 @@ class Datacenter:
 
     def living(self) -> dict[tuple[str, str], Instance]:
         """Who is alive as a Nexus of it says, by datacenter and name; nobody when none answers."""
-        endpoints = [nexus_endpoints(each).lookups for each in self.config.instances("nexus")]
-        with self.client.inside(), Lookups(endpoints, timeout_s=LOOKUP_S) as lookups:
+        with self.client.inside(), Lookups.of(self.config, timeout_s=LOOKUP_S) as lookups:
             try:
                 seen = lookups.snapshot().seen
             except MeshError:
