@@ -168,13 +168,13 @@ def test_whoever_has_a_key_is_heard(keys: Path, networks: Any, link: Link) -> No
 
 @pytest.mark.parametrize("link", LINKS)
 def test_nobody_else_is_and_each_is_counted_under_its_reason(keys: Path, networks: Any, link: Link) -> None:
-    door = Door(networks(keyring(keys, NEXUS)), link)
+    ours = keyring(keys, NEXUS)
+    door = Door(networks(ours), link)
     place = split_key(door.endpoint)[0]
     revoked = keyring(keys, OTHER if link != "acks" else PROCESSOR)
     keyfolder.revoke(keys, lambda key, _: key == revoked.key)
-    until(lambda: revoked.key not in door.network.keyring.keys, what="the list to be seen")
+    until(lambda: revoked.key not in ours.keys, what="the list to be seen")
     without = open_socket(networks(None), SPEAKS[link], heartbeat_s=1.0, receive_bytes=10_000)
-    without.connect(place)
     ill_informed = networks(keyring(keys, COLLECTOR))
     wrong_key = next(key for key, peer in read_list(keys).items() if peer == COLLECTOR)
     tried = {
@@ -184,8 +184,16 @@ def test_nobody_else_is_and_each_is_counted_under_its_reason(keys: Path, network
         "wrong_role": speak(networks(keyring(keys, STRANGER[link])), link, door.endpoint),
     }
     tried_revoked = speak(networks(revoked), link, door.endpoint)
+
+    def is_counted(reason: str) -> bool:
+        if reason == "no_key":  # whichever side notices first breaks off, and ZeroMQ doesn't try again
+            without.connect(place)
+            gevent.sleep(0.05)
+            without.disconnect(place)
+        return door.turned_away(reason) > 0
+
     for reason in tried:
-        until(lambda reason=reason: door.turned_away(reason), what=reason)  # type: ignore[misc]
+        until(partial(is_counted, reason), what=reason)
     if link != "changes":
         for socket in (*tried.values(), tried_revoked):
             say(socket, MESSAGE[link])
