@@ -49,7 +49,7 @@ from hitmesh.settings import SettingsStore
 from hitmesh.state.ages import AGE_PREFIX, UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
-from hitmesh.state.rights import Link
+from hitmesh.state.rights import SHUT_OUT, Link
 from hitmesh.state.view import RIVALS
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
@@ -282,7 +282,7 @@ class Server:
                 "bad_frames": sum(reader.bad for reader in self._readers),
                 "refused": self.registry.refused,
                 RIVALS: self.registry.rivals(now),
-                "shut_out": self._pulse.failing + self._wan.failing,
+                SHUT_OUT: self._pulse.failing + self._wan.failing,
                 **self._network.load(),
                 "peers": len(self.federation.heard(now)),
                 UNHEARD: self.federation.unheard(self._retired(), now),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hitmesh.cli import folder, picture
+from hitmesh.cli import folder, picture, turned_away
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.stderr import warn
 from hitmesh.cli.stores import trouble
@@ -44,6 +44,8 @@ def status(state_dir: Path, as_json: bool) -> None:
             warn(f"no Nexus of {config.name} answers; its lines are supervisord's")
         if rivals := picture.rivals(config.name, answer):
             warn(f"{config.name}: names that two processes use: {rivals}; the Nexuses' logs name them")
+        for words in turned_away.told(config.name, answer):
+            warn(words)
         if config.name in running and (said := trouble(config, state_dir / config.name)):
             warn(f"{config.name}: {said}")
     if as_json:

@@ -36,6 +36,7 @@ from hitmesh.mesh.sockets import FrameReader, open_socket
 from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
+from hitmesh.state.rights import SHUT_OUT
 from hitmesh.state.view import MeshView
 
 ANNOUNCE_GAP_S: Final = 0.02  # two announcements within it become one heartbeat
@@ -260,6 +261,7 @@ class MeshClient:
                 UPTIME: up_s,
                 "hub_lag_s": self._lag.read(),
                 "log_lost": output.lost(),
+                SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
                 **self._network.load(),
                 **self._load(),
             }

@@ -257,7 +257,9 @@ class Connections:
                 link.fails = True
                 log.warning("%s: %s doesn't let us in: %s", self._what, place, _reason(event))
             # ZeroMQ tries again by itself, with the same key, and not at all when the other side speaks otherwise.
-            if len(link.keys) > 1 or event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            # Who has another key breaks off at once; who is silent is slow, or doesn't know us, whatever its key.
+            is_otherwise = event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            if is_otherwise or (len(link.keys) > 1 and event["value"] != errno.EAGAIN):
                 link.trying += 1
                 self._disconnect(place)
                 gevent.spawn_later(AFTER_FAILURE_S, self._reconnect, place, link)

@@ -30,6 +30,17 @@ from hitmesh.mesh.monitor import events_of
 from hitmesh.mesh.sockets import HANDSHAKE_MS
 from hitmesh.protocol.messages import Message
 from hitmesh.state import rights
+from hitmesh.state.rights import (
+    BROKEN,
+    NO_KEY,
+    OTHER_KEY,
+    REASONS,
+    REVOKED,
+    TURNED_AWAY,
+    UNKNOWN,
+    WRONG_NAME,
+    WRONG_ROLE,
+)
 
 ENDPOINT: Final = "inproc://zeromq.zap.01"  # where libzmq asks (RFC 27)
 LOOK_S: Final = 0.3  # between two looks at the list: who is added is heard within a second
@@ -37,18 +48,6 @@ COMPLAINT_S: Final = 10.0  # between two lines in the log about one reason on on
 REBIND_S: Final = 0.05  # between two tries to have a port again
 REBIND_TRIES: Final = 100
 MAX_HELD: Final = 1000  # handshakes of unknown peers that wait for their key; one that is forgotten comes again
-
-UNKNOWN, REVOKED, WRONG_ROLE, WRONG_NAME = "unknown_key", "revoked_key", "wrong_role", "wrong_name"
-OTHER_KEY, NO_KEY, BROKEN = "wrong_server_key", "no_key", "broken_handshake"
-REASONS: Final = {
-    UNKNOWN: "a key that isn't in our list",
-    REVOKED: "a key that was taken off our list",
-    WRONG_ROLE: "a key of a role that has no business there",
-    WRONG_NAME: "a key of somebody else than the message says",
-    OTHER_KEY: "who expects another key of us than we have",
-    NO_KEY: "who has no key",
-    BROKEN: "who broke the handshake off",
-}
 
 _MISMATCH: Final = zmq.Event.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
 _CRYPTOGRAPHIC: Final = zmq.Event.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
@@ -126,7 +125,7 @@ class Guard:
 
     def load(self) -> dict[str, float]:
         """How many were turned away: by link and reason."""
-        return {f"turned_away.{link}.{reason}": count for (link, reason), count in self._refused.items()}
+        return {f"{TURNED_AWAY}{link}.{reason}": count for (link, reason), count in self._refused.items()}
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -224,7 +223,7 @@ class Guard:
         now = time.monotonic()
         if now - self._told.get((link, reason), float("-inf")) >= COMPLAINT_S:
             self._told[link, reason] = now
-            log.warning("not heard on %s (%d so far): %s", link, self._refused[link, reason], words)
+            log.warning("not heard on %s (%d so far), with %s", link, self._refused[link, reason], words)
         return words
 
 

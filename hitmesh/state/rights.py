@@ -40,6 +40,21 @@ from hitmesh.state.keylist import OPERATOR, Peer
 Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows"]
 LINKS: Final[tuple[Link, ...]] = get_args(Link)
 
+# Why somebody isn't heard, as it is counted and told.
+UNKNOWN, REVOKED, WRONG_ROLE, WRONG_NAME = "unknown_key", "revoked_key", "wrong_role", "wrong_name"
+OTHER_KEY, NO_KEY, BROKEN = "wrong_server_key", "no_key", "broken_handshake"
+REASONS: Final = {
+    UNKNOWN: "a key that isn't in the list",
+    REVOKED: "a key that was taken off the list",
+    WRONG_ROLE: "a key of a role that has no business there",
+    WRONG_NAME: "a key of somebody else than the message says",
+    OTHER_KEY: "another key in mind than is there",
+    NO_KEY: "no key",
+    BROKEN: "a handshake that was broken off",
+}
+TURNED_AWAY: Final = "turned_away."  # before link and reason, in the load that says how many
+SHUT_OUT: Final = "shut_out"  # the load that says how many let us not in
+
 _ID_END: Final = re.compile(r"[.-][0-9a-f]+\Z")  # what an instance's id has behind its name
 _WORKER: Final = re.compile(r"-w[0-9]{1,4}")  # behind a balancer's name: its second process, and those after it
 

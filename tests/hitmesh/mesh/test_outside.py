@@ -13,8 +13,9 @@ import zmq.green
 from hitmesh.config import Config, parse
 from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import bind, connect
+from hitmesh.mesh.network import Network, Socket
 from hitmesh.mesh.outside import Outside, listen
-from hitmesh.mesh.sockets import Socket, open_socket
+from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import Instance
 from tests.hitmesh.mesh.instances import instance, seen
 from tests.hitmesh.mesh.test_client import until
@@ -80,23 +81,24 @@ def test_of_a_name_others_are_told_what_it_is_and_until_that_is_known_nothing(an
 
 
 @pytest.fixture
-def context() -> Iterator[zmq.green.Context[Any]]:
-    with zmq.green.Context() as one:
-        yield one
+def network() -> Iterator[Network]:
+    one = Network(zmq.green.Context())
+    yield one
+    one.close()
 
 
-def pull_of(context: zmq.green.Context[Any], config: Config) -> tuple[Socket, str]:
-    pull = open_socket(context, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
-    bound = bind(pull, "tcp://127.0.0.1:*")
+def pull_of(network: Network, config: Config) -> tuple[Socket, str]:
+    pull = open_socket(network, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
+    bound = bind(network, pull, "tcp://127.0.0.1:*", "rows")
     listen(pull, config.instances("processor")[0], bound)
     return pull, bound.rpartition(":")[2]
 
 
-def send_to_each(context: zmq.green.Context[Any], pull: Socket, *endpoints: str) -> None:
+def send_to_each(network: Network, pull: Socket, *endpoints: str) -> None:
     """From one socket, which is connected to all of them."""
-    push = open_socket(context, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
+    push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     for endpoint in endpoints:
-        connect(push, endpoint)
+        connect(network, push, endpoint)
     for _ in endpoints:
         push.send(b"to the next one")
     with gevent.Timeout(PATIENCE_S):
@@ -106,27 +108,25 @@ def send_to_each(context: zmq.green.Context[Any], pull: Socket, *endpoints: str)
 
 
 @pytest.mark.parametrize("wan_address", ["127.0.0.2", "::1"])
-def test_where_the_host_has_the_other_address_it_listens_there_too(
-    context: zmq.green.Context[Any], wan_address: str
-) -> None:
+def test_where_the_host_has_the_other_address_it_listens_there_too(network: Network, wan_address: str) -> None:
     if ":" in wan_address:
         require_ipv6()
-    pull, port = pull_of(context, configured(wan_address=wan_address))
+    pull, port = pull_of(network, configured(wan_address=wan_address))
     host = f"[{wan_address}]" if ":" in wan_address else wan_address
-    send_to_each(context, pull, f"tcp://127.0.0.1:{port}", f"tcp://{host}:{port}")
+    send_to_each(network, pull, f"tcp://127.0.0.1:{port}", f"tcp://{host}:{port}")
     pull.close(linger=0)
 
 
 @pytest.mark.parametrize("wan_address", ["127.0.0.1", "203.0.113.7", "2001:db8::7", "router.example"])
-def test_a_routers_address_is_none_to_listen_at(context: zmq.green.Context[Any], wan_address: str) -> None:
-    pull, port = pull_of(context, configured(wan_address=wan_address))
-    send_to_each(context, pull, f"tcp://127.0.0.1:{port}")
+def test_a_routers_address_is_none_to_listen_at(network: Network, wan_address: str) -> None:
+    pull, port = pull_of(network, configured(wan_address=wan_address))
+    send_to_each(network, pull, f"tcp://127.0.0.1:{port}")
     pull.close(linger=0)
 
 
-def test_a_port_that_is_taken_there_is_an_error(context: zmq.green.Context[Any]) -> None:
-    pull = open_socket(context, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
-    bound = bind(pull, "tcp://127.0.0.1:*")
+def test_a_port_that_is_taken_there_is_an_error(network: Network) -> None:
+    pull = open_socket(network, zmq.PULL, heartbeat_s=1.0, receive_bytes=100)
+    bound = bind(network, pull, "tcp://127.0.0.1:*", "rows")
     with sockets.create_server(("127.0.0.2", int(bound.rpartition(":")[2]))):
         place = configured(wan_address="127.0.0.2").instances("processor")[0]
         with pytest.raises(MeshError, match="another process listens there"):
