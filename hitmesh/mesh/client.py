@@ -29,7 +29,7 @@ from hitmesh.errors import MeshError
 from hitmesh.logs import Complaints
 from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.duty import LagMeter, spawn
-from hitmesh.mesh.lookup import TIMEOUT_S, ask
+from hitmesh.mesh.lookup import TIMEOUT_S, Line
 from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import FrameReader, open_socket
@@ -180,10 +180,11 @@ class MeshClient:
 
     def _fetch(self, nexus: NexusEndpoints) -> None:
         wanted = self._wanted[nexus.lookups]
+        line = Line(self._network, nexus.lookups, self._keys)
         pause_s = TIMEOUT_S
         while not self._stopped:
             wanted.clear()
-            if self._snapshot(nexus):
+            if self._snapshot(nexus, line):
                 pause_s = TIMEOUT_S
                 wanted.wait()
                 self._eager = EAGER_TRIES  # a Nexus that is new to us may not know us
@@ -192,10 +193,11 @@ class MeshClient:
                 wanted.wait(pause_s)
                 pause_s = min(pause_s * 2, ASK_AGAIN_MAX_S)
             gevent.sleep(max(ASK_GAP_S, MESH_SHARE * self._took_s))
+        line.close()
 
-    def _snapshot(self, nexus: NexusEndpoints) -> bool:
+    def _snapshot(self, nexus: NexusEndpoints, line: Line) -> bool:
         try:
-            answer = ask(self._network, nexus.lookups, "snapshot", "", TIMEOUT_S, keys=self._keys(nexus.lookups))
+            answer = line.ask("snapshot", "", TIMEOUT_S)
         except MeshError:
             return False
         began = time.monotonic()

@@ -180,7 +180,8 @@ class Connections:
         self._wanted.clear()
         if self._network.guard is not None:
             self._network.guard.forget(self._sort_out)
-        self._socket.disable_monitor()
+        if not self._socket.closed:
+            self._socket.disable_monitor()
         self._follower.kill()
 
     def _look_up(self, endpoint: str) -> None:

@@ -1,16 +1,18 @@
 """Questions to the Nexuses: snapshot, service, owner, forget. Plain or under gevent.
 
-A try has a socket of its own, which is closed with it: an answer that comes late finds nobody.
-A Nexus that hasn't answered within the time-out (killed, stopped, cut off) is passed over.
+A Nexus that hasn't answered within the time-out (killed, stopped, cut off) is passed over, and so is an answer
+that comes later.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import zmq
 
@@ -33,63 +35,87 @@ from hitmesh.protocol.messages import (
 )
 
 TIMEOUT_S: Final = 0.5  # before the next Nexus is tried
+MAX_UNANSWERED: Final = 3  # questions in a row, before a connection isn't believed any more
 MIN_TRIES: Final = 3  # as in the zguide's Lazy Pirate; each Nexus is tried once at least
-LINK_INTERVAL_S: Final = 1.0  # of a socket that lives for one try: its pings don't matter
+LINK_INTERVAL_S: Final = 1.0  # between its pings
 
 _requests = itertools.count(1)
 
 
-def ask(
-    network: Network,
-    endpoint: str,
-    what: str,
-    key: str,
-    timeout_s: float,
-    *,
-    control: bool = False,
-    keys: Sequence[str] = (),
-) -> Answer:
-    """One try with one Nexus; one for each of the `keys` that it may have, where its endpoint says none.
-
-    Raises MeshError when it doesn't answer in time, or refuses.
-    """
-    for one in keys[:-1]:
-        try:
-            return _ask(network, endpoint, what, key, timeout_s, control=control, keys=(one,))
-        except Refusal:
-            raise
-        except MeshError:
-            continue
-    return _ask(network, endpoint, what, key, timeout_s, control=control, keys=keys[-1:])
-
-
-def _ask(
-    network: Network, endpoint: str, what: str, key: str, timeout_s: float, *, control: bool, keys: Sequence[str]
-) -> Answer:
-    number = next(_requests)
-    message: Message = make(Control, number, what, key) if control else make(Lookup, number, what, key)
-    numeric = resolve(endpoint)
-    socket = open_socket(network, zmq.DEALER, heartbeat_s=LINK_INTERVAL_S, receive_bytes=MAX_FRAME_BYTES)
+def ask(network: Network, endpoint: str, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
+    """One question to one Nexus. Raises MeshError when it doesn't answer in time, or refuses."""
+    line = Line(network, endpoint)
     try:
-        connect(network, socket, numeric, keys)
-        socket.send(encode(message), zmq.NOBLOCK)
-        receive = _receive_green if _is_green(network.context) else _receive_plain
-        frames = receive(socket, timeout_s)
-    except zmq.ZMQError as error:
-        raise MeshError(str(error), op=what, endpoint=endpoint) from error
+        return line.ask(what, key, timeout_s, control=control)
     finally:
-        socket.close(linger=0)
-    if frames is None:
-        raise MeshError(f"no answer within {timeout_s:g} s", op=what, endpoint=endpoint)
-    try:
-        answer = decode(frames[-1], Answer)
-    except DecodeError as error:
-        raise MeshError(f"not an answer: {error}", op=what, endpoint=endpoint) from error
-    if answer.request != number:
-        raise MeshError("answered another request", op=what, endpoint=endpoint)
-    if answer.error:
-        raise Refusal(answer.error, endpoint=endpoint)
-    return answer
+        line.close()
+
+
+class Line:
+    """A connection to one Nexus, for questions, one at a time: kept between them, as to make it takes several round trips.
+
+    `keys` tells which ones the Nexus may have, where its endpoint says none: of several the next is tried when one
+    doesn't lead to it.
+    """
+
+    def __init__(self, network: Network, endpoint: str, keys: Callable[[str], Sequence[str]] = lambda _: ()) -> None:
+        self.endpoint = endpoint
+        self._network = network
+        self._keys = keys
+        self._tried = 0
+        self._unanswered = 0
+        self._place: tuple[str, Sequence[str]] = "", ()  # where the socket is connected, and under which key
+        self._socket: Socket | None = None
+
+    def ask(self, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
+        """One try. Raises MeshError when no answer comes in time, or the Nexus refuses."""
+        number = next(_requests)
+        message: Message = make(Control, number, what, key) if control else make(Lookup, number, what, key)
+        deadline = time.monotonic() + timeout_s
+        try:
+            socket = self._connected()
+            answer = None
+            if _in_time(socket, zmq.POLLOUT, timeout_s, partial(socket.send, encode(message))) is None:
+                self._tried += 1  # it isn't connected
+            else:
+                answer = self._answer(socket, number, deadline)
+        except (zmq.ZMQError, DecodeError) as error:
+            self.close()
+            raise MeshError(str(error), op=what, endpoint=self.endpoint) from error
+        if answer is None:
+            raise MeshError(f"no answer within {timeout_s:g} s", op=what, endpoint=self.endpoint)
+        if answer.error:
+            raise Refusal(answer.error, endpoint=self.endpoint)
+        return answer
+
+    def close(self) -> None:
+        """Give the connection up; the next question makes another one."""
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _connected(self) -> Socket:
+        keys = self._keys(self.endpoint)
+        place = resolve(self.endpoint), keys[self._tried % len(keys) :][:1] if keys else ()
+        if self._place != place or self._unanswered >= MAX_UNANSWERED:
+            self.close()
+        if self._socket is None:
+            self._place, self._unanswered = place, 0
+            self._socket = open_socket(
+                self._network, zmq.DEALER, heartbeat_s=LINK_INTERVAL_S, receive_bytes=MAX_FRAME_BYTES
+            )
+            self._socket.setsockopt(zmq.IMMEDIATE, 1)  # questions don't pile up for one that is away
+            connect(self._network, self._socket, *place)
+        return self._socket
+
+    def _answer(self, socket: Socket, number: int, deadline: float) -> Answer | None:
+        self._unanswered += 1
+        while frames := _in_time(socket, zmq.POLLIN, deadline - time.monotonic(), socket.recv_multipart):
+            answer = decode(frames[-1], Answer)
+            if answer.request == number:  # else it is a late one
+                self._unanswered = 0
+                return answer
+        return None
 
 
 class Refusal(MeshError):
@@ -115,6 +141,7 @@ class Lookups:
         self._timeout_s = timeout_s
         self._first = 0  # the Nexus that answered last
         self._network: Network | None = None
+        self._lines: dict[str, Line] = {}
 
     @classmethod
     def of(cls, config: Config, timeout_s: float = TIMEOUT_S) -> Lookups:
@@ -147,7 +174,7 @@ class Lookups:
         refusals: list[MeshError] = []
         for endpoint in self._endpoints:
             try:
-                ask(self._open(), endpoint, "forget", name, self._timeout_s, control=True, keys=self._keys(endpoint))
+                self._line(endpoint).ask("forget", name, self._timeout_s, control=True)
                 done = True
             except MeshError as error:
                 refusals.append(error)
@@ -156,6 +183,9 @@ class Lookups:
 
     def close(self) -> None:
         """Give up the ZeroMQ context; it comes back when needed."""
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
         if self._network is not None:
             self._network.close()
             self._network = None
@@ -165,7 +195,7 @@ class Lookups:
         for index in self._order():
             endpoint = self._endpoints[index]
             try:
-                answer = ask(self._open(), endpoint, what, key, self._timeout_s, keys=self._keys(endpoint))
+                answer = self._line(endpoint).ask(what, key, self._timeout_s)
             except Refusal:
                 raise
             except MeshError:
@@ -186,10 +216,12 @@ class Lookups:
     def _nobody(self, what: str) -> MeshError:
         return MeshError("no Nexus answers", op=what, endpoint=", ".join(self._endpoints), hint="is the mesh running?")
 
-    def _open(self) -> Network:
+    def _line(self, endpoint: str) -> Line:
         if self._network is None:
             self._network = Network(_make_context(), self._keyring)
-        return self._network
+        if endpoint not in self._lines:
+            self._lines[endpoint] = Line(self._network, endpoint, self._keys)
+        return self._lines[endpoint]
 
 
 def _make_context() -> Context:
@@ -203,23 +235,13 @@ def _make_context() -> Context:
     return zmq.Context()
 
 
-def _is_green(context: Context) -> bool:
-    return type(context).__module__.startswith("zmq.green")
-
-
-def _receive_plain(socket: Socket, timeout_s: float) -> list[bytes] | None:
-    return socket.recv_multipart() if socket.poll(int(timeout_s * 1000)) else None
-
-
-def _receive_green(socket: Socket, timeout_s: float) -> list[bytes] | None:
+def _in_time(socket: Socket, event: int, within_s: float, call: Callable[[], Any]) -> Any:
+    """What `call` of this socket returns, or True for nothing; None when `event` doesn't come in time."""
+    if not type(socket).__module__.startswith("zmq.green"):
+        return (call() or True) if socket.poll(max(0, int(within_s * 1000)), event) else None
     import gevent
 
-    timeout = gevent.Timeout.start_new(timeout_s)
-    try:
-        return socket.recv_multipart()
-    except gevent.Timeout as fired:
-        if fired is not timeout:
-            raise
-        return None
-    finally:
-        timeout.close()
+    # A green socket's own poll would turn in circles: its descriptor can always be written.
+    with gevent.Timeout(max(0.0, within_s), False):  # type: ignore[arg-type]
+        return call() or True
+    return None

@@ -17,8 +17,7 @@ from msgspec.structs import replace
 from hitmesh.cli import in_force
 from hitmesh.cli.in_force import Wait
 from hitmesh.config import Config, Node, Ports
-from hitmesh.mesh import lookup
-from hitmesh.mesh.network import Network
+from hitmesh.mesh.lookup import Line
 from hitmesh.protocol.messages import Answer, Instance, Lookup, Seen, decode, encode, make
 from hitmesh.settings import live
 from tests.services import PATIENCE_S
@@ -118,12 +117,13 @@ def configs(ports: list[int]) -> list[Config]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is there is waited for: a busy machine makes none of them look as if it were away."""
 
-    def ask(network: Network, at: str, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
-        is_there = any(each.endpoint == at for each in Nexus.running)
-        return real(network, at, what, key, PATIENCE_S if is_there else AWAY_S, **options)
+    def ask(line: Line, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
+        is_there = any(each.endpoint == line.endpoint for each in Nexus.running)
+        answer: Answer = real(line, what, key, PATIENCE_S if is_there else AWAY_S, **options)
+        return answer
 
-    real = lookup.ask
-    monkeypatch.setattr(lookup, "ask", ask)
+    real = Line.ask
+    monkeypatch.setattr(Line, "ask", ask)
 
 
 def waited(configs: list[Config], **options: frozenset[str]) -> Wait:

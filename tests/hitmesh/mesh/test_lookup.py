@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from hitmesh.errors import MeshError
-from hitmesh.mesh import lookup
-from hitmesh.mesh.lookup import Lookups
-from hitmesh.mesh.network import Network
+from hitmesh.mesh.lookup import Line, Lookups
 from hitmesh.protocol.messages import Answer
 from tests.services import PATIENCE_S, START_S, free_port, wait_for
 from tests.services.nexus import NexusProcess, peer, wait_for_names
@@ -34,13 +32,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatience:
 
     def make(away: NexusProcess) -> list[str]:
         asked: list[str] = []
-        ask = lookup.ask
+        ask = Line.ask
 
-        def ask_and_list(network: Network, at: str, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
-            asked.append(at)
-            return ask(network, at, what, key, AWAY_S if at == away.endpoints.lookups else timeout_s, **options)
+        def ask_and_list(line: Line, what: str, key: str, timeout_s: float, **options: Any) -> Answer:
+            asked.append(line.endpoint)
+            is_away = line.endpoint == away.endpoints.lookups
+            return ask(line, what, key, AWAY_S if is_away else timeout_s, **options)
 
-        monkeypatch.setattr(lookup, "ask", ask_and_list)
+        monkeypatch.setattr(Line, "ask", ask_and_list)
         return asked
 
     return make
@@ -162,14 +161,14 @@ def test_a_plain_process_does_not_import_gevent_and_a_patched_one_does_not_stop_
     endpoint = nexuses[0].endpoints.lookups
     plain = f"""
 import sys
-from hitmesh.mesh.lookup import Lookups
+from hitmesh.mesh.lookup import Line, Lookups
 assert Lookups([{endpoint!r}], timeout_s={PATIENCE_S}).snapshot().warm
 assert "gevent" not in sys.modules
 """
     green = f"""
 from gevent import monkey; monkey.patch_all()
 import gevent, time
-from hitmesh.mesh.lookup import Lookups
+from hitmesh.mesh.lookup import Line, Lookups
 ticks = []
 def tick():
     while True:
