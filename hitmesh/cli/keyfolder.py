@@ -85,6 +85,44 @@ def revoke(folder: Path, is_meant: Callable[[str, Peer], bool]) -> list[tuple[st
     return gone
 
 
+def make_next(folder: Path, peers: Iterable[Peer]) -> None:
+    """Make each of these another key, which is on the list beside its own, and not in use yet. Raises CommandError.
+
+    Whoever has two on the list already is in the midst of a change, and gets no third.
+    """
+    with _alone(folder):
+        lines = _Lines(folder)
+        for peer in peers:
+            path = _next_path(folder, peer)
+            if not path.exists():
+                if len(lines.keys.keys_of(peer)) > 1:
+                    continue
+                write_secret(path, peer, new_pair())
+            key = read_pair(path).public.hex()
+            if key not in lines.keys:
+                lines.add(key, peer)
+        lines.write()
+
+
+def use_next(folder: Path, peer: Peer) -> None:
+    """Have the next key of `peer` be the one that it starts with. Raises CommandError."""
+    with _alone(folder):
+        path = _next_path(folder, peer)
+        if path.exists():
+            path.replace(secret_path(folder, peer))
+
+
+def drop_former(folder: Path, peers: Iterable[Peer]) -> list[tuple[str, Peer]]:
+    """Take all keys of these off the list that they don't start with; which they were. Raises CommandError."""
+    current = {peer: read_pair(secret_path(folder, peer)).public.hex() for peer in peers}
+    return revoke(folder, lambda key, peer: peer in current and key != current[peer])
+
+
+def _next_path(folder: Path, peer: Peer) -> Path:
+    path = secret_path(folder, peer)
+    return path.with_name(f".{path.name}.next")
+
+
 def write_secret(path: Path, peer: Peer, pair: Pair) -> None:
     """Write a secret key so that nobody else can read it, at no time. Raises CommandError."""
     try:

@@ -16,6 +16,9 @@ import click
 from hitmesh.cli import folder, keyfolder
 from hitmesh.cli.layout import KEYS_NAME
 from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.progress import Progress
+from hitmesh.cli.rotation import Rotation
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mesh.keyring import SHORT, list_path, read_list, read_pair, secret_path
 from hitmesh.mistakes import nearest
@@ -113,7 +116,73 @@ def revoke(which: str, keys_dir: Path | None, state_dir: Path) -> None:
     """
     where = _folder(keys_dir, state_dir)
     meant = _meant(which, _read(where))
-    gone = keyfolder.revoke(where, lambda key, peer: (key, peer) in meant)
+    _show_gone(keyfolder.revoke(where, lambda key, peer: (key, peer) in meant))
+
+
+@keys.command(short_help="Give every instance, or some, another key.")
+@click.argument("which", metavar="[DATACENTER[/ROLE[/NAME]]]", default="")
+@click.option(
+    "--step",
+    type=click.Choice(["add", "use", "drop"]),
+    help="Only this one, without restarts: for a mesh of several hosts, where each is followed by copying the files.",
+)
+@_keys_option
+@state_dir_option
+def rotate(which: str, step: str | None, keys_dir: Path | None, state_dir: Path) -> None:
+    """Give every instance another key while the mesh runs: no request fails, and nothing is counted twice.
+
+    Each one is restarted with its new key, one after the other; meanwhile the list has both. Across several hosts
+    it takes three steps. `add` makes the new keys and puts them on the list: copy the list to all hosts. `use` puts
+    them in place of the old ones: copy each to its host, and restart the instance. `drop` takes the old ones off the
+    list: copy it again.
+
+    \b
+    Example:
+      hitmesh keys rotate eu-west
+    """
+    where = _folder(keys_dir, state_dir)
+    peers = _chosen(which, where)
+    if step == "add":
+        keyfolder.make_next(where, peers)
+    elif step == "use":
+        for peer in peers:
+            keyfolder.use_next(where, peer)
+    elif step == "drop":
+        _show_gone(keyfolder.drop_former(where, peers))
+    else:
+        _rotate_here(peers, where, state_dir)
+    if step in ("add", "use"):
+        print(f"{step}: {len(peers)} keys in {where}")
+
+
+def _rotate_here(peers: list[Peer], where: Path, state_dir: Path) -> None:
+    supervisor = Supervisor(state_dir)
+    if supervisor.programs() is None:
+        raise CommandError(f"no mesh runs in {state_dir}", hint="--step changes the keys of a mesh that is elsewhere")
+    configs = {one.name: one for one in folder.datacenters(state_dir) if one.keys and Path(one.keys) == where}
+    progress = Progress()
+    with folder.alone(state_dir, "scale"):  # neither may restart what the other one waits for
+        try:
+            for name, config in configs.items():
+                mine = [peer for peer in peers if peer.dc == name]
+                if mine:
+                    gone = Rotation(config, supervisor, mine).run(progress)
+                    print(f"{name}: {len(mine)} new keys, {len(gone)} old ones off the list")
+        finally:
+            progress.end()
+
+
+def _chosen(which: str, where: Path) -> list[Peer]:
+    """Those who are meant, and whose secret is here."""
+    wanted = tuple(which.split("/")) if which else ()
+    everybody = dict.fromkeys(peer for _, peer in _read(where).items())
+    chosen = [peer for peer in everybody if peer[: len(wanted)] == wanted and secret_path(where, peer).exists()]
+    if not chosen:
+        raise CommandError(f"nobody whose key is in {where} is meant by {which!a:.200}", hint="see `hitmesh keys list`")
+    return chosen
+
+
+def _show_gone(gone: list[tuple[str, Peer]]) -> None:
     for key, peer in gone:
         print(f"{peer}: {key[:SHORT]} is on the list no more")
 

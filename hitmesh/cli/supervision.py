@@ -175,6 +175,10 @@ class Supervisor:
         self._ask("addProcessGroup", name, but=Faults.ALREADY_ADDED)
         self._ask("startProcess", name, False, but=Faults.ALREADY_STARTED)
 
+    def signal(self, name: str, signal_name: str) -> None:
+        """Send a running program a signal, such as HUP. Raises CommandError."""
+        self._ask("signalProcess", name, signal_name)
+
     def remove(self, name: str) -> None:
         """Forget a program that has ended. Raises CommandError."""
         self._ask("removeProcessGroup", name, but=Faults.BAD_NAME)

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from hitmesh.cli import folder as state_folder
-from hitmesh.cli import scaling, sections
+from hitmesh.cli import picture, scaling, sections
 from hitmesh.cli.main import run
 from hitmesh.cli.processes import started
+from hitmesh.mesh.keyring import read_list
 from hitmesh.state.ownership import rendezvous
 from tests.services import wait_for
 from tests.system.user import DC, HITMESH, PATIENCE_S, PATIENT, STOPPED_S, User, mesh, up_again
@@ -160,6 +161,22 @@ def test_it_grows_and_shrinks_under_load_and_everybody_agrees(user: User, access
     assert user.supervisorctl("update") == ""
     gone = {"collector-3", "collector-4", "processor-3", "balancer-2"}
     wait_for(lambda: not gone & set(user.living()), within_s=GOODBYE_S, what="everybody's goodbye")
+
+
+def test_every_key_is_changed_under_load_and_nobody_is_unheard(user: User, access_log: Path) -> None:
+    def whose() -> dict[str, str]:
+        return {key: str(one) for key, one in read_list(user.folder / "keys").items()}
+
+    before = whose()
+    with replayed(user, access_log, f"keys.{SITE}"):
+        answer = user.run("keys", "rotate", within_s=STOPPED_S * len(before))
+        assert answer.returncode == 0, answer.stderr
+    after = whose()
+    assert sorted(after.values()) == sorted(before.values())
+    assert not after.keys() & before.keys()
+    told = {endpoint.rpartition("/")[2] for one in user.living().values() for endpoint in one.endpoints.values()}
+    assert {key for key in told if len(key) == 64} <= after.keys(), "somebody is where an old key is"
+    wait_for(lambda: not picture.missing(user.config, picture.ask(user.config)), within_s=PATIENCE_S, what="everybody")
 
 
 def test_what_is_drained_ends_by_itself(user: User) -> None:
