@@ -15,6 +15,7 @@ from hitmesh.config.addresses import (
     host_port,
     host_port_text,
     is_loopback,
+    moment,
     network,
 )
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
@@ -69,6 +70,7 @@ __all__ = [
     "is_loopback",
     "load",
     "loads",
+    "moment",
     "network",
     "nexus_endpoints",
     "normal_routes",

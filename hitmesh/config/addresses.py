@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import UTC, datetime
 
 from hitmesh.protocol.names import bracketed
 
@@ -91,6 +92,19 @@ def host_pattern(text: str) -> str:
     if not pattern.isascii():
         raise ValueError("must be ASCII, as browsers send it: xn--... for other letters")
     raise ValueError(f'must be a name such as www.example.com, "*.example.com", or "{DEFAULT_HOST}"')
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970 of a date, or a date and time, in UTC; 0 for none. Raises ValueError."""
+    if not text:
+        return 0.0
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("must be a date and time in UTC, such as 2026-12-24T12:00Z") from error
+    if found.tzinfo is None and len(text) > len("2026-12-24"):
+        raise ValueError("must say that it is in UTC: a Z at its end")
+    return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
 
 
 def is_loopback(address: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import check_host, host_port, is_loopback, network, usual
+from hitmesh.config.addresses import check_host, host_port, is_loopback, moment, network, usual
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
@@ -25,8 +25,7 @@ def contradictions(config: Config) -> Iterator[str]:
         if not config.instances(role):
             yield f"no node runs a {role}; set nodes.<node>.{role}"
     yield from _nodes(config)
-    if config.insecure and config.keys:
-        yield f"insecure = true says that there are no keys, and keys ({config.keys}) that there are; leave one out"
+    yield from _until(config)
     if not config.insecure and not config.keys:
         for key, address in _addresses(config):
             if not is_loopback(address):
@@ -38,6 +37,18 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes_outside(config)
     yield from _balancer(config)
     yield from route_problems(config.routes)
+
+
+def _until(config: Config) -> Iterator[str]:
+    try:
+        moment(config.insecure_until)
+    except ValueError as error:
+        yield f"insecure_until ({config.insecure_until}) {error}"
+        return
+    if config.insecure_until and not config.keys:
+        yield "insecure_until means nothing without keys"
+    if config.insecure_until and config.insecure:
+        yield "insecure_until is when insecure = true ends; leave one of them out"
 
 
 def _nodes(config: Config) -> Iterator[str]:

@@ -25,6 +25,13 @@ class Config(Section, frozen=True):
         int, Meta(ge=1, le=MAX_PARTITIONS, description="the same in every datacenter, and never changed later")
     ] = 32
     insecure: Annotated[bool, Meta(description="allow sockets beyond loopback without keys")] = False
+    insecure_until: Annotated[
+        str,
+        Meta(
+            description="with keys: until when others are spoken to that have none yet, in UTC, such as 2026-12-24T12:00Z; "
+            "empty: never"
+        ),
+    ] = ""
     keys: Annotated[
         str,
         Meta(

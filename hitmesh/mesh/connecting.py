@@ -70,7 +70,7 @@ def bind(network: Network, socket: Socket, endpoint: str, link: Link) -> str:
     """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     numeric = resolve(f"tcp://{host}:{1 if port == '*' else port}")
-    guard = network.guard
+    guard = network.door
     if guard is not None and network.keyring is not None:
         socket.curve_server = True
         _take_pair(socket, network.keyring)
@@ -215,7 +215,7 @@ class Connections:
         for endpoint, numeric in self._wanted.items():
             if numeric:
                 place, key = split_key(numeric)
-                known = (key,) if key else tuple(self._keys(endpoint))
+                known = (key,) if key else self._network.ways(self._keys(endpoint))
                 # Somebody who was told the key, of a place that is also configured, knows better.
                 wanted[place] = known if key or place not in wanted else wanted[place]
         for place in [one for one in self._links if one not in wanted]:
@@ -284,6 +284,9 @@ def _present(network: Network, socket: Socket, place: str, key: str) -> None:
     if keyring is None:
         if key:
             raise MeshError("it has a key, and we have none", op="connect", endpoint=place, hint=_HINT)
+        return
+    if not key and keyring.takes_plain:
+        socket.plain_server = 0  # which makes it neither CURVE's nor PLAIN's any more
         return
     if not key:
         raise MeshError("nobody has said its key, and we speak with nobody without", op="connect", endpoint=place)

@@ -30,6 +30,7 @@ from hitmesh.mesh.monitor import events_of
 from hitmesh.mesh.sockets import HANDSHAKE_MS
 from hitmesh.protocol.messages import Message
 from hitmesh.state import rights
+from hitmesh.state.keylist import Peer
 from hitmesh.state.rights import (
     BROKEN,
     NO_KEY,
@@ -119,7 +120,7 @@ class Guard:
             return self._refuse(link, REVOKED, f"key {key[:SHORT]}")
         if not rights.may_connect(peer, link, dc):
             return self._refuse(link, WRONG_ROLE, str(peer))
-        if message is not None and (why := rights.refusal(peer, message, dc, keys.owner)):
+        if message is not None and (why := rights.refusal(peer, message, dc, self._owner_for(peer))):
             return self._refuse(link, WRONG_NAME, why)
         return ""
 
@@ -152,9 +153,11 @@ class Guard:
                 raise
 
     def _watch(self) -> None:
+        takes_plain = self._keyring.takes_plain
         while not self._closed:
             gevent.sleep(LOOK_S)
-            if self._keyring.look():
+            took_plain, takes_plain = takes_plain, self._keyring.takes_plain
+            if self._keyring.look() or took_plain != takes_plain:
                 log.info("the list of keys has changed: %d keys", len(self._keyring.keys))
                 self._look_again()
                 for call in tuple(self._listeners):
@@ -186,6 +189,11 @@ class Guard:
             else:
                 return
         raise RuntimeError(f"{endpoint} can't be had again")  # which ends the process: nobody hears it
+
+    def _owner_for(self, peer: Peer) -> Callable[[str], Peer | None]:
+        """Whose a key is; while a mesh gets its keys whoever speaks may be without one where it is reached."""
+        owner = self._keyring.keys.owner
+        return (lambda key: owner(key) if key else peer) if self._keyring.takes_plain else owner
 
     # --- within ---------------------------------------------------------------------------------
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import binascii
 import logging
+import math
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import zmq
 import zmq.utils.z85
 
+from hitmesh.config import Config, moment
 from hitmesh.errors import ConfigError
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.secrets import read_secret
@@ -36,7 +39,10 @@ class Pair(NamedTuple):
 class Keyring:
     """Who this process is, and whom it knows. `keys` is replaced by `look` when the file has changed."""
 
-    def __init__(self, me: Peer, pair: Pair, path: Path) -> None:
+    def __init__(self, me: Peer, pair: Pair, path: Path, *, is_served: bool = True, plain_until_s: float = 0.0) -> None:
+        """`is_served`: whether our own sockets want keys; `plain_until_s`: until when others' needn't, since 1970."""
+        self.is_served = is_served
+        self._plain_until_s = plain_until_s
         self.me = me
         self.pair = pair
         self.key = pair.public.hex()
@@ -46,6 +52,11 @@ class Keyring:
         self._told = ""
         self.keys = KeyList()
         self._take(_read_list(path))
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether those who have no keys yet are spoken to: while a mesh gets its keys."""
+        return time.time() < self._plain_until_s
 
     def look(self) -> bool:
         """Whether there is another list than before. One that can't be read changes nothing, and is told once."""
@@ -72,11 +83,18 @@ class Keyring:
         self._told = words
 
 
-def open_keyring(folder: str, me: Peer) -> Keyring | None:
-    """The keys of `me`; None where the mesh has none. Raises ConfigError, which says what would help."""
-    if not folder:
+def open_keyring(config: Config, role: str, name: str) -> Keyring | None:
+    """The keys of one of a datacenter's; None where the mesh has none. Raises ConfigError, which says what would help."""
+    if not config.keys:
         return None
-    return Keyring(me, read_pair(secret_path(Path(folder), me)), list_path(Path(folder)))
+    folder, me = Path(config.keys), Peer(config.name, role, name)
+    return Keyring(
+        me,
+        read_pair(secret_path(folder, me)),
+        list_path(folder),
+        is_served=not config.insecure,
+        plain_until_s=math.inf if config.insecure else moment(config.insecure_until),
+    )
 
 
 def list_path(folder: Path) -> Path:

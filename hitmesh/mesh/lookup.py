@@ -95,7 +95,7 @@ class Line:
             self._socket = None
 
     def _connected(self) -> Socket:
-        keys = self._keys(self.endpoint)
+        keys = self._network.ways(self._keys(self.endpoint))
         place = resolve(self.endpoint), keys[self._tried % len(keys) :][:1] if keys else ()
         if self._place != place or self._unanswered >= MAX_UNANSWERED:
             self.close()

@@ -5,7 +5,7 @@ Without keys whoever reaches a port is heard; with them the guard says who is (h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -38,6 +38,15 @@ class Network:
             self._guard = Guard(self.context, self.keyring)
         return self._guard
 
+    @property
+    def door(self) -> Guard | None:
+        """The guard of bound sockets; None where those take everybody: without keys, and before a mesh has them all."""
+        return self.guard if self.keyring is not None and self.keyring.is_served else None
+
+    def ways(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """The keys to try with somebody whose endpoint says none; the empty one is none."""
+        return (*keys, "") if self.keyring is not None and self.keyring.takes_plain else tuple(keys)
+
     def shadow(self) -> Network:
         """The same, with plain sockets: for those that never wait."""
         return Network(zmq.Context.shadow(self.context.underlying), self.keyring)
@@ -63,9 +72,9 @@ def nexus_keys(keyring: Keyring | None, config: Config) -> Callable[[str], tuple
 
 def operator_keyring(config: Config) -> Keyring | None:
     """The keys of whoever runs commands; None where the mesh has none. Raises ConfigError."""
-    return open_keyring(config.keys, Peer(config.name, OPERATOR, OPERATOR))
+    return open_keyring(config, OPERATOR, OPERATOR)
 
 
 def open_network(context: Context, config: Config, role: str, name: str) -> Network:
     """The network of one instance, with its keys when its datacenter has some. Raises ConfigError."""
-    return Network(context, open_keyring(config.keys, Peer(config.name, role, name)))
+    return Network(context, open_keyring(config, role, name))

@@ -75,7 +75,7 @@ class FrameReader:
         rest: Callable[[], None],
     ) -> None:
         """`link` is what the socket is bound for; None for one that is connected, and knows its other end by its key."""
-        self._guard = network.guard if link is not None else None
+        self._guard = network.door if link is not None else None
         self._link = link or ""
         self._socket = socket
         self._endpoint = endpoint

@@ -20,7 +20,6 @@ def with_keys(config: Config, folder: Path) -> Config:
 
 def key_for(config: Config, role: str, name: str) -> Keyring | None:
     """Somebody's keys, made if need be; None in a mesh without."""
-    peer = Peer(config.name, role, name)
     if config.keys:
-        keyfolder.make_missing(Path(config.keys), [peer])
-    return open_keyring(config.keys, peer)
+        keyfolder.make_missing(Path(config.keys), [Peer(config.name, role, name)])
+    return open_keyring(config, role, name)

@@ -14,6 +14,7 @@ import pytest
 import zmq.green
 
 from hitmesh.cli import keyfolder
+from hitmesh.config import Config, parse
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.keyring import Keyring, list_path, new_pair, open_keyring, read_list, secret_path
@@ -93,8 +94,13 @@ class Door:
             self.heard.append(message)
 
 
+def configured(keys: Path, peer: Peer, **settings: Any) -> Config:
+    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
+    return parse({"name": peer.dc, "nodes": {"a": node}, "keys": str(keys), **settings}, source="test")
+
+
 def keyring(keys: Path, peer: Peer) -> Keyring:
-    made = open_keyring(str(keys), peer)
+    made = open_keyring(configured(keys, peer), peer.role, peer.name)
     assert made is not None
     return made
 
@@ -347,16 +353,70 @@ def test_a_secret_that_others_may_read_is_refused(keys: Path, mode: int) -> None
     path = secret_path(keys, COLLECTOR)
     path.chmod(mode)
     with pytest.raises(ConfigError, match=rf"others can read this secret \(mode {mode:04o}\) \(chmod 600\)"):
-        open_keyring(str(keys), COLLECTOR)
+        keyring(keys, COLLECTOR)
 
 
 @pytest.mark.parametrize("text", ["", "public 00\nsecret 00\n", "secret x\n", "public\n", "\0" * 5000])
 def test_what_holds_no_key_pair_is_refused_and_not_shown(keys: Path, text: str) -> None:
     secret_path(keys, COLLECTOR).write_text(text)
     with pytest.raises(ConfigError, match="holds no key pair: a line `public` and a line `secret`, of one pair"):
-        open_keyring(str(keys), COLLECTOR)
+        keyring(keys, COLLECTOR)
 
 
 def test_who_has_no_key_is_told_what_makes_one(keys: Path) -> None:
     with pytest.raises(ConfigError, match=r"collector-9: there is no such key \(`hitmesh keys add` makes one\)"):
-        open_keyring(str(keys), Peer(DC, "collector", "collector-9"))
+        keyring(keys, Peer(DC, "collector", "collector-9"))
+
+
+# --- a mesh that gets its keys -----------------------------------------------------------------
+
+
+def phase(keys: Path, peer: Peer, **settings: Any) -> Keyring:
+    made = open_keyring(configured(keys, peer, **settings), peer.role, peer.name)
+    assert made is not None
+    return made
+
+
+BEFORE: dict[str, Any] = {"insecure": True}
+SWITCHING: dict[str, Any] = {"insecure_until": "2999-01-01"}
+OVER: dict[str, Any] = {"insecure_until": "2020-01-01"}
+
+
+@pytest.mark.parametrize("server", [None, BEFORE, SWITCHING], ids=["without", "before", "switching"])
+@pytest.mark.parametrize("client", [BEFORE, SWITCHING], ids=["before", "switching"])
+def test_while_a_mesh_gets_its_keys_whoever_has_some_reaches_everybody(
+    keys: Path, networks: Any, server: dict[str, Any] | None, client: dict[str, Any]
+) -> None:
+    door = Door(networks(None if server is None else phase(keys, NEXUS, **server)), "heartbeats")
+    assert bool(split_key(door.endpoint)[1]) is (server is SWITCHING)
+    network = networks(phase(keys, COLLECTOR, **client))
+    socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
+    there = network.keyring.keys.keys_of(NEXUS)
+    place = split_key(door.endpoint)[0]
+    connections = Connections(network, socket, [place], what="heartbeats", keys=lambda _: there)
+    assert is_heard(door, socket, MESSAGE["heartbeats"])
+    said = make(Heartbeat, 2, 1000, Instance(*COLLECTOR, "collector-1.0a", "up", 1, 0, {"acks": place}, {}, {}))
+    assert is_heard(door, socket, said), "one that is itself reached without"
+    connections.close()
+
+
+def test_after_its_end_nobody_is_spoken_to_without_a_key(keys: Path, networks: Any) -> None:
+    network = networks(phase(keys, COLLECTOR, **OVER))
+    socket = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=10_000)
+    with pytest.raises(MeshError, match="we speak with nobody without"):
+        connect(network, socket, "tcp://127.0.0.1:9")
+    assert network.ways(("a",)) == ("a",)
+
+
+def test_at_its_end_a_connection_without_a_key_is_given_up(
+    keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(networks(None), "heartbeats")
+    network = networks(phase(keys, COLLECTOR, **SWITCHING))
+    socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
+    there = network.keyring.keys.keys_of(NEXUS)
+    connections = Connections(network, socket, [door.endpoint], what="heartbeats", keys=lambda _: there)
+    assert is_heard(door, socket, MESSAGE["heartbeats"])
+    monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
+    until(lambda: not is_heard(door, socket, MESSAGE["heartbeats"], within_s=SILENCE_S), what="the end")
+    connections.close()
