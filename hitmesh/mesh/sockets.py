@@ -136,7 +136,7 @@ class FrameReader:
             if self._socket.closed:
                 return None
             raise
-        return [frame.bytes for frame in frames], str(frames[-1].get("User-Id"))
+        return [frame.bytes for frame in frames], _key_of(frames[-1])
 
     def _only(self, frames: list[bytes]) -> bytes:
         # A DEALER's request to a ROUTER is [identity, request]; a REQ's has an empty frame between them.
@@ -147,3 +147,11 @@ class FrameReader:
             raise DecodeError(f"{len(frames) - head} frames, not 1", op="decode")
         self.envelope = frames[:head]
         return frames[-1]
+
+
+def _key_of(frame: zmq.Frame) -> str:
+    """The key of the connection that a frame came by, as the guard has told it; empty without."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
