@@ -309,7 +309,8 @@ def _call(socket: Socket, op: str, endpoint: str, checked: str = "") -> None:
         getattr(socket, op)(endpoint)
     except zmq.ZMQError as error:
         hint = "another process listens there" if error.errno == zmq.EADDRINUSE else ""
-        raise MeshError(error.strerror or str(error), op=op, endpoint=endpoint, hint=hint) from error
+        # Not its own words, which repeat the endpoint.
+        raise MeshError(zmq.strerror(error.errno or 0), op=op, endpoint=endpoint, hint=hint) from error
 
 
 def _look_up(endpoint: str) -> str:

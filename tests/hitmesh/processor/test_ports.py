@@ -76,8 +76,7 @@ def test_a_port_that_is_taken_is_an_error_in_one_line(start: Start, port: int) -
         said = process.communicate(timeout=START_S)[1]
     assert process.returncode == 1
     [line] = said.splitlines()
-    assert line.startswith(f"hitmesh: bind at tcp://127.0.0.1:{port}: Address already in use")
-    assert line.endswith("(another process listens there)")
+    assert line == f"hitmesh: bind at tcp://127.0.0.1:{port}: Address already in use (another process listens there)"
 
 
 def test_one_more_behind_a_router_that_forwards_nothing_to_it_is_refused(tmp_path: Path) -> None:
