@@ -1,43 +1,33 @@
-"""Where sockets bind and connect: the one place, and ZeroMQ gets numeric addresses only.
+"""Where sockets bind and connect: the one place. ZeroMQ gets numeric addresses only, and, in a mesh with keys, no
+connection without them.
 
-libzmq looks names up in the thread that carries every message of the process: one name server that is
-silent stops them all. So names, which only a configuration or a catalogue has, are looked up here, in
-threads of their own, within NAME_S, and again now and then: a host may move.
+Whose key belongs to which endpoint is said by the endpoint, or by whoever names it; whom a bound socket hears is the
+guard's (hitmesh.mesh.guard).
 """
 
 from __future__ import annotations
 
-import _socket  # gevent's own getaddrinfo would make a hub in the thread that calls it
 import contextlib
 import errno
 import functools
 import logging
 import operator
-import socket as sockets
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from hitmesh.config.addresses import host_port
 from hitmesh.errors import MeshError
-from hitmesh.hub.blocking import call_blocking, current_hub
-from hitmesh.hub.ways import best
 from hitmesh.mesh.keyring import SHORT
 from hitmesh.mesh.monitor import events_of
-from hitmesh.protocol.names import bracketed, is_numeric, split_key, with_key
+from hitmesh.mesh.resolving import AGAIN_S, REFRESH_S, resolve
+from hitmesh.protocol.names import is_numeric, split_key, with_key
 
 if TYPE_CHECKING:
     from hitmesh.mesh.keyring import Keyring
     from hitmesh.mesh.network import Network, Socket
     from hitmesh.state.rights import Link
 
-NAME_S: Final = 2.0  # that a look-up may take: the resolver's own tries take 10 s and more
-NAMES: Final = 4  # look-ups at a time, each of which may hold a thread for as long as the resolver tries
-AGAIN_S: Final = 2.0  # to the next try, after one that failed
-REFRESH_S: Final = 60.0  # for which an answer is good
 AFTER_FAILURE_S: Final = 0.2  # to the next try of a connection that wasn't let in, where it is ours to try
 
 _FAILED: Final = (
@@ -49,8 +39,6 @@ _WATCHED: Final = functools.reduce(operator.or_, _FAILED, zmq.EVENT_HANDSHAKE_SU
 _HINT: Final = "`hitmesh keys list` shows who is known"
 
 log = logging.getLogger("hitmesh.mesh")
-
-_found: dict[str, tuple[str, float]] = {}  # by endpoint of a configuration: numeric, and when that was
 
 
 def connect(network: Network, socket: Socket, endpoint: str, keys: Sequence[str] = ()) -> None:
@@ -88,23 +76,6 @@ def bind(network: Network, socket: Socket, endpoint: str, link: Link) -> str:
 def bind_also(socket: Socket, endpoint: str) -> None:
     """Bind a socket that is bound already at another numeric endpoint too, under the same key. Raises MeshError."""
     _call(socket, "bind", endpoint)
-
-
-def resolve(endpoint: str) -> str:
-    """The endpoint, numeric; waits for a name server, but not for long. Raises MeshError."""
-    if is_numeric(endpoint):
-        return endpoint
-    known, at = _found.get(endpoint, ("", 0.0))
-    if known and time.monotonic() - at < REFRESH_S:
-        return known
-    try:
-        numeric = _look_up(endpoint)
-    except MeshError:
-        if known:
-            return known  # better than nothing
-        raise
-    _found[endpoint] = numeric, time.monotonic()
-    return numeric
 
 
 class _Link:
@@ -311,47 +282,3 @@ def _call(socket: Socket, op: str, endpoint: str, checked: str = "") -> None:
         hint = "another process listens there" if error.errno == zmq.EADDRINUSE else ""
         # Not its own words, which repeat the endpoint.
         raise MeshError(zmq.strerror(error.errno or 0), op=op, endpoint=endpoint, hint=hint) from error
-
-
-def _look_up(endpoint: str) -> str:
-    scheme, _, rest = endpoint.partition("://")
-    try:
-        host, port = host_port(rest)
-    except ValueError as error:
-        raise MeshError(f"an address {error}", op="look up", endpoint=repr(endpoint)) from error
-    answers = _in_time(lambda: _socket.getaddrinfo(host, port, 0, sockets.SOCK_STREAM))
-    if isinstance(answers, OSError):
-        raise MeshError(answers.strerror or str(answers), op="look up", endpoint=endpoint)
-    if not answers:
-        raise MeshError(f"no answer of a name server within {NAME_S:g} s", op="look up", endpoint=endpoint)
-    return f"{scheme}://{bracketed(best(answers)[4][0].partition('%')[0])}:{port}"
-
-
-def _in_time(work: Callable[[], Any]) -> Any:
-    """What `work` returns, or its OSError; None when it takes longer than NAME_S. It never stops the hub."""
-
-    def guarded() -> Any:
-        try:
-            return work()
-        except (OSError, UnicodeError) as error:  # a label of a name may be too long for its encoding
-            return error if isinstance(error, OSError) else OSError(0, str(error))
-
-    if current_hub() is not None:
-        import gevent
-
-        with gevent.Timeout(NAME_S, False):  # type: ignore[arg-type]
-            return call_blocking(guarded, _pool)
-        return None
-    answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(guarded()), daemon=True)
-    thread.start()
-    thread.join(NAME_S)
-    return answers[0] if answers else None
-
-
-@functools.cache
-def _pool() -> Any:
-    # Not the hub's: name servers that are silent would hold the threads in which stores are written.
-    from gevent.threadpool import ThreadPool
-
-    return ThreadPool(NAMES)

@@ -18,9 +18,10 @@ import zmq
 
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.errors import DecodeError, MeshError
-from hitmesh.mesh.connecting import connect, resolve
+from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.keyring import Keyring
 from hitmesh.mesh.network import Context, Network, Socket, nexus_keys, operator_keyring
+from hitmesh.mesh.resolving import resolve
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import (
     MAX_FRAME_BYTES,

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from hitmesh.config import Config, Placement
 from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import MeshError
-from hitmesh.mesh.connecting import AGAIN_S, REFRESH_S, bind_also, resolve
+from hitmesh.mesh.connecting import bind_also
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Socket
+from hitmesh.mesh.resolving import AGAIN_S, REFRESH_S, resolve
 from hitmesh.protocol.messages import Seen
 from hitmesh.protocol.names import bracketed, is_numeric, split_key
 

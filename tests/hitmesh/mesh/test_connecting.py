@@ -13,9 +13,10 @@ import pytest
 import zmq.green
 
 from hitmesh.errors import MeshError
-from hitmesh.mesh import connecting
-from hitmesh.mesh.connecting import Connections, bind, connect, resolve
+from hitmesh.mesh import connecting, resolving
+from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.network import Network
+from hitmesh.mesh.resolving import resolve
 from hitmesh.mesh.sockets import open_socket
 from tests.hitmesh.mesh.test_client import until
 from tests.services import PATIENCE_S, require_ipv6
@@ -45,7 +46,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str | None]]:
 
     monkeypatch.setattr(_socket, "getaddrinfo", look_up)
     monkeypatch.setattr(connecting, "AGAIN_S", 0.1)
-    monkeypatch.setattr(connecting, "_found", {})
+    monkeypatch.setattr(resolving, "_found", {})
     yield known
     silence.set()
 
@@ -99,7 +100,7 @@ def test_an_ipv6_address_that_is_found_stands_in_brackets(answers: dict[str, str
 def test_a_silent_name_server_costs_its_time_limit_and_stops_nobody_else(
     answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "NAME_S", 0.3)
+    monkeypatch.setattr(resolving, "NAME_S", 0.3)
     answers["silent.example"] = None
     turns = 0
 
@@ -138,7 +139,8 @@ def test_a_name_that_is_not_known_yet_is_connected_once_it_is(network: Network, 
 def test_a_host_that_moves_is_followed(
     network: Network, answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "REFRESH_S", 0.05)
+    for module in (connecting, resolving):
+        monkeypatch.setattr(module, "REFRESH_S", 0.05)
     push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     answers["a.example"] = "127.0.0.1"
     connections = Connections(network, push, ["tcp://a.example:9"], what="batches")
