@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,14 @@ def peers_of(config: Config) -> list[Peer]:
     return [*instances, Peer(config.name, OPERATOR, OPERATOR)]
 
 
-def make_missing(folder: Path, peers: Iterable[Peer]) -> list[Peer]:
-    """Make a key for each of these who has none in this folder; those for whom one was made. Raises CommandError."""
+def make_missing(folder: Path, peers: Iterable[Peer], *, is_shared: bool = False) -> list[Peer]:
+    """Make a key for each of these who has none in this folder; those for whom one was made. Raises CommandError.
+
+    A folder that is new is its owner's alone, unless other users are to read the list.
+    """
+    if is_shared and not folder.exists():
+        _make(folder, FOLDER_MODE)
+        _write(list_path(folder), HEADER, READABLE)
     made = []
     with _alone(folder):
         lines = _Lines(folder)
@@ -126,8 +133,7 @@ def _next_path(folder: Path, peer: Peer) -> Path:
 def write_secret(path: Path, peer: Peer, pair: Pair) -> None:
     """Write a secret key so that nobody else can read it, at no time. Raises CommandError."""
     try:
-        for folder in reversed(path.parents[:2]):
-            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{error.filename}: can't be made: {error.strerror}") from error
     _write(path, pair_text(peer, pair), SECRET)
@@ -163,7 +169,8 @@ class _Lines:
 
     def write(self) -> None:
         if self._text != self._before:
-            _write(self._path, self._text, READABLE)
+            mode = stat.S_IMODE(self._path.stat().st_mode) if self._path.exists() else SECRET
+            _write(self._path, self._text, mode)
 
     def _parse(self) -> None:
         try:
@@ -187,12 +194,18 @@ def _write(path: Path, text: str, mode: int) -> None:
         raise CommandError(f"{path}: can't be written: {error.strerror}") from error
 
 
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+    except OSError as error:
+        raise CommandError(f"{error.filename or folder}: can't be made: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            folder.chmod(FOLDER_MODE)
+        folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -37,7 +37,8 @@ def keygen(directory: Path, files: tuple[Path, ...], dcs: str) -> None:
       hitmesh keygen keys --config config/us-west.toml --config config/eu-west.toml
     """
     configs = [check_config.load(file) for file in files] or _as_up_has_them(dcs)
-    made = keyfolder.make_missing(directory, [peer for config in configs for peer in keyfolder.peers_of(config)])
+    everybody = [peer for config in configs for peer in keyfolder.peers_of(config)]
+    made = keyfolder.make_missing(directory, everybody, is_shared=True)
     counts = Counter(peer.dc for peer in made)
     for config in configs:
         print(f"{config.name}: {counts[config.name]} new keys of {len(keyfolder.peers_of(config))}")

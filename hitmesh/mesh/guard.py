@@ -63,6 +63,7 @@ class _Held(NamedTuple):
     envelope: list[bytes]
     link: str
     key: str
+    address: str
     at: float
 
 
@@ -76,7 +77,7 @@ class Guard:
         self._admitted: set[tuple[str, str]] = set()  # link and key of those who were let in since their last look
         self._listeners: list[Callable[[], None]] = []
         self._closed = False
-        self._held: deque[_Held] = deque(maxlen=MAX_HELD)
+        self._held: deque[_Held] = deque()
         self._zap = context.socket(zmq.ROUTER)  # answers need not come in the order of the questions
         self._zap.linger = 0
         self._zap.bind(ENDPOINT)
@@ -87,6 +88,11 @@ class Guard:
     def me(self) -> str:
         """Our own public key."""
         return self._keyring.key
+
+    @property
+    def waiting(self) -> int:
+        """Handshakes of peers whose key isn't known, or not yet."""
+        return len(self._held)
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Have `call` called when there is another list. It must not block."""
@@ -141,11 +147,14 @@ class Guard:
             try:
                 asker, _, version, request, domain, address, _, mechanism, *credentials = self._zap.recv_multipart()
                 link, key = domain.decode(), credentials[0].hex() if mechanism == b"CURVE" and credentials else ""
-                asked = _Held([asker, b"", version, request], link, key, time.monotonic())
+                asked = _Held(
+                    [asker, b"", version, request], link, key, address.decode("ascii", "replace"), time.monotonic()
+                )
                 if self._fits(link, key):
                     self._let_in(asked)
                     continue
-                self._turn_away(link, key, address.decode("ascii", "replace"))
+                if len(self._held) == MAX_HELD:
+                    self._turn_away(self._held.popleft())
                 self._held.append(asked)
             except zmq.ZMQError:
                 if self._closed or self._zap.closed:
@@ -159,9 +168,9 @@ class Guard:
             took_plain, takes_plain = takes_plain, self._keyring.takes_plain
             if self._keyring.look() or took_plain != takes_plain:
                 log.info("the list of keys has changed: %d keys", len(self._keyring.keys))
-                self._look_again()
                 for call in tuple(self._listeners):
                     call()
+            self._look_again()
 
     def _follow(self, monitor: Any, link: str) -> None:
         address = ""
@@ -206,22 +215,23 @@ class Guard:
         with contextlib.suppress(zmq.ZMQError):  # whoever asked is gone
             self._zap.send_multipart([*asked.envelope, b"200", b"", asked.key.encode(), b""], zmq.NOBLOCK)
 
-    def _turn_away(self, link: str, key: str, address: str) -> None:
-        peer = self._keyring.keys.owner(key)
+    def _turn_away(self, asked: _Held) -> None:
+        peer = self._keyring.keys.owner(asked.key)
         if peer is not None:
-            self._refuse(link, WRONG_ROLE, f"{peer} from {address}")
+            self._refuse(asked.link, WRONG_ROLE, f"{peer} from {asked.address}")
         else:
-            self._refuse(link, UNKNOWN if key else NO_KEY, f"key {key[:SHORT]} from {address}")
+            reason = UNKNOWN if asked.key else NO_KEY
+            self._refuse(asked.link, reason, f"key {asked.key[:SHORT]} from {asked.address}")
 
     def _look_again(self) -> None:
-        """Let those in whose key has come while their handshake was waiting."""
+        """Let those in whose key has come while their handshake was waiting; count those who have waited in vain."""
         now = time.monotonic()
         for _ in range(len(self._held)):
             asked = self._held.popleft()
-            if now - asked.at > HANDSHAKE_MS / 1000:
-                continue
             if self._fits(asked.link, asked.key):
                 self._let_in(asked)
+            elif now - asked.at > HANDSHAKE_MS / 1000:
+                self._turn_away(asked)
             else:
                 self._held.append(asked)
 

@@ -77,8 +77,22 @@ def test_a_file_names_its_folder_of_keys_relative_to_itself_and_needs_one_beyond
     assert "is beyond loopback, where sockets need keys: `hitmesh keygen DIR` makes them" in refused(
         capsys, "check-config", str(file)
     )
-    file.write_text(text.replace('keys = "keys"', 'keys = "keys"\ninsecure = true'))
-    assert "insecure = true says that there are no keys" in refused(capsys, "check-config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('insecure_until = "2026-12-24"', "insecure_until means nothing without keys"),
+        ('keys = "k"\ninsecure = true\ninsecure_until = "2026-12-24"', "insecure_until is when insecure = true ends"),
+        ('keys = "k"\ninsecure_until = "soon"', "insecure_until (soon) must be a date and time in UTC, such as"),
+        ('keys = "k"\ninsecure_until = "2026-12-24T12:00"', "(2026-12-24T12:00) must say that it is in UTC: a Z"),
+    ],
+)
+def test_what_contradicts_itself_about_keys_is_refused(tmp_path: Path, capsys: Any, lines: str, said: str) -> None:
+    file = tmp_path / "dc.toml"
+    nodes = '[nodes.a]\naddress = "127.0.0.1"\nnexus = 1\nprocessor = 1\ncollector = 1\n'
+    file.write_text(f'name = "eu-west"\n{lines}\n{nodes}')
+    assert said in refused(capsys, "check-config", str(file))
 
 
 def test_the_list_is_shown_with_whose_secret_is_here(keys: Path, capsys: Any) -> None:

@@ -111,7 +111,16 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
         "us-west",
         Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120),
     )
-    assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports, peers={}) == TEMPLATE
+    assert written.keys == "/srv/mesh/keys"
+    assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports, peers={}, keys="") == TEMPLATE
+
+
+def test_a_template_has_no_keys_where_it_says_so_and_others_where_it_names_them() -> None:
+    def keys_of(**settings: object) -> str:
+        return lay_out(msgspec.structs.replace(TEMPLATE, **settings), options(), source="x").datacenters[0].keys
+
+    assert keys_of(insecure=True) == ""
+    assert keys_of(keys="/etc/keys") == "/etc/keys"
 
 
 def test_each_datacenter_is_told_where_the_nexuses_of_the_others_take_heartbeats() -> None:

@@ -85,7 +85,10 @@ def put(mesh: Mesh, page: str, index: int, *, restoring: bool = False, **counts:
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A Nexus and a collector, that know of another datacenter; pages in partitions of all kinds."""
     mesh = Mesh(
-        tmp_path_factory.mktemp("mesh"), partitions=PARTITIONS, timing={"fresh_s": 0.1, "drain_s": 0.5, "read_s": 10.0}
+        tmp_path_factory.mktemp("mesh"),
+        partitions=PARTITIONS,
+        timing={"fresh_s": 0.1, "drain_s": 0.5, "read_s": 10.0},
+        keys=False,
     )
     mesh.config = msgspec.structs.replace(mesh.config, peers={THERE: ("127.0.0.1:9",)})
     mesh.file.write_text(dump(mesh.config))

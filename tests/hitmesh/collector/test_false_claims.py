@@ -6,25 +6,31 @@ import zmq
 
 from hitmesh.config import nexus_endpoints
 from hitmesh.mesh.connecting import connect
-from hitmesh.mesh.network import Network
+from hitmesh.mesh.network import Network, nexus_keys
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import MAX_TOTAL, encode
+from hitmesh.protocol.names import with_key
 from tests.hitmesh.mesh.instances import heartbeat, instance
 from tests.services import wait_for
+from tests.services.keys import key_for
 from tests.system.mesh import Mesh
 
 
 def test_a_heartbeat_that_claims_every_partition_takes_none_away(mesh: Mesh) -> None:
     before = {books.partition: (books.owner, books.epoch) for books in mesh.books()}
     counted = mesh.totals().get("s/claimed", 0)
+    keyring = key_for(mesh.config, "processor", "processor-9")
+    assert keyring is not None
+    nowhere = with_key("tcp://127.0.0.1:9", keyring.key)
     thief = instance(
-        "processor-9", "thief", dc=mesh.config.name, owns=dict.fromkeys(range(mesh.config.partitions), MAX_TOTAL),
-        endpoints={"batches": "tcp://127.0.0.1:9", "rows": "tcp://127.0.0.1:9"},
+        "processor-9", "processor-9.0f", dc=mesh.config.name,
+        owns=dict.fromkeys(range(mesh.config.partitions), MAX_TOTAL), endpoints={"batches": nowhere, "rows": nowhere},
     )  # fmt: skip
-    network = Network(zmq.Context())
+    network = Network(zmq.Context(), keyring)
     voice = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=1000)
     for placement in mesh.config.instances("nexus"):
-        connect(network, voice, nexus_endpoints(placement).heartbeats)
+        where = nexus_endpoints(placement).heartbeats
+        connect(network, voice, where, nexus_keys(keyring, mesh.config)(where))
     number = hits = 0
 
     def beat() -> None:
@@ -34,7 +40,7 @@ def test_a_heartbeat_that_claims_every_partition_takes_none_away(mesh: Mesh) -> 
 
     def is_believed() -> bool:
         beat()
-        return any(seen.instance.id == "thief" for seen in mesh.living())
+        return any(seen.instance.id == thief.id for seen in mesh.living())
 
     def are_counted() -> bool:
         nonlocal hits

@@ -187,11 +187,11 @@ assert len(ticks) > before + 2, len(ticks) - before  # in three tries
         assert done.returncode == 0, done.stderr
 
 
-def test_lookups_that_fail_leave_no_socket_open(nexuses: list[NexusProcess]) -> None:
+def test_lookups_that_fail_make_no_more_sockets(nexuses: list[NexusProcess]) -> None:
     nexuses[0].kill()
     with Lookups([nexuses[0].endpoints.lookups], timeout_s=0.02) as lookups:
         for _ in range(20):
             with pytest.raises(MeshError):
                 lookups.snapshot()
         assert lookups._network is not None
-        assert wait_for(lambda: not lookups._network.context._sockets, what="every socket to be closed")  # type: ignore[union-attr]
+        assert len(lookups._network.context._sockets) <= 1, "one for each Nexus"
