@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.frames                     # 100,000 frames; some minutes
     .venv/bin/python -m bench.frames --count 5000 --seed 7 --roles processor,collector
 
-Two datacenters count hits, each answered one remembered, while every role gets frames that decode: in the
+On the bare wire, where everybody is heard, two datacenters count hits, each answered one remembered, while every role gets frames that decode: in the
 names of living workers, processors and datacenters, with the right epochs, and with the greatest numbers
 that there are. Afterwards every process must be the one that it was, no stored count may ever have fallen,
 every hit that was answered must be in the totals, and the audit must say who refused how much. Status 1 if
@@ -389,7 +389,7 @@ def main() -> int:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="hitmesh-frames-") as path,
-        meshes(Path(path) / "var", nexus=1, collector=1, processor=2, balancer=0) as mesh,
+        meshes(Path(path) / "var", insecure=True, nexus=1, collector=1, processor=2, balancer=0) as mesh,
     ):
         mesh.up("eu-west,us-west")
         wrong = attack(mesh, count=options.count, seed=options.seed, roles=options.roles.split(","))

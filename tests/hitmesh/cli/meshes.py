@@ -156,14 +156,14 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 
 
 @contextlib.contextmanager
-def meshes(state_dir: Path, *, address: str = "127.0.0.1", **instances: int) -> Iterator[Mesh]:
+def meshes(state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, **instances: int) -> Iterator[Mesh]:
     """A mesh that can be started, with so many instances; all of it is gone afterwards."""
     template = load(DEV)
     node = msgspec.structs.replace(template.nodes["local"], address=address, **instances)
     timing = msgspec.structs.replace(template.timing, **TIMING)
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     config = state_dir.parent / "template.toml"
-    config.write_text(dump(msgspec.structs.replace(template, nodes={"local": node}, timing=timing)))
+    config.write_text(dump(msgspec.structs.replace(template, nodes={"local": node}, timing=timing, insecure=insecure)))
     mesh = Mesh(state_dir, free_ports(DATACENTERS * BLOCK_PORTS, within=MESHES, step=100), config)
     try:
         yield mesh
