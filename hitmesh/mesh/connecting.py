@@ -19,7 +19,7 @@ import zmq
 
 from hitmesh.errors import MeshError
 from hitmesh.mesh.keyring import SHORT
-from hitmesh.mesh.monitor import events_of
+from hitmesh.mesh.monitor import events_of, monitor_of
 from hitmesh.mesh.resolving import AGAIN_S, REFRESH_S, resolve
 from hitmesh.protocol.names import is_numeric, split_key, with_key
 
@@ -116,7 +116,7 @@ class Connections:
         self._closed = False
         from hitmesh.mesh.duty import spawn  # commands connect too, and have no gevent
 
-        monitor = socket.get_monitor_socket(_WATCHED)
+        monitor = monitor_of(network.context, socket, _WATCHED)
         self._follower = spawn(f"the connections of {what}", self._follow_events, monitor)
         if network.guard is not None:
             network.guard.on_change(self._sort_out)

@@ -26,7 +26,7 @@ import zmq
 
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.keyring import SHORT, Keyring
-from hitmesh.mesh.monitor import events_of
+from hitmesh.mesh.monitor import events_of, monitor_of
 from hitmesh.mesh.sockets import HANDSHAKE_MS
 from hitmesh.protocol.messages import Message
 from hitmesh.state import rights
@@ -71,6 +71,7 @@ class Guard:
     """Decides for all bound sockets of one context, which must be a green one."""
 
     def __init__(self, context: Any, keyring: Keyring) -> None:
+        self._context = context
         self._keyring = keyring
         self._refused: Counter[tuple[str, str]] = Counter()
         self._told: dict[tuple[str, str], float] = {}
@@ -105,7 +106,7 @@ class Guard:
 
     def watch(self, socket: Any, link: str) -> None:
         """Count who fails at this bound socket before it has shown a key that fits."""
-        spawn(f"the watch over {link}", self._follow, socket.get_monitor_socket(WATCHED), link)
+        spawn(f"the watch over {link}", self._follow, monitor_of(self._context, socket, WATCHED), link)
 
     def speaks_only(self, socket: Any, link: str, endpoint: str) -> None:
         """A bound socket that others only listen at: who was taken off the list must be cut off."""
@@ -156,6 +157,7 @@ class Guard:
                 if len(self._held) == MAX_HELD:
                     self._turn_away(self._held.popleft())
                 self._held.append(asked)
+                gevent.sleep(0)  # or a flood of them would stop everybody else
             except zmq.ZMQError:
                 if self._closed or self._zap.closed:
                     return
