@@ -69,6 +69,7 @@ class SettingsExchange:
         self._store = store
         self._dc = dc
         self._network = network
+        network.on_change(self._look_at_links)
         self._on_change = on_change
         self._editions: dict[str, Edition] = {}
         self._digest = NOT_KNOWN
@@ -225,6 +226,12 @@ class SettingsExchange:
             link = links[endpoint] = _Link(self._network, endpoint)
         links.move_to_end(endpoint)
         return link
+
+    def _look_at_links(self) -> None:
+        """Close those to whom the list has another key now, or none: nobody uses them again."""
+        for links in self._links.values():
+            for endpoint in [one for one in links if not self._network.is_good(one)]:
+                links.pop(endpoint).close()
 
     def _is_possible(self, dc: str, edition: Edition) -> bool:
         try:

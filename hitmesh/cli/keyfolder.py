@@ -46,16 +46,11 @@ def make_missing(folder: Path, peers: Iterable[Peer], *, is_shared: bool = False
     with _alone(folder):
         lines = _Lines(folder)
         for peer in peers:
-            path = secret_path(folder, peer)
-            if path.exists():
-                key = read_pair(path).public.hex()
-                if key not in lines.keys.keys_of(peer) and not lines.keys.keys_of(peer):
-                    lines.add(key, peer)  # the list was lost, or a command was killed before it came to it
-                continue
             if lines.keys.keys_of(peer):
-                continue  # it is somewhere else
+                continue  # it is here, or somewhere else
+            # A secret that the list doesn't know was revoked, and never comes back.
             pair = new_pair()
-            write_secret(path, peer, pair)
+            write_secret(secret_path(folder, peer), peer, pair)
             lines.add(pair.public.hex(), peer)
             made.append(peer)
         lines.write()
@@ -115,14 +110,36 @@ def use_next(folder: Path, peer: Peer) -> None:
     """Have the next key of `peer` be the one that it starts with. Raises CommandError."""
     with _alone(folder):
         path = _next_path(folder, peer)
-        if path.exists():
-            path.replace(secret_path(folder, peer))
+        if not path.exists():
+            return
+        if read_pair(path).public.hex() not in _Lines(folder).keys.keys_of(peer):
+            raise CommandError(f"the next key of {peer} isn't on the list", hint="`--step add` puts it there")
+        path.replace(secret_path(folder, peer))
 
 
 def drop_former(folder: Path, peers: Iterable[Peer]) -> list[tuple[str, Peer]]:
     """Take all keys of these off the list that they don't start with; which they were. Raises CommandError."""
     current = {peer: read_pair(secret_path(folder, peer)).public.hex() for peer in peers}
+    known = _Lines(folder).keys
+    for peer, key in current.items():
+        if key not in known.keys_of(peer):
+            raise CommandError(f"the key that {peer} starts with isn't on the list", hint="without one it isn't heard")
+        if _next_path(folder, peer).exists():
+            raise CommandError(f"the next key of {peer} isn't in use yet", hint="`--step use` comes first")
     return revoke(folder, lambda key, peer: peer in current and key != current[peer])
+
+
+@contextlib.contextmanager
+def rotating(folder: Path) -> Iterator[None]:
+    """No second command changes keys for others meanwhile. Raises CommandError."""
+    with (folder / ".rotate").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(
+                f"another `hitmesh keys rotate` is at work in {folder}", hint="wait for its end"
+            ) from error
+        yield
 
 
 def _next_path(folder: Path, peer: Peer) -> Path:

@@ -142,15 +142,16 @@ def rotate(which: str, step: str | None, keys_dir: Path | None, state_dir: Path)
     """
     where = _folder(keys_dir, state_dir)
     peers = _chosen(which, where)
-    if step == "add":
-        keyfolder.make_next(where, peers)
-    elif step == "use":
-        for peer in peers:
-            keyfolder.use_next(where, peer)
-    elif step == "drop":
-        _show_gone(keyfolder.drop_former(where, peers))
-    else:
-        _rotate_here(peers, where, state_dir)
+    with keyfolder.rotating(where):
+        if step == "add":
+            keyfolder.make_next(where, peers)
+        elif step == "use":
+            for peer in peers:
+                keyfolder.use_next(where, peer)
+        elif step == "drop":
+            _show_gone(keyfolder.drop_former(where, peers))
+        else:
+            _rotate_here(peers, where, state_dir)
     if step in ("add", "use"):
         print(f"{step}: {len(peers)} keys in {where}")
 

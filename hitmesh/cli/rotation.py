@@ -8,7 +8,7 @@ command again goes on from there.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,9 +35,11 @@ class Rotation:
         self._supervisor = supervisor
         self._folder = Path(config.keys)
         self._peers = sorted(peers, key=lambda one: ORDER.index(one.role))
+        self._lacked: set[str] = set()  # from the beginning: nobody waits for it
 
     def run(self, progress: Progress) -> list[tuple[str, Peer]]:
         """Carry it out; the keys that are on the list no more. Raises CommandError."""
+        self._lacked = set(picture.missing(self._config, picture.ask(self._config)))
         keyfolder.make_next(self._folder, self._peers)
         time.sleep(SEEN_S)
         for peer in self._peers:
@@ -87,7 +89,8 @@ class Rotation:
         living = set(self._living(peer))
         if not living - before or living & before:
             return False
-        if picture.missing(self._config, picture.ask(self._config)):
+        lacking = picture.missing(self._config, picture.ask(self._config))
+        if set(_names(lacking)) - set(_names(self._lacked)):
             return False
         return peer.role != "nexus" or self._is_warm(peer)
 
@@ -106,3 +109,8 @@ class Rotation:
 
     def _full_name(self, peer: Peer) -> str:
         return f"{peer.dc}-{peer.name}"
+
+
+def _names(lacking: Iterable[str]) -> Iterator[str]:
+    """What is lacking, without how many partitions nobody owns: one word for any number of them."""
+    return ("partitions" if " " in one else one for one in lacking)

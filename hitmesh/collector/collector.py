@@ -38,6 +38,7 @@ from hitmesh.mesh.sockets import FrameReader
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.bounds import check_applied
 from hitmesh.protocol.messages import ERA, Ack, Addressed, Applied, Batch, Close, Redirect, encode, make
+from hitmesh.protocol.names import split_key
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
@@ -422,7 +423,16 @@ class Collector:
                 self._redirected(message)
                 continue
             for applied in message.applied:
-                self._settle(message.worker, applied)
+                if self._is_of_owner(applied.partition, self._frames.key):
+                    self._settle(message.worker, applied)
+
+    def _is_of_owner(self, partition: int, key: str) -> bool:
+        """Whether an ack comes from the processor that our parts go to; a late one of another is made again there."""
+        said = split_key(self._owners.get(partition, ("", 0))[0])[1]
+        if not key or not said or self._network.keyring is None:
+            return True
+        keys = self._network.keyring.keys
+        return key == said or (keys.owner(key) is not None and keys.owner(key) == keys.owner(said))
 
     def _settle(self, worker: str, applied: Applied) -> None:
         if not self._batches.expects(worker, applied.partition):

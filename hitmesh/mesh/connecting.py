@@ -186,9 +186,12 @@ class Connections:
         for endpoint, numeric in self._wanted.items():
             if numeric:
                 place, key = split_key(numeric)
-                known = (key,) if key else self._network.ways(self._keys(endpoint))
-                # Somebody who was told the key, of a place that is also configured, knows better.
-                wanted[place] = known if key or place not in wanted else wanted[place]
+                known = self._network.known(key) if key else self._network.ways(self._keys(endpoint))
+                # Of several words about one place whoever is there decides; where somebody was told, comes first.
+                first, then = (known, wanted.get(place, ())) if key else (wanted.get(place, ()), known)
+                wanted[place] = tuple(dict.fromkeys((*first, *then)))
+        if self._network.keyring is not None:
+            wanted = {place: keys for place, keys in wanted.items() if keys}
         for place in [one for one in self._links if one not in wanted]:
             del self._links[place]
             self._disconnect(place)

@@ -112,7 +112,7 @@ class Guard:
         """A bound socket that others only listen at: who was taken off the list must be cut off."""
 
         def look() -> None:
-            left = {(where, key) for where, key in self._admitted if where == link and key not in self._keyring.keys}
+            left = {(where, key) for where, key in self._admitted if where == link and not self._fits(link, key)}
             if left:
                 self._admitted -= left
                 spawn(f"the cut at {link}", self._bind_again, socket, endpoint)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import binascii
 import logging
 import math
+import os
+import stat
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -160,10 +162,16 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def _read_list(path: Path) -> tuple[tuple[int, int, int], KeyList]:
     stamp = _stamp(path)
     try:
-        with path.open("rb") as file:
+        # Not to wait for whoever may write into a pipe of that name.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: is not a file")
             data = file.read(MAX_LIST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
     if len(data) > MAX_LIST_BYTES:
         raise ConfigError(f"{path}: has more than {MAX_LIST_BYTES} bytes")
-    return stamp, parse_list(data.decode("utf-8", "replace"), source=str(path))
+    keys = parse_list(data.decode("utf-8", "replace"), source=str(path))
+    if not len(keys):
+        raise ConfigError(f"{path}: has no keys, not even ours: it may just be being written")
+    return stamp, keys

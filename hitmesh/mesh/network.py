@@ -12,6 +12,7 @@ import zmq
 
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.mesh.keyring import Keyring, open_keyring
+from hitmesh.protocol.names import split_key
 from hitmesh.state.keylist import OPERATOR, Peer
 
 if TYPE_CHECKING:
@@ -42,6 +43,22 @@ class Network:
     def door(self) -> Guard | None:
         """The guard of bound sockets; None where those take everybody: without keys, and before a mesh has them all."""
         return self.guard if self.keyring is not None and self.keyring.is_served else None
+
+    def known(self, key: str) -> tuple[str, ...]:
+        """The key, if it may be connected to: who was taken off the list is nobody any more."""
+        return (key,) if self.keyring is None or key in self.keyring.keys else ()
+
+    def is_good(self, endpoint: str) -> bool:
+        """Whether a connection to an endpoint under the key that it says may go on."""
+        key = split_key(endpoint)[1]
+        if self.keyring is None:
+            return True
+        return key in self.keyring.keys if key else self.keyring.takes_plain
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have `call` called when somebody else may be connected to than before. It must not block."""
+        if self.guard is not None:
+            self.guard.on_change(call)
 
     def ways(self, keys: Sequence[str]) -> tuple[str, ...]:
         """The keys to try with somebody whose endpoint says none; the empty one is none."""

@@ -49,6 +49,7 @@ class Pushes:
         """`queue_unconnected`: whether frames may wait for a connection that isn't there yet."""
         # A plain context's sockets: they are only ever used with NOBLOCK, so they need no hub.
         self._network = network.shadow()
+        network.on_change(self._look)
         self._heartbeat_s = heartbeat_s
         self._queue_unconnected = queue_unconnected
         self._sockets: OrderedDict[str, Socket] = OrderedDict()
@@ -89,6 +90,10 @@ class Pushes:
         except zmq.Again:
             return False
         return True
+
+    def _look(self) -> None:
+        """Close those whose key is on the list no more."""
+        self.keep_only({endpoint for endpoint in self._sockets if self._network.is_good(endpoint)})
 
     def keep_only(self, endpoints: set[str]) -> None:
         """Close the sockets of all others."""

@@ -85,6 +85,8 @@ class FrameReader:
         self._complained: float | None = None
         self.bad = 0
         """Frames refused so far."""
+        self.key = ""
+        """Of the last message's sender; empty where there are no keys."""
         self.envelope: list[bytes] = []
         """What came before the last message: a ROUTER's answer needs it."""
 
@@ -106,6 +108,7 @@ class FrameReader:
                 self.refuse(error)
                 continue
             if self._guard is None or not self._guard.refusal(self._link, key, message):
+                self.key = key
                 return message
         return None
 

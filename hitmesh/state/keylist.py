@@ -68,6 +68,8 @@ class KeyList:
 def parse_list(text: str, *, source: str) -> KeyList:
     """The list that a file says. Raises ConfigError, which names the line and what would be right."""
     keys: dict[str, Peer] = {}
+    if text and not text.endswith("\n"):
+        raise ConfigError(f"{source}: its last line has no end: it isn't all there yet")
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
         if not words:

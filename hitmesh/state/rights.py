@@ -91,6 +91,8 @@ def _heartbeat(peer: Peer, message: Heartbeat, dc: str, owner: Owner) -> str:
     said = Peer(instance.dc, instance.role, instance.name)
     if said[:2] != peer[:2] or not _is_own(peer, said.name):
         return _as_another(peer, str(said))
+    if instance.owns and peer.role != "processor":
+        return f"{peer} claims partitions, as only processors may"
     return _here(peer, dc) or _own_id(peer, instance.id) or _own_keys(peer, instance.endpoints.values(), owner)
 
 
@@ -101,7 +103,18 @@ def _leave(peer: Peer, message: Leave, dc: str, owner: Owner) -> str:
 def _neighbours(peer: Peer, message: Neighbours, dc: str, owner: Owner) -> str:
     if peer.role != "nexus" or message.dc != peer.dc:
         return _as_another(peer, f"a Nexus of datacenter {message.dc}")
-    return _own_id(peer, message.nexus)
+    if why := _own_id(peer, message.nexus):
+        return why
+    told = [(Peer(dc, "nexus", ""), where) for dc, places in message.nexuses.items() for where in places]
+    for one in message.seen:
+        instance = one.instance
+        told += [(Peer(instance.dc, instance.role, instance.name), where) for where in instance.endpoints.values()]
+    for said, where in told:
+        known = owner(split_key(where)[1])
+        # Whose key isn't known here can't be connected to; who is known must be who is meant.
+        if known is not None and (known[:2] != said[:2] or said.name not in ("", known.name)):
+            return f"{peer} says that {said} is at {where:.140}, under the key of {known}"
+    return ""
 
 
 def _control(peer: Peer, message: Control, dc: str, owner: Owner) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hitmesh.cli import turned_away
+from hitmesh.cli import keyfolder, turned_away
 from hitmesh.cli.main import run
 from hitmesh.config import load
 from hitmesh.mesh.keyring import list_path, new_pair, read_list, read_pair, secret_path
@@ -123,6 +123,39 @@ def test_a_key_is_revoked_by_its_first_digits_or_by_whose_it_is(keys: Path, caps
     assert run(["keys", "revoke", "us-west/nexus/nexus-1", "--keys", str(keys)]) == 0
     assert len(read_list(keys)) == 14
     assert secret_path(keys, COLLECTOR).exists()
+
+
+@pytest.mark.parametrize("words", [["keygen"], ["keys", "add", str(COLLECTOR), "--keys"]], ids=["keygen", "add"])
+def test_a_revoked_key_never_comes_back(keys: Path, words: list[str]) -> None:
+    revoked = key_of(keys, COLLECTOR)
+    assert run(["keys", "revoke", str(COLLECTOR), "--keys", str(keys)]) == 0
+    assert run([*words, str(keys)]) == 0
+    assert key_of(keys, COLLECTOR) != revoked
+    assert revoked not in read_list(keys)
+    assert read_pair(secret_path(keys, COLLECTOR)).public.hex() == key_of(keys, COLLECTOR)
+
+
+def test_the_last_key_of_somebody_is_not_dropped(keys: Path, capsys: Any) -> None:
+    def rotate(step: str) -> list[str]:
+        return ["keys", "rotate", str(COLLECTOR), "--step", step, "--keys", str(keys)]
+
+    earlier = list_path(keys).read_text()
+    assert run(rotate("add")) == 0
+    capsys.readouterr()
+    assert refused(capsys, *rotate("drop")).startswith(f"the next key of {COLLECTOR} isn't in use yet")
+    assert len(read_list(keys).keys_of(COLLECTOR)) == 2
+    list_path(keys).write_text(earlier)
+    assert refused(capsys, *rotate("use")).startswith(f"the next key of {COLLECTOR} isn't on the list")
+    assert run(["keys", "revoke", str(COLLECTOR), "--keys", str(keys)]) == 0
+    keyfolder.add(keys, COLLECTOR, new_pair().public.hex())
+    capsys.readouterr()
+    assert refused(capsys, *rotate("drop")).startswith(f"the key that {COLLECTOR} starts with isn't on the list")
+
+
+def test_two_changes_of_keys_at_once_are_refused(keys: Path, capsys: Any) -> None:
+    with keyfolder.rotating(keys):
+        said = refused(capsys, "keys", "rotate", "--step", "add", "--keys", str(keys))
+    assert said.startswith("another `hitmesh keys rotate` is at work in")
 
 
 def test_comments_in_the_list_stay(keys: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,7 @@ from hitmesh.mesh import guard, sockets
 from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.keyring import Keyring, list_path, new_pair, open_keyring, read_list, secret_path
 from hitmesh.mesh.network import Network, Socket
+from hitmesh.mesh.pipes import Pushes
 from hitmesh.mesh.sockets import FrameReader, open_socket
 from hitmesh.protocol.messages import Close, Heartbeat, Instance, Lookup, Message, encode, make
 from hitmesh.protocol.names import split_key, with_key
@@ -343,9 +345,18 @@ def test_a_list_that_cannot_be_read_changes_nothing_and_is_told_once(
     list_path(keys).write_text("nonsense\n")
     assert [ring.look(), ring.look()] == [False, False]
     assert dict(ring.keys.items()) == before
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert said.startswith(f"the list of keys stays as it was: {list_path(keys)}, line 1: it has 1 words")
+    assert (
+        caplog.records[0]
+        .getMessage()
+        .startswith(f"the list of keys stays as it was: {list_path(keys)}, line 1: it has 1 words")
+    )
+    for wrong in ("", "# nobody\n", f"{ring.key} eu-west nexus nexus-1"):
+        list_path(keys).write_text(wrong)
+        assert ring.look() is False
+        assert dict(ring.keys.items()) == before
     list_path(keys).unlink()
+    assert ring.look() is False
+    os.mkfifo(list_path(keys))
     assert ring.look() is False
     assert dict(ring.keys.items()) == before
 
@@ -354,6 +365,34 @@ def test_whose_own_key_is_not_in_the_list_says_so(keys: Path, caplog: pytest.Log
     keyfolder.revoke(keys, lambda _, peer: peer == COLLECTOR)
     ring = keyring(keys, COLLECTOR)
     assert f"doesn't have our key {ring.key[:12]} for {COLLECTOR}: nobody hears us" in caplog.text
+
+
+def test_connections_under_a_key_that_an_endpoint_says_end_with_it_too(keys: Path, networks: Any) -> None:
+    door, pulled = Door(networks(keyring(keys, NEXUS)), "heartbeats"), Door(networks(keyring(keys, NEXUS)), "batches")
+    network = networks(keyring(keys, COLLECTOR))
+    socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
+    connections = Connections(network, socket, [door.endpoint], what="heartbeats")
+    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
+    assert is_heard(door, socket, MESSAGE["heartbeats"])
+    until(lambda: pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="a connection")
+    keyfolder.revoke(keys, lambda _, peer: peer == NEXUS)
+    until(lambda: not pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="the end of one")
+    until(lambda: not is_heard(door, socket, MESSAGE["heartbeats"], within_s=SILENCE_S), what="the end of the other")
+    connections.close()
+    pushes.close()
+
+
+def test_of_two_words_about_one_place_whoever_is_there_decides(keys: Path, networks: Any) -> None:
+    """Or somebody could cut two others off from each other, by a word about one of them."""
+    door = Door(networks(keyring(keys, NEXUS)), "heartbeats")
+    network = networks(keyring(keys, COLLECTOR))
+    place, right = split_key(door.endpoint)
+    wrong = read_list(keys).keys_of(FAR)[0]
+    socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
+    endpoints = [place, with_key(place, wrong)]
+    connections = Connections(network, socket, endpoints, what="heartbeats", keys=lambda _: (right,))
+    assert is_heard(door, socket, MESSAGE["heartbeats"])
+    connections.close()
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])

@@ -13,7 +13,7 @@ NEXUS = Peer("us-west", "nexus", "nexus-1")
 
 
 def parsed(*lines: str) -> KeyList:
-    return parse_list("\n".join(lines), source="allowed")
+    return parse_list("\n".join(lines) + "\n", source="allowed")
 
 
 def test_a_line_says_whose_a_key_is_and_comments_say_nothing() -> None:
@@ -57,3 +57,8 @@ def test_what_is_wrong_is_said_with_its_line(line: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parsed(line_of(OTHER, NEXUS), line)
     assert str(raised.value) == f"allowed, line 2: {problem}"
+
+
+def test_a_list_that_breaks_off_is_not_taken_for_another_one() -> None:
+    with pytest.raises(ConfigError, match="its last line has no end: it isn't all there yet"):
+        parse_list(line_of(ONE, COLLECTOR)[:-1], source="allowed")

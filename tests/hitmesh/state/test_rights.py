@@ -20,6 +20,7 @@ from hitmesh.protocol.messages import (
     Neighbours,
     Redirect,
     Rows,
+    Seen,
     make,
 )
 from hitmesh.protocol.names import with_key
@@ -58,8 +59,12 @@ def heartbeat(peer: Peer, *, id: str = "", at: str = "") -> Message:
     return make(Heartbeat, 1, 1000, instance)
 
 
-def neighbours(dc: str, nexus: str) -> Message:
-    return make(Neighbours, dc, nexus, 1, 5000, 32, "-", {}, ())
+def neighbours(dc: str, nexus: str, seen: tuple[Seen, ...] = (), **nexuses: tuple[str, ...]) -> Message:
+    return make(Neighbours, dc, nexus, 1, 5000, 32, "-", nexuses, seen)
+
+
+def shown(peer: Peer, key: str) -> tuple[Seen, ...]:
+    return (Seen(Instance(*peer, "x.0a", "up", 1, 0, {"rows": with_key(AT, key)}, {}, {}), 1, 0, True),)
 
 
 ALLOWED: list[tuple[Peer, Message]] = [
@@ -69,6 +74,9 @@ ALLOWED: list[tuple[Peer, Message]] = [
     (BALANCER, heartbeat(Peer(HERE, "balancer", "b-w3"), id="b-w3-00ff")),
     (COLLECTOR, make(Leave, "collector-1.0a1b")),
     (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff")),
+    (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff", shown(FAR_PROCESSOR, KEY_OF[FAR_PROCESSOR]))),
+    (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff", shown(FAR_PROCESSOR, "e" * 64), asia=(with_key(AT, "f" * 64),))),
+    (PROCESSOR, make(Heartbeat, 1, 1000, Instance(*PROCESSOR, "processor-1.0a", "up", 1, 0, {}, {}, {3: 1}))),
     (COLLECTOR, make(Lookup, 1, "snapshot", "")),
     (OPERATOR, make(Control, 1, "forget", "x")),
     (COLLECTOR, make(Batch, "collector-2.0a", with_key(AT, KEY_OF[COLLECTOR]), ())),
@@ -97,6 +105,13 @@ REFUSED: list[tuple[Peer, Message, str]] = [
     (FAR_NEXUS, neighbours("ap-south", "nexus-1-00ff"), "speaks as a Nexus of datacenter ap-south"),
     (FAR_NEXUS, neighbours(THERE, "nexus-2-00ff"), "speaks as nexus-2-00ff"),
     (COLLECTOR, neighbours(HERE, "collector-1-00ff"), "speaks as a Nexus of datacenter eu-west"),
+    (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff", shown(FAR_PROCESSOR, KEY_OF[COLLECTOR])), "under the key of eu-west"),
+    (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff", asia=(with_key(AT, KEY_OF[FAR_PROCESSOR]),)), "under the key of us"),
+    (
+        COLLECTOR,
+        make(Heartbeat, 1, 1000, Instance(*COLLECTOR, "collector-1.0a", "up", 1, 0, {}, {}, {3: 1})),
+        "claims partitions, as only processors may",
+    ),
     (COLLECTOR, make(Control, 1, "forget", "x"), "gives an order, as only operators may"),
     (Peer(THERE, "operator", "o"), make(Control, 1, "forget", "x"), "is of another datacenter"),
     (COLLECTOR, make(Batch, "collector-1.0a", AT, ()), "isn't under its key"),
