@@ -46,7 +46,7 @@ TICKS: Final = 5  # per interval: how closely silence is noticed
 ASK_GAP_S: Final = 0.02  # between two questions to one Nexus
 ASK_AGAIN_MAX_S: Final = 5.0  # to a Nexus that isn't heard; one that is heard is asked at once
 MESH_SHARE: Final = 4  # times as long as news took to be worked out, others have the hub before the next
-LEAVE_S: Final = 1.0  # that a leaving instance waits to be forgotten by all: a busy Nexus may be slow to hear it
+LEAVE_S: Final = 3.0  # that a leaving instance waits to be forgotten by all: a busy Nexus may be slow to hear it
 STOP_S: Final = 1.0  # that the greenlets have to end: more than one question takes
 
 log = logging.getLogger(__name__)
