@@ -41,6 +41,7 @@ from hitmesh.protocol.messages import (
     encode,
     make,
 )
+from hitmesh.protocol.names import split_key
 from hitmesh.settings import Edition, SettingsStore, limits, merging
 from hitmesh.settings.watch import Watch
 
@@ -221,6 +222,9 @@ class SettingsExchange:
         links = self._links.setdefault(dc, OrderedDict())
         link = links.get(endpoint)
         if link is None:
+            place = split_key(endpoint)[0]
+            for former in [one for one in links if split_key(one)[0] == place]:
+                links.pop(former).close()  # it has another key now
             if len(links) >= LINKS:
                 links.popitem(last=False)[1].close()
             link = links[endpoint] = _Link(self._network, endpoint)
