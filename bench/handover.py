@@ -49,6 +49,7 @@ BATCH_S = 0.02  # between two batches with a hit on every page: far more often t
 LOOK_S = 0.005  # between two looks at the heads
 TARGET_S = 0.3
 REST_S = 2.0  # of load before the first move, and after the last
+TEMPLATE = Path(__file__).parents[1] / "config" / "dev.toml"
 AUDIT_S = 30.0  # for what is spooled or under way to be committed
 
 
@@ -60,6 +61,7 @@ def main() -> int:
         "--pages", type=int, default=0, metavar="N", help="further pages, hit once at first: rows to load"
     )
     parser.add_argument("--embedded", action="store_true", help="SQLite instead of beanstalkd and Consul")
+    parser.add_argument("--insecure", action="store_true", help="without keys, to see what they cost")
     parser.add_argument("--keep", action="store_true", help="leave the state folder, with its logs, for reading")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
@@ -69,7 +71,12 @@ def main() -> int:
         return 1
     folder = Path(tempfile.mkdtemp(prefix="hitmesh-handover-"))
     try:
-        mesh = Mesh(folder / "var", [] if options.embedded else ["--consul", "--beanstalkd"])
+        words = [] if options.embedded else ["--consul", "--beanstalkd"]
+        if options.insecure:
+            template = folder / "insecure.toml"
+            template.write_text(TEMPLATE.read_text().replace("insecure = false", "insecure = true", 1))
+            words += ["--config", str(template)]
+        mesh = Mesh(folder / "var", words)
         try:
             is_good = _bench(mesh, load(folder / "var" / DC / "hitmesh.toml"), options.rounds, options.pages)
         finally:
