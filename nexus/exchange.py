@@ -205,7 +205,7 @@ class SettingsExchange:
             try:
                 answer = link.ask(after)
             except MeshError:
-                self._links[dc].pop(endpoint).close()  # the next one has a new connection
+                self._links[dc].pop(endpoint, link).close()  # the next one has a new connection
                 raise
             for record in answer.records:
                 if record.key <= after:
@@ -285,12 +285,7 @@ class _Link:
         self._endpoint = endpoint
         self._numbers = itertools.count(1)
         try:
-            self._socket = open_socket(
-                network,
-                zmq.DEALER,
-                heartbeat_s=PING_S,
-                receive_bytes=MAX_FRAME_BYTES,
-            )
+            self._socket = open_socket(network, zmq.DEALER, heartbeat_s=PING_S, receive_bytes=MAX_FRAME_BYTES)
         except zmq.ZMQError as error:  # no file descriptor is left
             raise MeshError(str(error), op=WHAT, endpoint=endpoint) from error
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,23 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 import pytest
 import zmq
 import zmq.green
 from gevent.event import Event
 
+from hitmesh.cli import keyfolder
 from hitmesh.errors import StoreUnknown
+from hitmesh.mesh.keyring import new_pair, open_keyring
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES, Lookup, SettingRecord, Settings, decode, encode, make
+from hitmesh.protocol.names import with_key
 from hitmesh.settings import Edition, SettingsStore, limits, sqlite
 from hitmesh.settings.merging import digest
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.state.keylist import Peer
 from nexus import exchange
 from nexus.exchange import NOT_KNOWN, SettingsExchange
 from tests.services import PATIENCE_S, free_port, wait_for
 from tests.services.consul import ConsulCluster
+from tests.services.nexus import mesh_config
 
 _numbers = itertools.count()
 Answerer = Callable[[Lookup], Settings | None]
@@ -548,3 +555,37 @@ def test_what_this_release_does_not_know_is_brought_over(one: Dc, stranger: Call
     router = stranger(whole(record("timing.of_tomorrow_s", "soon"), record("tomorrow/x", "{}")))
     one.exchange.heard("us-west", "nexus-1", "other", router.endpoint)
     until(lambda: one.values() == {"timing.of_tomorrow_s": "soon", "tomorrow/x": "{}"}, "both")
+
+
+# --- with keys ---------------------------------------------------------------------------------
+
+
+def test_a_nexus_is_asked_under_the_key_that_it_has_now_though_a_question_is_under_way(
+    tmp_path: Path, sqlite_stores: Callable[[str], SettingsStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = Peer("eu-west", "nexus", "nexus-1"), Peer("us-west", "nexus", "nexus-1")
+    former, now = new_pair().public.hex(), new_pair().public.hex()
+    keyfolder.make_missing(tmp_path / "keys", [here])
+    for key in (former, now):
+        keyfolder.add(tmp_path / "keys", there, key)
+    keyring = open_keyring(
+        msgspec.structs.replace(mesh_config(name="eu-west"), keys=str(tmp_path / "keys")), "nexus", "nexus-1"
+    )
+    network = Network(zmq.green.Context(), keyring)
+    asking: list[gevent.Greenlet[[], None]] = []
+    monkeypatch.setattr(exchange, "spawn", lambda _, work, *given: asking.append(gevent.spawn(work, *given)))
+    made = SettingsExchange(sqlite_stores("eu-west"), "eu-west", network)
+    made.start()
+    until(lambda: made.digest() != NOT_KNOWN, "the store to be read")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        for number, key in enumerate((former, now)):
+            made.heard("us-west", "nexus-1-00", f"digest-{number}", with_key(place, key))
+            gevent.sleep(0.2)  # it asks, and nobody answers
+        assert list(made._links["us-west"]) == [with_key(place, now)]
+        keyfolder.revoke(tmp_path / "keys", lambda _, peer: peer == there)
+        until(lambda: not made._links["us-west"], "the connection to end with its key")
+        gevent.sleep(0.2)
+        assert [one.exception for one in asking] == [None] * len(asking), "whoever asked must survive it"
+    made.stop()
+    network.close()
