@@ -193,6 +193,10 @@ def _master(source: FromFile | FromLine) -> int:
     # What was checked is what is taken, whatever the file says by now.
     text = source.read() if left is None else left.take_text()
     front = source.front(text)
+    if front.config is not None and front.config.keys:
+        from hitmesh.cli.keyfolder import make_own  # a balancer without a mesh has no ZeroMQ
+
+        make_own(front.config, "balancer", front.name)
     _log_as(front.name)
     # A worker needs two for each request under way, and a usual soft limit is 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

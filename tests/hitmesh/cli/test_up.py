@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,17 @@ def test_an_instance_started_by_hand_appears(mesh: Mesh) -> None:
             wait_for(lambda: "eu-west-processor-9" in mesh.status(), within_s=SOON_S, what="processor-9")
             found = mesh.status()["eu-west-processor-9"]
             assert (found["pid"], found["state"], found["supervisor_pid"]) == (process.pid, "up", None)
+        finally:
+            process.terminate()
+
+
+def test_a_balancer_started_by_hand_appears(mesh: Mesh) -> None:
+    options = ["--config", str(mesh.state_dir / "eu-west" / "hitmesh.toml"), "--state-dir", str(mesh.state_dir)]
+    command = [sys.executable, "-m", "balancer", "--name", "balancer-9", *options]
+    with running(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: "eu-west-balancer-9" in mesh.status(), within_s=SOON_S, what="balancer-9")
+            assert process.poll() is None
         finally:
             process.terminate()
 
