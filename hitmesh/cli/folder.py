@@ -72,13 +72,14 @@ def sizes(state_dir: Path, dc: str) -> dict[Role, Size]:
         raise CommandError(f"{path}: can't be read: {error}", hint="without it the template's numbers hold") from error
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Write a file so that everybody finds the old one or the new one, whole. Raises CommandError."""
     new = path.with_name(f".{path.name}.new")
     try:
         with new.open("w", encoding="utf-8") as file:
             new.chmod(0o600)  # balancer.admin_token may be in it
             file.write(text)
+            new.chmod(mode)
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)

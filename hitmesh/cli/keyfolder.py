@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from hitmesh.cli.folder import replace_text
 from hitmesh.config import ROLES, Config
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mesh.keyring import Pair, list_path, new_pair, pair_text, read_pair, secret_path
@@ -41,7 +42,7 @@ def make_missing(folder: Path, peers: Iterable[Peer], *, is_shared: bool = False
     """
     if is_shared and not folder.exists():
         _make(folder, FOLDER_MODE)
-        _write(list_path(folder), HEADER, READABLE)
+        replace_text(list_path(folder), HEADER, mode=READABLE)
     made = []
     with _alone(folder):
         lines = _Lines(folder)
@@ -82,6 +83,10 @@ def revoke(folder: Path, is_meant: Callable[[str, Peer], bool]) -> list[tuple[st
     with _alone(folder):
         lines = _Lines(folder)
         gone = [(key, peer) for key, peer in lines.keys.items() if is_meant(key, peer)]
+        if len(gone) == len(lines.keys):
+            raise CommandError(
+                "the list would have no key left, and a list without keys changes nothing", hint="stop the mesh instead"
+            )
         lines.remove({key for key, _ in gone})
         lines.write()
     return gone
@@ -153,7 +158,7 @@ def write_secret(path: Path, peer: Peer, pair: Pair) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{error.filename}: can't be made: {error.strerror}") from error
-    _write(path, pair_text(peer, pair), SECRET)
+    replace_text(path, pair_text(peer, pair))
 
 
 class _Lines:
@@ -187,28 +192,13 @@ class _Lines:
     def write(self) -> None:
         if self._text != self._before:
             mode = stat.S_IMODE(self._path.stat().st_mode) if self._path.exists() else SECRET
-            _write(self._path, self._text, mode)
+            replace_text(self._path, self._text, mode=mode)
 
     def _parse(self) -> None:
         try:
             self.keys = parse_list(self._text, source=str(self._path))
         except ConfigError as error:
             raise CommandError(str(error)) from error
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET), "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise CommandError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _make(folder: Path, mode: int) -> None:

@@ -96,7 +96,10 @@ def add(who: str, key: str | None, keys_dir: Path | None, state_dir: Path) -> No
         keyfolder.add(where, peer, key)
         print(f"{peer} has the key {key[:SHORT]}")
     elif not keyfolder.make_missing(where, [peer]):
-        raise CommandError(f"{peer} has a key already", hint="`hitmesh keys rotate` gives it another one")
+        raise CommandError(
+            f"{peer} has a key already",
+            hint="`hitmesh keys rotate` gives it another one; if its secret is lost, revoke this one first",
+        )
     else:
         print(f"{peer} has a new key; its secret is {secret_path(where, peer)}")
 

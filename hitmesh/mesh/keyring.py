@@ -117,7 +117,7 @@ def read_list(folder: Path) -> KeyList:
 def read_pair(path: Path) -> Pair:
     """The key pair in a file. Raises ConfigError, also when others could read it."""
     if not path.exists():
-        raise ConfigError(f"{path}: there is no such key", hint="`hitmesh keys add` makes one")
+        raise ConfigError(f"{path}: there is no such key", hint="copy it here, or `hitmesh keys add` makes one")
     text = read_secret(path).decode("ascii", "replace")
     words = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:

@@ -14,7 +14,7 @@ from hitmesh.cli.main import run
 from hitmesh.config import load
 from hitmesh.mesh.keyring import list_path, new_pair, read_list, read_pair, secret_path
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
-from hitmesh.state.keylist import Peer
+from hitmesh.state.keylist import Peer, line_of
 
 COLLECTOR = Peer("eu-west", "collector", "collector-1")
 NEW = Peer("eu-west", "collector", "collector-9")
@@ -133,6 +133,24 @@ def test_a_revoked_key_never_comes_back(keys: Path, words: list[str]) -> None:
     assert key_of(keys, COLLECTOR) != revoked
     assert revoked not in read_list(keys)
     assert read_pair(secret_path(keys, COLLECTOR)).public.hex() == key_of(keys, COLLECTOR)
+
+
+def test_a_list_is_never_emptied_since_nobody_would_believe_it(keys: Path, capsys: Any) -> None:
+    list_path(keys).write_text(line_of(new_pair().public.hex(), COLLECTOR) + "\n")
+    said = refused(capsys, "keys", "revoke", str(COLLECTOR), "--keys", str(keys))
+    assert said == "the list would have no key left, and a list without keys changes nothing (stop the mesh instead)"
+    assert len(read_list(keys)) == 1
+
+
+def test_who_has_lost_its_secret_is_told_how_to_get_another(keys: Path, capsys: Any) -> None:
+    secret_path(keys, COLLECTOR).unlink()
+    capsys.readouterr()
+    assert refused(capsys, "keys", "add", str(COLLECTOR), "--keys", str(keys)).endswith(
+        "(`hitmesh keys rotate` gives it another one; if its secret is lost, revoke this one first)"
+    )
+    assert run(["keys", "revoke", str(COLLECTOR), "--keys", str(keys)]) == 0
+    assert run(["keys", "add", str(COLLECTOR), "--keys", str(keys)]) == 0
+    assert secret_path(keys, COLLECTOR).exists()
 
 
 def test_the_last_key_of_somebody_is_not_dropped(keys: Path, capsys: Any) -> None:
