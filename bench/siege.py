@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
+import signal
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from bench import pace
 from bench.figures import milliseconds, percentile, ratio_of_percentiles
+from bench.reload import Mesh
 from bench.turns import say, show
 
+CONNECTIONS: Final = 32  # of the load
+WARM_UP_S: Final = 3.0
+HIT: Final = b"POST /hit/example.com/front HTTP/1.1\r\nHost: example.com\r\nContent-Length: 0\r\n\r\n"
+HIT_END: Final = b"}}}"
 TARGET: Final = 2.0  # the p99 with the attack, of that without
 
 
@@ -27,6 +39,31 @@ def add_options(parser: argparse.ArgumentParser, *, rate: float, seconds: float,
     parser.add_argument("--turns", type=int, default=3, help="with each attack, and as many without (%(default)s)")
     parser.add_argument("--rate", type=float, default=rate, help="requests a second of the others (%(default)s)")
     parser.add_argument("--connections", type=int, default=connections, help="of the attackers (%(default)s)")
+
+
+def against_a_mesh(
+    options: argparse.Namespace, attacks: Callable[[Mesh], Mapping[str, Callable[[], AbstractContextManager[None]]]]
+) -> int:
+    """The lines of some attacks on a datacenter of its own, which gets hits through its balancer; 1 if any failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
+    folder = Path(tempfile.mkdtemp(prefix="hitmesh-siege-"))
+    failed = 0
+    try:
+        mesh = Mesh(folder / "var", [])
+        try:
+            port = urlsplit(mesh.balancer).port or 0
+
+            def load(seconds: float) -> pace.Paced:
+                return pace.run(port, options.rate, seconds, CONNECTIONS, requests=(HIT,), end=HIT_END)
+
+            for attack, under in attacks(mesh).items():
+                load(WARM_UP_S)
+                failed += measure(attack, options, load=partial(load, options.seconds), under=under)
+        finally:
+            mesh.down()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return int(failed > 0)
 
 
 def measure(

@@ -10,28 +10,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
-import shutil
-import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from bench import pace, siege
+from bench import siege
 from bench.reload import Mesh
 from bench.turns import show
 
-CONNECTIONS: Final = 32  # of the load
-WARM_UP_S: Final = 3.0
 DROP_S: Final = 3.0  # between two drops on one connection
 SMOOTH: Final = 20  # connections served at once
-HIT: Final = b"POST /hit/example.com/front HTTP/1.1\r\nHost: example.com\r\nContent-Length: 0\r\n\r\n"
-HIT_END: Final = b"}}}"
 POST: Final = b"POST /hit/example.com/slow HTTP/1.1\r\nHost: example.com\r\n"
 
 
@@ -107,34 +100,16 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=2 * DROP_S, help="seconds from an attack's begin to the load")
     parser.add_argument("--only", nargs="+", choices=ATTACKS, default=list(ATTACKS), help="these attacks")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     show(
         f"others' {options.rate:g} hits/s beside {options.connections:,} slow connections: "
         f"{options.turns} turns of {options.seconds:g} s with and without in turn"
     )
-    folder = Path(tempfile.mkdtemp(prefix="hitmesh-attack-"))
-    failed = 0
-    try:
-        mesh = Mesh(folder / "var", [])
-        try:
-            for attack in options.only:
-                port = urlsplit(mesh.balancer).port or 0
-                _load(port, options.rate, WARM_UP_S)
-                failed += siege.measure(
-                    attack,
-                    options,
-                    load=partial(_load, port, options.rate, options.seconds),
-                    under=partial(_under, attack, port, options.connections, options.settle),
-                )
-        finally:
-            mesh.down()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return int(failed > 0)
 
+    def attacks(mesh: Mesh) -> Mapping[str, Callable[[], AbstractContextManager[None]]]:
+        port = urlsplit(mesh.balancer).port or 0
+        return {name: partial(_under, name, port, options.connections, options.settle) for name in options.only}
 
-def _load(port: int, rate: float, seconds: float) -> pace.Paced:
-    return pace.run(port, rate, seconds, CONNECTIONS, requests=(HIT,), end=HIT_END)
+    return siege.against_a_mesh(options, attacks)
 
 
 if __name__ == "__main__":

@@ -10,23 +10,18 @@ import argparse
 import contextlib
 import multiprocessing
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import zmq
 
-from bench import pace, siege
+from bench import siege
 from bench.reload import DC, Mesh
-from bench.slow import CONNECTIONS, HIT, HIT_END, WARM_UP_S
 from bench.turns import show
 from hitmesh.cli import folder as state_folder
 from hitmesh.config import load
@@ -76,38 +71,19 @@ def main() -> int:
     siege.add_options(parser, rate=250.0, seconds=20.0, connections=2000)
     parser.add_argument("--per-second", type=float, default=200.0, help="connections that are begun (%(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     show(
         f"others' {options.rate:g} hits/s beside {options.per_second:g} strangers a second, {options.connections:,} at "
         f"most: {options.turns} turns of {options.seconds:g} s with and without in turn"
     )
-    folder = Path(tempfile.mkdtemp(prefix="hitmesh-strangers-"))
-    failed = 0
-    try:
-        mesh = Mesh(folder / "var", [])
-        try:
-            port = urlsplit(mesh.balancer).port or 0
-            with Lookups.of(load(state_folder.config_path(folder / "var", DC)), timeout_s=5.0) as lookups:
-                seen = lookups.snapshot().seen
-            told = [where for one in seen if one.alive for where in one.instance.endpoints.values()]
-            _load(port, options.rate, WARM_UP_S)
-            failed += siege.measure(
-                "handshakes",
-                options,
-                load=partial(_load, port, options.rate, options.seconds),
-                under=partial(
-                    _under, [one for one in told if split_key(one)[1]], options.per_second, options.connections
-                ),
-            )
-        finally:
-            mesh.down()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return int(failed > 0)
 
+    def attacks(mesh: Mesh) -> Mapping[str, Callable[[], AbstractContextManager[None]]]:
+        with Lookups.of(load(state_folder.config_path(mesh.state_dir, DC)), timeout_s=5.0) as lookups:
+            seen = lookups.snapshot().seen
+        told = [where for one in seen if one.alive for where in one.instance.endpoints.values()]
+        sockets = [one for one in told if split_key(one)[1]]
+        return {"handshakes": partial(_under, sockets, options.per_second, options.connections)}
 
-def _load(port: int, rate: float, seconds: float) -> pace.Paced:
-    return pace.run(port, rate, seconds, CONNECTIONS, requests=(HIT,), end=HIT_END)
+    return siege.against_a_mesh(options, attacks)
 
 
 if __name__ == "__main__":
