@@ -13,6 +13,7 @@ import functools
 import logging
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
@@ -20,7 +21,7 @@ import zmq
 from hitmesh.errors import MeshError
 from hitmesh.mesh.keyring import SHORT
 from hitmesh.mesh.monitor import events_of, monitor_of
-from hitmesh.mesh.resolving import AGAIN_S, REFRESH_S, resolve
+from hitmesh.mesh.resolving import follow, resolve
 from hitmesh.protocol.names import is_numeric, split_key, with_key
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Connections:
         self._keys = keys
         self._wanted: dict[str, str] = {}  # endpoint -> numeric, with its key if it says one; empty: not found yet
         self._links: dict[str, _Link] = {}  # by place, without its key
+        self._left_out: set[str] = set()
         self._closed = False
         from hitmesh.mesh.duty import spawn  # commands connect too, and have no gevent
 
@@ -131,7 +133,7 @@ class Connections:
             found = is_numeric(endpoint)
             self._wanted[endpoint] = endpoint if found else ""
             if not found:
-                self._look_up(endpoint)
+                follow(endpoint, partial(self._wanted.__contains__, endpoint), partial(self._found, endpoint))
         if before != set(endpoints):
             self._sort_out()
 
@@ -142,8 +144,8 @@ class Connections:
 
     @property
     def failing(self) -> int:
-        """Places that were reached, and let us not in."""
-        return sum(link.fails for link in self._links.values())
+        """Places that were reached, and let us not in, or to which we have no key."""
+        return sum(link.fails for link in self._links.values()) + len(self._left_out)
 
     def close(self) -> None:
         """Follow no names any more; the socket closes its connections itself."""
@@ -155,28 +157,10 @@ class Connections:
             self._socket.disable_monitor()
         self._follower.kill()
 
-    def _look_up(self, endpoint: str) -> None:
-        import gevent
-
-        from hitmesh.mesh.duty import spawn
-
-        def run() -> None:
-            told = ""
-            while endpoint in self._wanted:
-                try:
-                    numeric = resolve(endpoint)
-                    pause_s, told = REFRESH_S, ""
-                    if self._wanted.get(endpoint, numeric) != numeric:
-                        self._wanted[endpoint] = numeric
-                        self._sort_out()
-                except MeshError as error:
-                    pause_s = AGAIN_S
-                    if str(error) != told:
-                        told = str(error)
-                        log.warning("%s", told)
-                gevent.sleep(pause_s)
-
-        spawn(f"connections to {endpoint}", run)
+    def _found(self, endpoint: str, numeric: str) -> None:
+        if self._wanted[endpoint] != numeric:
+            self._wanted[endpoint] = numeric
+            self._sort_out()
 
     def _sort_out(self) -> None:
         """Have one connection for each place that is wanted, under a key that may be there."""
@@ -191,6 +175,7 @@ class Connections:
                 first, then = (known, wanted.get(place, ())) if key else (wanted.get(place, ()), known)
                 wanted[place] = tuple(dict.fromkeys((*first, *then)))
         if self._network.keyring is not None:
+            self._leave_out({place for place, keys in wanted.items() if not keys})
             wanted = {place: keys for place, keys in wanted.items() if keys}
         for place in [one for one in self._links if one not in wanted]:
             del self._links[place]
@@ -206,6 +191,12 @@ class Connections:
                 if link.key != before:
                     self._disconnect(place)
                     self._connect(place)
+
+    def _leave_out(self, places: set[str]) -> None:
+        """These aren't connected to: nobody who may be there has a key that we know."""
+        for place in places - self._left_out:
+            log.warning("%s: whoever is at %s has no key in our list, and isn't connected to", self._what, place)
+        self._left_out = places
 
     def _connect(self, place: str) -> None:
         try:

@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 import gevent
 import zmq
 
+from hitmesh.logs import Complaints
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.keyring import SHORT, Keyring
 from hitmesh.mesh.monitor import events_of, monitor_of
@@ -45,7 +46,6 @@ from hitmesh.state.rights import (
 
 ENDPOINT: Final = "inproc://zeromq.zap.01"  # where libzmq asks (RFC 27)
 LOOK_S: Final = 0.3  # between two looks at the list: who is added is heard within a second
-COMPLAINT_S: Final = 10.0  # between two lines in the log about one reason on one link
 REBIND_S: Final = 0.05  # between two tries to have a port again
 REBIND_TRIES: Final = 100
 MAX_HELD: Final = 1000  # handshakes of unknown peers that wait for their key; one that is forgotten comes again
@@ -74,7 +74,7 @@ class Guard:
         self._context = context
         self._keyring = keyring
         self._refused: Counter[tuple[str, str]] = Counter()
-        self._told: dict[tuple[str, str], float] = {}
+        self._complaints = Complaints(log)
         self._admitted: set[tuple[str, str]] = set()  # link and key of those who were let in since their last look
         self._listeners: list[Callable[[], None]] = []
         self._closed = False
@@ -240,10 +240,7 @@ class Guard:
     def _refuse(self, link: str, reason: str, who: str) -> str:
         self._refused[link, reason] += 1
         words = f"{REASONS[reason]}: {who}"
-        now = time.monotonic()
-        if now - self._told.get((link, reason), float("-inf")) >= COMPLAINT_S:
-            self._told[link, reason] = now
-            log.warning("not heard on %s (%d so far), with %s", link, self._refused[link, reason], words)
+        self._complaints.warn(f"{link} {reason}", "not heard on %s, with %s", link, words)
         return words
 
 

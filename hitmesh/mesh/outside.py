@@ -7,8 +7,8 @@ nobody elsewhere is told anything of who is there: what is told inside may be so
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-import gevent
 import zmq
 from msgspec.structs import replace
 
@@ -16,9 +16,8 @@ from hitmesh.config import Config, Placement
 from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import bind_also
-from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Socket
-from hitmesh.mesh.resolving import AGAIN_S, REFRESH_S, resolve
+from hitmesh.mesh.resolving import follow
 from hitmesh.protocol.messages import Seen
 from hitmesh.protocol.names import bracketed, is_numeric, split_key
 
@@ -38,7 +37,7 @@ class Outside:
     def start(self) -> None:
         """Begin to look names up; returns at once."""
         for name in [name for name, host in self._hosts.items() if not host]:
-            spawn(f"the address of {name}", self._follow, name)
+            follow(_endpoint(name), lambda: not self._stopped, partial(self._found, name))
 
     def stop(self) -> None:
         """Look nothing up any more."""
@@ -65,21 +64,11 @@ class Outside:
         endpoints = {key: endpoint for key, endpoint in reached.items() if endpoint}
         return replace(one, instance=replace(instance, endpoints=endpoints))
 
-    def _follow(self, name: str) -> None:
-        told = ""
-        while not self._stopped:
-            pause_s = REFRESH_S
-            try:
-                found = resolve(_endpoint(name)).removeprefix("tcp://").rpartition(":")[0]
-                if found != self._hosts[name]:
-                    log.info("other datacenters are told %s, which is %s", name, found)
-                    self._hosts[name] = found
-            except MeshError as error:
-                pause_s = AGAIN_S
-                if str(error) != told:
-                    told = str(error)
-                    log.warning("%s", told)
-            gevent.sleep(pause_s)
+    def _found(self, name: str, numeric: str) -> None:
+        found = numeric.removeprefix("tcp://").rpartition(":")[0]
+        if found != self._hosts[name]:
+            log.info("other datacenters are told %s, which is %s", name, found)
+            self._hosts[name] = found
 
 
 def listen(socket: Socket, placement: Placement, bound: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket  # gevent's own getaddrinfo would make a hub in the thread that calls it
 import functools
+import logging
 import socket as sockets
 import threading
 import time
@@ -25,6 +26,8 @@ NAME_S: Final = 2.0  # that a look-up may take: the resolver's own tries take 10
 NAMES: Final = 4  # look-ups at a time, each of which may hold a thread for as long as the resolver tries
 AGAIN_S: Final = 2.0  # to the next try, after one that failed
 REFRESH_S: Final = 60.0  # for which an answer is good
+
+log = logging.getLogger("hitmesh.mesh")
 
 _found: dict[str, tuple[str, float]] = {}  # by endpoint of a configuration: numeric, and when that was
 
@@ -44,6 +47,30 @@ def resolve(endpoint: str) -> str:
         raise
     _found[endpoint] = numeric, time.monotonic()
     return numeric
+
+
+def follow(endpoint: str, is_wanted: Callable[[], bool], found: Callable[[str], None]) -> None:
+    """Look a name up now and again, in a greenlet, as long as it is wanted; `found` is called with each answer."""
+    import gevent  # commands look names up too, and have none
+
+    from hitmesh.mesh.duty import spawn
+
+    def run() -> None:
+        told = ""
+        while is_wanted():
+            try:
+                numeric = resolve(endpoint)
+                pause_s, told = REFRESH_S, ""
+                if is_wanted():  # by now
+                    found(numeric)
+            except MeshError as error:
+                pause_s = AGAIN_S
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("%s", told)
+            gevent.sleep(pause_s)
+
+    spawn(f"the addresses of {endpoint}", run)
 
 
 def _look_up(endpoint: str) -> str:

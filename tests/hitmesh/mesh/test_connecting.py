@@ -13,7 +13,7 @@ import pytest
 import zmq.green
 
 from hitmesh.errors import MeshError
-from hitmesh.mesh import connecting, resolving
+from hitmesh.mesh import resolving
 from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.resolving import resolve
@@ -45,7 +45,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str | None]]:
         return [(socket.AF_INET6 if ":" in address else socket.AF_INET, 1, 6, "", (address, port))]
 
     monkeypatch.setattr(_socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(connecting, "AGAIN_S", 0.1)
+    monkeypatch.setattr(resolving, "AGAIN_S", 0.1)
     monkeypatch.setattr(resolving, "_found", {})
     yield known
     silence.set()
@@ -139,8 +139,7 @@ def test_a_name_that_is_not_known_yet_is_connected_once_it_is(network: Network, 
 def test_a_host_that_moves_is_followed(
     network: Network, answers: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (connecting, resolving):
-        monkeypatch.setattr(module, "REFRESH_S", 0.05)
+    monkeypatch.setattr(resolving, "REFRESH_S", 0.05)
     push = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=100)
     answers["a.example"] = "127.0.0.1"
     connections = Connections(network, push, ["tcp://a.example:9"], what="batches")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket as tcp
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,7 @@ from hitmesh.errors import ConfigError, MeshError
 from hitmesh.mesh import guard, sockets
 from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.keyring import Keyring, list_path, new_pair, open_keyring, read_list, secret_path
+from hitmesh.mesh.monitor import monitor_of
 from hitmesh.mesh.network import Network, Socket
 from hitmesh.mesh.pipes import Pushes
 from hitmesh.mesh.sockets import FrameReader, open_socket
@@ -28,7 +30,7 @@ from hitmesh.protocol.names import split_key, with_key
 from hitmesh.state.keylist import Peer
 from hitmesh.state.rights import LINKS, Link
 from tests.hitmesh.mesh.test_client import until
-from tests.services import require_ipv6
+from tests.services import PATIENCE_S, require_ipv6
 
 DC = "eu-west"
 COLLECTOR, PROCESSOR, NEXUS = (Peer(DC, role, f"{role}-1") for role in ("collector", "processor", "nexus"))
@@ -330,6 +332,50 @@ def test_nobody_connects_where_no_key_is_said_nor_to_a_key_that_the_list_lacks(k
         connect(network, socket, f"tcp://127.0.0.1:9/{'f' * 64}")
 
 
+def test_who_is_configured_and_on_no_list_is_said_and_counted_and_connected_to_once_it_is(
+    keys: Path, networks: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(networks(keyring(keys, NEXUS)), "heartbeats")
+    network, place = networks(keyring(keys, COLLECTOR)), split_key(door.endpoint)[0]
+    there: tuple[str, ...] = ()
+    socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
+    connections = Connections(network, socket, [place], what="heartbeats", keys=lambda _: there)
+    assert connections.failing == 1
+    assert f"heartbeats: whoever is at {place} has no key in our list" in caplog.text
+    there = network.keyring.keys.keys_of(NEXUS)
+    keyfolder.add(keys, Peer(DC, "collector", "collector-7"), new_pair().public.hex())  # another list
+    assert is_heard(door, socket, MESSAGE["heartbeats"])
+    assert connections.failing == 0
+    connections.close()
+
+
+def test_at_its_end_what_is_pushed_without_a_key_ends_too(
+    keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, network = Door(networks(None), "batches"), networks(phase(keys, COLLECTOR, **SWITCHING))
+    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
+    until(lambda: pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="a connection")
+    monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
+    until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
+    pushes.close()
+
+
+def test_events_that_nobody_reads_stop_no_message(networks: Any) -> None:
+    network = networks(None)
+    pull, push = (open_socket(network, kind, heartbeat_s=1.0, receive_bytes=100) for kind in (zmq.PULL, zmq.PUSH))
+    place = bind(network, pull, "tcp://127.0.0.1:*", "batches")
+    monitor = monitor_of(network.context, pull, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+    host, _, port = place.removeprefix("tcp://").partition(":")
+    for _ in range(2500):  # more than a pipe of ZeroMQ's holds by itself
+        with tcp.create_connection((host, int(port))):
+            pass
+    connect(network, push, place)
+    push.send(b"hello", zmq.NOBLOCK)
+    with gevent.Timeout(PATIENCE_S):
+        assert pull.recv() == b"hello"
+    monitor.close(linger=0)
+
+
 def test_without_keys_nobody_connects_to_somebody_with(networks: Any) -> None:
     network = networks(None)
     socket = open_socket(network, zmq.PUSH, heartbeat_s=1.0, receive_bytes=10_000)
@@ -411,7 +457,9 @@ def test_what_holds_no_key_pair_is_refused_and_not_shown(keys: Path, text: str) 
 
 
 def test_who_has_no_key_is_told_what_makes_one(keys: Path) -> None:
-    with pytest.raises(ConfigError, match=r"collector-9: there is no such key \(`hitmesh keys add` makes one\)"):
+    with pytest.raises(
+        ConfigError, match=r"collector-9: there is no such key \(copy it here, or `hitmesh keys add` makes one\)"
+    ):
         keyring(keys, Peer(DC, "collector", "collector-9"))
 
 
