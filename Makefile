@@ -20,7 +20,7 @@ venv: $(INSTALLED)
 # Again only when what is to be installed has changed; the package itself is installed in place.
 $(INSTALLED): setup.cfg pyproject.toml
 	@python=$$(scripts/find-python) && { test -x $(BIN)/python || $$python -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,deploy]'
 	@touch $@
 
 run: venv

@@ -20,6 +20,7 @@ from hitmesh.config.addresses import (
 )
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of
+from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
 from hitmesh.config.files import dump, load, loads, parse
 from hitmesh.config.routes import (
     Alias,
@@ -41,12 +42,16 @@ __all__ = [
     "DEFAULT_HOST",
     "ROLES",
     "Alias",
+    "Backup",
     "Balancer",
     "BalancerLimits",
     "BalancerTls",
     "Config",
+    "ConsulCluster",
+    "Deploy",
     "Empty",
     "Hold",
+    "Hooks",
     "HostPattern",
     "Limits",
     "Network",
@@ -62,6 +67,7 @@ __all__ = [
     "Static",
     "Stores",
     "Timing",
+    "VirtualIp",
     "WanPorts",
     "dump",
     "host_pattern",

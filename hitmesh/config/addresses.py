@@ -13,6 +13,7 @@ from hitmesh.protocol.names import bracketed
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+SSH_PORT = 22
 DEFAULT_HOST = "default"  # the pattern of every Host that no other one matches
 
 MAX_HOST_CHARS = 253  # of a name in the DNS (RFC 1035, section 2.3.4)
@@ -63,6 +64,14 @@ def host_port(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
     return found["ipv6"] or found["name"], int(found["port"])
 
 
+def ssh_place(text: str) -> tuple[str, int]:
+    """Where sshd is: HOST or HOST:PORT, IPv6 with brackets only where a port follows. Raises ValueError."""
+    if text.startswith("[") or text.count(":") == 1:
+        return host_port(text)
+    check_host(text)
+    return text, SSH_PORT
+
+
 def network(text: str) -> Network:
     """A network in CIDR, or a single address as the network of itself. Raises ValueError."""
     try:
@@ -71,6 +80,17 @@ def network(text: str) -> Network:
         near = _without_host_bits(text)
         hint = f"; did you mean {near}?" if near else ", such as 10.0.0.0/8 or 192.0.2.7"
         raise ValueError(f"must be a network in CIDR or an address{hint}") from error
+
+
+def interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    """An address together with its network's prefix length. Raises ValueError."""
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise ValueError("must be an address with its network's prefix length, such as 10.2.0.100/24") from error
+    if "/" not in text:
+        raise ValueError("lacks its network's prefix length, such as 10.2.0.100/24")
+    return found
 
 
 def host_pattern(text: str) -> str:

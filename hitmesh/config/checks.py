@@ -5,9 +5,10 @@ Whether a file that is named exists, or a store answers, is for those who use it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import check_host, host_port, is_loopback, moment, network, usual
+from hitmesh.config.addresses import check_host, host_port, interface, is_loopback, moment, network, ssh_place, usual
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
@@ -36,6 +37,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes(config)
     yield from _clashes_outside(config)
     yield from _balancer(config)
+    yield from _deployed(config)
     yield from route_problems(config.routes)
 
 
@@ -203,3 +205,26 @@ def _listeners(config: Config) -> Iterator[str]:
         yield "ports.balancer_tls is 0: nobody would be shown balancer.tls.certificates"
     if tls.redirect and not ports.balancer_tls:
         yield "balancer.tls.redirect has nowhere to go: ports.balancer_tls is 0"
+
+
+def _deployed(config: Config) -> Iterator[str]:
+    if config.virtual_ip.address:
+        try:
+            interface(config.virtual_ip.address)
+        except ValueError as error:
+            yield f"virtual_ip.address: {config.virtual_ip.address!r} {error}"
+        if not config.virtual_ip.interface:
+            yield "virtual_ip.interface is empty: on which is the address to be?"
+    if config.deploy.backup.to and not re.fullmatch(r"[a-z_][a-z0-9_-]*@[^@:/\s]+:/\S*", config.deploy.backup.to):
+        yield f"deploy.backup.to: {config.deploy.backup.to!r} is not USER@HOST:/FOLDER"
+    spools = [url.partition("://")[2].partition("/")[0] for url in config.stores.spools]
+    for name, node in config.nodes.items():
+        if node.ssh:
+            try:
+                ssh_place(node.ssh)
+            except ValueError as error:
+                yield f"nodes.{name}.ssh: {node.ssh!r} {error}"
+        if node.beanstalkd and usual(node.address) not in [
+            usual(spool.rpartition(":")[0].strip("[]")) for spool in spools
+        ]:
+            yield f"nodes.{name}.beanstalkd is nobody's spool: stores.spools names none at {node.address}"

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from hitmesh.config.addresses import host_port_text
 from hitmesh.config.balancer import Balancer
+from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
 from hitmesh.config.sections import Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
 from hitmesh.protocol.messages import MAX_PARTITIONS
@@ -52,6 +53,8 @@ class Config(Section, frozen=True):
             "none where Consul's catalogue has them"
         ),
     ] = msgspec.field(default_factory=dict)
+    virtual_ip: VirtualIp = VirtualIp()
+    deploy: Deploy = Deploy()
     routes: dict[HostPattern, Route] = msgspec.field(default_factory=dict)
 
     def instances(self, role: Role) -> list[Placement]:

@@ -43,6 +43,11 @@ class Node(Section, frozen=True):
     processor: Annotated[_Instances, Meta(description="processor instances")] = 0
     collector: Annotated[_Instances, Meta(description="collector instances, each one worker process")] = 0
     balancer: Annotated[_Instances, Meta(description="balancer instances, each of balancer.workers processes")] = 0
+    beanstalkd: Annotated[bool, Meta(description="deployed with a beanstalkd, which stores.spools names")] = False
+    consul_server: Annotated[
+        bool, Meta(description="deployed with a Consul server; where there is one, agents elsewhere")
+    ] = False
+    ssh: Annotated[str, Meta(description="HOST or HOST:PORT by which `fab` reaches it; empty: `address`, port 22")] = ""
 
 
 class Ports(Section, frozen=True):

@@ -134,6 +134,20 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
         (lambda d: d["ports"].update(nexus=65_535), "nexus-1 would get port 65536; lower ports.nexus"),
         (lambda d: d["ports"].update(rows=8024), "processor-1 and nexus-2 both want port 8024 of 127.0.0.1; see ports"),
         (lambda d: d["ports"].update(rows=65_535), "processor-2 would get port 65536; lower ports.rows"),
+        (
+            lambda d: d["nodes"]["local"].update(beanstalkd=True),
+            "nodes.local.beanstalkd is nobody's spool: stores.spools",
+        ),
+        (lambda d: d["nodes"]["local"].update(ssh="a:b:c"), "nodes.local.ssh: 'a:b:c' "),
+        (
+            lambda d: d["virtual_ip"].update(address="10.2.0.1"),
+            "virtual_ip.address: '10.2.0.1' lacks its network's prefix",
+        ),
+        (
+            lambda d: d["virtual_ip"].update(address="10.2/8"),
+            "virtual_ip.address: '10.2/8' must be an address with its",
+        ),
+        (lambda d: d["deploy"]["backup"].update(to="/srv"), "deploy.backup.to: '/srv' is not USER@HOST:/FOLDER"),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(change: Change, message: str) -> None:

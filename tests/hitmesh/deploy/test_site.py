@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.deploy.site import Site
+from hitmesh.errors import CommandError
+
+US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
+
+
+def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
+    site = Site.of(US_WEST)
+    assert {host.name: [one.name for one in host.instances] for host in site.hosts} == {
+        "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1"],
+        "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2"],
+        "app-3": ["processor-3", "collector-5", "collector-6"],
+        "store-1": [],
+        "store-2": [],
+        "store-3": [],
+    }
+    assert site.has_consul
+    assert [host.name for host in site.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
+
+
+def test_a_deploy_changes_balancers_last() -> None:
+    roles = [one.role for _, one in Site.of(US_WEST).in_order()]
+    assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2
+
+
+@pytest.mark.parametrize(
+    ("ssh", "reached"),
+    [("", ("10.2.0.11", 22)), ("app-1.example.com", ("app-1.example.com", 22)), ("[::1]:2222", ("::1", 2222)),
+     ("gate:2200", ("gate", 2200)), ("fd00::1", ("fd00::1", 22))],
+)  # fmt: skip
+def test_a_host_is_reached_by_its_address_or_by_what_the_file_says(ssh: str, reached: tuple[str, int]) -> None:
+    data = {"name": "dc", "insecure": True, "ports": {"balancer_admin": 0}}
+    node = {"address": "10.2.0.11", "ssh": ssh, "nexus": 1, "processor": 1, "collector": 1}
+    site = Site.of(settings.parse({**data, "nodes": {"app-1": node}}, source="test"))
+    assert site.hosts[0].ssh == reached
+
+
+def test_a_host_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(CommandError, match="us-west has no host ap-1; did you mean app-1"):
+        Site.of(US_WEST).host("ap-1")
