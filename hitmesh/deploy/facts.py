@@ -1,0 +1,43 @@
+"""What a host says of itself, before anything is decided about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """A program under the host's supervisord."""
+
+    name: str  # without its datacenter
+    state: str  # supervisord's word, such as RUNNING
+    pid: int  # 0: none
+    uptime_s: float = 0.0
+    why: str = ""  # it doesn't run
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """The answer to `hitmesh-host facts`."""
+
+    python: str  # of releases there, such as 3.11.2
+    platform: str  # of wheels there, such as linux_x86_64
+    system: str  # the version of the host program
+    clock: float  # seconds since 1970
+    free_bytes: int  # where releases are
+    releases: Sequence[str] = ()  # ids of whole ones, the oldest first
+    current: Mapping[str, str] = {}  # instance: id
+    files: Mapping[str, str] = {}  # path: SHA-256 of the text, of rendered files that are there
+    programs: Sequence[Running] | None = ()  # None: supervisord doesn't answer
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """`release.json`: what a release is."""
+
+    id: str  # VERSION-DIGEST
+    version: str
+    python: str  # that its wheels are for, such as 3.11
+    platform: str  # such as linux_x86_64
+    wheels: Mapping[str, str]  # file name: SHA-256
+    lock: Sequence[str] = ()  # NAME==VERSION of each
+    formats: Mapping[str, int] = {}  # that it can read, the highest of each kind
