@@ -248,6 +248,7 @@ class Worker:
         fronts = self._fronts.values()
         return {
             "requests": sum(front.requests for front in fronts),
+            "failed": sum(front.classes[5] for front in fronts),
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
             **(self._live.load() if self._live is not None else {}),

@@ -26,6 +26,7 @@ COMMANDS = {
     "scale": ("scale", "Run more or fewer instances of a role."),
     "endpoints": ("endpoints", "Show where the roles of a mesh listen."),
     "status": ("status", "Show every instance: state, pid, uptime, heartbeat, load."),
+    "ready": ("ready", "Say what isn't ready; status 1 unless all is."),
     "total": ("totals", "Show the total of a page."),
     "top": ("totals", "Show the pages with the highest totals."),
     "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),

@@ -37,7 +37,7 @@ def loads(text: bytes, *, path: Path) -> Config:
         data = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
-    return _with_files_below(parse(data, source=str(path)), path.absolute().parent)
+    return _with_files_below(parse(data, source=str(path)), path.resolve().parent)
 
 
 def parse(data: dict[str, Any], *, source: str) -> Config:

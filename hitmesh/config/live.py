@@ -30,6 +30,9 @@ from hitmesh.mistakes import mistakes
 
 ROUTES: Final = "routes/"  # what follows is a host pattern
 DATACENTERS: Final = "datacenters/"  # what follows is a datacenter's name
+DEPLOYS: Final = (
+    "deploys/"  # what follows is a datacenter's name: who is at work there, and who was; no role's business
+)
 RETIRED: Final = "retired"  # the only value there
 MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer
 
@@ -139,7 +142,7 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
     retired: set[str] = set()
     wanted: dict[str, object] = {}
     for key, text in sorted(values.items()):
-        if key.startswith(ROUTES):
+        if key.startswith((ROUTES, DEPLOYS)):
             continue
         try:
             _check_key(key)

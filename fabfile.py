@@ -1,0 +1,150 @@
+"""hitmesh on hosts: `fab TASK:dc=NAME,...`, where config/NAME.toml says what runs where. See docs/operations.
+
+`fab --set config=DIR,var=DIR` takes the datacenters' files from elsewhere, and builds releases elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fabric.api import env, task
+
+from hitmesh.config import ROLES
+from hitmesh.deploy import tasks
+from hitmesh.deploy.desk import Desk, desk
+from hitmesh.errors import HitmeshError
+
+CHECKOUT = Path(__file__).parent
+# `role=` is Fabric's own argument: a task with it runs once for each host of that role, which here is its name.
+env.roledefs = {role: [role] for role in ROLES}
+
+
+def job(function: Callable[..., None]) -> Callable[..., None]:
+    """A task whose wrong use is one line, and status 2."""
+
+    @functools.wraps(function)
+    def checked(*args: str, **kwargs: str) -> None:
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            print(
+                f"fab: {function.__name__}: {error}; such as {str(function.__doc__).partition('  ')[0]}",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+        function(*args, **kwargs)
+
+    return task(checked)
+
+
+@job
+def check(dc: str) -> None:
+    """Fab check:dc=us-west  what is wrong there, and what would be written"""
+    with _at(dc) as it:
+        tasks.check(it)
+
+
+@job
+def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str = "") -> None:
+    """Fab deploy:dc=us-west  bring this checkout there, the canary first
+
+    dry=1 shows the plan and what would change in files; only=HOST, role=ROLE leave the others as they are;
+    version=ID takes a release that was built before; force=1 one that was rolled back.
+    """
+    with _at(dc) as it:
+        roles = env.effective_roles
+        tasks.deploy(
+            it, _releases(), CHECKOUT, dry=_yes(dry), only=only, version=version, force=_yes(force), roles=roles
+        )
+
+
+@job
+def rollback(dc: str, dry: str = "") -> None:
+    """Fab rollback:dc=us-west  go back to the release before"""
+    with _at(dc) as it:
+        tasks.rollback(it, _releases(), CHECKOUT, dry=_yes(dry))
+
+
+@job
+def status(dc: str) -> None:
+    """Fab status:dc=us-west  what runs where, who is at work, what was done"""
+    with _at(dc) as it:
+        tasks.status(it)
+
+
+@job
+def scale(dc: str, count: str, dry: str = "") -> None:
+    """Fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
+    role = env.effective_roles[0] if env.effective_roles else ""
+    with _at(dc) as it:
+        changed = tasks.scale(it, role, _number(count), dry=_yes(dry))
+        release = tasks.most_used(it)
+    if changed and not _yes(dry):
+        with _at(dc) as it:  # as the file says now
+            tasks.deploy(it, _releases(), CHECKOUT, version=release, what="scale")
+
+
+@job
+def releases(dc: str) -> None:
+    """Fab releases:dc=us-west  which are on the hosts"""
+    with _at(dc) as it:
+        tasks.releases(it)
+
+
+@job
+def logs(dc: str, name: str, lines: str = "50") -> None:
+    """Fab logs:dc=us-west,name=collector-1  their end (lines=200; a role)"""
+    with _at(dc) as it:
+        tasks.logs(it, name, _number(lines))
+
+
+@job
+def unlock(dc: str) -> None:
+    """Fab unlock:dc=us-west  break the lock of a deploy that died"""
+    with _at(dc) as it:
+        tasks.unlock(it)
+
+
+@job
+def hitmesh(dc: str, args: str) -> None:
+    """Fab hitmesh:dc=us-west,args="audit"  any hitmesh command there"""
+    with _at(dc) as it:
+        sys.exit(it.run_terminal(*shlex.split(args)))
+
+
+def _releases() -> Path:
+    return Path(env.get("var") or CHECKOUT / "var") / "releases"
+
+
+@contextlib.contextmanager
+def _at(dc: str) -> Iterator[Desk]:
+    """The desk of a datacenter; an error is one line, and status 1."""
+    folder = Path(env.get("config") or CHECKOUT / "config")
+    ssh_config = Path(env.ssh_config_path).expanduser() if env.get("ssh_config_path") else None
+    try:
+        with desk(dc, folder, print, ssh_config=ssh_config if ssh_config and ssh_config.is_file() else None) as it:
+            yield it
+    except HitmeshError as error:
+        print(f"fab: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("fab: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _yes(text: Any) -> bool:
+    return str(text).lower() in ("1", "yes", "true", "on")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        print(f"fab: {text!r} is not a number", file=sys.stderr)
+        sys.exit(2)
+    return int(text)

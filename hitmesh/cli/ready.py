@@ -1,0 +1,36 @@
+"""`hitmesh ready`: what a running mesh still lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from hitmesh.cli import folder
+from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.readiness import as_text, lacking_in
+from hitmesh.cli.stderr import warn
+
+
+@click.command(short_help="Say what isn't ready; status 1 unless all is.")
+@state_dir_option
+@json_option
+def ready(state_dir: Path, as_json: bool) -> int:
+    """Say what a running mesh lacks to be ready; status 1 unless it lacks nothing.
+
+    Ready is what `up` waits for: every configured instance heartbeats, every partition has an owner, every
+    collector and balancer says on /health that it can take a hit, and every Nexus hears the other datacenters.
+
+    \b
+    Example:
+      until hitmesh ready; do sleep 1; done
+    """
+    lacking = lacking_in(folder.datacenters(state_dir))
+    if as_json:
+        print(json.dumps(lacking, indent=2))
+    elif not lacking:
+        print("ready")
+    else:
+        warn(f"not ready: {as_text(lacking)}")
+    return 1 if lacking else 0

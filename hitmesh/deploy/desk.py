@@ -1,0 +1,158 @@
+"""The operator's side of one datacenter: its file, its hosts, the way to them. Owns no decision and no step.
+
+Everything that a task needs of a datacenter is asked here, so that each task is a few lines.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import difflib
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hitmesh import config as settings
+from hitmesh.config import Config
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import files_for
+from hitmesh.deploy.site import Host, Site
+from hitmesh.deploy.ssh import Ssh, opened
+from hitmesh.errors import CommandError, ConfigError
+from hitmesh.mistakes import nearest
+
+AT_ONCE: Final = 16  # hosts that are asked at the same time
+
+Answer = TypeVar("Answer")
+
+
+class Desk:
+    """One datacenter, from the operator's machine."""
+
+    def __init__(self, path: Path, site: Site, ssh: Ssh, tell: Callable[[str], None]) -> None:
+        self.path, self.site, self.ssh, self.tell = path, site, ssh, tell
+        self.text = path.read_text(encoding="utf-8")
+        self.hosts = {host.name: RemoteHost(host, ssh, site.dc) for host in site.hosts}
+
+    @property
+    def config(self) -> Config:
+        """Of the datacenter."""
+        return self.site.config
+
+    def host(self, name: str = "") -> RemoteHost:
+        """The host of a name, or the first one that runs roles. Raises CommandError."""
+        if name:
+            return self.hosts[self.site.host(name).name]
+        return self.hosts[next(host.name for host in self.site.hosts if host.instances)]
+
+    def any_host(self) -> RemoteHost:
+        """One that answers, of those that run roles. Raises CommandError."""
+        reasons = []
+        for host in self.site.hosts:
+            if host.instances:
+                try:
+                    self.hosts[host.name].facts()
+                except CommandError as error:
+                    reasons.append(str(error))
+                else:
+                    return self.hosts[host.name]
+        raise CommandError(f"no host of {self.site.dc} answers: {'; '.join(reasons)}")
+
+    def facts(self, only: str = "") -> dict[str, Facts]:
+        """What all hosts, or one, say of themselves. Raises CommandError, naming each that doesn't answer."""
+        wanted = [self.site.host(only)] if only else list(self.site.hosts)
+        found = self.each(wanted, lambda host: host.facts())
+        problems = [str(answer) for answer in found.values() if isinstance(answer, CommandError)]
+        if problems:
+            raise CommandError("; ".join(problems), hint=self._hint(found))
+        return {name: answer for name, answer in found.items() if isinstance(answer, Facts)}
+
+    def each(self, hosts: Sequence[Host], ask: Callable[[RemoteHost], Answer]) -> dict[str, Answer | CommandError]:
+        """What each of these answers, all asked at the same time."""
+
+        def asked(host: Host) -> Answer | CommandError:
+            try:
+                return ask(self.hosts[host.name])
+            except CommandError as error:
+                return error
+
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip([host.name for host in hosts], pool.map(asked, hosts), strict=True))
+
+    def files(self) -> dict[str, list[File]]:
+        """What is to stand in rendered files, by host."""
+        return {host.name: files_for(self.site, host, self.text, self.path.parent) for host in self.site.hosts}
+
+    def differences(self, host: str, files: Sequence[File]) -> Iterator[str]:
+        """The changed lines of files as they are to be written on a host."""
+        texts = self.hosts[host].texts([file.path for file in files])
+        for file in files:
+            old, new = texts.get(file.path, ""), file.text
+            names = (f"{host}:{file.path}", f"{host}:{file.path} (new)")
+            yield from difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="", n=1)
+
+    def run_terminal(self, *args: str) -> int:
+        """Run a hitmesh command on a host, on this terminal; its status."""
+        return subprocess.run(self.any_host().hitmesh_command(*args), check=False).returncode
+
+    def _hint(self, found: dict[str, Facts | CommandError]) -> str:
+        fine = [name for name, answer in found.items() if isinstance(answer, Facts)]
+        return (
+            f"nothing was changed; only=HOST leaves the others out ({', '.join(fine)} answer)"
+            if fine
+            else "nothing was changed"
+        )
+
+
+@contextlib.contextmanager
+def desk(
+    dc: str, folder: Path, tell: Callable[[str], None], *, ssh_config: Path | None = None, user: str = ""
+) -> Iterator[Desk]:
+    """The desk of a datacenter whose file is in `folder`. Raises CommandError, ConfigError."""
+    path = config_of(dc, folder)
+    config = settings.load(path)
+    if config.name != dc:
+        raise ConfigError(f"{path}: it is of {config.name}, not of {dc}")
+    check_siblings(config, folder)
+    site = Site.of(config)
+    with opened(list(site.hosts), user or config.deploy.user, ssh_config) as ssh:
+        yield Desk(path, site, ssh, tell)
+
+
+def config_of(dc: str, folder: Path) -> Path:
+    """Where a datacenter's file is. Raises CommandError."""
+    path = folder / f"{dc}.toml"
+    if not path.is_file():
+        names = sorted(each.stem for each in folder.glob("*.toml"))
+        raise CommandError(f"there is no datacenter {dc} in {folder}; {nearest(dc, names)}")
+    return path
+
+
+def check_siblings(config: Config, folder: Path) -> None:
+    """Raise ConfigError when the datacenters of a folder contradict each other: they are one mesh."""
+    for path in sorted(folder.glob("*.toml")):
+        if path.stem not in config.peers:
+            continue
+        other = settings.load(path)
+        if other.partitions != config.partitions:
+            raise ConfigError(
+                f"partitions is {config.partitions} in {config.name} and {other.partitions} in {other.name}; "
+                "it must be the same in every datacenter"
+            )
+        if bool(other.keys) != bool(config.keys) and not (other.insecure or config.insecure):
+            raise ConfigError(f"{config.name} and {other.name} must both have keys, or neither")
+
+
+def clock() -> float:
+    """This machine's wall clock: seconds since 1970."""
+    return time.time()
+
+
+def rendered_config(files: Sequence[File], dc: str) -> File | None:
+    """The datacenter's file among the rendered ones."""
+    return next((file for file in files if file.path == config_path(dc)), None)

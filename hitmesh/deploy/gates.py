@@ -1,0 +1,104 @@
+"""Whether a release that was just started does well: what a datacenter said before, and what it says now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+MAX_FAILED: Final = 0.001  # of all requests since, that were answered with 5xx
+MIN_FAILED: Final = 3  # below that many it may be a client's own doing
+MAX_LAG_S: Final = 0.5  # of a hub: above that its heartbeats come late
+ILL: Final = ("failing", "dead", "fatal", "backoff", "exited", "unknown")
+
+
+class Row(Struct, frozen=True):
+    """An instance, of `hitmesh status --json`."""
+
+    name: str
+    role: str
+    state: str
+    pid: int | None = None
+    supervisor_pid: int | None = None
+    why: str = ""
+    load: Mapping[str, float] = {}
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """A datacenter at one moment."""
+
+    rows: Sequence[Row] = ()
+    lacking: Sequence[str] = ()  # of `hitmesh ready --json`
+    book_problems: Sequence[str] | None = None  # of `hitmesh audit --json`; None: not looked at
+
+    def row(self, name: str) -> Row | None:
+        """The instance of a name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def sums(self) -> tuple[float, float]:
+        """Requests that the balancers took, and those that were answered with 5xx."""
+        balancers = [row.load for row in self.rows if row.role == "balancer"]
+        return sum(load.get("requests", 0) for load in balancers), sum(load.get("failed", 0) for load in balancers)
+
+
+def observed(status: bytes, ready: bytes, audit: bytes | None, dc: str) -> Observation:
+    """From what the three commands print. Raises msgspec.MsgspecError."""
+    rows = msgspec.json.decode(status, type=list[Row])
+    lacking = msgspec.json.decode(ready, type=dict[str, list[str]])
+    books = None if audit is None else msgspec.json.decode(audit, type=_Books).problems
+    return Observation(rows=rows, lacking=lacking.get(dc, []), book_problems=books)
+
+
+class _Books(Struct, frozen=True):
+    problems: Sequence[str]
+
+
+def is_ready(name: str, supervisor_pid: int, now: Observation, before: Observation) -> str:
+    """Why an instance that was started isn't ready yet; empty when it is, and nobody else was harmed."""
+    row = now.row(name)
+    if row is None:
+        return f"{name} isn't known to the Nexuses yet"
+    if row.supervisor_pid not in (None, supervisor_pid):
+        return f"{name} has ended since, and was started again"
+    if row.state != "up":
+        return f"{name} is {row.state}" + (f" ({row.why})" if row.why else "")
+    return "; ".join(_new(before.lacking, now.lacking))
+
+
+def harm(before: Observation, now: Observation, started: Mapping[str, int], changed: Collection[str]) -> Iterator[str]:
+    """What is worse than before, of all that a bad release could have done; `started` are the pids of the changed ones."""
+    for name, pid in started.items():
+        row = now.row(name)
+        if row is not None and row.supervisor_pid not in (None, pid):
+            yield f"{name} has ended since, and was started again"
+    for row in now.rows:
+        was = before.row(row.name)
+        if row.state in ILL and (was is None or was.state not in ILL):
+            yield f"{row.name} is {row.state}" + (f" ({row.why})" if row.why else "")
+        lag_s = row.load.get("hub_lag_s", 0.0)
+        if row.name in changed and lag_s > MAX_LAG_S:
+            yield f"{row.name} is {lag_s:.1f} s late with everything"
+    yield from _new(before.lacking, now.lacking)
+    yield from (each for each in now.book_problems or () if each not in (before.book_problems or ()))
+
+
+def failed(begin: Observation, now: Observation) -> str:
+    """Whether too many requests failed between two moments in which no balancer was restarted, in words."""
+    (requests, failures), (were, had) = now.sums(), begin.sums()
+    requests, failures = requests - were, failures - had
+    if failures >= MIN_FAILED and failures > MAX_FAILED * requests:
+        return f"{failures:.0f} of {requests:.0f} requests were answered with 5xx"
+    return ""
+
+
+def _new(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """What is lacking that wasn't before, whatever the numbers and reasons in it."""
+    known = {_what(text) for text in before}
+    return [text for text in now if _what(text) not in known]
+
+
+def _what(lacking: str) -> str:
+    first = lacking.partition(" ")[0]
+    return first.partition("-w")[0]

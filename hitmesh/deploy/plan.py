@@ -1,0 +1,253 @@
+"""What a deploy will do: from a site, a release and what the hosts say to a list of steps. Pure.
+
+    copy the release to the hosts that lack it
+    stop what the file has no more, place what is new, write what has changed
+    change the first instance of each role (the canary), and watch them
+    change the others, role by role, host by host
+    remove what nobody runs any more
+
+A host where all is as it should be gets no step, so a second deploy of the same has none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from hitmesh.config import ROLES, Placement, Role
+from hitmesh.deploy.facts import Facts, Release
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.site import Host, Site
+
+MAX_CLOCK_S = 5.0  # that a host may be off: a lease of 10 s and an age of 2 s must mean something
+RELEASE_BYTES = 80 * 1024 * 1024  # of one on a host: 9 MB of wheels, an environment of 56 MB
+
+
+class Copy(Struct, frozen=True):
+    """Bring the release to a host."""
+
+    host: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: copy release {self.release}"
+
+
+class Stop(Struct, frozen=True):
+    """Drain and stop an instance that the datacenter's file doesn't have any more."""
+
+    host: str
+    instance: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: drain and stop {self.instance}"
+
+
+class Place(Struct, frozen=True):
+    """Say which release an instance is to run that isn't there yet."""
+
+    host: str
+    instance: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.instance} is new and gets {self.release}"
+
+
+class Write(Struct, frozen=True):
+    """Write the rendered files that have changed; programs that are new start then."""
+
+    host: str
+    files: Sequence[File]
+    gone: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        parts = [f"write {file.path}" for file in self.files] + [f"remove {path}" for path in self.gone]
+        return f"{self.host}: {', '.join(parts)}"
+
+
+class Change(Struct, frozen=True):
+    """Switch an instance to the release, drain and restart it, and wait until it is ready."""
+
+    host: str
+    instance: str
+    release: str
+    was: str  # empty: it is new, and starts by itself
+    why: str = ""
+
+    def __str__(self) -> str:
+        if not self.was:
+            return f"{self.host}: {self.instance} starts with {self.release}"
+        what = f"{self.was} -> {self.release}" if self.was != self.release else f"again ({self.why})"
+        return f"{self.host}: drain and restart {self.instance}, {what}"
+
+
+class Ready(Struct, frozen=True):
+    """Wait until the datacenter has all that the file says: after a first deploy, or when it has grown."""
+
+    host: str  # that is asked
+
+    def __str__(self) -> str:
+        return "wait until every instance and partition is there"
+
+
+class Bake(Struct, frozen=True):
+    """Watch what was changed."""
+
+    seconds: float
+    instances: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"watch {', '.join(self.instances)} for {self.seconds:g} s"
+
+
+class Forget(Struct, frozen=True):
+    """Remove an old release from a host."""
+
+    host: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: remove release {self.release}"
+
+
+Step = Copy | Stop | Place | Write | Change | Ready | Bake | Forget
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What the operator said beside the datacenter."""
+
+    only: str = ""  # a host
+    roles: Sequence[Role] = ()  # empty: all
+    bake_s: float | None = None  # None: as the file says
+
+
+def problems(site: Site, release: Release | None, facts: Mapping[str, Facts], now: float) -> list[str]:
+    """Why nothing may be changed now; `now` is the operator's clock."""
+    found = []
+    for host in site.hosts:
+        fact = facts.get(host.name)
+        if fact is None:
+            continue
+        off_s = fact.clock - now
+        if abs(off_s) > MAX_CLOCK_S:
+            ahead = "ahead of" if off_s > 0 else "behind"
+            found.append(f"{host.name}: its clock is {abs(off_s):.0f} s {ahead} this machine's: is NTP at work?")
+        if fact.programs is None:
+            found.append(f"{host.name}: its supervisord doesn't answer: `fab bootstrap:dc={site.dc}` starts it")
+        if release is None or not host.instances:
+            continue
+        if _minor(fact.python) != release.python:
+            found.append(f"{host.name}: its Python is {fact.python}, and the release is for {release.python}")
+        elif fact.platform != release.platform:
+            found.append(f"{host.name}: it is {fact.platform}, and the release is for {release.platform}")
+        if release.id not in fact.releases and fact.free_bytes < RELEASE_BYTES:
+            free_mb, needs_mb = fact.free_bytes // 2**20, RELEASE_BYTES // 2**20
+            found.append(f"{host.name}: {free_mb} MB are free for a release, which takes {needs_mb}")
+    return found
+
+
+def make_plan(
+    site: Site, release: str, facts: Mapping[str, Facts], files: Mapping[str, Sequence[File]], asked: Asked
+) -> list[Step]:
+    """The steps that bring the hosts of `facts` to this release and these files."""
+    hosts = [host for host in site.hosts if host.name in facts and asked.only in ("", host.name)]
+    every = [(host, one) for host, one in site.in_order() if host in hosts]
+    wanted = [(host, one) for host, one in every if not asked.roles or one.role in asked.roles]
+    steps: list[Step] = []
+    for host in hosts:
+        runs = any(each is host for each, _ in wanted)
+        if runs and release not in facts[host.name].releases:
+            steps.append(Copy(host.name, release))
+    # A name may go from one host to another: it is stopped there before it starts here.
+    for host in hosts:
+        steps += _stopped(host, facts[host.name])
+    for host in hosts:
+        steps += _arranged(host, release, facts[host.name], files.get(host.name, ()))
+    digests = {name: _config_digest(site.dc, each) for name, each in files.items()}
+    changes = [
+        change
+        for host, one in wanted
+        if (change := _change(host, one, release, facts[host.name], digests.get(host.name)))
+    ]
+    new = [change for change in changes if not change.was]
+    canaries = _canaries(site, changes)
+    steps += new
+    if new:
+        steps.append(Ready(new[-1].host))
+    steps += canaries
+    others = [change for change in changes if change.was and change not in canaries]
+    bake_s = site.config.deploy.bake_s if asked.bake_s is None else asked.bake_s
+    if canaries and bake_s:
+        steps.append(Bake(bake_s, [change.instance for change in canaries]))
+    steps += others
+    steps += _forgotten(site, hosts, release, facts, {(change.host, change.instance) for change in changes})
+    return steps
+
+
+def _stopped(host: Host, facts: Facts) -> Iterator[Step]:
+    """What a host runs that the file doesn't have there, the highest numbers first."""
+    names = {one.name for one in host.instances}
+    extra = [one.name for one in facts.programs or () if one.name not in names and one.name.rpartition("-")[0] in ROLES]
+    yield from (Stop(host.name, name) for name in sorted(extra, key=_number, reverse=True))
+
+
+def _arranged(host: Host, release: str, facts: Facts, files: Sequence[File]) -> Iterator[Step]:
+    """What is to be on a host, beside releases."""
+    yield from (Place(host.name, one.name, release) for one in host.instances if one.name not in facts.current)
+    changed = [file for file in files if facts.files.get(file.path) != file.digest]
+    known = {file.path for file in files}
+    gone = [path for path in sorted(facts.files) if path not in known and "/supervisor.d/" in path]
+    if changed or gone:
+        yield Write(host.name, changed, gone)
+
+
+def _change(host: Host, one: Placement, release: str, facts: Facts, digest: str | None) -> Change | None:
+    was = facts.current.get(one.name, "")
+    running = next((each for each in facts.programs or () if each.name == one.name), None)
+    if not was or running is None:
+        return Change(host.name, one.name, release, "")
+    if was != release:
+        return Change(host.name, one.name, release, was)
+    if running.state != "RUNNING":
+        return Change(host.name, one.name, release, was, f"it is {running.state.lower()}")
+    if digest is not None and facts.configs.get(one.name) != digest:
+        return Change(host.name, one.name, release, was, "its configuration has changed")
+    return None
+
+
+def _canaries(site: Site, changes: Sequence[Change]) -> list[Change]:
+    """The first of each role that has others to follow it."""
+    roles = {one.name: one.role for _, one in site.in_order()}
+    first: dict[str, Change] = {}
+    for change in changes:
+        if change.was:
+            first.setdefault(roles[change.instance], change)
+    return list(first.values())
+
+
+def _forgotten(
+    site: Site, hosts: Sequence[Host], release: str, facts: Mapping[str, Facts], changed: set[tuple[str, str]]
+) -> Iterator[Forget]:
+    for host in hosts:
+        fact = facts[host.name]
+        stay = {id_ for name, id_ in fact.current.items() if (host.name, name) not in changed} | {release}
+        before = [id_ for id_ in fact.releases if id_ != release]
+        # What it ran until now stays, so that it can come back.
+        kept = [*[id_ for id_ in before if id_ in fact.current.values()], *before[-site.config.deploy.keep :]]
+        yield from (Forget(host.name, id_) for id_ in before if id_ not in kept and id_ not in stay)
+
+
+def _config_digest(dc: str, files: Sequence[File]) -> str | None:
+    return next((file.digest for file in files if file.path == config_path(dc)), None)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _number(name: str) -> tuple[str, int]:
+    role, _, number = name.rpartition("-")
+    return role, int(number) if number.isdecimal() else 0

@@ -1,0 +1,136 @@
+"""The host program as the operator's machine asks it: one method for each of its commands.
+
+Owns what goes over the wire to `hitmesh-host`; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import HOST_PROGRAM
+from hitmesh.deploy.site import Host
+from hitmesh.deploy.ssh import TIMEOUT_S, Result, Ssh
+from hitmesh.errors import CommandError
+
+FACTS_S: Final = 30.0
+NO_SUDO: Final = ("a password is required", "not in the sudoers", "may not run sudo", "not allowed to execute")
+
+Answer = TypeVar("Answer")
+
+
+class Restarted(Struct, frozen=True):
+    """What supervisord says of a program after it was told to start or stop."""
+
+    state: str
+    pid: int
+    why: str = ""
+
+
+class RemoteHost:
+    """One host, through its host program."""
+
+    def __init__(self, host: Host, ssh: Ssh, dc: str) -> None:
+        self.host, self._ssh, self._dc = host, ssh, dc
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self.host.name
+
+    def facts(self) -> Facts:
+        """What it says of itself."""
+        return self._ask(Facts, ["facts"], timeout_s=FACTS_S)
+
+    def texts(self, paths: Sequence[str]) -> dict[str, str]:
+        """What stands in these rendered files, of those that are there."""
+        return self._ask(dict[str, str], ["read"], stdin=msgspec.json.encode(list(paths)))
+
+    def receive(self, id_: str, tar: Path) -> None:
+        """Take a release in; done at once when it is there."""
+        self._ask(object, ["receive", id_], stdin=tar)
+
+    def forget(self, id_: str) -> None:
+        """Remove a release that nothing runs."""
+        self._ask(object, ["forget", id_])
+
+    def write(self, files: Sequence[File]) -> list[str]:
+        """Write rendered files, and tell whoever reads them; which were changed."""
+        answer = self._ask(dict[str, list[str]], ["write"], stdin=msgspec.json.encode(list(files)))
+        return answer["changed"]
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove rendered files of programs that are stopped."""
+        self._ask(object, ["remove"], stdin=msgspec.json.encode(list(paths)))
+
+    def memory(self, command: str, given: object = None) -> Any:
+        """Ask the datacenter's memory of deploys (`hitmesh.deploy.memory`); what it answers."""
+        return self._ask(object, ["memory", command], stdin=msgspec.json.encode(given or {}))
+
+    def switch(self, instance: str, id_: str) -> None:
+        """Have an instance run this release from its next start."""
+        self._ask(object, ["switch", instance, id_])
+
+    def restart(self, instance: str) -> Restarted:
+        """Drain and start an instance anew."""
+        return self._ask(Restarted, ["restart", instance])
+
+    def start(self, instance: str) -> Restarted:
+        """Start one that is stopped."""
+        return self._ask(Restarted, ["start", instance])
+
+    def stop(self, instance: str) -> Restarted:
+        """Drain and stop one."""
+        return self._ask(Restarted, ["stop", instance])
+
+    def logs(self, instance: str, lines: int) -> list[str]:
+        """The last lines that it wrote."""
+        answer = self._ask(dict[str, list[str]], ["logs", instance, str(lines)])
+        return answer["lines"]
+
+    def secret(self, role: str, name: str, text: str) -> None:
+        """Give an instance its secret key."""
+        self._ask(object, ["secret", role, name], stdin=text.encode())
+
+    def hitmesh(self, *args: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Result:
+        """Run a hitmesh command there."""
+        return self._ssh.run(self.host, self._sudo(["hitmesh", *args]), stdin=stdin, timeout_s=timeout_s)
+
+    def hitmesh_command(self, *args: str) -> list[str]:
+        """The command that runs a hitmesh command there, on this terminal."""
+        return self._ssh.command(self.host, self._sudo(["hitmesh", *args]), terminal=True)
+
+    def _sudo(self, argv: list[str]) -> list[str]:
+        return ["sudo", "-n", HOST_PROGRAM, "--dc", self._dc, *argv]
+
+    def _ask(
+        self, type_: type[Answer], argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = TIMEOUT_S
+    ) -> Answer:
+        result = self._ssh.run(self.host, self._sudo(argv), stdin=stdin, timeout_s=timeout_s)
+        if result.status:
+            raise self._refused(argv, result)
+        try:
+            return msgspec.json.decode(result.out, type=type_)
+        except msgspec.MsgspecError as error:
+            raise CommandError(f"{self.name}: hitmesh-host {argv[0]} answers what can't be read: {error}") from error
+
+    def _refused(self, argv: list[str], result: Result) -> CommandError:
+        last = result.err.splitlines()[-1] if result.err else ""
+        try:
+            said = msgspec.json.decode(last, type=dict[str, str])
+            return CommandError(f"{self.name}: {said['error']}", hint=said.get("hint", ""))
+        except (msgspec.MsgspecError, KeyError):
+            pass
+        if any(words in result.err for words in NO_SUDO):
+            return CommandError(
+                f"{self.name}: the deploy user may not run {HOST_PROGRAM}", hint="`fab bootstrap` sees to it"
+            )
+        if "command not found" in result.err or "No such file" in result.err:
+            return CommandError(f"{self.name}: there is no {HOST_PROGRAM}", hint="`fab bootstrap` puts it there")
+        return CommandError(f"{self.name}: hitmesh-host {argv[0]} ended with {result.status}: {last or 'no word'}")

@@ -1,0 +1,195 @@
+"""Carries a plan out, step by step, and takes back what it did when that goes wrong.
+
+Owns the order of things while a deploy runs: each change is drained, started and waited for; what was changed is
+watched. Decides nothing: `plan` says what, `gates` whether it goes well.
+
+Invariants:
+- Between two steps every instance is either as before or changed and ready.
+- Whatever ends a deploy (a gate, a host that vanishes, Ctrl-C) takes back what it had changed, the last first, unless
+  the host can't be reached; which then is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hitmesh.deploy import gates
+from hitmesh.deploy.files import File
+from hitmesh.deploy.gates import Observation
+from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Step, Stop, Write
+from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.site import Site
+from hitmesh.errors import CommandError, HitmeshError
+
+POLL_S: Final = 0.5
+LOG_LINES: Final = 12
+OBSERVE_S: Final = 60.0
+
+
+class Stopped(CommandError):
+    """A deploy that went no further; says what became of what it had changed."""
+
+    def __init__(self, why: str, *, undone: bool, hint: str = "") -> None:
+        super().__init__(why, hint=hint)
+        self.undone = undone
+
+
+class Runner:
+    """One deploy, on the hosts of a site."""
+
+    def __init__(
+        self,
+        site: Site,
+        hosts: Mapping[str, RemoteHost],
+        tars: Mapping[str, Path],
+        tell: Callable[[str], None],
+        may_go_on: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._site, self._hosts, self._tars, self._tell, self._may_go_on = site, hosts, tars, tell, may_go_on
+        self._changed: list[Change] = []
+        self._written: list[tuple[str, Sequence[File]]] = []  # what stood there before, by host
+        self._started: dict[str, dict[str, int]] = {}  # by host: the pids of what was changed
+        self._before: Observation | None = None
+
+    def run(self, steps: Sequence[Step], *, undo: bool = True) -> None:
+        """Carry all of it out. Raises Stopped."""
+        try:
+            for number, step in enumerate(steps, 1):
+                self._may_go_on()
+                self._tell(f"[{number}/{len(steps)}] {step}")
+                self._carry_out(step)
+        except (HitmeshError, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            if not undo:
+                raise Stopped(why, undone=False) from error
+            self._tell(f"stopped: {why}")
+            left = self._undo()
+            hint = f"not taken back: {'; '.join(left)}" if left else ""
+            raise Stopped(why, undone=not left, hint=hint) from error
+
+    def _carry_out(self, step: Step) -> None:
+        if isinstance(step, Bake):
+            self._bake(step)
+            return
+        host = self._hosts[step.host]
+        if isinstance(step, Copy):
+            host.receive(step.release, self._tars[step.release])
+        elif isinstance(step, Stop):
+            host.stop(step.instance)
+        elif isinstance(step, Place):
+            host.switch(step.instance, step.release)
+        elif isinstance(step, Write):
+            self._write(host, step)
+        elif isinstance(step, Change):
+            self._change(host, step)
+        elif isinstance(step, Ready):
+            self._wait_until(host, "", lambda: "; ".join(self._observe(host).lacking))
+        elif isinstance(step, Forget):
+            host.forget(step.release)
+
+    def _write(self, host: RemoteHost, step: Write) -> None:
+        texts = host.texts([file.path for file in step.files] + list(step.gone))
+        old = [msgspec.structs.replace(file, text=texts[file.path]) for file in step.files if file.path in texts]
+        self._written.append((host.name, old))
+        host.write(step.files)
+        if step.gone:
+            host.remove(step.gone)
+
+    def _change(self, host: RemoteHost, step: Change) -> None:
+        before = self._seen_before(host)
+        self._changed.append(step)  # from here on it may have been carried out
+        host.switch(step.instance, step.release)
+        done = host.restart(step.instance) if step.was else host.start(step.instance)
+        if done.state != "RUNNING":
+            raise self._ill(
+                host, step.instance, f"{step.instance} doesn't start: {done.state.lower()} {done.why}".strip()
+            )
+        self._started.setdefault(host.name, {})[step.instance] = done.pid
+        if step.was:
+            self._wait_ready(host, step.instance, done.pid, before)
+
+    def _wait_ready(self, host: RemoteHost, name: str, pid: int, before: Observation) -> None:
+        self._wait_until(host, name, lambda: gates.is_ready(name, pid, self._observe(host), before))
+
+    def _wait_until(self, host: RemoteHost, name: str, lacking: Callable[[], str]) -> None:
+        deadline = time.monotonic() + self._site.config.deploy.ready_s
+        while reason := lacking():
+            if time.monotonic() > deadline:
+                what = f"{name} isn't ready" if name else f"{self._site.dc} isn't ready"
+                raise self._ill(host, name or self._first(reason), f"{what}: {reason}")
+            time.sleep(POLL_S)
+
+    def _bake(self, step: Bake) -> None:
+        before = self._before or Observation()
+        began = time.monotonic()
+        begin: Observation | None = None
+        watched = [name for name in self._hosts if name in self._started]
+        while True:
+            is_last = time.monotonic() > began + step.seconds
+            for name in watched:
+                now = self._observe(self._hosts[name], books=is_last and name == watched[0])
+                begin = begin or now
+                problems = [*gates.harm(before, now, self._started[name], step.instances)]
+                if bad := gates.failed(begin, now):
+                    problems.append(bad)
+                if problems:
+                    raise self._ill(self._hosts[name], next(iter(self._started[name])), "; ".join(problems))
+            if is_last:
+                return
+            time.sleep(POLL_S)
+
+    def _undo(self) -> list[str]:
+        """Take back what was changed, the last first; what couldn't be."""
+        left = []
+        for name, old in reversed(self._written):
+            try:
+                self._hosts[name].write(old)
+            except HitmeshError as error:
+                left.append(f"the files of {name} ({error})")
+        for step in reversed(self._changed):
+            if not step.was:
+                continue  # it was new: what it does harms nobody, and the next deploy finds it
+            self._tell(f"rolling back: {step.host}: {step.instance} to {step.was}")
+            try:
+                host = self._hosts[step.host]
+                host.switch(step.instance, step.was)
+                done = host.restart(step.instance)
+                self._wait_ready(host, step.instance, done.pid, self._before or Observation())
+            except (HitmeshError, KeyboardInterrupt) as error:
+                left.append(f"{step.instance} of {step.host} ({str(error) or 'interrupted'})")
+        return left
+
+    def _seen_before(self, host: RemoteHost) -> Observation:
+        """How the datacenter was before anything was changed."""
+        if self._before is None:
+            self._before = self._observe(host, books=True)
+        return self._before
+
+    def _first(self, reason: str) -> str:
+        """The first instance that is named in what is lacking, or any."""
+        names = [one.name for _, one in self._site.in_order()]
+        return next((name for name in names if reason.startswith(name)), names[0])
+
+    def _observe(self, host: RemoteHost, *, books: bool = False) -> Observation:
+        status, ready = (host.hitmesh(command, "--json", timeout_s=OBSERVE_S) for command in ("status", "ready"))
+        audit = host.hitmesh("audit", "--json", timeout_s=OBSERVE_S).out if books else None
+        try:
+            return gates.observed(status.out, ready.out, audit, self._site.dc)
+        except msgspec.MsgspecError as error:
+            said = status.err or ready.err or str(error)
+            raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
+
+    def _ill(self, host: RemoteHost, instance: str, why: str) -> CommandError:
+        try:
+            lines = host.logs(instance, LOG_LINES)
+        except HitmeshError as error:
+            lines = [f"(its log can't be read: {error})"]
+        self._tell(f"--- the end of {instance}'s log on {host.name}:")
+        for line in lines:
+            self._tell(f"    {line}")
+        return CommandError(why)

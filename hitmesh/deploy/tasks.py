@@ -1,0 +1,268 @@
+"""What each task of `fab` does, in the order in which it does it. The fabfile names them.
+
+Each takes the desk of a datacenter and what the operator said, tells what it does while it does it, and raises a
+HitmeshError with one clear line when it can't.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hitmesh.cli.config import me
+from hitmesh.config import ROLES, Role
+from hitmesh.deploy import hooks, lock, memory, scaling
+from hitmesh.deploy.desk import Desk, clock
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
+from hitmesh.deploy.plan import Asked, Step, Write, make_plan, problems
+from hitmesh.deploy.release import Built, build, built
+from hitmesh.deploy.runner import Runner, Stopped
+from hitmesh.errors import CommandError, HitmeshError
+from hitmesh.mistakes import nearest
+
+TRAIL_SHOWN: Final = 10
+LOG_LINES: Final = 50
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What a datacenter knows of deploys."""
+
+    lock: Lock | None
+    trail: list[Entry]
+    now: float
+
+
+def deploy(
+    desk: Desk,
+    releases: Path,
+    checkout: Path,
+    *,
+    dry: bool = False,
+    force: bool = False,
+    only: str = "",
+    roles: Sequence[Role] = (),
+    version: str = "",
+    what: str = "deploy",
+    bake_s: float | None = None,
+) -> None:
+    """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
+    facts = desk.facts(only)
+    found = _chosen(version, facts, releases) if version else build(checkout, releases)
+    release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
+    tars = {release_id: found.tar} if isinstance(found, Built) else {}
+    if reasons := problems(desk.site, release, facts, clock()):
+        raise CommandError("; ".join(reasons), hint="nothing was changed")
+    asked = Asked(only=only, roles=roles, bake_s=bake_s)
+    steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+    if dry:
+        _show(desk, steps)
+        return
+    if not steps:
+        desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
+        return
+    with _at_work(desk, what, release_id, force=force) as may_go_on:
+        # Somebody else may have been at work until now: what the hosts say is asked again.
+        facts = desk.facts(only)
+        steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+        hooks.run(
+            desk.config.deploy.hooks.before, desk.path.parent, _event(desk, "before", release_id, steps), tell=desk.tell
+        )
+        Runner(desk.site, desk.hosts, tars, desk.tell, may_go_on).run(steps)
+    desk.tell(f"{desk.site.dc} runs {release_id}")
+
+
+def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, force: bool = False) -> None:
+    """Go back to the release that was deployed before."""
+    remembered = recall(desk)
+    current = _most(desk.facts())
+    before = memory.before(remembered.trail, current)
+    if not before:
+        raise CommandError(
+            f"{desk.site.dc} has had no release before {current or 'its first'}",
+            hint="version=ID deploys one that is there",
+        )
+    deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
+
+
+def check(desk: Desk) -> None:
+    """Say what is wrong with the hosts and the file, and what a deploy would write; change nothing."""
+    facts = desk.facts()
+    reasons = problems(desk.site, None, facts, clock())
+    for name, fact in facts.items():
+        running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
+        desk.tell(
+            f"{name}: Python {fact.python}, {fact.free_bytes // 2**20} MB free, clock {fact.clock - clock():+.1f} s, "
+            f"releases {', '.join(fact.releases) or 'none'}; runs {', '.join(running) or 'nothing'}"
+        )
+    for name, files in desk.files().items():
+        changed = [file.path for file in files if facts[name].files.get(file.path) != file.digest]
+        if changed:
+            desk.tell(f"{name}: a deploy would write {', '.join(changed)}")
+    if reasons:
+        raise CommandError("; ".join(reasons))
+
+
+def status(desk: Desk) -> None:
+    """Show what runs where, who is at work, and what was done."""
+    facts = desk.facts()
+    for host, one in desk.site.in_order():
+        fact = facts[host.name]
+        program = next((each for each in fact.programs or () if each.name == one.name), None)
+        state = program.state.lower() if program else "not there"
+        desk.tell(f"{host.name:12} {one.name:14} {state:10} {fact.current.get(one.name, '-')}")
+    remembered = recall(desk)
+    if remembered.lock is not None:
+        desk.tell(memory.held(remembered.lock, "", remembered.now) or f"the lock of {remembered.lock.who} is over")
+    for entry in remembered.trail[-TRAIL_SHOWN:]:
+        desk.tell(as_line(entry))
+
+
+def most_used(desk: Desk) -> str:
+    """The release that most instances have; empty before the first deploy. Raises CommandError."""
+    return _most(desk.facts())
+
+
+def releases(desk: Desk) -> None:
+    """Show the releases that are on the hosts, and which of them each host runs."""
+    for name, fact in desk.facts().items():
+        used = set(fact.current.values())
+        desk.tell(
+            f"{name}: " + (", ".join(f"{id_}{' (runs)' if id_ in used else ''}" for id_ in fact.releases) or "none")
+        )
+
+
+def logs(desk: Desk, instance: str, lines: int = LOG_LINES) -> None:
+    """Show the last lines of an instance's log, or of all instances of a role."""
+    wanted = [(host, one) for host, one in desk.site.in_order() if instance in (one.name, one.role)]
+    if not wanted:
+        names = [one.name for _, one in desk.site.in_order()]
+        raise CommandError(f"{desk.site.dc} has no instance {instance}; {nearest(instance, names)}")
+    for host, one in wanted:
+        for line in desk.hosts[host.name].logs(one.name, lines):
+            desk.tell(f"{one.name}: {line}" if len(wanted) > 1 else line)
+
+
+def unlock(desk: Desk) -> None:
+    """Break the lock of a deploy that is at work, or died a moment ago."""
+    given = {"token": "", "who": me()}
+    broken = msgspec.convert(desk.any_host().memory("free", given), Lock | None)
+    if broken is None:
+        desk.tell(f"nobody is at work in {desk.site.dc}")
+        return
+    desk.tell(f"the lock of {broken.who} is broken: {broken.what}")
+    _remember(desk, Entry(at=0.0, who=me(), what="unlock", result=f"of {broken.who}: {broken.what}"))
+
+
+def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
+    """Change how many instances of a role the datacenter's file has, and deploy that; the changed lines."""
+    if role not in ROLES:
+        raise CommandError(f"{role} is no role; {nearest(role, list(ROLES))}")
+    text, lines = scaling.scaled(desk.text, desk.site, role, count)
+    for line in lines:
+        desk.tell(line)
+    if not dry and lines:
+        desk.path.write_text(text, encoding="utf-8")
+    return lines
+
+
+def recall(desk: Desk) -> Remembered:
+    """The lock and the trail. Raises CommandError."""
+    return msgspec.convert(desk.any_host().memory("show"), Remembered)
+
+
+def as_line(entry: Entry) -> str:
+    """An entry of the trail, for people."""
+    when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(entry.at))
+    return f"{when}  {entry.who}: {entry.what} {entry.release} {entry.result}, {entry.seconds:.0f} s"
+
+
+@contextmanager
+def _at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Callable[[], None]]:
+    """Hold the lock, and remember what became of it."""
+    remembered = recall(desk)
+    undone = memory.was_rolled_back(remembered.trail, release)
+    if undone and what == "deploy" and not force:
+        raise CommandError(
+            f"{release} was rolled back: {undone.result.partition(': ')[2]}", hint="mend it, or force=1 tries it again"
+        )
+    began = time.monotonic()
+    who, hosts = me(), desk.any_host()
+    result = "ended without a word"
+    try:
+        with lock.held(hosts, who, f"{what} {release}", desk.config.deploy.lock_s) as may_go_on:
+            try:
+                yield may_go_on
+                result = DONE
+            except Stopped as error:
+                result = f"{ROLLED_BACK}: {error.message}" if error.undone else f"stopped half-way: {error}"
+                raise
+            except HitmeshError as error:
+                result = f"failed: {error}"
+                raise
+            finally:
+                entry = Entry(
+                    at=0.0, who=who, what=what, result=result, release=release, seconds=time.monotonic() - began
+                )
+                _remember(desk, entry)
+    finally:
+        if result != "ended without a word":
+            name = "after" if result == DONE else "failed"
+            program = getattr(desk.config.deploy.hooks, name)
+            hooks.run(
+                program,
+                desk.path.parent,
+                {"event": name, "dc": desk.site.dc, "release": release, "result": result},
+                tell=desk.tell,
+                must=False,
+            )
+
+
+def _remember(desk: Desk, entry: Entry) -> None:
+    given = {key: value for key, value in msgspec.to_builtins(entry).items() if key != "at"}
+    try:
+        desk.any_host().memory("add", given)
+    except HitmeshError as error:
+        desk.tell(f"the trail couldn't be written: {error}")
+
+
+def _event(desk: Desk, event: str, release: str, steps: Sequence[Step]) -> dict[str, Any]:
+    return {"event": event, "dc": desk.site.dc, "release": release, "steps": [str(step) for step in steps]}
+
+
+def _show(desk: Desk, steps: Sequence[Step]) -> None:
+    if not steps:
+        desk.tell("nothing to do")
+    for number, step in enumerate(steps, 1):
+        desk.tell(f"[{number}/{len(steps)}] {step}")
+    for step in steps:
+        if isinstance(step, Write):
+            for line in desk.differences(step.host, step.files):
+                desk.tell(line)
+
+
+def _chosen(version: str, facts: Mapping[str, Facts], folder: Path) -> Built | str:
+    """The release that the operator named, by its id or its beginning: here, or on every host. Raises CommandError."""
+    here = built(folder)
+    ids = {*here, *(id_ for fact in facts.values() for id_ in fact.releases)}
+    matching = sorted(id_ for id_ in ids if id_.startswith(version))
+    if len(matching) != 1:
+        which = f"is one of {', '.join(matching)}" if matching else f"isn't there; {nearest(version, sorted(ids))}"
+        raise CommandError(f"release {version} {which}", hint="`fab releases` shows them")
+    if matching[0] in here:
+        return here[matching[0]]
+    lacking = [name for name, fact in facts.items() if matching[0] not in fact.releases and fact.current]
+    if lacking:
+        raise CommandError(f"release {matching[0]} isn't on {', '.join(lacking)}, and not in {folder} either")
+    return matching[0]
+
+
+def _most(facts: Mapping[str, Facts]) -> str:
+    """The release that most instances have."""
+    every = [id_ for fact in facts.values() for id_ in fact.current.values()]
+    return max(sorted(set(every)), key=every.count, default="")
