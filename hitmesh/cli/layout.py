@@ -134,10 +134,25 @@ def lay_out(template: Config, options: Options, *, source: str) -> Layout:
 def supervisor_text(layout: Layout, options: Options, templates: Mapping[str, str]) -> str:
     """supervisord.conf: the text of `templates` ("supervisord" and one per role), filled in."""
     logs = options.state_dir / "log"
-    shared = {"state": options.state_dir, "socket": options.socket, "logs": logs, "minfds": options.open_files}
-    parts = [_fill(templates["supervisord"], {key: str(value) for key, value in shared.items()})]
+    parts = [
+        supervisord_text(
+            templates["supervisord"],
+            state=options.state_dir,
+            socket=options.socket,
+            logs=logs,
+            minfds=options.open_files,
+        )
+    ]
     parts += [program_text(program, logs, templates[program.role]) for program in layout.programs]
     return "\n".join(parts)
+
+
+def supervisord_text(
+    template: str, *, state: Path, socket: Path, logs: Path, minfds: int, access: str = "chmod = 0700"
+) -> str:
+    """The sections of supervisord.conf that are no program's; `access` says who may speak to the socket."""
+    values = {"state": state, "socket": socket, "logs": logs, "minfds": minfds, "access": access}
+    return _fill(template, {key: str(value) for key, value in values.items()})
 
 
 def program_text(program: Program, logs: Path, template: str) -> str:
@@ -245,6 +260,7 @@ def _introduced(configs: Sequence[Config]) -> list[Config]:
 def _beanstalkd(dc: str, number: int, port: int, folder: Path, program: str) -> Program:
     values = {
         "beanstalkd": shlex.quote(program),
+        "address": LOOPBACK,
         "port": str(port),
         "folder": shlex.quote(str(folder)),
         "job_bytes": str(JOB_BYTES),

@@ -38,6 +38,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes_outside(config)
     yield from _balancer(config)
     yield from _deployed(config)
+    yield from _others(config)
     yield from route_problems(config.routes)
 
 
@@ -205,6 +206,19 @@ def _listeners(config: Config) -> Iterator[str]:
         yield "ports.balancer_tls is 0: nobody would be shown balancer.tls.certificates"
     if tls.redirect and not ports.balancer_tls:
         yield "balancer.tls.redirect has nowhere to go: ports.balancer_tls is 0"
+
+
+def _others(config: Config) -> Iterator[str]:
+    for text in config.deploy.firewall_others:
+        try:
+            network(text)
+        except ValueError as error:
+            yield f"deploy.firewall_others: {text!r} {error}"
+    for text in config.deploy.consul.join_wan:
+        try:
+            ssh_place(text)
+        except ValueError as error:
+            yield f"deploy.consul.join_wan: {text!r} {error}"
 
 
 def _deployed(config: Config) -> Iterator[str]:

@@ -40,6 +40,10 @@ class ConsulCluster(Section, frozen=True):
         str, Meta(description="file with the key that their gossip is encrypted with (`consul keygen`); empty: none")
     ] = ""
     acl: Annotated[bool, Meta(description="without a token nothing may be read or written")] = False
+    join_wan: Annotated[
+        tuple[str, ...],
+        Meta(max_length=64, description="Consul servers of other datacenters, HOST or HOST:PORT; empty: not joined"),
+    ] = ()
 
 
 class Deploy(Section, frozen=True):
@@ -50,6 +54,13 @@ class Deploy(Section, frozen=True):
     python: Annotated[str, Meta(min_length=1, description="of the hosts, 3.11 or later")] = "python3"
     packages: Annotated[bool, Meta(description="bootstrap installs the Debian packages that are missing")] = True
     firewall: Annotated[bool, Meta(description="bootstrap puts the firewall's rules in force")] = False
+    firewall_others: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=64,
+            description="networks from which other datacenters' connections come, for the firewall; empty: from anywhere",
+        ),
+    ] = ()
     ready_s: Annotated[
         float, Meta(ge=1, le=86_400, description="in which an instance of a new release must be ready")
     ] = 60.0

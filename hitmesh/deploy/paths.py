@@ -21,6 +21,11 @@ KEYS: Final = f"{ETC}/keys"
 STATE: Final = "/var/lib/hitmesh"
 LOGS: Final = "/var/log/hitmesh"
 SUPERVISOR_CONF: Final = f"{STATE}/supervisord.conf"
+PROGRAMS: Final = f"{STATE}/supervisor.d"
+"""A file for each program of supervisord, DC-INSTANCE.conf."""
+CONSUL_CONF: Final = f"{ETC}/consul.json"
+FIREWALL_CONF: Final = f"{ETC}/firewall.nft"
+SYSCTL_CONF: Final = "/etc/sysctl.d/60-hitmesh.conf"
 
 
 def config_path(dc: str) -> str:

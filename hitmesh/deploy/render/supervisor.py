@@ -1,0 +1,59 @@
+"""supervisord and its programs on a host, from the same templates as `hitmesh up`'s. Pure, but for the templates."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hitmesh.cli.folder import SOCKET_NAME, shipped
+from hitmesh.cli.layout import STOP_GRACE_S, Program, program_text, supervisord_text
+from hitmesh.config import Placement
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import LOGS, PROGRAMS, RUN, STATE, config_path, state_folder, user_of
+from hitmesh.deploy.site import Host, Site
+
+OPEN_FILES: Final = 65_536  # for a balancer's 20,000 connections, as many to its backends, and what the rest needs
+
+
+def files(site: Site, host: Host) -> list[File]:
+    """A program file for each instance of a role on this host."""
+    return [_role(site, one) for one in host.instances]
+
+
+def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "") -> File:
+    """The file of one program: the template of its role, its user, and a folder of its own."""
+    folder = state_folder(name)
+    own = [
+        f"user = {user or user_of(role)}",
+        f"directory = {folder}",
+        "umask = 077",
+        f'environment = HOME="{folder}",PYTHONUNBUFFERED="1",PYTHONSAFEPATH="1"',
+    ]
+    text = program_text(Program(dc, role, name, values), Path(LOGS), _template(role))
+    return File(path=f"{PROGRAMS}/{dc}-{name}.conf", text=text + "\n".join(own) + "\n", then="supervisor")
+
+
+def supervisord_conf(deploy_user: str) -> str:
+    """supervisord.conf of a host: programs are in files of their own, and the deploy user may start and stop them."""
+    text = supervisord_text(
+        _template("supervisord"), state=Path(STATE), socket=Path(STATE) / SOCKET_NAME, logs=Path(LOGS), minfds=OPEN_FILES,
+        access=f"chown = root:{deploy_user}\nchmod = 0770",
+    )  # fmt: skip
+    return f"{text}\n[include]\nfiles = {PROGRAMS}/*.conf\n"
+
+
+def _role(site: Site, one: Placement) -> File:
+    values = {
+        "python": f"{RUN} {one.name}",  # finds the release's own
+        "config": shlex.quote(config_path(site.dc)),
+        "state": shlex.quote(state_folder(one.name)),
+        "stop_wait_s": str(math.ceil(site.config.timing.drain_s) + STOP_GRACE_S),
+    }
+    return program_file(site.dc, one.role, one.name, values)
+
+
+def _template(name: str) -> str:
+    return shipped(f"supervisor/{name}.conf").read_text(encoding="utf-8")

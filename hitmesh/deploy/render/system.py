@@ -1,0 +1,33 @@
+"""What the kernel of a host is told. Pure."""
+
+from __future__ import annotations
+
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import SYSCTL_CONF
+from hitmesh.deploy.site import Host, Site
+
+PRIVILEGED = 1024  # below, a port is root's, unless the kernel is told otherwise
+BACKLOG = 4096  # connections that wait to be accepted: the kernel's default since 5.4, and a fifth of a balancer's
+
+
+def files(site: Site, host: Host) -> list[File]:
+    """The settings of a host with balancers; of another one none."""
+    return [File(path=SYSCTL_CONF, text=_text(site, host), then="sysctl")]
+
+
+def _text(site: Site, host: Host) -> str:
+    balancers = host.of("balancer")
+    if not balancers:
+        return ""
+    lines = ["# Written by `fab bootstrap`, and again by the next one."]
+    if site.config.virtual_ip.address:
+        lines += [
+            "# A balancer binds the virtual IP before keepalived brings it.",
+            "net.ipv4.ip_nonlocal_bind = 1",
+            "net.ipv6.ip_nonlocal_bind = 1",
+        ]
+    lowest = min(port for one in balancers for port in (one.port, one.tls_port) if port)
+    if lowest < PRIVILEGED:
+        lines += ["# Balancers aren't root.", f"net.ipv4.ip_unprivileged_port_start = {lowest}"]
+    lines += [f"net.core.somaxconn = {BACKLOG}"]
+    return "\n".join(lines) + "\n"
