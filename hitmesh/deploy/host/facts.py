@@ -1,0 +1,60 @@
+"""What a host says of itself, gathered."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import time
+
+from hitmesh import __version__
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.host.machine import Machine
+from hitmesh.deploy.host.programs import Programs
+from hitmesh.deploy.host.releases import Releases
+from hitmesh.deploy.host.rules import is_written
+from hitmesh.deploy.paths import CONSUL_CONF, ETC, FIREWALL_CONF, HOME, KEYS, PROGRAMS, SYSCTL_CONF, config_path
+
+
+def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) -> Facts:
+    """All that a deploy wants to know of this host."""
+    machine.make_folder(HOME)
+    room = os.statvfs(machine.at(HOME))
+    return Facts(
+        python=".".join(map(str, sys.version_info[:3])),
+        platform=sysconfig.get_platform().replace("-", "_").replace(".", "_"),
+        system=__version__,
+        clock=time.time(),
+        free_bytes=room.f_bavail * room.f_frsize,
+        releases=releases.ids(),
+        current=releases.current(),
+        files={path: digest for path in _paths(machine, dc) if (digest := machine.digest(path))},
+        programs=programs.running(),
+    )
+
+
+def texts(machine: Machine, dc: str, paths: list[str]) -> dict[str, str]:
+    """What stands in these rendered files, of those that are there."""
+    found = {path: machine.read(path) for path in paths if is_written(path, dc)}
+    return {path: content.decode(errors="replace") for path, content in found.items() if content is not None}
+
+
+def _paths(machine: Machine, dc: str) -> list[str]:
+    """The files that a deploy brings, secrets too."""
+    programs = sorted(one.name for one in _entries(machine, PROGRAMS) if one.name.startswith(f"{dc}-"))
+    secrets = [
+        f"{KEYS}/{dc}/{role.name}/{one.name}"
+        for role in _entries(machine, f"{KEYS}/{dc}")
+        for one in _entries(machine, f"{KEYS}/{dc}/{role.name}")
+        if not one.name.startswith(".")
+    ]
+    fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, f"{ETC}/keepalived.conf", FIREWALL_CONF, SYSCTL_CONF]
+    return [*fixed, *(f"{PROGRAMS}/{name}" for name in programs if name.endswith(".conf")), *sorted(secrets)]
+
+
+def _entries(machine: Machine, path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(machine.at(path)) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

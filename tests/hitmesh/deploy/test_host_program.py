@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hitmesh.deploy.files import File
+from hitmesh.errors import CommandError
+from tests.hitmesh.deploy.here import Here
+from tests.hitmesh.deploy.test_host_rules import COLLECTOR
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def test_files_are_written_once(here: Here) -> None:
+    toml = File(path="/etc/hitmesh/us-west.toml", text="name = 'us-west'\n")
+    assert here.write(toml, COLLECTOR) == [toml.path, COLLECTOR.path]
+    assert here.write(toml, COLLECTOR) == []
+    assert here.facts().files == {toml.path: toml.digest, COLLECTOR.path: COLLECTOR.digest}
+    assert here.ask("read", stdin=json.dumps([toml.path, "/etc/passwd"]).encode()) == {toml.path: toml.text}
+    assert (here.root / "var/lib/hitmesh/collector-1").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_program_without_text_is_removed(here: Here) -> None:
+    here.write(COLLECTOR)
+    gone = msgspec.structs.replace(COLLECTOR, text="")
+    assert here.write(gone) == [COLLECTOR.path]
+    assert here.write(gone) == []
+
+
+def test_one_file_that_is_refused_leaves_all_as_they_were(here: Here) -> None:
+    with pytest.raises(CommandError, match="isn't a file that a deploy writes"):
+        here.write(COLLECTOR, File(path="/etc/passwd", text=""))
+    assert here.facts().files == {}
+
+
+def test_a_file_that_cannot_be_written_leaves_all_as_they_were(here: Here) -> None:
+    (here.root / "etc/hitmesh/.us-west.toml.new/in-the-way").mkdir(parents=True)
+    here.write(COLLECTOR)
+    other = msgspec.structs.replace(COLLECTOR, text=COLLECTOR.text.replace("startsecs = 1 ", "startsecs = 2 "))
+    with pytest.raises(CommandError, match="can't be written: Is a directory"):
+        here.write(other, File(path="/etc/hitmesh/us-west.toml", text="x"))
+    assert here.facts().files == {COLLECTOR.path: COLLECTOR.digest}
+
+
+def test_a_secret_is_its_users_alone(here: Here) -> None:
+    assert here.ask("secret", "collector", "collector-1", stdin=b"key") == {
+        "changed": ["/etc/hitmesh/keys/us-west/collector/collector-1"]
+    }
+    assert here.ask("secret", "collector", "collector-1", stdin=b"key") == {"changed": []}
+    path = here.root / "etc/hitmesh/keys/us-west/collector/collector-1"
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("key", 0o600)
+
+
+def test_the_end_of_a_log_is_shown(here: Here) -> None:
+    log = here.root / "var/log/hitmesh/us-west-collector-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("one\ntwo\nthree\n")
+    assert here.ask("logs", "collector-1", "2") == {"lines": ["two", "three"]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("help",), ("switch", "collector-1"), ("logs", "collector-1", "-1"), ("start", "../x"), ("start", "collector-9")],
+)
+def test_what_is_asked_wrongly_is_refused(here: Here, words: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        here.ask(*words)

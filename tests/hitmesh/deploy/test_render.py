@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.deploy.files import File
+from hitmesh.deploy.host import rules
+from hitmesh.deploy.render import beanstalkd, consul, nftables, supervisor, system
+from hitmesh.deploy.site import Host, Site
+from hitmesh.errors import CommandError
+
+TEXT = (Path(__file__).parents[3] / "config" / "us-west.toml").read_text(encoding="utf-8")
+Render = Callable[[Site, Host], Sequence[File]]
+
+
+def site(text: str = TEXT) -> Site:
+    return Site.of(settings.loads(text.encode(), path=Path("/etc/hitmesh/us-west.toml")))
+
+
+def with_firewall(more: str = "") -> Site:
+    return site(TEXT.replace("[deploy] ", f"[deploy]\nfirewall = true\n{more}#"))
+
+
+def rendered(render: Render, host: str, of: Site | None = None) -> dict[str, File]:
+    of = of or site()
+    return {file.path: file for file in render(of, of.host(host))}
+
+
+def consul_of(host: str, of: Site | None = None) -> Any:
+    return json.loads(rendered(consul.files, host, of)["/etc/hitmesh/consul.json"].text)
+
+
+@pytest.mark.parametrize("host", [host.name for host in site().hosts])
+@pytest.mark.parametrize("render", [supervisor.files, beanstalkd.files, consul.files, nftables.files, system.files])
+def test_a_host_takes_whatever_is_rendered_for_it(render: Render, host: str) -> None:
+    for file in rendered(render, host, with_firewall()).values():
+        rules.check_file(file, "us-west")
+
+
+def test_a_role_runs_the_release_of_its_instance_as_its_own_user() -> None:
+    path = "/var/lib/hitmesh/supervisor.d/us-west-nexus-1.conf"
+    values = rules.program_values(rendered(supervisor.files, "app-1")[path].text, "us-west-nexus-1")
+    assert values["command"] == (
+        "/opt/hitmesh/system/bin/hitmesh-run nexus-1 -m nexus --config /etc/hitmesh/us-west.toml --name nexus-1 "
+        "--state-dir /var/lib/hitmesh/nexus-1"
+    )
+    assert (values["user"], values["stopwaitsecs"]) == ("hitmesh-nexus", "25")
+
+
+def test_a_spool_listens_where_the_file_has_it() -> None:
+    (file,) = rendered(beanstalkd.files, "store-2").values()
+    assert "beanstalkd -l 10.2.0.22 -p 11300 -b /var/lib/hitmesh/beanstalkd-1 -f 0 -z 8388608\n" in file.text
+    assert "user = hitmesh-beanstalkd\n" in file.text
+    assert not rendered(beanstalkd.files, "app-1")
+
+
+def test_consul_has_three_servers_that_look_for_each_other_and_agents_that_look_for_them() -> None:
+    server, agent = consul_of("store-1"), consul_of("app-1")
+    assert (server["server"], server["bootstrap_expect"], server["bind_addr"]) == (True, 3, "10.2.0.21")
+    assert server["retry_join"] == ["10.2.0.22", "10.2.0.23"]
+    assert (agent["server"], "bootstrap_expect" in agent) == (False, False)
+    assert agent["retry_join"] == ["10.2.0.21", "10.2.0.22", "10.2.0.23"]
+    assert server["client_addr"] == agent["client_addr"] == "127.0.0.1"
+
+
+def test_consul_joins_other_datacenters_has_a_gossip_key_and_acls_where_they_are_configured() -> None:
+    of = site(
+        TEXT + '\n[deploy.consul]\ngossip_key = "gossip"\nacl = true\njoin_wan = ["10.1.0.21", "[fd00::1]:9302"]\n'
+    )
+    server = consul_of("store-1", of)
+    assert server["retry_join_wan"] == ["10.1.0.21:8302", "[fd00::1]:9302"]
+    assert server["acl"]["default_policy"] == "deny"
+    program = rendered(consul.files, "store-1", of)["/var/lib/hitmesh/supervisor.d/us-west-consul-1.conf"].text
+    assert "-config-file=/etc/hitmesh/keys/us-west/consul/gossip.json\n" in program
+    assert "retry_join_wan" not in consul_of("app-1", of)
+
+
+def test_a_consul_elsewhere_is_nothing_that_a_host_can_run() -> None:
+    of = site(TEXT.replace("consul://127.0.0.1:8500/hitmesh-settings", "consul://10.9.9.9:8500/hitmesh-settings"))
+    with pytest.raises(CommandError, match="speaks HTTP on loopback"):
+        consul.files(of, of.host("store-1"))
+
+
+def test_a_balancers_host_lets_it_bind_a_low_port_and_an_address_that_is_not_there_yet() -> None:
+    text = rendered(system.files, "app-1")["/etc/sysctl.d/60-hitmesh.conf"].text
+    assert "net.ipv4.ip_unprivileged_port_start = 80\n" in text
+    assert "net.ipv4.ip_nonlocal_bind = 1\n" in text
+    assert rendered(system.files, "store-1")["/etc/sysctl.d/60-hitmesh.conf"].text == ""
+
+
+def firewall(host: str, of: Site | None = None) -> str:
+    return rendered(nftables.files, host, of or with_firewall())["/etc/hitmesh/firewall.nft"].text
+
+
+def test_there_is_no_firewall_unless_the_file_says_so() -> None:
+    assert firewall("app-1", site()) == ""
+
+
+def test_a_firewall_lets_in_who_has_business_with_what_the_host_runs() -> None:
+    hosts = "ip saddr { 10.2.0.11, 10.2.0.12/31, 10.2.0.21, 10.2.0.22/31 }"
+    app, store = firewall("app-3"), firewall("store-1")
+    assert f"{hosts} tcp dport 8010 accept\n" in app
+    assert "ip saddr { 10.2.0.11, 10.2.0.12/31 } tcp dport 32768-60999 accept\n" in app
+    assert "        tcp dport 8030 accept\n" in app, "rows: other datacenters come from anywhere"
+    assert "dport 80 " not in app
+    assert f"{hosts} tcp dport 11300 accept\n" in store
+    assert f"{hosts} udp dport 8301 accept\n" in store
+    assert "8010" not in store
+
+
+def test_a_balancers_firewall_lets_in_clients_and_the_other_balancers_keepalived() -> None:
+    text = firewall("app-1")
+    assert "        tcp dport 80 accept\n" in text
+    assert "ip saddr { 10.2.0.11, 10.2.0.12 } meta l4proto 112 accept\n" in text
+
+
+def test_other_datacenters_come_from_the_networks_that_the_file_names() -> None:
+    text = firewall("app-1", with_firewall('firewall_others = ["10.1.0.0/24", "fd00:1::/64"]\n'))
+    assert "ip saddr { 10.1.0.0/24 } tcp dport { 8020, 8022 } accept\n" in text
+    assert "ip6 saddr { fd00:1::/64 } tcp dport 8030 accept\n" in text
+
+
+def test_a_firewall_knows_no_names() -> None:
+    of = site(TEXT.replace('"10.2.0.13"', '"app-3.example.com"').replace("[deploy] ", "[deploy]\nfirewall = true\n#"))
+    with pytest.raises(CommandError, match=r"app-3\.example\.com: a firewall knows addresses"):
+        nftables.files(of, of.host("app-1"))
