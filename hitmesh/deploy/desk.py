@@ -18,12 +18,13 @@ from hitmesh import config as settings
 from hitmesh.config import Config
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import files_for
 from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Ssh, opened
 from hitmesh.errors import CommandError, ConfigError
+from hitmesh.mesh.keyring import list_path
 from hitmesh.mistakes import nearest
 
 AT_ONCE: Final = 16  # hosts that are asked at the same time
@@ -86,7 +87,10 @@ class Desk:
 
     def files(self) -> dict[str, list[File]]:
         """What is to stand in rendered files, by host."""
-        return {host.name: files_for(self.site, host, self.text, self.path.parent) for host in self.site.hosts}
+        shared = []
+        if self.config.keys:
+            shared.append(File(path=list_path(Path(KEYS)).as_posix(), text=self._key_list()))
+        return {host.name: [*files_for(self.site, host, self.text), *shared] for host in self.site.hosts}
 
     def differences(self, host: str, files: Sequence[File]) -> Iterator[str]:
         """The changed lines of files as they are to be written on a host."""
@@ -99,6 +103,15 @@ class Desk:
     def run_terminal(self, *args: str) -> int:
         """Run a hitmesh command on a host, on this terminal; its status."""
         return subprocess.run(self.any_host().hitmesh_command(*args), check=False).returncode
+
+    def _key_list(self) -> str:
+        path = list_path(Path(self.config.keys))
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise CommandError(
+                f"{path}: can't be read: {error.strerror}", hint=f"`fab keys:dc={self.site.dc}` makes it"
+            ) from error
 
     def _hint(self, found: dict[str, Facts | CommandError]) -> str:
         fine = [name for name, answer in found.items() if isinstance(answer, Facts)]
@@ -151,8 +164,3 @@ def check_siblings(config: Config, folder: Path) -> None:
 def clock() -> float:
     """This machine's wall clock: seconds since 1970."""
     return time.time()
-
-
-def rendered_config(files: Sequence[File], dc: str) -> File | None:
-    """The datacenter's file among the rendered ones."""
-    return next((file for file in files if file.path == config_path(dc)), None)

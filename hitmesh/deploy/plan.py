@@ -18,7 +18,7 @@ from msgspec import Struct
 from hitmesh.config import ROLES, Placement, Role
 from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.files import File
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.paths import PROGRAMS, config_path
 from hitmesh.deploy.site import Host, Site
 
 MAX_CLOCK_S = 5.0  # that a host may be off: a lease of 10 s and an age of 2 s must mean something
@@ -57,15 +57,13 @@ class Place(Struct, frozen=True):
 
 
 class Write(Struct, frozen=True):
-    """Write the rendered files that have changed; programs that are new start then."""
+    """Write the rendered files that have changed; one without text is removed."""
 
     host: str
     files: Sequence[File]
-    gone: Sequence[str] = ()
 
     def __str__(self) -> str:
-        parts = [f"write {file.path}" for file in self.files] + [f"remove {path}" for path in self.gone]
-        return f"{self.host}: {', '.join(parts)}"
+        return f"{self.host}: " + ", ".join(f"{'write' if one.text else 'remove'} {one.path}" for one in self.files)
 
 
 class Change(Struct, frozen=True):
@@ -74,7 +72,7 @@ class Change(Struct, frozen=True):
     host: str
     instance: str
     release: str
-    was: str  # empty: it is new, and starts by itself
+    was: str  # empty: it is new, and is only started
     why: str = ""
 
     def __str__(self) -> str:
@@ -187,6 +185,12 @@ def make_plan(
     return steps
 
 
+def is_there(file: File, facts: Facts) -> bool:
+    """Whether a host has a file as it is to be."""
+    found = facts.files.get(file.path)
+    return found == file.digest if file.text else found is None
+
+
 def _stopped(host: Host, facts: Facts) -> Iterator[Step]:
     """What a host runs that the file doesn't have there, the highest numbers first."""
     names = {one.name for one in host.instances}
@@ -197,11 +201,15 @@ def _stopped(host: Host, facts: Facts) -> Iterator[Step]:
 def _arranged(host: Host, release: str, facts: Facts, files: Sequence[File]) -> Iterator[Step]:
     """What is to be on a host, beside releases."""
     yield from (Place(host.name, one.name, release) for one in host.instances if one.name not in facts.current)
-    changed = [file for file in files if facts.files.get(file.path) != file.digest]
     known = {file.path for file in files}
-    gone = [path for path in sorted(facts.files) if path not in known and "/supervisor.d/" in path]
-    if changed or gone:
-        yield Write(host.name, changed, gone)
+    gone = [
+        File(path=path, text="", then="supervisor")
+        for path in sorted(facts.files)
+        if path.startswith(f"{PROGRAMS}/") and path not in known
+    ]
+    changed = [file for file in [*files, *gone] if not is_there(file, facts)]
+    if changed:
+        yield Write(host.name, changed)
 
 
 def _change(host: Host, one: Placement, release: str, facts: Facts, digest: str | None) -> Change | None:

@@ -65,10 +65,6 @@ class RemoteHost:
         answer = self._ask(dict[str, list[str]], ["write"], stdin=msgspec.json.encode(list(files)))
         return answer["changed"]
 
-    def remove(self, paths: Sequence[str]) -> None:
-        """Remove rendered files of programs that are stopped."""
-        self._ask(object, ["remove"], stdin=msgspec.json.encode(list(paths)))
-
     def memory(self, command: str, given: object = None) -> Any:
         """Ask the datacenter's memory of deploys (`hitmesh.deploy.memory`); what it answers."""
         return self._ask(object, ["memory", command], stdin=msgspec.json.encode(given or {}))

@@ -93,12 +93,10 @@ class Runner:
             host.forget(step.release)
 
     def _write(self, host: RemoteHost, step: Write) -> None:
-        texts = host.texts([file.path for file in step.files] + list(step.gone))
-        old = [msgspec.structs.replace(file, text=texts[file.path]) for file in step.files if file.path in texts]
+        texts = host.texts([file.path for file in step.files])
+        old = [msgspec.structs.replace(file, text=texts.get(file.path, "")) for file in step.files]
         self._written.append((host.name, old))
         host.write(step.files)
-        if step.gone:
-            host.remove(step.gone)
 
     def _change(self, host: RemoteHost, step: Change) -> None:
         before = self._seen_before(host)

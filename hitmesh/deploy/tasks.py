@@ -20,7 +20,7 @@ from hitmesh.deploy import hooks, lock, memory, scaling
 from hitmesh.deploy.desk import Desk, clock
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
-from hitmesh.deploy.plan import Asked, Step, Write, make_plan, problems
+from hitmesh.deploy.plan import Asked, Step, Write, is_there, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.runner import Runner, Stopped
 from hitmesh.errors import CommandError, HitmeshError
@@ -101,7 +101,7 @@ def check(desk: Desk) -> None:
             f"releases {', '.join(fact.releases) or 'none'}; runs {', '.join(running) or 'nothing'}"
         )
     for name, files in desk.files().items():
-        changed = [file.path for file in files if facts[name].files.get(file.path) != file.digest]
+        changed = [file.path for file in files if not is_there(file, facts[name])]
         if changed:
             desk.tell(f"{name}: a deploy would write {', '.join(changed)}")
     if reasons:

@@ -1,14 +1,16 @@
-"""What is written on a host, from a datacenter's file. Pure."""
+"""What is written on a host, from a datacenter's file."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.render import beanstalkd, consul, nftables, supervisor, system
 from hitmesh.deploy.site import Host, Site
 
+_KINDS = (supervisor, beanstalkd, consul, system, nftables)
 
-def files_for(site: Site, host: Host, text: str, folder: Path) -> list[File]:
-    """All rendered files of a host; `text` is the datacenter's file, from `folder`."""
-    return [File(path=config_path(site.dc), text=text)]
+
+def files_for(site: Site, host: Host, text: str) -> list[File]:
+    """All rendered files of a host; `text` is the datacenter's file. Raises CommandError."""
+    rendered = [file for kind in _KINDS for file in kind.files(site, host)]
+    return [File(path=config_path(site.dc), text=text), *rendered]

@@ -125,6 +125,11 @@ def test_a_program_of_an_instance_that_is_gone_loses_its_file() -> None:
     assert texts(planned(facts("a", NEW), gone)) == [f"b: remove {extra}"]
 
 
+def test_a_file_without_text_is_not_to_be_there() -> None:
+    none = [FILE, File(path="/etc/sysctl.d/60-hitmesh.conf", text="")]
+    assert planned(facts("a", NEW), facts("b", NEW), files=none) == []
+
+
 def test_old_releases_are_removed_but_for_the_last_and_those_that_run() -> None:
     old = [f"0.1.{n}-aaaa" for n in range(6)]
     steps = planned(facts("a", NEW), facts("b", NEW, releases=[*old, NEW]))
