@@ -18,7 +18,7 @@ from fabric.api import env, task
 
 from hitmesh.config import ROLES
 from hitmesh.deploy import tasks
-from hitmesh.deploy.desk import Desk, desk
+from hitmesh.deploy.desk import Desk, desk, siblings
 from hitmesh.errors import HitmeshError
 
 CHECKOUT = Path(__file__).parent
@@ -103,6 +103,14 @@ def logs(dc: str, name: str, lines: str = "50") -> None:
     """Fab logs:dc=us-west,name=collector-1  their end (lines=200; a role)"""
     with _at(dc) as it:
         tasks.logs(it, name, _number(lines))
+
+
+@job
+def keys(dc: str, rotate: str = "", revoke: str = "") -> None:
+    """Fab keys:dc=us-west  make and bring them (rotate=1; revoke=DC/ROLE/NAME)"""
+    with _at(dc) as it, contextlib.ExitStack() as stack:
+        others = [stack.enter_context(_at(name)) for name in siblings(it)]
+        tasks.keys(it, others, rotate=_yes(rotate), revoke=revoke)
 
 
 @job

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.supervision import Supervised
-from hitmesh.config import ROLES, Config
+from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
@@ -55,6 +55,20 @@ def ask(config: Config) -> Answer | None:
     except MeshError:
         return None
     return replace(answer, seen=tuple(seen for seen in answer.seen if seen.instance.dc == config.name))
+
+
+def is_warm(config: Config, name: str) -> bool | None:
+    """Whether a Nexus knows everybody, as one that has just started doesn't; None: it doesn't answer."""
+    from hitmesh.mesh.lookup import Lookups
+    from hitmesh.mesh.network import nexus_keys, operator_keyring
+
+    keyring = operator_keyring(config)
+    endpoint = nexus_endpoints(config.placement("nexus", name)).lookups
+    with Lookups([endpoint], keyring=keyring, keys=nexus_keys(keyring, config)) as lookups:
+        try:
+            return lookups.snapshot().warm
+        except MeshError:
+            return None
 
 
 def alive(answer: Answer | None, role: str) -> list[Seen]:

@@ -16,8 +16,8 @@ from hitmesh.cli import keyfolder, picture
 from hitmesh.cli.layout import STOP_GRACE_S
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import Config, nexus_endpoints
-from hitmesh.errors import CommandError, MeshError
+from hitmesh.config import Config
+from hitmesh.errors import CommandError
 from hitmesh.state.keylist import OPERATOR, Peer
 
 SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed
@@ -92,20 +92,8 @@ class Rotation:
         lacking = picture.missing(self._config, picture.ask(self._config))
         if set(_names(lacking)) - set(_names(self._lacked)):
             return False
-        return peer.role != "nexus" or self._is_warm(peer)
-
-    def _is_warm(self, peer: Peer) -> bool:
-        """Whether a Nexus that was restarted knows everybody again: only then may the other one be."""
-        from hitmesh.mesh.lookup import Lookups
-        from hitmesh.mesh.network import nexus_keys, operator_keyring
-
-        keyring = operator_keyring(self._config)
-        endpoint = nexus_endpoints(self._config.placement("nexus", peer.name)).lookups
-        with Lookups([endpoint], keyring=keyring, keys=nexus_keys(keyring, self._config)) as lookups:
-            try:
-                return lookups.snapshot().warm
-            except MeshError:
-                return False
+        # Only when a Nexus that was restarted knows everybody again may the other one be.
+        return peer.role != "nexus" or picture.is_warm(self._config, peer.name) is True
 
     def _full_name(self, peer: Peer) -> str:
         return f"{peer.dc}-{peer.name}"

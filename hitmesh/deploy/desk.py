@@ -146,6 +146,11 @@ def config_of(dc: str, folder: Path) -> Path:
     return path
 
 
+def siblings(desk: Desk) -> list[str]:
+    """The other datacenters of its mesh whose files are in the same folder."""
+    return sorted(path.stem for path in desk.path.parent.glob("*.toml") if path.stem in desk.config.peers)
+
+
 def check_siblings(config: Config, folder: Path) -> None:
     """Raise ConfigError when the datacenters of a folder contradict each other: they are one mesh."""
     for path in sorted(folder.glob("*.toml")):

@@ -19,6 +19,7 @@ from hitmesh.config import ROLES, Role
 from hitmesh.deploy import hooks, lock, memory, scaling
 from hitmesh.deploy.desk import Desk, clock
 from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
 from hitmesh.deploy.plan import Asked, Step, Write, is_there, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
@@ -146,6 +147,18 @@ def logs(desk: Desk, instance: str, lines: int = LOG_LINES) -> None:
     for host, one in wanted:
         for line in desk.hosts[host.name].logs(one.name, lines):
             desk.tell(f"{one.name}: {line}" if len(wanted) > 1 else line)
+
+
+def keys(desk: Desk, others: Sequence[Desk], *, rotate: bool = False, revoke: str = "") -> None:
+    """Make, bring, change or take away the datacenter's keys."""
+    mine = Keys(desk, others)
+    if revoke:
+        mine.revoke(revoke)
+    elif rotate:
+        with _at_work(desk, "keys", "", force=True) as may_go_on:
+            mine.rotate(may_go_on)
+    else:
+        mine.make()
 
 
 def unlock(desk: Desk) -> None:

@@ -70,7 +70,7 @@ def test_a_file_that_no_deploy_writes_is_refused(path: str) -> None:
         (File(path="/etc/hitmesh/us-west.toml", text="", owner="daemon"), "is no user of hitmesh's"),
         (File(path="/etc/hitmesh/us-west.toml", text="", mode=0o4755), "mode 4755"),
         (File(path=COLLECTOR.path, text=COLLECTOR.text, owner="hitmesh-collector"), "must be root's"),
-        (File(path="/etc/sysctl.d/60-hitmesh.conf", text="kernel.core_pattern = |/tmp/x\n"), "never rendered"),
+        (File(path="/etc/sysctl.d/60-hitmesh.conf", text="kernel.core_pattern = |/elsewhere/x\n"), "never rendered"),
         (File(path="/etc/hitmesh/firewall.nft", text='include "/etc/shadow"\n'), "isn't the table of hitmesh"),
         (File(path="/etc/hitmesh/consul.json", text="[]"), "is no JSON"),
     ],

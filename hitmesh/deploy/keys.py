@@ -1,0 +1,104 @@
+"""The keys of a mesh on its hosts: made on the operator's machine, brought to the hosts, changed, taken away.
+
+The folder of keys beside the datacenters' files has all of them; a host gets the list, the secrets of its own
+instances, and the operator's. The list goes to the hosts of every datacenter: it says whom each may believe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from hitmesh.cli import keyfolder
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import KEYS
+from hitmesh.deploy.plan import Change
+from hitmesh.deploy.runner import Runner
+from hitmesh.errors import CommandError
+from hitmesh.mesh.keyring import list_path, secret_path
+from hitmesh.state.keylist import OPERATOR, Peer
+
+SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed
+
+
+class Keys:
+    """The keys of one datacenter; `others` are the desks of those that share its list."""
+
+    def __init__(self, desk: Desk, others: Sequence[Desk]) -> None:
+        if not desk.config.keys:
+            raise CommandError(f"{desk.path} has no keys", hint='keys = "keys" names the folder, relative to it')
+        self._desk, self._others = desk, others
+        self._folder = Path(desk.config.keys)
+
+    def make(self) -> None:
+        """Make what is missing, and bring all to the hosts that lack it; twice changes nothing."""
+        made = keyfolder.make_missing(self._folder, keyfolder.peers_of(self._desk.config), is_shared=True)
+        for peer in made:
+            self._desk.tell(f"{peer}: a key was made")
+        self.bring_list()
+        self.bring_secrets(self._peers())
+
+    def rotate(self, may_go_on: Callable[[], None]) -> None:
+        """Give everybody of the datacenter another key, while it runs."""
+        peers = self._peers()
+        with keyfolder.rotating(self._folder):
+            keyfolder.make_next(self._folder, peers)
+            self.bring_list()
+            time.sleep(SEEN_S)
+            for peer in peers:
+                keyfolder.use_next(self._folder, peer)
+            self.bring_secrets(peers)
+            Runner(self._desk.site, self._desk.hosts, {}, self._desk.tell, may_go_on).run(self._restarts(), undo=False)
+            gone = keyfolder.drop_former(self._folder, peers)
+            self.bring_list()
+        self._desk.tell(f"{self._desk.site.dc}: {len(peers)} new keys, {len(gone)} old ones off the list")
+
+    def revoke(self, who: str) -> None:
+        """Take all keys of an instance off the list, everywhere."""
+        peer = Peer(*who.split("/")) if who.count("/") == 2 else None
+        gone = keyfolder.revoke(self._folder, lambda _, one: one == peer)
+        if not gone:
+            raise CommandError(f"{who!a} has no key", hint="DATACENTER/ROLE/NAME, as `hitmesh keys list` has it")
+        self.bring_list()
+        for key, one in gone:
+            self._desk.tell(f"{one}: {key[:8]} is on the list no more, on no host")
+
+    def bring_list(self) -> None:
+        """Have the list on every host of every datacenter. Raises CommandError, naming who hasn't got it."""
+        file = File(path=str(list_path(Path(KEYS))), text=list_path(self._folder).read_text(encoding="utf-8"))
+        problems = []
+        for desk in (self._desk, *self._others):
+            answers = desk.each(desk.site.hosts, lambda host: host.write([file]))
+            for name, answer in answers.items():
+                if isinstance(answer, CommandError):
+                    problems.append(str(answer))
+                elif answer:
+                    desk.tell(f"{name}: the list of keys was changed")
+        if problems:
+            raise CommandError(
+                f"the list isn't everywhere: {'; '.join(problems)}", hint="the same command again goes on"
+            )
+
+    def bring_secrets(self, peers: Sequence[Peer]) -> None:
+        """Give each host the secrets of its own instances, and the operator's."""
+        for host in self._desk.site.hosts:
+            names = {(one.role, one.name) for one in host.instances} | {(OPERATOR, OPERATOR)}
+            for peer in peers:
+                if (peer.role, peer.name) in names:
+                    text = secret_path(self._folder, peer).read_text(encoding="utf-8")
+                    if self._desk.hosts[host.name].secret(peer.role, peer.name, text):
+                        self._desk.tell(f"{host.name}: {peer} has its secret")
+
+    def _peers(self) -> list[Peer]:
+        return keyfolder.peers_of(self._desk.config)
+
+    def _restarts(self) -> list[Change]:
+        facts = self._desk.facts()
+        steps = []
+        for host, one in self._desk.site.in_order():
+            if release := facts[host.name].current.get(one.name):
+                steps.append(Change(host.name, one.name, release, release, "it has a new key"))
+        return steps

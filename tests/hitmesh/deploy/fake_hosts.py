@@ -1,0 +1,120 @@
+"""Hosts in memory, at the place of ssh: what the host program of each would answer, as bytes.
+
+A release does what `behaviour` says of it: "well", "dies", "never ready", "fails" (1% of requests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitmesh.deploy.facts import Facts, Running
+from hitmesh.deploy.files import File
+from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.site import Host, Site
+from hitmesh.deploy.ssh import Result, Unreachable
+
+
+class FakeSsh:
+    """All hosts of a site, at the place of `Ssh`."""
+
+    def __init__(self, site: Site, release: str) -> None:
+        self.site = site
+        self.current = {one.name: release for _, one in site.in_order()}
+        self.pids = {name: number for number, name in enumerate(self.current, 100)}
+        self.files: dict[str, dict[str, str]] = {host.name: {} for host in site.hosts}
+        self.releases = {host.name: {release} for host in site.hosts}
+        self.behaviour: Mapping[str, str] = {}
+        self.calls: list[str] = []
+        self.before_call: Callable[[str], None] = lambda call: None
+        self.requests = 0
+
+    def hosts(self) -> dict[str, RemoteHost]:
+        return {host.name: RemoteHost(host, self, self.site.dc) for host in self.site.hosts}  # type: ignore[arg-type]
+
+    def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = 0.0) -> Result:
+        words = argv[argv.index("--dc") + 2 :]
+        call = f"{host.name} {' '.join(words[:3])}"
+        self.before_call(call)
+        if words[0] not in ("hitmesh", "facts", "read", "logs"):
+            self.calls.append(call)
+        answer = getattr(self, f"_{words[0]}")(host, words[1:], stdin)
+        return Result(0, msgspec.json.encode(answer), "")
+
+    def vanish(self, host: str, at: str) -> None:
+        """Have a host not answer from a call on that begins so."""
+        gone = False
+
+        def before_call(call: str) -> None:
+            nonlocal gone
+            gone = gone or call.startswith(at)
+            if gone and call.startswith(f"{host} "):
+                raise Unreachable(f"{host}: it can't be reached")
+
+        self.before_call = before_call
+
+    def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
+        names = [one.name for one in host.instances]
+        return Facts(
+            python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=0.0, free_bytes=10**10,
+            releases=sorted(self.releases[host.name]), current={name: self.current[name] for name in names},
+            programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names],
+        )  # fmt: skip
+
+    def _read(self, host: Host, _words: list[str], stdin: bytes) -> dict[str, str]:
+        return {
+            path: self.files[host.name][path] for path in msgspec.json.decode(stdin) if path in self.files[host.name]
+        }
+
+    def _write(self, host: Host, _words: list[str], stdin: bytes) -> dict[str, list[str]]:
+        files = msgspec.json.decode(stdin, type=list[File])
+        self.files[host.name].update({file.path: file.text for file in files})
+        return {"changed": [file.path for file in files]}
+
+    def _receive(self, host: Host, words: list[str], _stdin: Any) -> dict[str, str]:
+        self.releases[host.name].add(words[0])
+        return {}
+
+    def _switch(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, str]:
+        was, self.current[words[0]] = self.current[words[0]], words[1]
+        return {"was": was}
+
+    def _restart(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
+        self.pids[words[0]] += 1000
+        dies = self._does(words[0]) == "dies"
+        return {
+            "state": "BACKOFF" if dies else "RUNNING",
+            "pid": self.pids[words[0]],
+            "why": "ended with 1" if dies else "",
+        }
+
+    def _stop(self, _host: Host, _words: list[str], _stdin: Any) -> dict[str, Any]:
+        return {"state": "STOPPED", "pid": 0}
+
+    def _logs(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, list[str]]:
+        return {"lines": [f"the last words of {words[0]}"]}
+
+    def _forget(self, host: Host, words: list[str], _stdin: Any) -> dict[str, str]:
+        self.releases[host.name].discard(words[0])
+        return {}
+
+    def _hitmesh(self, _host: Host, words: list[str], _stdin: Any) -> object:
+        if words[0] == "ready":
+            lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
+            return {self.site.dc: lacking} if lacking else {}
+        if words[0] == "audit":
+            return {"problems": []}
+        self.requests += 1000
+        fails = any(self._does(name) == "fails" for name in self.current)
+        load = {"requests": self.requests, "failed": self.requests / 100 if fails else 0}
+        return [
+            {"name": one.name, "role": one.role, "state": "up", "pid": self.pids[one.name] + 1,
+             "supervisor_pid": self.pids[one.name], "load": load if one.role == "balancer" else {}}
+            for _, one in self.site.in_order()
+        ]  # fmt: skip
+
+    def _does(self, name: str) -> str:
+        return self.behaviour.get(self.current[name], "well")

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.files import File
+from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.plan import Asked, make_plan
+from hitmesh.deploy.runner import Runner, Stopped
+from hitmesh.deploy.site import Site
+from hitmesh.errors import CommandError
+from tests.hitmesh.deploy.fake_hosts import FakeSsh
+
+OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
+FILE = File(path=config_path("dc"), text="new")
+ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
+DATA: dict[str, Any] = {
+    "name": "dc", "insecure": True, "ports": {"balancer_admin": 0}, "deploy": {"bake_s": 0.5, "ready_s": 1},
+    "nodes": {"a": {"address": "10.0.0.1", **ONE}, "b": {"address": "10.0.0.2", **ONE}},
+}  # fmt: skip
+SITE = Site.of(settings.parse(DATA, source="test"))
+INSTANCES = [one.name for _, one in SITE.in_order()]
+
+
+class Deploy:
+    """A deploy of NEW on two hosts that run OLD, and what it told."""
+
+    def __init__(self, does: str = "well") -> None:
+        self.ssh = FakeSsh(SITE, OLD)
+        self.ssh.behaviour = {NEW: does}
+        self.told: list[str] = []
+        self.may_go_on = lambda: None
+
+    def run(self) -> None:
+        hosts = self.ssh.hosts()
+        facts: dict[str, Facts] = {name: host.facts() for name, host in hosts.items()}
+        steps = make_plan(SITE, NEW, facts, {name: [FILE] for name in hosts}, Asked())
+        Runner(SITE, hosts, {NEW: Path("/dev/null")}, self.told.append, self.may_go_on).run(steps)
+
+    def stopped(self) -> Stopped:
+        with pytest.raises(Stopped) as caught:
+            self.run()
+        return caught.value
+
+    def runs(self, release: str) -> list[str]:
+        return [name for name, id_ in self.ssh.current.items() if id_ == release]
+
+    def restarted(self) -> list[str]:
+        return [call.split()[-1] for call in self.ssh.calls if " restart " in call]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hitmesh.deploy.runner.POLL_S", 0.02)
+
+
+def test_a_good_release_runs_everywhere_in_the_end_each_instance_restarted_once() -> None:
+    deploy = Deploy()
+    deploy.run()
+    assert deploy.runs(NEW) == INSTANCES
+    assert sorted(deploy.restarted()) == sorted(INSTANCES)
+    assert deploy.ssh.files["a"] == deploy.ssh.files["b"] == {FILE.path: "new"}
+
+
+@pytest.mark.parametrize(
+    ("does", "why", "restarted"),
+    [
+        ("dies", "nexus-1 doesn't start: backoff ended with 1", ["nexus-1", "nexus-1"]),
+        ("never ready", "nexus-1 isn't ready: nexus-1 (/health: 503)", ["nexus-1", "nexus-1"]),
+        (
+            "fails",
+            "requests were answered with 5xx",
+            ["nexus-1", "processor-1", "collector-1", "balancer-1", "balancer-1", "collector-1", "processor-1", "nexus-1"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_bad_release_stops_at_the_canary_and_is_taken_back_with_the_log_that_says_why(
+    does: str, why: str, restarted: Sequence[str]
+) -> None:
+    deploy = Deploy(does)
+    stopped = deploy.stopped()
+    assert why in str(stopped)
+    assert stopped.undone
+    assert deploy.restarted() == restarted
+    assert deploy.runs(OLD) == INSTANCES
+    assert deploy.ssh.files["a"] == {FILE.path: ""}  # as it was: not there
+    assert any("the last words of nexus-1" in line for line in deploy.told)
+
+
+@pytest.mark.parametrize(
+    "at", ["b receive", "b write", "b switch nexus-2", "b restart processor-2", "b restart balancer-2"]
+)
+def test_a_host_that_vanishes_stops_the_deploy_and_the_others_are_taken_back(at: str) -> None:
+    deploy = Deploy()
+    deploy.ssh.vanish("b", at)
+    stopped = deploy.stopped()
+    assert "b: it can't be reached" in stopped.message
+    assert [name for name in deploy.runs(OLD) if name.endswith("-1")] == [
+        name for name in INSTANCES if name.endswith("-1")
+    ]
+    left = " of b" in str(stopped)
+    assert left == (not stopped.undone)
+
+
+def test_what_could_not_be_taken_back_is_said_and_the_same_deploy_afterwards_finishes() -> None:
+    deploy = Deploy()
+    deploy.ssh.vanish("b", "b restart balancer-2")
+    stopped = deploy.stopped()
+    assert "not taken back: " in str(stopped)
+    assert "nexus-2 of b (b: it can't be reached)" in str(stopped)
+    deploy.ssh.before_call = lambda call: None
+    deploy.run()
+    assert deploy.runs(NEW) == INSTANCES
+
+
+@pytest.mark.parametrize("at", ["a receive", "a write", "a switch collector-1", "b restart collector-2"])
+def test_ctrl_c_takes_back_what_was_changed(at: str) -> None:
+    deploy = Deploy()
+    interrupted: list[str] = []
+
+    def interrupt_once(call: str) -> None:
+        if call.startswith(at) and not interrupted:
+            interrupted.append(call)
+            raise KeyboardInterrupt
+
+    deploy.ssh.before_call = interrupt_once
+    assert deploy.stopped().undone
+    assert deploy.runs(OLD) == INSTANCES
+
+
+def test_a_broken_lock_stops_the_deploy_before_its_next_step() -> None:
+    deploy = Deploy()
+
+    def broken() -> None:
+        if any("restart collector-1" in call for call in deploy.ssh.calls):
+            raise CommandError("the lock was broken: ben is at work")
+
+    deploy.may_go_on = broken
+    assert "ben is at work" in str(deploy.stopped())
+    assert deploy.runs(OLD) == INSTANCES
