@@ -7,7 +7,7 @@ instances, and the operator's. The list goes to the hosts of every datacenter: i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +16,11 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.plan import Change
+from hitmesh.deploy.render.consul import GOSSIP, gossip_text
 from hitmesh.deploy.runner import Runner
+from hitmesh.deploy.site import Host
 from hitmesh.errors import CommandError
-from hitmesh.mesh.keyring import list_path, secret_path
+from hitmesh.mesh.keyring import list_path
 from hitmesh.state.keylist import OPERATOR, Peer
 
 SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed
@@ -39,7 +41,7 @@ class Keys:
         for peer in made:
             self._desk.tell(f"{peer}: a key was made")
         self.bring_list()
-        self.bring_secrets(self._peers())
+        self.bring_secrets()
 
     def rotate(self, may_go_on: Callable[[], None]) -> None:
         """Give everybody of the datacenter another key, while it runs."""
@@ -50,7 +52,7 @@ class Keys:
             time.sleep(SEEN_S)
             for peer in peers:
                 keyfolder.use_next(self._folder, peer)
-            self.bring_secrets(peers)
+            self.bring_secrets()
             Runner(self._desk.site, self._desk.hosts, {}, self._desk.tell, may_go_on).run(self._restarts(), undo=False)
             gone = keyfolder.drop_former(self._folder, peers)
             self.bring_list()
@@ -82,15 +84,28 @@ class Keys:
                 f"the list isn't everywhere: {'; '.join(problems)}", hint="the same command again goes on"
             )
 
-    def bring_secrets(self, peers: Sequence[Peer]) -> None:
-        """Give each host the secrets of its own instances, and the operator's."""
+    def bring_secrets(self) -> None:
+        """Give each host the secrets of what runs there. Raises CommandError."""
         for host in self._desk.site.hosts:
-            names = {(one.role, one.name) for one in host.instances} | {(OPERATOR, OPERATOR)}
-            for peer in peers:
-                if (peer.role, peer.name) in names:
-                    text = secret_path(self._folder, peer).read_text(encoding="utf-8")
-                    if self._desk.hosts[host.name].secret(peer.role, peer.name, text):
-                        self._desk.tell(f"{host.name}: {peer} has its secret")
+            for role, name, text in self._secrets(host):
+                if self._desk.hosts[host.name].secret(role, name, text):
+                    self._desk.tell(f"{host.name}: {role}/{name} is there")
+
+    def _secrets(self, host: Host) -> Iterator[tuple[str, str, str]]:
+        """Role, name and text of each: keys of instances, and what else is in a role's folder, such as a certificate."""
+        gossip_key = self._desk.config.deploy.consul.gossip_key
+        if gossip_key and self._desk.site.has_consul:
+            yield "consul", GOSSIP, gossip_text(_read(self._desk.path.parent / gossip_key))
+        instances = {one.name for one in host.instances}
+        roles = (
+            {one.role for one in host.instances} | {OPERATOR} | ({"consul"} if self._desk.site.has_consul else set())
+        )
+        for role in sorted(roles):
+            folder = self._folder / self._desk.site.dc / role
+            for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
+                is_instance = path.name.removeprefix(f"{role}-").isdecimal()
+                if not is_instance or path.name in instances:
+                    yield role, path.name, _read(path)
 
     def _peers(self) -> list[Peer]:
         return keyfolder.peers_of(self._desk.config)
@@ -102,3 +117,10 @@ class Keys:
             if release := facts[host.name].current.get(one.name):
                 steps.append(Change(host.name, one.name, release, release, "it has a new key"))
         return steps
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: can't be read: {error}") from error

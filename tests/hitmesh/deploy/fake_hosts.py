@@ -26,6 +26,7 @@ class FakeSsh:
         self.current = {one.name: release for _, one in site.in_order()}
         self.pids = {name: number for number, name in enumerate(self.current, 100)}
         self.files: dict[str, dict[str, str]] = {host.name: {} for host in site.hosts}
+        self.secrets: dict[str, dict[str, str]] = {host.name: {} for host in site.hosts}
         self.releases = {host.name: {release} for host in site.hosts}
         self.behaviour: Mapping[str, str] = {}
         self.calls: list[str] = []
@@ -73,6 +74,12 @@ class FakeSsh:
         files = msgspec.json.decode(stdin, type=list[File])
         self.files[host.name].update({file.path: file.text for file in files})
         return {"changed": [file.path for file in files]}
+
+    def _secret(self, host: Host, words: list[str], stdin: bytes) -> dict[str, list[str]]:
+        name = "/".join(words)
+        is_there = self.secrets[host.name].get(name) == stdin.decode()
+        self.secrets[host.name][name] = stdin.decode()
+        return {"changed": [] if is_there else [name]}
 
     def _receive(self, host: Host, words: list[str], _stdin: Any) -> dict[str, str]:
         self.releases[host.name].add(words[0])
