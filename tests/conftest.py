@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LONGEST = ("tests/wan", "tests/system", "tests/hitmesh/cli", "all others with system tests")
+LONGEST = ("tests/hosts", "tests/wan", "tests/system", "tests/hitmesh/cli", "all others with system tests")
 
 
 def find_access_log(named: str, beside: Path, made: Path) -> Path:

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "install-services"
-PROGRAMS = ("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "nft", "consul")
-PACKAGES = [{"nginx": "nginx-light", "ip": "iproute2", "nft": "nftables"}.get(program, program) for program in PROGRAMS]
+PROGRAMS = (
+    *("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "nft"),
+    *("ssh", "sshd", "keepalived", "sudo", "python3-venv", "consul"),
+)
+NAMES = {
+    "nginx": "nginx-light", "ip": "iproute2", "nft": "nftables", "ssh": "openssh-client", "sshd": "openssh-server"
+}  # fmt: skip
+PACKAGES = [NAMES.get(program, program) for program in PROGRAMS]
 
 
 class Machine:
@@ -18,12 +24,13 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for tool in ("sh", "sed", "head", "cat", "rm"):
+        for tool in ("sh", "sed", "head", "cat", "rm", "chmod"):
             found = shutil.which(tool)
             assert found
             (folder / tool).symlink_to(found)
         self.calls = folder / "calls"
         self.calls.touch()
+        self.policy = folder / "policy-rc.d"
 
     def put(self, program: str, does: str = "true") -> None:
         (self.folder / program).write_text(f'#!/bin/sh\necho "{program} $*" >>{self.calls}\n{does}\n')
@@ -32,6 +39,7 @@ class Machine:
     def run(self, *programs: str) -> subprocess.CompletedProcess[str]:
         # the script looks into the system's sbin folders as well, where some of its programs may be
         environment = {"PATH": str(self.folder), "SBIN": str(self.folder / "sbin")}
+        environment |= {"SYSTEM_PYTHON": str(self.folder / "python3-venv"), "POLICY": str(self.policy)}
         return subprocess.run(
             ["sh", str(SCRIPT), *programs], env=environment, capture_output=True, text=True, timeout=20, check=False
         )
@@ -121,3 +129,18 @@ def test_only_what_is_asked_for_is_installed(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     assert machine.installs() == ["iproute2"]
     assert done.stdout.splitlines() == ["iproute2: installed", "consul: there already"]
+
+
+def test_a_package_may_not_start_its_server_and_the_policy_goes_away_again(machine: Machine) -> None:
+    machine.put(
+        "apt-get", f'case "$*" in *keepalived) "{machine.policy}"; echo "policy says $?" >>{machine.calls};; esac'
+    )
+    machine.run("keepalived")
+    assert "policy says 101" in machine.calls.read_text()
+    assert not machine.policy.exists()
+
+
+def test_a_policy_that_the_machine_has_already_is_kept(machine: Machine) -> None:
+    machine.policy.write_text("its own")
+    machine.run("keepalived")
+    assert machine.policy.read_text() == "its own"

@@ -51,7 +51,6 @@ FORWARDING: Final = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/a
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000  # packets without a header of the device's own
-_beds = itertools.count(1)
 
 Counts = dict[str, int]
 """Of a link since it was made: packets sent, and of these delivered, lost, cut, overflowed."""
@@ -66,7 +65,7 @@ def why_not() -> str:
             pass
     except OSError as error:
         return f"the bed of hosts needs TUN devices: {TUN}: {error.strerror}"
-    name = f"{netns.own_prefix(0)}trial"
+    name = f"{netns.new_prefix()}trial"
     try:
         netns.ip(f"netns add {name}")
         try:
@@ -94,7 +93,7 @@ class Bed:
     ) -> None:
         """`networks` by datacenter, where they aren't IPv4; of these the routers let only these ports in."""
         self.datacenters = list(hosts)
-        self._prefix = netns.own_prefix(next(_beds))
+        self._prefix = netns.new_prefix()
         self._numbers = {dc: number for number, dc in enumerate(hosts, start=1)}
         self._plans = {
             dc: Plan(number, (networks or {}).get(dc, "ipv4"), let_in) for dc, number in self._numbers.items()

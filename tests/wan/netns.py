@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ NFT: Final = "nft"
 PACKAGES: Final = {IP: "iproute2", NFT: "nftables"}  # Debian's
 SBIN: Final = "/usr/sbin:/sbin"  # Debian's ip, which a user's PATH may leave out
 GONE_S: Final = 30.0  # that killed processes get to disappear
+_beds = itertools.count(1)
 _CLONE_NEWNET: Final = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,9 +35,9 @@ class BedError(Exception):
     """Namespaces, bridges or the WAN can't be made, or not used; says why."""
 
 
-def own_prefix(number: int) -> str:
-    """What the names of this process's bed `number` start with."""
-    return f"{PREFIX}-{os.getpid()}-{started(os.getpid())}-{number}-"
+def new_prefix() -> str:
+    """What the names of one more bed of this process start with."""
+    return f"{PREFIX}-{os.getpid()}-{started(os.getpid())}-{next(_beds)}-"
 
 
 def ip(*commands: str, namespace: str = "") -> None:
@@ -91,13 +93,19 @@ def remove(prefix: str) -> None:
 
 def sweep() -> list[str]:
     """Remove what processes that are gone have left; the prefixes of that."""
+    dead = abandoned(names(PREFIX + "-"))
+    for prefix in dead:
+        remove(prefix)
+    return dead
+
+
+def abandoned(found: Iterable[str]) -> list[str]:
+    """The prefixes of those names whose process is gone."""
     dead = set()
-    for name in names(PREFIX + "-"):
+    for name in found:
         pid, begun, number = name.removeprefix(PREFIX + "-").split("-")[:3]
         if started(int(pid)) != begun:
             dead.add(f"{PREFIX}-{pid}-{begun}-{number}-")
-    for prefix in dead:
-        remove(prefix)
     return sorted(dead)
 
 
