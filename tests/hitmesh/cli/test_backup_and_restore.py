@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hitmesh.cli import datacenter, drill
-from hitmesh.cli.backup_file import BackupFile, Partition
+from hitmesh.cli.backup_file import BackupFile, Partition, Rows
 from hitmesh.cli.main import run
 from hitmesh.protocol.messages import (
     ERA,
@@ -36,6 +36,8 @@ from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.store import Done, Row, Write
 from hitmesh.store.sqlite import SqliteTotals
 from hitmesh.store.totals import read_totals
+from tests.services import require, wait_for
+from tests.services.consul import ELECTION_S, ConsulServer
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
 PARTITIONS = 32
@@ -272,6 +274,30 @@ def test_standard_output_and_input_do(state: Path, backup: Path) -> None:
     wipe(state)
     subprocess.run([*hitmesh, "restore", "-", *where], input=written, capture_output=True, check=True)
     assert restored(state) == EXPECTED
+
+
+def test_a_backup_from_one_kind_of_store_comes_back_in_another(made: Path, state: Path, tmp_path: Path) -> None:
+    require("consul")
+    wipe(state)
+    consul = ConsulServer(tmp_path / "consul")
+    try:
+        consul.start()
+        wait_for(consul.has_leader, within_s=ELECTION_S, what="Consul's leader")
+        url = f"consul://127.0.0.1:{consul.ports.http}/pages"
+        path = state / DCS[0] / "hitmesh.toml"
+        path.write_text(path.read_text().replace('totals = "sqlite:///totals.db"', f'totals = "{url}"'))
+        assert run(["restore", str(state / "some.backup"), "--state-dir", str(state)]) == 0
+        assert run(["backup", str(state / "again.backup"), "--stale", "--state-dir", str(state)]) == 0
+    finally:
+        consul.stop()
+    with BackupFile(state / "again.backup") as again, BackupFile(made / "some.backup") as before:
+        rows = [
+            sorted(
+                (line.dc, row.page, row.count) for line in each.lines() if isinstance(line, Rows) for row in line.rows
+            )
+            for each in (again, before)
+        ]
+    assert rows[0] == rows[1]
 
 
 def damage(state: Path) -> None:
