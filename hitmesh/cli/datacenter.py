@@ -80,7 +80,7 @@ def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
     Example:
       hitmesh datacenter list --json | jq '.[] | select(.state == "silent")'
     """
-    found = _Mesh(config_path, state_dir).known()
+    found = Mesh(config_path, state_dir).known()
     if as_json:
         print(json.dumps([{name: getattr(each, name) for name in Known.__struct_fields__} for each in found], indent=2))
     else:
@@ -104,7 +104,7 @@ def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) ->
     Example:
       hitmesh datacenter retire us-west
     """
-    mesh = _Mesh(config_path, state_dir)
+    mesh = Mesh(config_path, state_dir)
     known = {each.dc: each for each in mesh.known()}
     if name not in known:
         raise CommandError(f"no datacenter is called {name!r}", hint=nearest(name, list(known)))
@@ -138,7 +138,7 @@ def return_(name: str, config_path: Path | None, state_dir: Path) -> None:
     Example:
       hitmesh datacenter return us-west
     """
-    mesh = _Mesh(config_path, state_dir)
+    mesh = Mesh(config_path, state_dir)
     known = {each.dc: each for each in mesh.known()}
     if name not in known:
         raise CommandError(f"no datacenter is called {name!r}", hint=nearest(name, list(known)))
@@ -175,22 +175,23 @@ def _remains(known: Known) -> str:
     return f"its {known.hits} hits that are in {known.copy_in}'s copy stay in every total"
 
 
-class _Mesh:
+class Mesh:
     """The datacenters of which there are files here, and what those know."""
 
     def __init__(self, config_path: Path | None, state_dir: Path) -> None:
         self.configs = [files.load(config_path)] if config_path else folder.datacenters(state_dir)
         self._state_dir = state_dir
         with ThreadPoolExecutor(len(self.configs)) as pool:  # those that don't answer take their time
-            self._heard = dict(zip((each.name for each in self.configs), pool.map(_heard, self.configs), strict=True))
+            # Datacenter -> everybody that a Nexus of it knows, of the others too; nobody when none answers.
+            self.heard = dict(zip((each.name for each in self.configs), pool.map(_heard, self.configs), strict=True))
 
     def known(self) -> list[Known]:
         """Every datacenter that anybody here knows, by name. Raises CommandError when no settings can be read."""
-        alive = {seen.instance.dc for heard in self._heard.values() for seen in heard if seen.alive}
+        alive = {seen.instance.dc for heard in self.heard.values() for seen in heard if seen.alive}
         gone = retired(self.configs, self._state_dir)
         copies = self._copies()
         names = {config.name for config in self.configs} | {peer for each in self.configs for peer in each.peers}
-        names |= {seen.instance.dc for heard in self._heard.values() for seen in heard}
+        names |= {seen.instance.dc for heard in self.heard.values() for seen in heard}
         found = []
         for name in sorted(names | gone.keys() | copies.keys()):
             by, at = (gone[name].author, gone[name].changed_at) if name in gone else (None, None)
@@ -214,7 +215,7 @@ class _Mesh:
 
     def _order(self, but: str = "") -> list[Config]:
         """Those that run first; `but` last: whoever is to be retired may never tell the others."""
-        return sorted(self.configs, key=lambda config: (config.name == but, not self._heard[config.name]))
+        return sorted(self.configs, key=lambda config: (config.name == but, not self.heard[config.name]))
 
     @contextlib.contextmanager
     def _settings(self, config: Config) -> Iterator[SettingsStore]:
@@ -231,7 +232,7 @@ class _Mesh:
             with contextlib.suppress(StoreUnknown):
                 for dc, (hits, as_of_s) in _origins(config, self._state_dir / config.name).items():
                     if dc not in found or hits > found[dc][0]:
-                        said_s = age_said(dc, config.name, self._heard[config.name])
+                        said_s = age_said(dc, config.name, self.heard[config.name])
                         # Heads say when they were written: of a datacenter without hits that is long ago.
                         behind_s = now_s - as_of_s if said_s is None else said_s
                         found[dc] = hits, round(max(0.0, behind_s), 3), said_s is not None, config.name

@@ -36,6 +36,7 @@ MAX_CHUNK_ROWS: Final = 1000  # of one origin in one answer: as many as a commit
 MAX_ENTRIES: Final = 8192  # partitions in one question between owners, each with a few origins
 ERA: Final = 1000  # epochs; a restored partition goes on in the next thousand
 MAX_DCS: Final = 64  # datacenters of a mesh
+UNFINISHED: Final = b"hitmesh restore "  # how begins what stands for a head while a backup is being brought back
 MAX_SETTINGS: Final = 10_000  # live settings in one answer
 MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
 
@@ -492,6 +493,10 @@ def make(kind: type[M], *fields: object) -> M:
 
 def decode_head(data: bytes) -> Head:
     """A partition's head, of this release or the one before; raises DecodeError."""
+    if data.startswith(UNFINISHED):
+        raise DecodeError(
+            "a backup is being restored here, or was until that broke off; `hitmesh restore` with the same file ends it"
+        )
     head = decode(data, Head, EarlierHead)
     if isinstance(head, Head):
         return head

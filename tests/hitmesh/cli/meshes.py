@@ -21,6 +21,7 @@ from hitmesh.config import dump, load
 from tests.services import PATIENCE_S, wait_for
 from tests.services.nexus import MESHES, free_ports
 
+HITMESH = [sys.executable, "-m", "hitmesh"]
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
 UP_S = 150.0  # a busy machine starts fourteen processes in a minute
 SOON_S = 60.0  # for what takes a second or two on a quiet machine
@@ -51,7 +52,7 @@ class Mesh:
     shown: str = ""  # by the last `up`
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "hitmesh", *arguments, "--state-dir", str(self.state_dir)]
+        return [*HITMESH, *arguments, "--state-dir", str(self.state_dir)]
 
     def patient_command(self, *arguments: str, answer_s: float = ANSWER_S) -> list[str]:
         """The same of a command that shall not take a busy Nexus for one that is away."""
