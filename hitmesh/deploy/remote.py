@@ -90,9 +90,10 @@ class RemoteHost:
         answer = self._ask(dict[str, list[str]], ["logs", instance, str(lines)])
         return answer["lines"]
 
-    def secret(self, role: str, name: str, text: str) -> None:
-        """Give an instance its secret key."""
-        self._ask(object, ["secret", role, name], stdin=text.encode())
+    def secret(self, role: str, name: str, text: str) -> list[str]:
+        """Give an instance its secret key; which file that changed."""
+        answer = self._ask(dict[str, list[str]], ["secret", role, name], stdin=text.encode())
+        return answer["changed"]
 
     def hitmesh(self, *args: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Result:
         """Run a hitmesh command there."""
