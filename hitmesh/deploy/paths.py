@@ -27,6 +27,9 @@ CONSUL_CONF: Final = f"{ETC}/consul.json"
 FIREWALL_CONF: Final = f"{ETC}/firewall.nft"
 SYSCTL_CONF: Final = "/etc/sysctl.d/60-hitmesh.conf"
 
+STARTED_WITH: Final = ".started-with"
+"""In an instance's folder: the SHA-256 of the datacenter's file that it was last started with."""
+
 
 def config_path(dc: str) -> str:
     """The datacenter's file, as it was given."""

@@ -90,9 +90,9 @@ class RemoteHost:
         answer = self._ask(dict[str, list[str]], ["logs", instance, str(lines)])
         return answer["lines"]
 
-    def secret(self, role: str, name: str, text: str) -> bool:
-        """Give a role's user a secret; whether it is new there."""
-        return bool(self._ask(dict[str, list[str]], ["secret", role, name], stdin=text.encode())["changed"])
+    def secret(self, role: str, name: str, text: str) -> list[str]:
+        """Give a role's user a secret; which file that changed."""
+        return self._ask(dict[str, list[str]], ["secret", role, name], stdin=text.encode())["changed"]
 
     def hitmesh(self, *args: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Result:
         """Run a hitmesh command there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import time
@@ -13,7 +14,18 @@ from hitmesh.deploy.host.machine import Machine
 from hitmesh.deploy.host.programs import Programs
 from hitmesh.deploy.host.releases import Releases
 from hitmesh.deploy.host.rules import is_written
-from hitmesh.deploy.paths import CONSUL_CONF, ETC, FIREWALL_CONF, HOME, KEYS, PROGRAMS, SYSCTL_CONF, config_path
+from hitmesh.deploy.paths import (
+    CONSUL_CONF,
+    ETC,
+    FIREWALL_CONF,
+    HOME,
+    KEYS,
+    PROGRAMS,
+    STARTED_WITH,
+    SYSCTL_CONF,
+    config_path,
+    state_folder,
+)
 
 
 def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) -> Facts:
@@ -27,7 +39,8 @@ def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) ->
         clock=time.time(),
         free_bytes=room.f_bavail * room.f_frsize,
         releases=releases.ids(),
-        current=releases.current(),
+        current=(current := releases.current()),
+        configs={name: started for name in current if (started := _started_with(machine, name))},
         files={path: digest for path in _paths(machine, dc) if (digest := machine.digest(path))},
         programs=programs.running(),
     )
@@ -37,6 +50,19 @@ def texts(machine: Machine, dc: str, paths: list[str]) -> dict[str, str]:
     """What stands in these rendered files, of those that are there."""
     found = {path: machine.read(path) for path in paths if is_written(path, dc)}
     return {path: content.decode(errors="replace") for path, content in found.items() if content is not None}
+
+
+def _started_with(machine: Machine, instance: str) -> str:
+    """The SHA-256 of the file that an instance was last started with, which it says in its own folder; or nothing."""
+    path = machine.at(f"{state_folder(instance)}/{STARTED_WITH}")
+    try:
+        # The folder is its user's, who could put anything there: a pipe, or a link to what only root may read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        found = re.match(rb"[0-9a-f]{64}", file.read(64) or b"")
+    return found[0].decode() if found else ""
 
 
 def _paths(machine: Machine, dc: str) -> list[str]:

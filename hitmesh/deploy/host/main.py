@@ -20,7 +20,7 @@ from hitmesh.deploy.host.machine import Machine, ids
 from hitmesh.deploy.host.programs import Programs
 from hitmesh.deploy.host.releases import ENVIRONMENT, Releases
 from hitmesh.deploy.host.rules import MAX_SECRET_BYTES, check_dc, secret_place
-from hitmesh.deploy.paths import ETC, RELEASES, SYSTEM, user_of
+from hitmesh.deploy.paths import ETC, RELEASES, STATE, SYSTEM, config_path, user_of
 from hitmesh.errors import CommandError, HitmeshError
 
 FAILED = 1
@@ -90,7 +90,14 @@ class HostProgram:
         """Become that command, as the operator's user, of the newest release that anything here runs."""
         current = set(self._releases.current().values())
         newest = next((id_ for id_ in reversed(self._releases.ids()) if id_ in current), None)
-        folder = f"{RELEASES}/{newest}" if newest else SYSTEM
+        self._become(f"{RELEASES}/{newest}" if newest else SYSTEM, ["hitmesh", *arguments])
+
+    def memory(self, command: str) -> NoReturn:
+        """Become what asks the datacenter's memory of deploys."""
+        self._become(SYSTEM, ["hitmesh.deploy.memory", config_path(self._dc), STATE, command])
+
+    def _become(self, folder: str, words: Sequence[str]) -> NoReturn:
+        """Go on as a module of an environment, as the operator's user."""
         python = self._machine.at(folder) / "bin" / "python"
         os.chdir(self._machine.at(ETC))  # where `var` and `keys`, which commands look for, lead to this host's
         if self._machine.is_real:
@@ -100,8 +107,8 @@ class HostProgram:
             os.setgid(gid)
             os.setuid(uid)
         environment = {**ENVIRONMENT, "PYTHONSAFEPATH": "1", "HOME": "/"}
-        environment |= {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
-        os.execve(python, [str(python), "-m", "hitmesh", *arguments], environment)  # noqa: S606 - its arguments are words
+        environment["TERM"] = os.environ.get("TERM", "dumb")
+        os.execve(python, [str(python), "-m", *words], environment)  # noqa: S606 - words, and no shell
 
     def _json(self, type_: Any) -> Any:
         content = self._stdin.read(MAX_JSON_BYTES + 1)
@@ -116,7 +123,7 @@ class HostProgram:
 # How many words each command takes.
 COMMANDS: Final[Mapping[str, int]] = {
     "facts": 0, "read": 0, "write": 0, "receive": 1, "forget": 1, "switch": 2,
-    "start": 1, "stop": 1, "restart": 1, "logs": 2, "secret": 2,
+    "start": 1, "stop": 1, "restart": 1, "memory": 1, "logs": 2, "secret": 2,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from hitmesh.deploy.paths import (
     PROGRAMS,
     RUN,
     SYSCTL_CONF,
+    SYSTEM,
     config_path,
     user_of,
 )
@@ -39,7 +40,7 @@ MODES: Final = (0o600, 0o640, 0o644)
 _NAME: Final = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
 _DC = re.compile(_NAME)
 _RELEASE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+]{0,40}-[0-9a-f]{12}")
-_INSTANCE = re.compile(rf"({'|'.join((*ROLES, *SERVERS, 'keepalived', 'vrrp'))})-[1-9][0-9]{{0,3}}")
+_INSTANCE = re.compile(rf"({'|'.join((*ROLES, *SERVERS, 'keepalived', 'vip'))})-[1-9][0-9]{{0,3}}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(\.[a-z]{1,8})?")
 _WHEEL = re.compile(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.!+]+(-[0-9][A-Za-z0-9_.]*)?-[a-z0-9_.]+-[a-z0-9_.]+-[a-z0-9_.]+\.whl")
 
@@ -151,7 +152,11 @@ def check_program(text: str, dc: str, instance: str) -> None:
         words = shlex.split(values.get("command", ""))
     except ValueError as error:
         raise _of(instance, f"command: {error}") from error
-    if not words or words[0] not in (RUN, *SERVERS) or (words[0] == RUN and words[1:2] != [instance]):
+    if (
+        not words
+        or words[0] not in (RUN, f"{SYSTEM}/bin/python", *SERVERS)
+        or (words[0] == RUN and words[1:2] != [instance])
+    ):
         raise _of(instance, "command starts something else")
 
 

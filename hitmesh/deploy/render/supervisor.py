@@ -15,7 +15,7 @@ from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import LOGS, PROGRAMS, RUN, STATE, config_path, state_folder, user_of
 from hitmesh.deploy.site import Host, Site
 
-OPEN_FILES: Final = 65_536  # for a balancer's 20,000 connections, as many to its backends, and what the rest needs
+OPEN_FILES: Final = 1024  # of which supervisord makes sure; hitmesh-boot asks for as many as a balancer needs
 
 
 def files(site: Site, host: Host) -> list[File]:

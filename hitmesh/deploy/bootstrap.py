@@ -1,0 +1,174 @@
+"""From a host with nothing but sshd to one that the host program answers on, and whose Consul and beanstalkd run.
+
+Owns what is sent to it: a tar of `hitmesh/deploy/host/bootstrap.py`, its settings and a release's wheels, which are
+unpacked and run there as root. What is after that, rendered files and programs, goes the way of every deploy.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hitmesh.deploy import boot
+from hitmesh.deploy.files import File
+from hitmesh.deploy.host import bootstrap as script
+from hitmesh.deploy.host.rules import USERS
+from hitmesh.deploy.paths import (
+    CURRENT,
+    ETC,
+    HOME,
+    KEYS,
+    LOGS,
+    PROGRAMS,
+    RELEASES,
+    STATE,
+    SYSTEM,
+    config_path,
+    user_of,
+)
+from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import beanstalkd, consul, nftables, system
+from hitmesh.deploy.site import Host, Site
+from hitmesh.deploy.ssh import Ssh
+from hitmesh.errors import CommandError
+
+GROUP: Final = "hitmesh"
+ENVIRONMENTS: Final = f"{HOME}/systems"
+BOOTSTRAP_S: Final = 900.0  # with packages from a slow mirror
+# Unpacked where only root can look: nobody else may put anything beside the script.
+UNPACK: Final = "d=$(mktemp -d) && tar -x -C $d && {python} -I $d/bootstrap.py; s=$?; rm -rf $d; exit $s"
+# Debian's package of each program.
+PACKAGES: Final = {
+    "sudo": "sudo", "sysctl": "procps", "consul": "consul", "beanstalkd": "beanstalkd", "keepalived": "keepalived",
+    "nft": "nftables",
+}  # fmt: skip
+_RC: Final = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")  # which of them is for the host's init to say
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What the script says when all went well."""
+
+    changed: list[str]
+
+
+def bootstrap(site: Site, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
+    """Make a host ready for deploys; what was changed, nothing when it was. Raises CommandError.
+
+    `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken.
+    """
+    changed = _make(site, host.host, root, release, authorized_keys)
+    if key := site.config.deploy.consul.gossip_key:
+        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(_text(Path(key))))
+    changed += host.write(files(site, host.host))
+    running = {one.name: one.state for one in host.facts().programs or ()}
+    for name in servers(site, host.host):
+        if running.get(name) != "RUNNING":
+            state = host.start(name)
+            if state.state != "RUNNING":
+                raise CommandError(f"{host.name}: {name} doesn't start: {state.state} {state.why}".rstrip())
+            changed.append(f"{name} started")
+    return changed
+
+
+def files(site: Site, host: Host) -> list[File]:
+    """The rendered files that a host has before any release."""
+    return [file for kind in (system, nftables, consul, beanstalkd) for file in kind.files(site, host)]
+
+
+def servers(site: Site, host: Host) -> list[str]:
+    """The programs that a host runs before any release, Consul first."""
+    paths = [file.path for kind in (consul, beanstalkd) for file in kind.files(site, host)]
+    return [Path(path).stem.removeprefix(f"{site.dc}-") for path in paths if path.startswith(f"{PROGRAMS}/")]
+
+
+def programs(site: Site, host: Host) -> list[str]:
+    """What must be on a host's PATH, besides Python."""
+    found = ["sudo", "sysctl"]
+    if site.has_consul:
+        found.append("consul")
+    if host.has_beanstalkd:
+        found.append("beanstalkd")
+    if host.of("balancer") and site.config.virtual_ip.address:
+        found.append("keepalived")
+    if site.config.deploy.firewall:
+        found.append("nft")
+    return found
+
+
+def settings(site: Site, host: Host, authorized_keys: Sequence[str]) -> dict[str, Any]:
+    """What the script is told."""
+    deploy = site.config.deploy
+    return {
+        "may_install": deploy.packages,
+        "packages": {program: PACKAGES[program] for program in programs(site, host)},
+        "deploy_user": deploy.user,
+        "group": GROUP,
+        "users": USERS,
+        "operator": user_of("operator"),
+        "authorized_keys": authorized_keys,
+        # Path, group, mode; all of them root's.
+        "folders": [
+            *((path, "root", 0o755) for path in (HOME, ENVIRONMENTS, RELEASES, CURRENT, ETC, KEYS, STATE, PROGRAMS)),
+            (LOGS, deploy.user, 0o750),
+        ],
+        "links": {
+            f"{ETC}/hitmesh.toml": Path(config_path(site.dc)).name,
+            f"{STATE}/{site.dc}": ETC,  # where commands look for a datacenter's file, and what it names beside it
+            f"{ETC}/var": STATE,  # where commands look for a mesh, from ETC
+            **{f"{folder}/S99hitmesh": "../init.d/hitmesh" for folder in _RC},
+        },
+        "environments": ENVIRONMENTS,
+        "system": SYSTEM,
+        "files": boot.files(deploy.user),
+        "sudoers": boot.SUDOERS,
+        "sudo_rule": boot.sudo_rule(deploy.user),
+        "boot": boot.BOOT,
+        "socket": f"{STATE}/supervisor.sock",
+        "supervisord_log": f"{LOGS}/boot.log",
+    }
+
+
+def pack(release: Path, told: dict[str, Any], into: Path) -> None:
+    """The tar that is sent: the script, what it is told, and the wheels of a release's tar."""
+    with tarfile.open(into, "w") as packed, tarfile.open(release) as taken:
+        _add(packed, "bootstrap.py", Path(script.__file__).read_bytes())
+        _add(packed, "settings.json", msgspec.json.encode(told))
+        for member in taken:
+            content = taken.extractfile(member)
+            if content is not None and member.name.startswith("wheels/"):
+                packed.addfile(member, content)
+
+
+def _make(site: Site, host: Host, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        tar = Path(folder) / "bootstrap.tar"
+        pack(release, settings(site, host, authorized_keys), tar)
+        command = UNPACK.format(python=site.config.deploy.python)
+        result = root.run(host, ["sh", "-c", command], stdin=tar, timeout_s=BOOTSTRAP_S)
+    if result.status:
+        last = (result.err.splitlines() or ["no word"])[-1]
+        try:
+            said = msgspec.json.decode(last, type=dict[str, str])
+        except msgspec.MsgspecError:
+            raise CommandError(f"{host.name}: bootstrap ended with {result.status}: {last}") from None
+        raise CommandError(f"{host.name}: {said.get('error', last)}", hint=said.get("hint", ""))
+    return msgspec.json.decode(result.out, type=Said).changed
+
+
+def _add(packed: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    packed.addfile(member, io.BytesIO(content))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: can't be read: {error.strerror}") from error
