@@ -17,8 +17,9 @@ from typing import Any
 from fabric.api import env, task
 
 from hitmesh.config import ROLES
-from hitmesh.deploy import tasks
+from hitmesh.deploy import backups, tasks
 from hitmesh.deploy.desk import Desk, desk, siblings
+from hitmesh.deploy.ssh import opened
 from hitmesh.errors import HitmeshError
 
 CHECKOUT = Path(__file__).parent
@@ -46,83 +47,117 @@ def job(function: Callable[..., None]) -> Callable[..., None]:
 
 @job
 def check(dc: str) -> None:
-    """Fab check:dc=us-west  what is wrong there, and what would be written"""
+    """fab check:dc=us-west  what is wrong there, and what would be written"""
     with _at(dc) as it:
         tasks.check(it)
 
 
 @job
+def bootstrap(dc: str, only: str = "") -> None:
+    """fab bootstrap:dc=us-west  users, folders, Consul, beanstalkd (only=HOST)"""
+    with _at(dc) as it, opened(list(it.site.hosts), it.config.deploy.bootstrap_user, _ssh_config()) as root:
+        tasks.bootstrap(it, root, _releases(), CHECKOUT, only=only)
+
+
+@job
 def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str = "") -> None:
-    """Fab deploy:dc=us-west  bring this checkout there, the canary first
+    """fab deploy:dc=us-west  bring this checkout there, the canary first
 
     dry=1 shows the plan and what would change in files; only=HOST, role=ROLE leave the others as they are;
     version=ID takes a release that was built before; force=1 one that was rolled back.
     """
-    with _at(dc) as it:
-        roles = env.effective_roles
+    with _mesh(dc) as (it, others):
         tasks.deploy(
-            it, _releases(), CHECKOUT, dry=_yes(dry), only=only, version=version, force=_yes(force), roles=roles
-        )
+            it, _releases(), CHECKOUT, others=others, dry=_yes(dry), only=only, version=version, force=_yes(force),
+            roles=env.effective_roles,
+        )  # fmt: skip
 
 
 @job
 def rollback(dc: str, dry: str = "") -> None:
-    """Fab rollback:dc=us-west  go back to the release before"""
+    """fab rollback:dc=us-west  go back to the release before"""
     with _at(dc) as it:
         tasks.rollback(it, _releases(), CHECKOUT, dry=_yes(dry))
 
 
 @job
 def status(dc: str) -> None:
-    """Fab status:dc=us-west  what runs where, who is at work, what was done"""
+    """fab status:dc=us-west  what runs where, who is at work, what was done"""
     with _at(dc) as it:
         tasks.status(it)
 
 
 @job
 def scale(dc: str, count: str, dry: str = "") -> None:
-    """Fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
+    """fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
     role = env.effective_roles[0] if env.effective_roles else ""
     with _at(dc) as it:
         changed = tasks.scale(it, role, _number(count), dry=_yes(dry))
         release = tasks.most_used(it)
     if changed and not _yes(dry):
-        with _at(dc) as it:  # as the file says now
-            tasks.deploy(it, _releases(), CHECKOUT, version=release, what="scale")
+        with _mesh(dc) as (it, others):  # as the file says now
+            tasks.deploy(it, _releases(), CHECKOUT, others=others, version=release, what="scale")
 
 
 @job
 def releases(dc: str) -> None:
-    """Fab releases:dc=us-west  which are on the hosts"""
+    """fab releases:dc=us-west  which are on the hosts"""
     with _at(dc) as it:
         tasks.releases(it)
 
 
 @job
 def logs(dc: str, name: str, lines: str = "50") -> None:
-    """Fab logs:dc=us-west,name=collector-1  their end (lines=200; a role)"""
+    """fab logs:dc=us-west,name=collector-1  their end (lines=200; a role)"""
     with _at(dc) as it:
         tasks.logs(it, name, _number(lines))
 
 
 @job
 def keys(dc: str, rotate: str = "", revoke: str = "") -> None:
-    """Fab keys:dc=us-west  make and bring them (rotate=1; revoke=DC/ROLE/NAME)"""
-    with _at(dc) as it, contextlib.ExitStack() as stack:
-        others = [stack.enter_context(_at(name)) for name in siblings(it)]
+    """fab keys:dc=us-west  make and bring them (rotate=1; revoke=DC/ROLE/NAME)"""
+    with _mesh(dc) as (it, others):
         tasks.keys(it, others, rotate=_yes(rotate), revoke=revoke)
 
 
 @job
+def finalize(dc: str) -> None:
+    """fab finalize:dc=us-west  write the new formats; no older release then"""
+    with _at(dc) as it:
+        tasks.finalize(it)
+
+
+@job
+def backup(dc: str) -> None:
+    """fab backup:dc=us-west  totals, settings and routes, to deploy.backup.to"""
+    with _at(dc) as it:
+        tasks.backup(it)
+
+
+@job
+def restore(dc: str, file: str) -> None:
+    """fab restore:dc=us-west,file=newest  into a mesh without totals"""
+    with _mesh(dc) as (it, others):
+        tasks.restore(it, others, file)
+
+
+@job
+def drill(dc: str, file: str = "newest") -> None:
+    """fab drill:dc=us-west  try the newest backup, page by page"""
+    with _at(dc) as it:
+        backups.drill(it, file)
+
+
+@job
 def unlock(dc: str) -> None:
-    """Fab unlock:dc=us-west  break the lock of a deploy that died"""
+    """fab unlock:dc=us-west  break the lock of a deploy that died"""
     with _at(dc) as it:
         tasks.unlock(it)
 
 
 @job
 def hitmesh(dc: str, args: str) -> None:
-    """Fab hitmesh:dc=us-west,args="audit"  any hitmesh command there"""
+    """fab hitmesh:dc=us-west,args="audit"  any hitmesh command there"""
     with _at(dc) as it:
         sys.exit(it.run_terminal(*shlex.split(args)))
 
@@ -135,9 +170,8 @@ def _releases() -> Path:
 def _at(dc: str) -> Iterator[Desk]:
     """The desk of a datacenter; an error is one line, and status 1."""
     folder = Path(env.get("config") or CHECKOUT / "config")
-    ssh_config = Path(env.ssh_config_path).expanduser() if env.get("ssh_config_path") else None
     try:
-        with desk(dc, folder, print, ssh_config=ssh_config if ssh_config and ssh_config.is_file() else None) as it:
+        with desk(dc, folder, print, ssh_config=_ssh_config()) as it:
             yield it
     except HitmeshError as error:
         print(f"fab: {error}", file=sys.stderr)
@@ -145,6 +179,19 @@ def _at(dc: str) -> Iterator[Desk]:
     except KeyboardInterrupt:
         print("fab: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _mesh(dc: str) -> Iterator[tuple[Desk, list[Desk]]]:
+    """The desk of a datacenter, and those of the others whose files are beside its own."""
+    with _at(dc) as it, contextlib.ExitStack() as stack:
+        yield it, [stack.enter_context(_at(name)) for name in siblings(it)]
+
+
+def _ssh_config() -> Path | None:
+    """What `--ssh-config-path` names; ssh itself reads the usual one, and the system's besides."""
+    path = Path(env.ssh_config_path).expanduser()
+    return path if path.is_file() and path != Path.home() / ".ssh" / "config" else None
 
 
 def _yes(text: Any) -> bool:

@@ -107,11 +107,9 @@ class Desk:
     def _key_list(self) -> str:
         path = list_path(Path(self.config.keys))
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8") if path.exists() else ""  # `make` makes it
         except OSError as error:
-            raise CommandError(
-                f"{path}: can't be read: {error.strerror}", hint=f"`fab keys:dc={self.site.dc}` makes it"
-            ) from error
+            raise CommandError(f"{path}: can't be read: {error.strerror}") from error
 
     def _hint(self, found: dict[str, Facts | CommandError]) -> str:
         fine = [name for name, answer in found.items() if isinstance(answer, Facts)]

@@ -6,13 +6,15 @@ instances, and the operator's. The list goes to the hosts of every datacenter: i
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from hitmesh.cli import keyfolder
 from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.plan import Change
@@ -20,8 +22,8 @@ from hitmesh.deploy.render.consul import GOSSIP, gossip_text
 from hitmesh.deploy.runner import Runner
 from hitmesh.deploy.site import Host
 from hitmesh.errors import CommandError
-from hitmesh.mesh.keyring import list_path
-from hitmesh.state.keylist import OPERATOR, Peer
+from hitmesh.mesh.keyring import list_path, read_list
+from hitmesh.state.keylist import OPERATOR, KeyList, Peer
 
 SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed
 
@@ -35,13 +37,24 @@ class Keys:
         self._desk, self._others = desk, others
         self._folder = Path(desk.config.keys)
 
-    def make(self) -> None:
-        """Make what is missing, and bring all to the hosts that lack it; twice changes nothing."""
-        made = keyfolder.make_missing(self._folder, keyfolder.peers_of(self._desk.config), is_shared=True)
+    def lacking(self, facts: Mapping[str, Facts]) -> list[str]:
+        """What a host of these lacks of its secrets, and who has no key at all, in words."""
+        known = read_list(self._folder) if list_path(self._folder).exists() else KeyList()
+        found = [f"{peer} has no key" for peer in self._peers() if not known.keys_of(peer)]
+        for host in self._desk.site.hosts:
+            if host.name in facts:
+                found += [
+                    f"{host.name}: {role}/{name} isn't there" for role, name, _ in self._unlike(host, facts[host.name])
+                ]
+        return found
+
+    def make(self, facts: Mapping[str, Facts] | None = None) -> None:
+        """Make what is missing, and bring all to the hosts that lack it; twice changes nothing. Raises CommandError."""
+        made = keyfolder.make_missing(self._folder, self._peers(), is_shared=True)
         for peer in made:
             self._desk.tell(f"{peer}: a key was made")
         self.bring_list()
-        self.bring_secrets()
+        self.bring_secrets(facts or self._desk.facts())
 
     def rotate(self, may_go_on: Callable[[], None]) -> None:
         """Give everybody of the datacenter another key, while it runs."""
@@ -52,7 +65,7 @@ class Keys:
             time.sleep(SEEN_S)
             for peer in peers:
                 keyfolder.use_next(self._folder, peer)
-            self.bring_secrets()
+            self.bring_secrets(self._desk.facts())
             Runner(self._desk.site, self._desk.hosts, {}, self._desk.tell, may_go_on).run(self._restarts(), undo=False)
             gone = keyfolder.drop_former(self._folder, peers)
             self.bring_list()
@@ -69,14 +82,19 @@ class Keys:
             self._desk.tell(f"{one}: {key[:8]} is on the list no more, on no host")
 
     def bring_list(self) -> None:
-        """Have the list on every host of every datacenter. Raises CommandError, naming who hasn't got it."""
+        """Have the list on every host of every datacenter. Raises CommandError, naming who hasn't got it here.
+
+        A host elsewhere that doesn't take it is told of: it gets the list with its own next deploy.
+        """
         file = File(path=str(list_path(Path(KEYS))), text=list_path(self._folder).read_text(encoding="utf-8"))
         problems = []
         for desk in (self._desk, *self._others):
             answers = desk.each(desk.site.hosts, lambda host: host.write([file]))
             for name, answer in answers.items():
-                if isinstance(answer, CommandError):
+                if isinstance(answer, CommandError) and desk is self._desk:
                     problems.append(str(answer))
+                elif isinstance(answer, CommandError):
+                    desk.tell(f"{desk.site.dc} hasn't got the list of keys: {answer}")
                 elif answer:
                     desk.tell(f"{name}: the list of keys was changed")
         if problems:
@@ -84,12 +102,20 @@ class Keys:
                 f"the list isn't everywhere: {'; '.join(problems)}", hint="the same command again goes on"
             )
 
-    def bring_secrets(self) -> None:
-        """Give each host the secrets of what runs there. Raises CommandError."""
+    def bring_secrets(self, facts: Mapping[str, Facts]) -> None:
+        """Give each of these hosts the secrets of what runs there. Raises CommandError."""
         for host in self._desk.site.hosts:
-            for role, name, text in self._secrets(host):
-                if self._desk.hosts[host.name].secret(role, name, text):
+            if host.name in facts:
+                for role, name, text in self._unlike(host, facts[host.name]):
+                    self._desk.hosts[host.name].secret(role, name, text)
                     self._desk.tell(f"{host.name}: {role}/{name} is there")
+
+    def _unlike(self, host: Host, facts: Facts) -> Iterator[tuple[str, str, str]]:
+        """Those secrets that a host doesn't have as they are here."""
+        for role, name, text in self._secrets(host):
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if facts.files.get(f"{KEYS}/{self._desk.site.dc}/{role}/{name}") != digest:
+                yield role, name, text
 
     def _secrets(self, host: Host) -> Iterator[tuple[str, str, str]]:
         """Role, name and text of each: keys of instances, and what else is in a role's folder, such as a certificate."""

@@ -52,7 +52,7 @@ def build(checkout: Path, folder: Path) -> Built:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as made:
         wheels = Path(made)
         with tempfile.TemporaryDirectory() as clean:  # what an earlier build has left would go into the wheel
-            _pip_wheel([str(_copied(checkout, Path(clean) / PROJECT))], wheels)
+            _pip_wheel([str(_copied(checkout, Path(clean) / PROJECT))], wheels, "--no-build-isolation")
         lock = locked(PROJECT)
         known = folder / "wheels"
         known.mkdir(exist_ok=True)
@@ -120,7 +120,7 @@ def _needs(requires: Iterable[str]) -> list[str]:
     return [each.name for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
 
 
-def _pip_wheel(what: list[str], into: Path) -> None:
+def _pip_wheel(what: list[str], into: Path, *options: str) -> None:
     if not what:
         return
     command = [
@@ -133,6 +133,7 @@ def _pip_wheel(what: list[str], into: Path) -> None:
         "--disable-pip-version-check",
         "-w",
         str(into),
+        *options,
         *what,
     ]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH_S}

@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,9 +69,17 @@ class Ssh:
     def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = TIMEOUT_S) -> Result:
         """Run a command; a path's content is what it is given. Raises Unreachable."""
         given = stdin.read_bytes() if isinstance(stdin, Path) else stdin
+        return self._run(self.command(host, argv), given, timeout_s, f"{host.name} ({host.ssh[0]})", self._user)
+
+    def run_at(self, user: str, address: str, argv: Sequence[str], content: bytes, *, timeout_s: float) -> Result:
+        """Run a command as another user, on a host that is none of the site's. Raises Unreachable."""
+        command = ["ssh", *self._options, "-T", "-l", user, address, "--", shlex.join(argv)]
+        return self._run(command, content, timeout_s, address, user)
+
+    def _run(self, command: list[str], given: bytes, timeout_s: float, where: str, user: str) -> Result:
         try:
             done = subprocess.run(
-                self.command(host, argv),
+                command,
                 input=given,
                 capture_output=True,
                 timeout=timeout_s,
@@ -79,13 +87,26 @@ class Ssh:
                 start_new_session=True,  # a Ctrl-C at the terminal is ours, not its
             )
         except subprocess.TimeoutExpired as error:
-            raise Unreachable(
-                f"{host.name}: {argv[-1]} took longer than {timeout_s:g} s; whether it is done isn't known"
-            ) from error
+            raise Unreachable(f"{where}: took longer than {timeout_s:g} s; whether it is done isn't known") from error
         said = done.stderr.decode(errors="replace").strip()
         if done.returncode == SSH_FAILED:
-            raise self._unreachable(host, said)
+            raise _unreachable(said, where, user)
         return Result(done.returncode, done.stdout, said)
+
+    def public_keys(self, host: Host) -> list[str]:
+        """The public keys by which this machine's user logs in there. Raises CommandError when there is none."""
+        told = subprocess.run(["ssh", *self._options, "-G", host.ssh[0]], capture_output=True, text=True, check=False)
+        files = [
+            Path(line.partition(" ")[2]).expanduser()
+            for line in told.stdout.splitlines()
+            if line.startswith("identityfile ")
+        ]
+        found = [path.read_text().strip() for file in files if (path := file.with_name(f"{file.name}.pub")).is_file()]
+        agent = subprocess.run(["ssh-add", "-L"], capture_output=True, text=True, check=False)
+        found += agent.stdout.splitlines() if agent.returncode == 0 else []
+        if not found:
+            raise CommandError("you have no SSH key", hint="ssh-keygen makes one; its public half goes to the hosts")
+        return list(dict.fromkeys(found))
 
     def close(self, hosts: list[Host]) -> None:
         """End the kept connections."""
@@ -96,14 +117,15 @@ class Ssh:
                 capture_output=True, check=False,
             )  # fmt: skip
 
-    def _unreachable(self, host: Host, said: str) -> Unreachable:
-        values = {"user": self._user, "name": host.name, "at": host.ssh[0]}
-        where = f"{host.name} ({host.ssh[0]})"
-        for pattern, what, hint in _REASONS:
-            if re.search(pattern, said):
-                return Unreachable(f"{where}: {what.format(**values)}", hint=hint.format(**values))
-        lines = [line for line in said.splitlines() if line.strip()][-MAX_SHOWN_LINES:]
-        return Unreachable(f"{where}: the connection broke: {' / '.join(lines) or 'ssh says nothing'}")
+
+def _unreachable(said: str, where: str, user: str) -> Unreachable:
+    name, _, address = where.partition(" ")
+    values = {"user": user, "name": name, "at": address.strip("()") or name}
+    for pattern, what, hint in _REASONS:
+        if re.search(pattern, said):
+            return Unreachable(f"{where}: {what.format(**values)}", hint=hint.format(**values))
+    lines = [line for line in said.splitlines() if line.strip()][-MAX_SHOWN_LINES:]
+    return Unreachable(f"{where}: the connection broke: {' / '.join(lines) or 'ssh says nothing'}")
 
 
 @contextlib.contextmanager

@@ -16,14 +16,17 @@ import msgspec
 
 from hitmesh.cli.config import me
 from hitmesh.config import ROLES, Role
-from hitmesh.deploy import hooks, lock, memory, scaling
+from hitmesh.deploy import backups, hooks, lock, memory, scaling
+from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.desk import Desk, clock
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
 from hitmesh.deploy.plan import Asked, Step, Write, is_there, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
+from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.runner import Runner, Stopped
+from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
 
@@ -39,11 +42,29 @@ class Remembered(msgspec.Struct, frozen=True):
     now: float
 
 
+def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "") -> None:
+    """Make hosts ready for deploys: users, folders, programs, Consul, beanstalkd; twice changes nothing."""
+    found = build(checkout, folder)
+    wanted = [desk.site.host(only)] if only else list(desk.site.hosts)
+    desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
+    authorized = root.public_keys(wanted[0])
+
+    def one(host: RemoteHost) -> list[str]:
+        changed = bootstrapping.bootstrap(desk.site, host, root, found.tar, authorized)
+        desk.tell(f"{host.name}: {', '.join(changed) or 'nothing to change'}")
+        return changed
+
+    answers = desk.each(wanted, one)
+    if reasons := [str(answer) for answer in answers.values() if isinstance(answer, CommandError)]:
+        raise CommandError("; ".join(reasons), hint="the same command again goes on")
+
+
 def deploy(
     desk: Desk,
     releases: Path,
     checkout: Path,
     *,
+    others: Sequence[Desk] = (),
     dry: bool = False,
     force: bool = False,
     only: str = "",
@@ -61,15 +82,20 @@ def deploy(
         raise CommandError("; ".join(reasons), hint="nothing was changed")
     asked = Asked(only=only, roles=roles, bake_s=bake_s)
     steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+    mine = Keys(desk, others) if desk.config.keys else None
+    lacking = mine.lacking(facts) if mine else []
     if dry:
-        _show(desk, steps)
+        _show(desk, steps, lacking)
         return
-    if not steps:
+    if not steps and not lacking:
         desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
         return
     with _at_work(desk, what, release_id, force=force) as may_go_on:
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
+        if mine:
+            mine.make(facts)
+            facts = desk.facts(only)
         steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
         hooks.run(
             desk.config.deploy.hooks.before, desk.path.parent, _event(desk, "before", release_id, steps), tell=desk.tell
@@ -161,6 +187,29 @@ def keys(desk: Desk, others: Sequence[Desk], *, rotate: bool = False, revoke: st
         mine.make()
 
 
+def backup(desk: Desk) -> None:
+    """Take a backup, and keep it where `deploy.backup.to` says."""
+    with _at_work(desk, "backup", "", force=True):
+        backups.backup(desk)
+
+
+def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
+    """Bring a backup back into a mesh whose totals stores are empty."""
+    with _at_work(desk, f"restore {name}", "", force=True) as may_go_on:
+        backups.restore(desk, others, name, may_go_on)
+
+
+def finalize(desk: Desk) -> None:
+    """Have the formats written that every living instance can read; after that no older release can come back."""
+    host = desk.any_host()
+    with _at_work(desk, "finalize", "", force=True):
+        done = host.hitmesh("formats", "finalize")
+        for line in (done.out.decode(errors="replace") + done.err).splitlines():
+            desk.tell(line)
+        if done.status:
+            raise CommandError("the formats stay as they are")
+
+
 def unlock(desk: Desk) -> None:
     """Break the lock of a deploy that is at work, or died a moment ago."""
     given = {"token": "", "who": me()}
@@ -248,9 +297,11 @@ def _event(desk: Desk, event: str, release: str, steps: Sequence[Step]) -> dict[
     return {"event": event, "dc": desk.site.dc, "release": release, "steps": [str(step) for step in steps]}
 
 
-def _show(desk: Desk, steps: Sequence[Step]) -> None:
-    if not steps:
+def _show(desk: Desk, steps: Sequence[Step], lacking: Sequence[str]) -> None:
+    if not steps and not lacking:
         desk.tell("nothing to do")
+    for what in lacking:
+        desk.tell(f"keys: {what}: it will be made or brought")
     for number, step in enumerate(steps, 1):
         desk.tell(f"[{number}/{len(steps)}] {step}")
     for step in steps:

@@ -5,6 +5,7 @@ A release does what `behaviour` says of it: "well", "dies", "never ready", "fail
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class FakeSsh:
         names = [one.name for one in host.instances]
         return Facts(
             python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=0.0, free_bytes=10**10,
+            files={f"/etc/hitmesh/keys/dc/{name}": hashlib.sha256(text.encode()).hexdigest() for name, text in self.secrets[host.name].items()},
             releases=sorted(self.releases[host.name]), current={name: self.current[name] for name in names},
             programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names],
         )  # fmt: skip

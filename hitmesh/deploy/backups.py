@@ -1,0 +1,141 @@
+"""Backups of a mesh, from its hosts to the place where they are kept, and back.
+
+What a backup is, and how one is taken and brought back, is `hitmesh backup`'s and `restore`'s; how one is kept is
+the vault's (`hitmesh.deploy.vault`), which is spoken to by ssh as `deploy.backup.to` says.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.plan import Change
+from hitmesh.deploy.retention import MOMENT, may_go, moment_of
+from hitmesh.deploy.runner import Runner
+from hitmesh.errors import CommandError
+
+TAKE_S: Final = 3600.0  # a million pages take some ten minutes from Consul
+NEWEST: Final = "newest"
+COUNTING: Final = ("balancer", "collector", "processor")  # the roles that must not run while a backup is brought back
+
+
+class Vault:
+    """The place where a datacenter's backups are kept, as `deploy.backup.to` names it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        if not desk.config.deploy.backup.to:
+            raise CommandError("deploy.backup.to is empty: where are backups to be kept?", hint="USER@HOST:/FOLDER")
+        self._user, _, rest = desk.config.deploy.backup.to.partition("@")
+        self._address = rest.rpartition(":/")[0].strip("[]")
+
+    def put(self, name: str, content: bytes) -> str:
+        """Keep a backup; its SHA-256, as the vault has it."""
+        return self._ask(["put", name], content).decode().strip()
+
+    def names(self) -> list[str]:
+        """The backups that are there, the oldest first."""
+        lines = self._ask(["list"]).decode().splitlines()
+        return sorted(name for line in lines if moment_of(name := line.partition(" ")[0]))
+
+    def get(self, name: str) -> bytes:
+        """A backup of that name."""
+        return self._ask(["get", name])
+
+    def forget(self, name: str) -> None:
+        """Keep it no longer."""
+        self._ask(["forget", name])
+
+    def _ask(self, words: Sequence[str], content: bytes = b"") -> bytes:
+        done = self._desk.ssh.run_at(self._user, self._address, words, content, timeout_s=TAKE_S)
+        if done.status:
+            raise CommandError(f"{self._user}@{self._address}: {done.err or f'{words[0]} ended with {done.status}'}")
+        return done.out
+
+
+def backup(desk: Desk) -> None:
+    """Take a backup, keep it in the vault, and remove those there that are too old."""
+    vault = Vault(desk)
+    host = desk.any_host()
+    taken = host.hitmesh("backup", "-", timeout_s=TAKE_S)
+    if taken.status:
+        raise CommandError(f"{host.name}: {taken.err}", hint="nothing was kept")
+    name = time.strftime(MOMENT, time.gmtime())
+    digest = vault.put(name, taken.out)
+    desk.tell(f"{name}: {len(taken.out)} bytes, sha256 {digest}, in {desk.config.deploy.backup.to}")
+    for line in taken.err.splitlines():
+        desk.tell(f"  {line}")
+    wanted = desk.config.deploy.backup
+    for old in may_go(vault.names(), daily=wanted.daily, weekly=wanted.weekly, monthly=wanted.monthly):
+        vault.forget(old)
+        desk.tell(f"{old}: removed, too old")
+
+
+def drill(desk: Desk, name: str = NEWEST) -> None:
+    """Bring a backup of the vault, or a file, back into a mesh of its own on this machine, and compare page by page."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tried.backup"
+        path.write_bytes(_content(desk, name))
+        done = subprocess.run([sys.executable, "-m", "hitmesh", "drill", str(path)], check=False)
+    if done.returncode:
+        raise CommandError("the backup isn't what it should be", hint="what differs is said above")
+
+
+def restore(desk: Desk, others: Sequence[Desk], name: str, may_go_on: Callable[[], None]) -> None:
+    """Bring a backup back into a mesh whose totals stores are empty: stopped everywhere meanwhile, then started."""
+    content = _content(desk, name)
+    everywhere = [desk, *others]
+    host = desk.any_host()
+    try:
+        for each in everywhere:
+            _stop(each)
+        done = host.hitmesh("restore", "-", "--dc", desk.site.dc, stdin=content, timeout_s=TAKE_S)
+        for line in (done.out.decode(errors="replace") + done.err).splitlines():
+            desk.tell(line)
+        if done.status:
+            raise CommandError("the backup wasn't brought back", hint="what is in the way is said above")
+    finally:
+        for each in everywhere:
+            _start(each, may_go_on)
+
+
+def _stop(desk: Desk) -> None:
+    for host, one in reversed(list(desk.site.in_order())):
+        if one.role in COUNTING:
+            desk.tell(f"{host.name}: drain and stop {one.name}")
+            desk.hosts[host.name].stop(one.name)
+
+
+def _start(desk: Desk, may_go_on: Callable[[], None]) -> None:
+    facts = desk.facts()
+    steps = [
+        Change(host.name, one.name, release, "")
+        for host, one in desk.site.in_order()
+        if one.role in COUNTING and (release := facts[host.name].current.get(one.name))
+    ]
+    Runner(desk.site, desk.hosts, {}, desk.tell, may_go_on).run(steps, undo=False)
+
+
+def _content(desk: Desk, name: str) -> bytes:
+    path = Path(name)
+    if name != NEWEST and moment_of(name) is None:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise CommandError(
+                f"{path}: can't be read: {error.strerror}", hint="a file, a name in the vault, or newest"
+            ) from error
+    vault = Vault(desk)
+    if name == NEWEST:
+        names = vault.names()
+        if not names:
+            raise CommandError(f"there is no backup in {desk.config.deploy.backup.to}", hint="`fab backup` takes one")
+        name = names[-1]
+    desk.tell(f"{name}, of {desk.config.deploy.backup.to}")
+    return vault.get(name)
