@@ -7,6 +7,7 @@ that an earlier `up` left behind still has its totals, so it counts.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -53,7 +54,14 @@ def config_paths(state_dir: Path) -> list[Path]:
         return []
     except OSError as error:
         raise CommandError(f"{state_dir}: can't be read: {error.strerror}") from error
-    return [path for name in names if (path := config_path(state_dir, name)).is_file()]
+    return [path for name in names if _is_there(path := config_path(state_dir, name))]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether this is a datacenter's; a folder that is closed to us is an instance's own, on a host."""
+    with contextlib.suppress(PermissionError):
+        return path.is_file()
+    return False
 
 
 def config_path(state_dir: Path, dc: str) -> Path:

@@ -57,15 +57,17 @@ class Said(msgspec.Struct, frozen=True):
     changed: list[str]
 
 
-def bootstrap(site: Site, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
+def bootstrap(
+    site: Site, text: str, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str]
+) -> list[str]:
     """Make a host ready for deploys; what was changed, nothing when it was. Raises CommandError.
 
-    `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken.
+    `text` is the datacenter's file, `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken.
     """
     changed = _make(site, host.host, root, release, authorized_keys)
     if key := site.config.deploy.consul.gossip_key:
         changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(_text(Path(key))))
-    changed += host.write(files(site, host.host))
+    changed += host.write([File(path=config_path(site.dc), text=text), *files(site, host.host)])
     running = {one.name: one.state for one in host.facts().programs or ()}
     for name in servers(site, host.host):
         if running.get(name) != "RUNNING":

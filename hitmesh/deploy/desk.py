@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import difflib
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -162,8 +161,3 @@ def check_siblings(config: Config, folder: Path) -> None:
             )
         if bool(other.keys) != bool(config.keys) and not (other.insecure or config.insecure):
             raise ConfigError(f"{config.name} and {other.name} must both have keys, or neither")
-
-
-def clock() -> float:
-    """This machine's wall clock: seconds since 1970."""
-    return time.time()

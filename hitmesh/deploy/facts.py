@@ -24,6 +24,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     platform: str  # of wheels there, such as linux_x86_64
     system: str  # the version of the host program
     clock: float  # seconds since 1970
+    off_s: float = 0.0  # of its clock, at least, as whoever asked found out; above 0: it is ahead
     free_bytes: int  # where releases are
     releases: Sequence[str] = ()  # ids of whole ones, the oldest first
     current: Mapping[str, str] = {}  # instance: id
@@ -42,3 +43,8 @@ class Release(Struct, frozen=True, kw_only=True):
     wheels: Mapping[str, str]  # file name: SHA-256
     lock: Sequence[str] = ()  # NAME==VERSION of each
     formats: Mapping[str, int] = {}  # that it can read, the highest of each kind
+
+
+def off_s(clock: float, asked: float, answered: float) -> float:
+    """How much a clock is off at least that said `clock` between two moments of ours; above 0: it is ahead."""
+    return max(0.0, clock - answered) + min(0.0, clock - asked)

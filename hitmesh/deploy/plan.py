@@ -122,17 +122,16 @@ class Asked(Struct, frozen=True, kw_only=True):
     bake_s: float | None = None  # None: as the file says
 
 
-def problems(site: Site, release: Release | None, facts: Mapping[str, Facts], now: float) -> list[str]:
-    """Why nothing may be changed now; `now` is the operator's clock."""
+def problems(site: Site, release: Release | None, facts: Mapping[str, Facts]) -> list[str]:
+    """Why nothing may be changed now."""
     found = []
     for host in site.hosts:
         fact = facts.get(host.name)
         if fact is None:
             continue
-        off_s = fact.clock - now
-        if abs(off_s) > MAX_CLOCK_S:
-            ahead = "ahead of" if off_s > 0 else "behind"
-            found.append(f"{host.name}: its clock is {abs(off_s):.0f} s {ahead} this machine's: is NTP at work?")
+        if abs(fact.off_s) > MAX_CLOCK_S:
+            ahead = "ahead of" if fact.off_s > 0 else "behind"
+            found.append(f"{host.name}: its clock is {abs(fact.off_s):.0f} s {ahead} this machine's: is NTP at work?")
         if fact.programs is None:
             found.append(f"{host.name}: its supervisord doesn't answer: `fab bootstrap:dc={site.dc}` starts it")
         if release is None or not host.instances:

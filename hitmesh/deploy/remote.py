@@ -5,6 +5,7 @@ Owns what goes over the wire to `hitmesh-host`; decides nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, off_s
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import HOST_PROGRAM
 from hitmesh.deploy.site import Host
@@ -46,7 +47,9 @@ class RemoteHost:
 
     def facts(self) -> Facts:
         """What it says of itself."""
-        return self._ask(Facts, ["facts"], timeout_s=FACTS_S)
+        asked = time.time()
+        facts = self._ask(Facts, ["facts"], timeout_s=FACTS_S)
+        return msgspec.structs.replace(facts, off_s=off_s(facts.clock, asked, time.time()))
 
     def texts(self, paths: Sequence[str]) -> dict[str, str]:
         """What stands in these rendered files, of those that are there."""

@@ -99,7 +99,7 @@ class Runner:
         host.write(step.files)
 
     def _change(self, host: RemoteHost, step: Change) -> None:
-        before = self._seen_before(host)
+        before = self._seen_before(host) if step.was else Observation()
         self._changed.append(step)  # from here on it may have been carried out
         host.switch(step.instance, step.release)
         done = host.restart(step.instance) if step.was else host.start(step.instance)

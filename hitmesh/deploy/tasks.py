@@ -18,7 +18,7 @@ from hitmesh.cli.config import me
 from hitmesh.config import ROLES, Role
 from hitmesh.deploy import backups, hooks, lock, memory, scaling
 from hitmesh.deploy import bootstrap as bootstrapping
-from hitmesh.deploy.desk import Desk, clock
+from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
@@ -50,7 +50,7 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
     authorized = root.public_keys(wanted[0])
 
     def one(host: RemoteHost) -> list[str]:
-        changed = bootstrapping.bootstrap(desk.site, host, root, found.tar, authorized)
+        changed = bootstrapping.bootstrap(desk.site, desk.text, host, root, found.tar, authorized)
         desk.tell(f"{host.name}: {', '.join(changed) or 'nothing to change'}")
         return changed
 
@@ -78,7 +78,7 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.site, release, facts, clock()):
+    if reasons := problems(desk.site, release, facts):
         raise CommandError("; ".join(reasons), hint="nothing was changed")
     asked = Asked(only=only, roles=roles, bake_s=bake_s)
     steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
@@ -120,11 +120,11 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
 def check(desk: Desk) -> None:
     """Say what is wrong with the hosts and the file, and what a deploy would write; change nothing."""
     facts = desk.facts()
-    reasons = problems(desk.site, None, facts, clock())
+    reasons = problems(desk.site, None, facts)
     for name, fact in facts.items():
         running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
         desk.tell(
-            f"{name}: Python {fact.python}, {fact.free_bytes // 2**20} MB free, clock {fact.clock - clock():+.1f} s, "
+            f"{name}: Python {fact.python}, {fact.free_bytes // 2**20} MB free, clock {fact.off_s:+.1f} s, "
             f"releases {', '.join(fact.releases) or 'none'}; runs {', '.join(running) or 'nothing'}"
         )
     for name, files in desk.files().items():

@@ -7,7 +7,7 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.config import Config
-from hitmesh.deploy.facts import Facts, Release, Running
+from hitmesh.deploy.facts import Facts, Release, Running, off_s
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import config_path
 from hitmesh.deploy.plan import Asked, Step, make_plan, problems
@@ -16,7 +16,6 @@ from hitmesh.deploy.site import Site
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
 RELEASE = Release(id=NEW, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={})
 FILE = File(path=config_path("dc"), text="name = 'dc'")
-NOW = 1_000_000.0
 EVERYTHING = Asked()
 
 
@@ -33,7 +32,7 @@ SITE = Site.of(config())
 def facts(host: str, runs: str = OLD, **more: Any) -> Facts:
     names = [one.name for one in SITE.host(host).instances]
     said = {
-        "python": "3.11.2", "platform": "linux_x86_64", "system": "0.2.0", "clock": NOW, "free_bytes": 10**10,
+        "python": "3.11.2", "platform": "linux_x86_64", "system": "0.2.0", "clock": 0.0, "free_bytes": 10**10,
         "releases": [runs], "current": dict.fromkeys(names, runs), "configs": dict.fromkeys(names, FILE.digest),
         "files": {FILE.path: FILE.digest}, "programs": [Running(name=name, state="RUNNING", pid=7) for name in names],
     }  # fmt: skip
@@ -141,12 +140,17 @@ def test_old_releases_are_removed_but_for_the_last_and_those_that_run() -> None:
     [
         ({"python": "3.9.2"}, "b: its Python is 3.9.2, and the release is for 3.11"),
         ({"platform": "linux_aarch64"}, "b: it is linux_aarch64, and the release is for linux_x86_64"),
-        ({"clock": NOW + 3600}, "b: its clock is 3600 s ahead of this machine's: is NTP at work?"),
-        ({"clock": NOW - 3600}, "b: its clock is 3600 s behind this machine's: is NTP at work?"),
+        ({"off_s": 3600.0}, "b: its clock is 3600 s ahead of this machine's: is NTP at work?"),
+        ({"off_s": -3600.0}, "b: its clock is 3600 s behind this machine's: is NTP at work?"),
         ({"free_bytes": 2**20}, "b: 1 MB are free for a release, which takes 80"),
         ({"programs": None}, "b: its supervisord doesn't answer: `fab bootstrap:dc=dc` starts it"),
     ],
 )
 def test_nothing_is_planned_for_a_host_that_is_not_as_it_must_be(more: dict[str, Any], problem: str) -> None:
-    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b", **more)}, NOW) == [problem]
-    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b")}, NOW) == []
+    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b", **more)}) == [problem]
+    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b")}) == []
+
+
+@pytest.mark.parametrize(("clock", "off"), [(10.0, 0.0), (14.0, 0.0), (9.0, -1.0), (3615.0, 3600.0)])
+def test_a_clock_is_off_by_what_the_time_of_the_question_cannot_explain(clock: float, off: float) -> None:
+    assert off_s(clock, asked=10.0, answered=15.0) == off
