@@ -48,6 +48,13 @@ PACKAGES: Final = {
     "sudo": "sudo", "sysctl": "procps", "consul": "consul", "beanstalkd": "beanstalkd", "keepalived": "keepalived",
     "nft": "nftables",
 }  # fmt: skip
+# What is run from the environment: whether it can be is seen once, and compiled.
+MODULES: Final = (
+    "hitmesh.deploy.host.main",
+    "hitmesh.deploy.memory",
+    "hitmesh.settings.open",
+    "hitmesh.cli.supervisord",
+)
 _RC: Final = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")  # which of them is for the host's init to say
 
 
@@ -125,6 +132,7 @@ def settings(site: Site, host: Host, authorized_keys: Sequence[str]) -> dict[str
         },
         "environments": ENVIRONMENTS,
         "system": SYSTEM,
+        "modules": MODULES,
         "files": boot.files(deploy.user),
         "sudoers": boot.SUDOERS,
         "sudo_rule": boot.sudo_rule(deploy.user),
