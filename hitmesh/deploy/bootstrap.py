@@ -64,14 +64,17 @@ class Said(msgspec.Struct, frozen=True):
     changed: list[str]
 
 
-def bootstrap(site: Site, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
+def bootstrap(
+    site: Site, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str], gossip_key: str = ""
+) -> list[str]:
     """Make a host ready for deploys; what was changed, nothing when it was. Raises CommandError.
 
-    `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken.
+    `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken; `gossip_key` is
+    what stands in the file that the datacenter's file names, if it names one.
     """
     changed = _make(site, host.host, root, release, authorized_keys)
-    if key := site.config.deploy.consul.gossip_key:
-        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(_text(Path(key))))
+    if gossip_key and site.has_consul:
+        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(gossip_key))
     changed += host.write(files(site, host.host))
     running = {one.name: one.state for one in host.facts().programs or ()}
     for name in servers(site, host.host):
@@ -173,10 +176,3 @@ def _add(packed: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     packed.addfile(member, io.BytesIO(content))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{path}: can't be read: {error.strerror}") from error
