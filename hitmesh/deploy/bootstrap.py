@@ -48,6 +48,13 @@ PACKAGES: Final = {
     "sudo": "sudo", "sysctl": "procps", "consul": "consul", "beanstalkd": "beanstalkd", "keepalived": "keepalived",
     "nft": "nftables",
 }  # fmt: skip
+# What is run from the environment: whether it can be is seen once, and compiled.
+MODULES: Final = (
+    "hitmesh.deploy.host.main",
+    "hitmesh.deploy.memory",
+    "hitmesh.settings.open",
+    "hitmesh.cli.supervisord",
+)
 _RC: Final = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d")  # which of them is for the host's init to say
 
 
@@ -58,15 +65,22 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def bootstrap(
-    site: Site, text: str, host: RemoteHost, root: Ssh, release: Path, authorized_keys: Sequence[str]
+    site: Site,
+    text: str,
+    host: RemoteHost,
+    root: Ssh,
+    release: Path,
+    authorized_keys: Sequence[str],
+    gossip_key: str = "",
 ) -> list[str]:
     """Make a host ready for deploys; what was changed, nothing when it was. Raises CommandError.
 
-    `text` is the datacenter's file, `root` logs in as the bootstrap's user, `release` is a release's tar, whose wheels are taken.
+    `text` is the datacenter's file; `root` logs in as the bootstrap's user; `release` is a release's tar, whose wheels
+    are taken; `gossip_key` is what stands in the file that the datacenter's file names, if it names one.
     """
     changed = _make(site, host.host, root, release, authorized_keys)
-    if key := site.config.deploy.consul.gossip_key:
-        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(_text(Path(key))))
+    if gossip_key and site.has_consul:
+        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(gossip_key))
     changed += host.write([File(path=config_path(site.dc), text=text), *files(site, host.host)])
     running = {one.name: one.state for one in host.facts().programs or ()}
     for name in servers(site, host.host):
@@ -127,6 +141,7 @@ def settings(site: Site, host: Host, authorized_keys: Sequence[str]) -> dict[str
         },
         "environments": ENVIRONMENTS,
         "system": SYSTEM,
+        "modules": MODULES,
         "files": boot.files(deploy.user),
         "sudoers": boot.SUDOERS,
         "sudo_rule": boot.sudo_rule(deploy.user),
@@ -167,10 +182,3 @@ def _add(packed: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     packed.addfile(member, io.BytesIO(content))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{path}: can't be read: {error.strerror}") from error

@@ -48,15 +48,24 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
     wanted = [desk.site.host(only)] if only else list(desk.site.hosts)
     desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     authorized = root.public_keys(wanted[0])
+    gossip = _gossip_key(desk)
 
     def one(host: RemoteHost) -> list[str]:
-        changed = bootstrapping.bootstrap(desk.site, desk.text, host, root, found.tar, authorized)
+        changed = bootstrapping.bootstrap(desk.site, desk.text, host, root, found.tar, authorized, gossip)
         desk.tell(f"{host.name}: {', '.join(changed) or 'nothing to change'}")
         return changed
 
     answers = desk.each(wanted, one)
     if reasons := [str(answer) for answer in answers.values() if isinstance(answer, CommandError)]:
         raise CommandError("; ".join(reasons), hint="the same command again goes on")
+
+
+def _gossip_key(desk: Desk) -> str:
+    name = desk.config.deploy.consul.gossip_key
+    try:
+        return (desk.path.parent / name).read_text(encoding="utf-8") if name else ""
+    except OSError as error:
+        raise CommandError(f"deploy.consul.gossip_key: {name} can't be read: {error.strerror}") from error
 
 
 def deploy(
