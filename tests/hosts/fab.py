@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -43,7 +46,7 @@ class Fab:
     def run(self, task: str, tell: Callable[[str], None] = lambda _: None) -> tuple[int, str]:
         """Its status and what it said, all of it; each line is told when it comes."""
         with self.start(task) as process:
-            patience = threading.Timer(FAB_S, process.kill)
+            patience = threading.Timer(FAB_S, self.kill, [process])
             patience.start()
             said = []
             try:
@@ -52,11 +55,17 @@ class Fab:
                     said.append(line)
                     tell(line.rstrip())
             except BaseException:
-                process.kill()
+                self.kill(process)
                 raise
             finally:
                 patience.cancel()
         return process.returncode, "".join(said)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        """SIGKILL it, and what it has started here."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
     def command(self, task: str) -> list[str]:
         """The command line."""

@@ -51,12 +51,10 @@ class Site:
         }
         self.file.write_text(text(dc, settings or {}))
 
-    def master(self) -> Host | None:
-        """The host that has the virtual IP, if one has."""
-        for host in self.hosts.values():
-            if host.pid and f" {self.vip}/" in host.run(["ip", "-o", "addr", "show", "dev", "eth0"]).stdout:
-                return host
-        return None
+    def holders(self) -> list[Host]:
+        """The hosts that have the virtual IP: one, but for a host that is cut off from those that could tell it."""
+        up = [host for host in self.hosts.values() if host.pid]
+        return [host for host in up if f" {self.vip}/" in host.run(["ip", "-o", "addr", "show", "dev", "eth0"]).stdout]
 
 
 def text(dc: str, settings: Mapping[str, Any]) -> str:
