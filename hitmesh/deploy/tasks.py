@@ -74,11 +74,11 @@ def deploy(
     bake_s: float | None = None,
 ) -> None:
     """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
-    facts = desk.facts(only)
+    facts, now = desk.facts(only), clock()
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.site, release, facts, clock()):
+    if reasons := problems(desk.site, release, facts, now):
         raise CommandError("; ".join(reasons), hint="nothing was changed")
     asked = Asked(only=only, roles=roles, bake_s=bake_s)
     steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
