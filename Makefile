@@ -13,7 +13,7 @@ BY_MODULE := --dist loadfile --no-loadscope-reorder
 # Some hundred processes are started: what they import is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv run demo-wan test test-fast services check fmt bench clean
+.PHONY: venv run demo-wan demo-deploy test test-fast services check fmt bench clean
 
 venv: $(INSTALLED)
 
@@ -31,6 +31,12 @@ demo-wan: venv
 	@test "$$(id -u)" -eq 0 || { echo "make demo-wan needs root: it makes network namespaces; sudo make demo-wan" >&2; exit 1; }
 	-@scripts/install-services ip nft consul beanstalkd  # without the last two it runs on SQLite
 	@$(BIN)/python -m tests.wan.demo $(DEMO_ARGS)
+
+# Two datacenters on hosts made of namespaces, deployed by fab; needs root.
+demo-deploy: venv
+	@test "$$(id -u)" -eq 0 || { echo "make demo-deploy needs root: it makes namespaces; sudo make demo-deploy" >&2; exit 1; }
+	-@scripts/install-services ip nft ssh sshd sudo keepalived consul beanstalkd python3-venv
+	@$(BIN)/python -m tests.hosts.demo $(DEMO_ARGS)
 
 test: check services
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(BY_MODULE) $(PYTEST_ARGS)

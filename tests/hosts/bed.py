@@ -14,9 +14,10 @@
     eu-west (10.1.0.0/24) == bridge
 
 A datacenter is a bridge, on the network of its first host; one router, with the last address of each, joins
-them. The `client` and the `operator` are places with an address of their own and the machine's files: the
-commands run there find an `ssh` on their PATH which knows all hosts. Nothing leads out to the machine's own
-network. tests/wan has beds with a WAN that is slow and loses; those hosts share the machine's files.
+them. The `client` and the `operator` are places with an address of their own and the machine's files. With
+`environment` commands have an `ssh` on their PATH which knows all hosts, and goes there from the operator's
+place: so `fab` itself can run with the machine's own network, where wheels come from. Nothing else leads
+out. tests/wan has beds with a WAN that is slow and loses; those hosts share the machine's files.
 
 Root only. All of it is gone afterwards, also when this process is killed (tests/hosts/keeper.py), and if the
 keeper is killed too, at the next bed.
@@ -175,7 +176,7 @@ class Bed:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's, with the bed's ssh first."""
+        """This process's, with the bed's ssh first on PATH."""
         return {**os.environ, "PATH": f"{self.ssh_config.parent / 'bin'}:{os.environ['PATH']}"}
 
     # --- the network ------------------------------------------------------------------------
@@ -246,7 +247,8 @@ class Bed:
         )
         for program in ("ssh", "scp", "sftp"):
             if found := shutil.which(program):
-                (folder / "bin" / program).write_text(f'#!/bin/sh\nexec {found} -F {self.ssh_config} "$@"\n')
+                there = f"nsenter --net={netns.PLACE / self.prefix}operator"
+                (folder / "bin" / program).write_text(f'#!/bin/sh\nexec {there} {found} -F {self.ssh_config} "$@"\n')
                 (folder / "bin" / program).chmod(0o755)
 
     def _start_keeper(self) -> None:

@@ -1,0 +1,27 @@
+"""The datacenters that tests on whole hosts deploy."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from hitmesh.config import ROLES, parse
+from hitmesh.deploy.render import files_for
+from hitmesh.deploy.site import Site
+from tests.hosts.site import SITES, text
+
+
+@pytest.mark.parametrize("dc", SITES)
+def test_each_has_two_of_every_role_and_spool_three_consul_servers_and_a_virtual_ip(dc: str) -> None:
+    site = Site.of(parse(tomllib.loads(text(dc, {})), source=dc))
+    assert {role: len(site.config.instances(role)) for role in ROLES} == dict.fromkeys(ROLES, 2)
+    assert len(site.config.stores.spools) == sum(host.has_beanstalkd for host in site.hosts) == 2
+    assert sum(host.is_consul_server for host in site.hosts) == 3
+    assert site.config.virtual_ip.address
+    assert all(files_for(site, host, text(dc, {})) for host in site.hosts)
+
+
+def test_settings_replace_those_of_a_table() -> None:
+    changed = tomllib.loads(text("us-west", {"deploy": {"bake_s": 9.0}, "partitions": 4}))
+    assert (changed["deploy"]["bake_s"], changed["deploy"]["packages"], changed["partitions"]) == (9.0, False, 4)
