@@ -223,6 +223,8 @@ class Worker:
         from hitmesh.mesh.client import MeshClient
         from hitmesh.mesh.network import open_network
 
+        live = self._live
+        assert live is not None
         self._mesh = MeshClient(
             config,
             role="balancer",
@@ -232,12 +234,12 @@ class Worker:
             network=open_network(zmq.green.Context(), config, "balancer", self._front.name),
             load=self._load,
             on_change=lambda view: self._services.sync(),
+            written=lambda: live.written,
         )
         self._mesh.start()
-        assert self._live is not None
         began, view = time.monotonic(), self._mesh.view
         needs_mesh = any(service.route.service for service in self._services)
-        while time.monotonic() < began + PICTURE_S and not (self._live.known and (view.connected or not needs_mesh)):
+        while time.monotonic() < began + PICTURE_S and not (live.known and (view.connected or not needs_mesh)):
             gevent.sleep(STEP_S)
         # The worker before leaves when this one is ready: the instance is known all the while.
         while time.monotonic() < began + KNOWN_S and view.connected and view.lacks(self._mesh.instance_id):

@@ -90,6 +90,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
             network=network,
             settings=settings,
             retired=lambda: live.retired,
+            written=lambda: live.written,
         )
         server.start()
     except ConfigError as error:

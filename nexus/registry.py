@@ -13,6 +13,7 @@ Invariants:
 - Of several living instances of one (datacenter, role, name) one is known. Here a newcomer is, at once, as
   after a restart; but when the one before it speaks again it has its place back, and from then on
   others wait until it is dead. Of those elsewhere, which their Nexuses chose, the one that started last is.
+- Who can't read what is written here is in nobody's picture: nothing is handed to it.
 - Nobody's clock is believed: what is old, and who was first, goes by when it was heard.
 - A Nexus that was stopped for a while judges nobody by the silence of that while: it starts over,
   under a new id, as a fresh Nexus does.
@@ -22,10 +23,11 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from hitmesh.errors import MeshError
+from hitmesh.protocol import formats
 from hitmesh.protocol.messages import Answer, Change, Control, Heartbeat, Instance, Lookup, Neighbours, Seen, make
 from hitmesh.state.ages import UPTIME
 from nexus.records import Place, Record, Records, place_of
@@ -46,16 +48,27 @@ class Registry:
 
     `id` names this Nexus process; `interval_s` is the mesh's heartbeat interval, at which its own
     Changes go out, and `missed` the number of heartbeats after which an instance is dead; `wan_missed`
-    the same of relayed ones.
+    the same of relayed ones. `wire` is the wire format that is written.
     """
 
-    def __init__(self, id: str, *, dc: str, interval_s: float, missed: int, wan_missed: int, now: float) -> None:
+    def __init__(
+        self,
+        id: str,
+        *,
+        dc: str,
+        interval_s: float,
+        missed: int,
+        wan_missed: int,
+        now: float,
+        wire: Callable[[], int] = lambda: formats.FIRST,
+    ) -> None:
         self._base = self._id = id
         self._dc = dc
         self._lives = 1
         self._interval_s = interval_s
         self._missed = missed
         self._wan_missed = wan_missed
+        self._wire = wire
         # Everybody was heard at most one interval before a pause: below this, a pause kills nobody.
         self._stall_s = interval_s * (missed - 1) / 2
         self.refused = 0
@@ -99,6 +112,10 @@ class Registry:
         instance = message.instance
         if instance.dc != self._dc:
             self._refuse(f"{instance.id} says that it is of {instance.dc}, and here is {self._dc}")
+            return None
+        wire = self._wire()
+        if wire > formats.FIRST and formats.reads(release := formats.release_of(instance), formats.WIRE) < wire:
+            self._refuse(f"{instance.id} is of release {release.version}, which can't read wire format {wire}")
             return None
         if now < self._since:
             return None

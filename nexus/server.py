@@ -33,6 +33,8 @@ from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, FrameReader, open_socket
 from hitmesh.mesh.watchdog import Watchdog
+from hitmesh.protocol import formats
+from hitmesh.protocol.formats import Written
 from hitmesh.protocol.messages import (
     Change,
     Control,
@@ -70,7 +72,7 @@ class Server:
     """One Nexus: `start`, and it serves until `stop`. `name` must be configured.
 
     `settings` is exchanged with the other datacenters' where it is given; the store is closed with the
-    Nexus. `retired` names the datacenters that nobody misses.
+    Nexus. `retired` names the datacenters that nobody misses, `written` the formats in force.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Server:
         network: Network,
         settings: SettingsStore | None = None,
         retired: Callable[[], Collection[str]] = tuple,
+        written: Callable[[], Written] = Written,
     ) -> None:
         placement = config.placement("nexus", name)
         self._endpoints = nexus_endpoints(placement)
@@ -93,7 +96,7 @@ class Server:
         self._dc, self._name, self._id = config.name, name, id
         self._network = network
         self._keys = nexus_keys(network.keyring, config)
-        self._retired = retired
+        self._retired, self._written = retired, written
         self._lag = LagMeter()
         self._watchdog = Watchdog()
         self._started_ms = int(time.time() * 1000)
@@ -111,6 +114,7 @@ class Server:
             missed=timing.missed_heartbeats,
             wan_missed=timing.wan_missed_heartbeats,
             now=time.monotonic(),
+            wire=lambda: written().wire,
         )
         self.federation = Federation(
             config.name,
@@ -272,8 +276,8 @@ class Server:
         return None if here is None else self._outside.seen(here)
 
     def _describe(self) -> Instance:
-        now = time.monotonic()
-        load = sendable(
+        now, written = time.monotonic(), self._written()
+        load, release = formats.telling(
             {
                 UPTIME: int(now - self._began),
                 "hub_lag_s": self._lag.read(),
@@ -288,10 +292,13 @@ class Server:
                 UNHEARD: self.federation.unheard(self._retired(), now),
                 "peers_refused": self.federation.refused(now),
                 **(self._exchange.load() if self._exchange else {}),
-            }
+            },
+            written.wire,
         )
+        state = state_of("up", self._watchdog.late() or written.unreadable)
         return Instance(
-            self._dc, "nexus", self._name, self._id, state_of("up", self._watchdog.late()), os.getpid(), self._started_ms, self._numeric, load, {},
+            self._dc, "nexus", self._name, self._id, state, os.getpid(), self._started_ms, self._numeric, sendable(load), {},
+            release,
         )  # fmt: skip
 
     def _bind(self, kind: int, link: Link, receive_bytes: int) -> Socket:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
 
 import tests.examples  # noqa: F401 - its profile is in force from here on
 from tests.access_log import lines
+from tests.services.releases import PREVIOUS, unpack
 from tests.starting import starts_processes
 
 # Whoever runs the tests in the background has it ignored, and so had whatever they start.
@@ -44,6 +45,12 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         REPOSITORY.parent / "shared" / "data" / "access.log",
         tmp_path_factory.mktemp("access-log") / "access.log",
     )
+
+
+@pytest.fixture(scope="session")
+def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The environment in which `sys.executable` runs the release before this one."""
+    return unpack(PREVIOUS, tmp_path_factory.mktemp("previous-release"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from hitmesh.config import Config
-from hitmesh.config.live import DATACENTERS, DEPLOYS, LIVE, ROUTES, apply, meaning, value_of
+from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
 from hitmesh.settings import Edition, Setting, live_settings
 from hitmesh.visible import visible
 
@@ -121,4 +121,6 @@ def _meaning(key: str) -> str:
         return "what is done with the requests for a Host"
     if key.startswith(DATACENTERS):
         return "a datacenter that is gone for good"
+    if key.startswith(FORMATS):
+        return "the format that is written, since every release that runs reads it"
     return meaning(key) if key in LIVE else ""

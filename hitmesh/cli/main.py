@@ -31,6 +31,7 @@ COMMANDS = {
     "top": ("totals", "Show the pages with the highest totals."),
     "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),
     "datacenter": ("datacenter", "Show the datacenters, and retire one that is gone for good."),
+    "formats": ("formats", "Show which formats are written, and write those of a new release."),
     "config": ("config", "Show and change settings while the mesh runs."),
     "replay": ("replay", "Send an access log's requests as hits."),
     "backup": ("backup", "Write totals, settings and routes into one file."),

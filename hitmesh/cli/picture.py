@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
+from hitmesh.protocol import formats
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import told
@@ -31,6 +32,7 @@ class Shown(Struct, frozen=True):
     dc: str
     role: str
     name: str
+    version: str | None  # of the release that runs there, as its heartbeats say
     pid: int | None
     state: str  # up, failing, draining, dead; without a heartbeat what supervisord says, in small letters
     why: str  # it fails, or doesn't run
@@ -110,16 +112,16 @@ def missing(config: Config, answer: Answer | None) -> list[str]:
 
 def table(shown: Sequence[Shown]) -> str:
     """Columns for people."""
-    rows: list[tuple[str, ...]] = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD")]
+    rows: list[tuple[str, ...]] = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "VERSION", "LOAD")]
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
         uptime = "-" if each.uptime_s is None else _duration(each.uptime_s)
         figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
-        words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, load)
+        words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
         rows.append(tuple(map(visible, words)))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    return "\n".join("  ".join([*map(str.ljust, row, widths), row[6]]).rstrip() for row in rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(7)]
+    return "\n".join("  ".join([*map(str.ljust, row, widths), row[7]]).rstrip() for row in rows)
 
 
 def as_json(shown: Shown) -> dict[str, Any]:
@@ -147,13 +149,14 @@ def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> S
     instance = seen.instance
     state, why = told(instance.state)
     # By the instance's own clock that never steps; one of an earlier release tells a moment of its wall clock only.
-    load = dict(instance.load)
+    load = formats.without(instance.load)
     up_s = load.pop(UPTIME, None)
     uptime_s = max(0, now_ms - instance.started_ms) / 1000 if up_s is None else max(0.0, up_s) + seen.age_ms / 1000
     return Shown(
         dc=dc,
         role=instance.role,
         name=instance.name,
+        version=formats.release_of(instance).version if seen.alive else None,
         pid=instance.pid if seen.alive else None,
         state=state if seen.alive else "dead",
         why=why if seen.alive else "",
@@ -170,6 +173,7 @@ def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> S
         dc=dc,
         role=supervised.role,
         name=supervised.name,
+        version=None,
         pid=supervised.pid or None,
         state=supervised.state.lower(),
         why=supervised.why,

@@ -169,6 +169,7 @@ class Collector:
             load=self._load,
             on_change=self._on_change,
             late=self._watchdog.late,
+            written=lambda: self.live.written,
         )
         self._watchdog.start()
         self.mesh.start()

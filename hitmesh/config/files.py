@@ -14,6 +14,7 @@ import msgspec
 from hitmesh.config.checks import contradictions
 from hitmesh.config.datacenter import Config
 from hitmesh.config.routes import Route, Static, normal_routes
+from hitmesh.config.sections import Node
 from hitmesh.errors import ConfigError
 from hitmesh.mistakes import mistakes
 
@@ -57,8 +58,14 @@ def parse(data: dict[str, Any], *, source: str) -> Config:
 
 
 def dump(config: Config) -> str:
-    """The TOML text of a configuration, which `load` reads back to an equal one."""
-    return "\n".join(_lines("", msgspec.to_builtins(config))) + "\n"
+    """The TOML text of a configuration, which `load` reads back to an equal one.
+
+    What is at its default is left out, so that an older release, which may not know it yet, reads the file.
+    """
+    tables, defaults = msgspec.to_builtins((config, Config(name="", nodes={})))
+    node = msgspec.to_builtins(Node(address=""))
+    defaults["nodes"] = dict.fromkeys(tables["nodes"], node)
+    return "\n".join(_lines("", _beyond(tables, defaults))) + "\n"
 
 
 def _with_files_below(config: Config, folder: Path) -> Config:
@@ -73,6 +80,15 @@ def _with_files_below(config: Config, folder: Path) -> Config:
     balancer = msgspec.structs.replace(config.balancer, tls=msgspec.structs.replace(tls, certificates=certificates))
     keys = str(folder / config.keys) if config.keys else ""
     return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys)
+
+
+def _beyond(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What of a table isn't at its default."""
+    return {
+        key: _beyond(value, defaults[key]) if isinstance(value, dict) and isinstance(defaults.get(key), dict) else value
+        for key, value in table.items()
+        if key not in defaults or value != defaults[key]
+    }
 
 
 def _lines(title: str, table: dict[str, Any]) -> list[str]:

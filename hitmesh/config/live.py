@@ -3,7 +3,8 @@ configuration with them over it. Pure; knows no store.
 
 A live setting has the key that it has in a datacenter's file, such as `timing.commit_s`, and its
 value is written as there. Besides there are keys with a slash: `routes/<host pattern>`, whose value
-is the route as JSON, and `datacenters/<name>`, which says that one is gone for good.
+is the route as JSON, `datacenters/<name>`, which says that one is gone for good, and `formats/<name>`, whose value
+is the number of the format that the mesh writes (hitmesh.protocol.formats).
 
 A key stands in `LIVE` only if every role that uses it does so without a restart. What contradicts
 the rest of a configuration is refused when it is set; where it comes from elsewhere it is left out,
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -27,6 +29,7 @@ from hitmesh.config.routes import parse_stored
 from hitmesh.config.sections import Name
 from hitmesh.errors import ConfigError
 from hitmesh.mistakes import mistakes
+from hitmesh.protocol.formats import Written, why_unreadable
 
 ROUTES: Final = "routes/"  # what follows is a host pattern
 DATACENTERS: Final = "datacenters/"  # what follows is a datacenter's name
@@ -34,6 +37,7 @@ DEPLOYS: Final = (
     "deploys/"  # what follows is a datacenter's name: who is at work there, and who was; no role's business
 )
 RETIRED: Final = "retired"  # the only value there
+FORMATS: Final = "formats/"  # what follows is a format's name
 MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer
 
 LIVE: Final = (
@@ -82,6 +86,7 @@ class Applied(Struct, frozen=True):
     config: Config
     retired: frozenset[str]  # datacenters
     refused: dict[str, str]  # key -> why it doesn't apply; routes aren't looked at here
+    written: Written = Written()
 
 
 def kind(key: str) -> Any:
@@ -116,6 +121,8 @@ def check(key: str, text: str, config: Config) -> str:
     declaration says, and one that contradicts the other settings.
     """
     _check_key(key)
+    if key.startswith(FORMATS):
+        raise ConfigError(f"{key} isn't set by hand: `hitmesh formats finalize` sees to it that everybody reads it")
     if key.startswith(ROUTES):
         return _route(key.removeprefix(ROUTES), text)
     if key.startswith(DATACENTERS):
@@ -129,6 +136,8 @@ def check(key: str, text: str, config: Config) -> str:
 def check_without(key: str, config: Config, values: Mapping[str, str]) -> None:
     """Raise ConfigError when `key` can't be unset: the others of `values` would contradict `config` without it."""
     _check_key(key)
+    if key.startswith(FORMATS) and key in values and key not in apply(config, values).refused:
+        raise ConfigError(f"{key} can't be unset: what is written already stays, and an older release can't read it")
     before = apply(config, values).refused
     after = apply(config, {other: value for other, value in values.items() if other != key}).refused
     for other, problem in after.items():
@@ -141,6 +150,7 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
     refused: dict[str, str] = {}
     retired: set[str] = set()
     wanted: dict[str, object] = {}
+    formats, unreadable = dict[str, int](), ""
     for key, text in sorted(values.items()):
         if key.startswith((ROUTES, DEPLOYS)):
             continue
@@ -149,12 +159,18 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
             if key.startswith(DATACENTERS):
                 _retired(key, text)
                 retired.add(key.removeprefix(DATACENTERS))
+            elif key.startswith(FORMATS):
+                name, number = key.removeprefix(FORMATS), _format(key, text)
+                if reason := why_unreadable(name, number):
+                    unreadable = reason
+                    raise ConfigError(reason)
+                formats[name] = number
             else:
                 wanted[key] = _parsed(key, text)
         except ConfigError as error:
             refused[key] = error.message
     applied, left = _as_many_as_fit(config, wanted)
-    return Applied(applied, frozenset(retired), refused | left)
+    return Applied(applied, frozenset(retired), refused | left, Written(formats, unreadable))
 
 
 def _as_many_as_fit(config: Config, wanted: Mapping[str, object]) -> tuple[Config, dict[str, str]]:
@@ -198,7 +214,7 @@ def _check_key(key: str) -> None:
         for problem in mistakes(name, Name, f"{DATACENTERS}<name>: the name"):
             raise ConfigError(problem)
         return
-    if key in LIVE or key.startswith(ROUTES):
+    if key in LIVE or key.startswith((ROUTES, FORMATS)):
         return
     what = "can't be changed while the mesh runs" if _is_in_the_file(key) else "is not a setting"
     near = difflib.get_close_matches(key, LIVE, n=1)
@@ -228,6 +244,12 @@ def _retired(key: str, text: str) -> str:
     if text.strip() != RETIRED:
         raise ConfigError(f"{key}: the only value is {RETIRED}; unset it for one that is back")
     return RETIRED
+
+
+def _format(key: str, text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,5}", text, re.ASCII):
+        raise ConfigError(f"{key}: a format is a number from 1 on")
+    return int(text)
 
 
 def _parsed(key: str, text: str) -> object:

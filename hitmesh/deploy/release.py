@@ -27,6 +27,7 @@ import msgspec
 from hitmesh import __version__
 from hitmesh.deploy.facts import Release
 from hitmesh.errors import CommandError
+from hitmesh.protocol.formats import THIS
 
 PROJECT: Final = "hitmesh"
 JSON_NAME: Final = "release.json"
@@ -156,6 +157,7 @@ def _described(wheels: Path, lock: list[str]) -> Release:
         platform=sysconfig.get_platform().replace("-", "_"),
         wheels=sums,
         lock=lock,
+        formats=THIS.reads,
     )
 
 

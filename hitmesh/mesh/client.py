@@ -33,6 +33,8 @@ from hitmesh.mesh.lookup import TIMEOUT_S, Line
 from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.pulse import Pulse, sendable
 from hitmesh.mesh.sockets import FrameReader, open_socket
+from hitmesh.protocol import formats
+from hitmesh.protocol.formats import Written
 from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
@@ -55,9 +57,9 @@ log = logging.getLogger(__name__)
 class MeshClient:
     """One instance's membership. `network` has a green context, made after any fork.
 
-    `load`, `owns` and `late` (why it fails to do its work, or empty) are asked with every heartbeat and must
-    not block; `on_change` is called,
-    in a greenlet of its own, with the view after its version has risen.
+    `load`, `owns`, `late` (why it fails to do its work, or empty) and `written` (the formats in force) are asked
+    with every heartbeat and must not block; `on_change` is called, in a greenlet of its own, with the view after
+    its version has risen.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class MeshClient:
         on_change: Callable[[MeshView], None],
         owns: Callable[[], Mapping[int, int]] = dict,
         late: Callable[[], str] = str,
+        written: Callable[[], Written] = Written,
     ) -> None:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
         self._heartbeat_s = config.timing.heartbeat_s
@@ -92,6 +95,7 @@ class MeshClient:
         self._network = network
         self._keys = nexus_keys(network.keyring, config)
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
+        self._written = written
         self._lag = LagMeter()
         self._alone_s = self._began  # when nobody else was shown under our name
         self._namesake_s = (
@@ -257,19 +261,20 @@ class MeshClient:
         return socket
 
     def _describe(self) -> Instance:
-        up_s = int(time.monotonic() - self._began)
-        load = sendable(
+        written = self._written()
+        load, release = formats.telling(
             {
-                UPTIME: up_s,
+                UPTIME: int(time.monotonic() - self._began),
                 "hub_lag_s": self._lag.read(),
                 "log_lost": output.lost(),
                 SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
                 **self._network.load(),
                 **self._load(),
-            }
+            },
+            written.wire,
         )
-        state = state_of(self._state, self._late())
+        state = state_of(self._state, self._late() or written.unreadable)
         return Instance(
             self._dc, self._role, self._name, self.instance_id, state, os.getpid(), self._started_ms,
-            self._endpoints, load, dict(self._owns()),
+            self._endpoints, sendable(load), dict(self._owns()), release,
         )  # fmt: skip

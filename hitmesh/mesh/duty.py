@@ -11,10 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import gevent
 
 EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h
+EXIT_UNFIT = 4  # with which gunicorn's master ends as well, instead of starting the next worker
 LAG_PROBE_S = 0.1  # how often the hub's lag is measured
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,13 @@ def _guard(name: str, work: Callable[..., None], args: tuple[object, ...]) -> No
         log.critical("%s died; ending the process", name, exc_info=True)
         sys.stderr.flush()
         os._exit(EXIT_BROKEN)
+
+
+def give_up(why: str) -> NoReturn:
+    """End the process with EXIT_UNFIT: another one of this release would do no better."""
+    log.critical("ending the process: %s", why)
+    sys.stderr.flush()
+    os._exit(EXIT_UNFIT)
 
 
 class LagMeter:

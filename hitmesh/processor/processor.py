@@ -127,6 +127,7 @@ class Processor:
             owns=self._owns,
             on_change=self._on_change,
             late=self._late,
+            written=lambda: live.written,
         )
 
     def start(self) -> None:

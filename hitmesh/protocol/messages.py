@@ -10,9 +10,10 @@ which sockets set as MAXMSGSIZE.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, TypeVar, overload
+from typing import Annotated, ClassVar, Final, TypeVar, cast, overload
 
 from msgspec import Meta, Struct, msgpack
+from msgspec.structs import astuple, replace
 
 from hitmesh.errors import DecodeError
 from hitmesh.protocol.names import ENDPOINT, MAX_ENDPOINT_CHARS, MAX_NAME_CHARS, NAME, STATE
@@ -32,6 +33,7 @@ MAX_REDO_ROWS: Final = 4096
 MAX_INSTANCES: Final = 10_000
 MAX_ENDPOINTS: Final = 16
 MAX_LOADS: Final = 64
+MAX_FORMATS: Final = 16  # kinds of formats that a release tells of
 MAX_CHUNK_ROWS: Final = 1000  # of one origin in one answer: as many as a commit changes, so that it takes a whole one
 MAX_ENTRIES: Final = 8192  # partitions in one question between owners, each with a few origins
 ERA: Final = 1000  # epochs; a restored partition goes on in the next thousand
@@ -177,8 +179,18 @@ class Close(Message, frozen=True):
 # --- who is where -------------------------------------------------------------------------
 
 
+class Release(_Array, frozen=True):
+    """What runs in an instance: its version, and the newest of each format that it reads."""
+
+    version: Name
+    reads: Annotated[dict[Name, Number], Meta(max_length=MAX_FORMATS)]
+
+
 class Instance(_Array, frozen=True):
-    """One running process of a role, as its heartbeats describe it."""
+    """One running process of a role, as its heartbeats describe it.
+
+    `release` is there from wire format 2 on, and its loads say it before that: `hitmesh.protocol.formats`.
+    """
 
     dc: Name
     role: Name
@@ -190,6 +202,7 @@ class Instance(_Array, frozen=True):
     endpoints: Annotated[dict[Name, Endpoint], Meta(max_length=MAX_ENDPOINTS)]
     load: Annotated[dict[Name, Load], Meta(max_length=MAX_LOADS)]
     owns: Annotated[dict[Partition, Epoch], Meta(max_length=MAX_PARTITIONS)]
+    release: Release | None = None  # None: the field isn't there
 
 
 class Heartbeat(Message, frozen=True):
@@ -449,6 +462,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", bound=Message)
 
+_TELLING = (Heartbeat, Change, Answer, Neighbours)  # of instances
 _encoder = msgpack.Encoder()
 _decoders: dict[type[Message], msgpack.Decoder[Message]] = {kind: msgpack.Decoder(kind) for kind in MESSAGES}
 _by_kind: dict[int, type[Message]] = {kind.KIND: kind for kind in MESSAGES}
@@ -456,7 +470,7 @@ _by_kind: dict[int, type[Message]] = {kind.KIND: kind for kind in MESSAGES}
 
 def encode(message: Message) -> bytes:
     """The bytes of one message."""
-    return _encoder.encode(message)
+    return _encoder.encode(_earlier(message) if isinstance(message, _TELLING) else message)
 
 
 @overload
@@ -484,6 +498,20 @@ def _kind_of(data: bytes) -> int:
     if len(data) < 3 or not 0x92 <= data[0] <= 0x9F or data[1] != VERSION:
         return -1
     return data[2]
+
+
+def _earlier(message: Heartbeat | Change | Answer | Neighbours) -> Message:
+    """The message with instances that have no release as they were before there was that field: without it."""
+    if isinstance(message, Heartbeat):
+        return message if message.instance.release else replace(message, instance=_ten_fields(message.instance))
+    if all(one.instance.release for one in message.seen):
+        return message
+    seen = (one if one.instance.release else replace(one, instance=_ten_fields(one.instance)) for one in message.seen)
+    return replace(message, seen=tuple(seen))
+
+
+def _ten_fields(instance: Instance) -> Instance:
+    return cast("Instance", astuple(instance)[:-1])  # whose bytes are those of a record
 
 
 def make(kind: type[M], *fields: object) -> M:

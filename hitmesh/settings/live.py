@@ -7,6 +7,8 @@ so that everybody sees at once that the change has come.
 
 Invariants:
 - What was last known stays in force while the store is away; before it has ever answered, the file is.
+- Who can't read what the mesh writes doesn't begin its work: it ends when the store's first answer says so. One that
+  is told later, past `hitmesh formats finalize`, goes on, and calls itself failing: a word from outside ends no process.
 - A setting that this release doesn't know, or that is wrong here, is left out, said once in the
   log, and keeps no other one from applying.
 """
@@ -20,7 +22,8 @@ from typing import Final
 
 from hitmesh.config import Config
 from hitmesh.config.live import ROUTES, apply
-from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.duty import give_up, spawn
+from hitmesh.protocol.formats import Written
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
 from hitmesh.settings.watch import Watch
 
@@ -44,6 +47,8 @@ class Live:
         """What is in force now."""
         self.retired: frozenset[str] = frozenset()
         """The datacenters that are gone for good."""
+        self.written = Written()
+        """The formats that the mesh writes."""
         self.known = False
         """Whether the store has ever answered."""
         self.version = 0
@@ -80,9 +85,14 @@ class Live:
             if not key.startswith(ROUTES)
         }
         applied = apply(self._file, values)
+        unreadable = applied.written.unreadable
+        if unreadable and not self.known:
+            give_up(f"{unreadable}: run a newer release here, or the one that ran here before")
         if applied.config != self.config:
             log.info("live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())))
         self.config, self.retired = applied.config, applied.retired
+        kept = self.written.formats if unreadable else {}
+        self.written = Written({**kept, **applied.written.formats}, unreadable)
         self.version = max((each.version for each in editions.values()), default=0)
         for key, problem in applied.refused.items():
             if self.refused.get(key) != problem:

@@ -41,6 +41,12 @@ def test_a_dumped_configuration_is_read_back_equal() -> None:
     assert parse(tomllib.loads(dump(config)), source="dumped") == config
 
 
+def test_what_is_at_its_default_is_left_out_of_a_dump_so_that_an_older_release_reads_it() -> None:
+    one = dict.fromkeys(("nexus", "processor", "collector"), 1)
+    given = {"name": "dev", "nodes": {"a": {"address": "127.0.0.1", **one}}, "timing": {"commit_s": 0.5}}
+    assert tomllib.loads(dump(parse(given, source="test"))) == given
+
+
 def test_instances_are_numbered_over_the_nodes_in_file_order() -> None:
     config = configured(lambda data: data["nodes"].update(b={"address": "127.0.0.2", "collector": 1}))
     assert config.instances("collector") == [

@@ -96,6 +96,7 @@ def test_a_value_has_one_way_of_writing(key: str, text: str, canonical: str) -> 
         ("balancer.limits.line_bytes", "20000", "is more than balancer.limits.head_bytes (16384)"),
         ("balancer.limits.client_burst", "9", "means nothing without balancer.limits.client_rps"),
         ("datacenters/us-west", "gone", "datacenters/us-west: the only value is retired"),
+        ("formats/wire", "2", "formats/wire isn't set by hand: `hitmesh formats finalize`"),
         ("datacenters/US", "retired", "datacenters/<name>: the name must be a string that matches"),
         ("routes/WWW.example.com", "{}", "routes/WWW.example.com: this is no Host"),
         ("routes/www.example.com", "{", "routes/www.example.com: not JSON"),
@@ -191,3 +192,26 @@ def test_whatever_is_set_what_applies_is_right_and_the_rest_is_named(values: dic
 
 def test_the_example_names_the_settings_of_pages() -> None:
     assert (CONFIG.pages.trailing_slash, CONFIG.pages.query) == ("drop", "drop")
+
+
+def test_a_finalised_format_is_in_force_and_is_not_taken_back() -> None:
+    applied = apply(CONFIG, {"formats/wire": "2"})
+    assert (applied.written.formats, applied.written.unreadable, applied.refused) == ({"wire": 2}, "", {})
+    with pytest.raises(ConfigError, match="can't be unset: what is written already stays"):
+        check_without("formats/wire", CONFIG, {"formats/wire": "2"})
+
+
+@pytest.mark.parametrize("text", ["3", "99"])
+def test_a_format_that_this_release_cannot_read_is_said(text: str) -> None:
+    applied = apply(CONFIG, {"formats/wire": text, "formats/job": "1"})
+    assert applied.written.formats == {"job": 1}
+    assert applied.refused == {"formats/wire": applied.written.unreadable}
+    assert f"the mesh writes wire format {text}" in applied.written.unreadable
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "", "1.5", "9" * 300, "\u0662"])
+def test_what_is_no_format_is_left_out_and_can_be_unset(text: str) -> None:
+    applied = apply(CONFIG, {"formats/wire": text})
+    assert (applied.written.formats, applied.written.unreadable) == ({}, "")
+    assert applied.refused == {"formats/wire": "formats/wire: a format is a number from 1 on"}
+    check_without("formats/wire", CONFIG, {"formats/wire": text})

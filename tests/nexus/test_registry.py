@@ -44,6 +44,21 @@ def alive(one: Registry, now: float) -> dict[str, bool]:
     return {seen.instance.id: seen.alive for seen in answer.seen}
 
 
+def test_who_cannot_read_what_is_written_is_in_no_picture() -> None:
+    wire = 1
+    one = Registry("n1", dc="dev", interval_s=1.0, missed=3, wan_missed=5, now=0.0, wire=lambda: wire)
+    later = instance("processor-2", load={"version": 2_000.0, "reads.wire": 2.0})
+    one.heartbeat(heartbeat(instance(), 1), 0.1)
+    wire = 2
+    assert one.heartbeat(heartbeat(instance(), 2), 0.2) is None
+    assert one.heartbeat(heartbeat(instance("processor-3"), 1), 0.2) is None
+    assert one.heartbeat(heartbeat(later, 1), 0.2) is not None
+    assert one.refused == 2
+    assert one.complaints()[0] == "processor-1-a is of release 0.1.0, which can't read wire format 2"
+    run(one, 3.6, 0.2, later, instance())
+    assert alive(one, 3.6) == {"processor-1-a": False, "processor-2-a": True}
+
+
 def test_a_new_instance_is_told_at_once() -> None:
     change = registry().heartbeat(heartbeat(instance(), 1), 0.1)
     assert change is not None

@@ -193,6 +193,10 @@ class Mesh:
             self._processes[name] = Process([*wrapper, *command], self.folder / f"{name}.log", env)
         self._processes[name].start()
 
+    def run_under(self, env: Mapping[str, str], *names: str) -> None:
+        """These instances are started with this environment, and no other, from their next start on."""
+        self._env.update(dict.fromkeys(names, env))
+
     def wait_until_ready(self, within_s: float = READY_S) -> None:
         """Wait until every started instance heartbeats, partitions are owned, and collectors take hits."""
 

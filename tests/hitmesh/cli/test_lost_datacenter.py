@@ -67,12 +67,17 @@ def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path)
         assert found["dcs"][THERE]["age_s"] >= 0
         wait_for(lambda: entry(here)["age_s"] > 5, within_s=SOON_S, what="its age to grow")
 
+        refused = mesh.run("formats", "finalize")
+        assert refused.returncode == 1
+        assert f"no Nexus of {THERE} answers; `hitmesh datacenter retire {THERE}` if it is gone" in refused.stderr
+
         wait_for(
             lambda: mesh.run("datacenter", "retire", THERE).returncode == 0, within_s=SOON_S, what="it to be retired"
         )
         retired = {"count": 2, "age_s": 0.0, "retired": True}
         wait_for(lambda: entry(here) == retired, within_s=SOON_S, what="its retirement in force")
         assert known_total(here)["total"] == 5
+        wait_for(lambda: mesh.json("formats")["can_finalize"], within_s=SOON_S, what="nobody to be in the way")
 
         assert mesh.run("datacenter", "return", THERE).returncode == 0
         wait_for(lambda: "retired" not in entry(here), within_s=SOON_S, what="its return in force")
@@ -84,6 +89,7 @@ def test_a_lost_datacenter_s_hits_are_never_missing_from_a_total(tmp_path: Path)
             return found is not None
 
         wait_for(is_back, within_s=SOON_S, what="its rows to be back")
+        wait_for(lambda: mesh.json("formats")["can_finalize"], within_s=SOON_S, what="both to be asked")
         assert hit(there, PAGE)["total"] == 6
         wait_for(lambda: known_total(here)["total"] == 6, within_s=SOON_S, what="its hit to be here")
 

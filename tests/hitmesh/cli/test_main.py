@@ -253,3 +253,8 @@ def test_without_balancers_hits_are_sent_to_the_collectors(tmp_path: Path) -> No
     path = tmp_path / "x.toml"
     path.write_text(DEV.read_text().replace("balancer = 1", "balancer = 0"))
     assert front(load(path)) == COLLECTORS
+
+
+def test_an_option_before_the_subcommand_is_not_lost_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["formats", "--config", "elsewhere.toml", "finalize"]) == 2
+    assert "options come behind finalize" in capsys.readouterr().err

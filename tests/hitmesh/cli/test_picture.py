@@ -55,6 +55,7 @@ def test_an_instance_is_shown_as_both_know_it() -> None:
         "dc": "dev",
         "role": "collector",
         "name": "collector-1",
+        "version": "0.1.0",  # of an instance that doesn't say
         "pid": 8,
         "state": "up",
         "why": "",
@@ -146,8 +147,8 @@ def test_instances_are_in_order_of_role_and_number() -> None:
 def test_a_table_has_a_line_per_instance() -> None:
     found = merge("dev", answer(seen("collector-1", load={"accepted": 3.0, "acked": 0.0})), [], NOW_MS)
     lines = [line.split() for line in table(found).splitlines()]
-    assert lines[0] == ["DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "LOAD"]
-    assert lines[1] == ["dev", "collector-1", "up", "1", "5", "s", "0.1", "s", "ago", "accepted=3"]
+    assert lines[0] == ["DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "VERSION", "LOAD"]
+    assert lines[1] == ["dev", "collector-1", "up", "1", "5", "s", "0.1", "s", "ago", "0.1.0", "accepted=3"]
 
 
 def everybody(owned: int) -> Answer:

@@ -42,6 +42,7 @@ from hitmesh.protocol.messages import (
     Position,
     Redirect,
     RedoRow,
+    Release,
     Rows,
     Seen,
     SettingRecord,
@@ -158,6 +159,11 @@ GOLDEN: Final = (
         "95 01 05 01 cd03e8 9a a765752d77657374 a9636f6c6c6563746f72 ab636f6c6c6563746f722d31 a3633161 a27570 cd1092"
         " cf0000018bcfe56800 81 a461636b73 b17463703a2f2f3132372e302e302e313a39"
         " 82 a472617465 cb3fe0000000000000 a5636f726573 cbc000000000000000 81 07 03",
+    ),
+    Golden(
+        "a heartbeat under wire format 2",
+        make(Heartbeat, 0, 0, Instance("d", "r", "n", "i", "up", 0, 0, {}, {}, {}, Release("0.2.0", {"wire": 2}))),
+        "95 01 05 00 00 9b a164 a172 a16e a169 a27570 00 00 80 80 80 92 a5302e322e30 81 a477697265 02",
     ),
     Golden("the least heartbeat", make(Heartbeat, 0, 0, LONELY), f"95 01 05 00 00 {LONELY_HEX}"),
     Golden(
@@ -435,6 +441,8 @@ REFUSED: Final = (
     Refused("a kind that nobody has", Leave, "93 01 7f a3633161"),
     Refused("a kind below 0", Leave, "93 01 ff a3633161"),
     Refused("a field too few", Leave, "92 01 06"),
+    Refused("an instance with a field behind its release", Heartbeat, "95 01 05 00 00 9c a164 a172 a16e a169 a27570 00 00 80 80 80 c0 00"),
+    Refused("a release without what it reads", Heartbeat, "95 01 05 00 00 9b a164 a172 a16e a169 a27570 00 00 80 80 80 91 a131"),
     Refused("a field too many", Leave, "94 01 06 a3633161 00"),
     Refused("a byte after the end", Leave, "93 01 06 a3633161 00"),
     Refused("two messages in one", Leave, "93 01 06 a3633161 93 01 06 a3633161"),

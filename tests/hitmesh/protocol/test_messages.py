@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError
 from hitmesh.protocol import messages
@@ -16,6 +17,7 @@ from hitmesh.protocol.messages import (
     MAX_DCS,
     MAX_ENDPOINTS,
     MAX_ENTRIES,
+    MAX_FORMATS,
     MAX_FRAME_BYTES,
     MAX_HEAD_LANES,
     MAX_INSTANCES,
@@ -55,6 +57,7 @@ from hitmesh.protocol.messages import (
     Position,
     Redirect,
     RedoRow,
+    Release,
     Rows,
     Seen,
     SettingRecord,
@@ -229,6 +232,11 @@ BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     ("lanes of a close", MAX_PARTITIONS, lambda n: make(Close, "w", (LaneEnd(0, 0, 0),) * n)),
     ("endpoints of an instance", MAX_ENDPOINTS, lambda n: make(Heartbeat, 0, 0, instance(endpoints=n))),
     ("loads of an instance", MAX_LOADS, lambda n: make(Heartbeat, 0, 0, instance(loads=n))),
+    (
+        "formats of a release",
+        MAX_FORMATS,
+        lambda n: make(Heartbeat, 0, 0, replace(LONELY, release=Release("1", {str(i): 1 for i in range(n)}))),
+    ),
     ("partitions of an instance", MAX_PARTITIONS, lambda n: make(Heartbeat, 0, 0, instance(owns=n))),
     ("instances of a change", MAX_INSTANCES, lambda n: make(Change, "n", 0, True, (Seen(LONELY, 0, 0, True),) * n, ())),
     ("forgotten ones of a change", MAX_INSTANCES, lambda n: make(Change, "n", 0, True, (), ("i",) * n)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from unittest import mock
 import gevent
 import pytest
 
+from hitmesh import __version__
+from hitmesh.mesh import duty
 from hitmesh.settings import Edition, SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.settings.sqlite import SqliteSettings
@@ -87,6 +90,27 @@ def test_what_does_not_apply_is_said_once_and_stops_nothing_else(live: Live, cap
 def test_a_value_that_somebody_put_there_by_hand_stops_nothing(live: Live) -> None:
     live.take({"timing.commit_s": Edition("timing.commit_s", b"\xff", 1, "anna", 1.0), "x y": edition("x y", "1", 2)})
     assert (live.config, live.version) == (CONFIG, 2)
+
+
+def test_a_finalised_format_is_written(live: Live) -> None:
+    assert live.written.wire == 1
+    live.take(editions(edition("formats/wire", "2")))
+    assert (live.written.wire, live.written.unreadable, live.load()["settings_refused"]) == (2, "", 0)
+
+
+def test_who_learns_late_that_it_cannot_read_the_others_says_so_and_goes_on_as_before(live: Live) -> None:
+    live.take(editions(edition("formats/wire", "2")))
+    live.take(editions(edition("formats/wire", "3", 2)))
+    assert live.written.wire == 2
+    assert live.written.unreadable == f"the mesh writes wire format 3, and hitmesh {__version__} reads 1 to 2"
+
+
+def test_who_cannot_read_the_others_does_not_begin(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    exits = mock.Mock(side_effect=SystemExit)
+    monkeypatch.setattr(os, "_exit", exits)
+    with pytest.raises(SystemExit):
+        live.take(editions(edition("formats/head", "2")))
+    exits.assert_called_once_with(duty.EXIT_UNFIT)
 
 
 # --- following a store ------------------------------------------------------------------------
