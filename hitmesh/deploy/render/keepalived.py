@@ -133,7 +133,7 @@ def files(site: Site, host: Host) -> list[File]:
 
 def keepalived_program(dc: str) -> str:
     """The program of supervisord that runs keepalived, which must be root: the same for all hosts of a datacenter."""
-    command = f"keepalived --use-file {KEEPALIVED_CONF} --vrrp --dont-fork --log-console"
+    command = f"/usr/sbin/keepalived --use-file {KEEPALIVED_CONF} --vrrp --dont-fork --log-console"
     return _program(dc, KEEPALIVED, command, "root")
 
 
@@ -171,7 +171,7 @@ def _check_program(site: Site, balancer: Placement) -> str:
     vip = site.config.virtual_ip
     said = f"{state_folder(balancer.name)}/{site.dc}/{balancer.name}.vip"
     options = f"--said {said} --track {_track(balancer)} --address {interface(vip.address).ip}"
-    command = f"{SYSTEM}/bin/python -m balancer.vip {options}{' --preempt' if vip.preempt else ''}"
+    command = f"{SYSTEM}/bin/python -P -m balancer.vip {options}{' --preempt' if vip.preempt else ''}"
     return _program(site.dc, CHECK, command, user_of("balancer"))
 
 

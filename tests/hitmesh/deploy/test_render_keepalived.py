@@ -4,16 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from balancer.vip import judging
 from balancer.vip.__main__ import main as check_command
 from hitmesh import config as settings
+from hitmesh.deploy.host import rules
 from hitmesh.deploy.render import keepalived
 from hitmesh.deploy.site import Site
-from hitmesh.errors import ConfigError
+from hitmesh.errors import CommandError, ConfigError
 
-US_WEST = settings.load(Path(__file__).parents[4] / "config" / "us-west.toml")
+US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
 
 
 def site(addresses: list[str], **vip: Any) -> Site:
@@ -106,6 +108,21 @@ def test_the_check_is_started_with_options_that_it_has(preempt: bool) -> None:
         "preempt": preempt,
     }
     assert "user = hitmesh-balancer\n" in files["dc-vip-1.conf"]
+
+
+def test_the_host_program_takes_what_is_rendered_and_nothing_else_that_root_would_run() -> None:
+    of = site(["10.0.0.1", "10.0.0.2"], address="10.0.0.100/24")
+    conf, program, check = keepalived.files(of, of.hosts[0])
+    for file in (conf, program, check):
+        rules.check_file(file, "dc")
+        assert rules.is_written(file.path, "dc")
+    for file, before, after in (
+        (conf, "/bin/false", "/bin/true"),
+        (program, "keepalived.conf", "other.conf"),
+        (check, "user = hitmesh-balancer", "user = root"),
+    ):
+        with pytest.raises(CommandError):
+            rules.check_file(msgspec.structs.replace(file, text=file.text.replace(before, after)), "dc")
 
 
 def test_a_configuration_that_would_run_something_else_as_root_is_not_rendered() -> None:
