@@ -13,8 +13,10 @@ from typing import Final
 from msgspec import Struct
 
 from balancer.process.generation import Plan
-from balancer.process.listeners import Address, Kind
+from balancer.process.listeners import MOVING, Address, Kind
+from balancer.vip.place import VirtualIp
 from hitmesh.config import DEFAULT_HOST, Balancer, Config, Proxy, Route, host_port, is_loopback, loads
+from hitmesh.config.addresses import interface
 from hitmesh.errors import ConfigError
 
 ALONE: Final = "balancer"  # the name of an instance without a configuration
@@ -34,10 +36,11 @@ class Front(Struct, frozen=True, kw_only=True):
     workers: int
     standalone: bool
     drain_s: float
+    vip: VirtualIp | None = None  # None: it has none
 
     def plan(self, text: bytes | None) -> Plan:
         """What its master must know; `text` is the configuration's."""
-        return Plan(listen=self.listen, workers=self.workers, drain_s=self.drain_s, text=text)
+        return Plan(listen=self.listen, workers=self.workers, drain_s=self.drain_s, text=text, vip=self.vip)
 
 
 def configured(text: bytes, *, file: Path, name: str | None, state_dir: Path) -> Front:
@@ -57,16 +60,24 @@ def configured(text: bytes, *, file: Path, name: str | None, state_dir: Path) ->
                 f"{file}: balancer.admin_token is missing: {name}'s address ({placement.address}) is beyond loopback, "
                 "where anybody could change routes; or ports.balancer_admin = 0 for no admin listener"
             )
+    folder = state_dir.absolute()
+    vip = None
+    if config.virtual_ip.address and placement in config.behind_virtual_ip():
+        address = str(interface(config.virtual_ip.address).ip)
+        vip = VirtualIp(address, folder / config.name / f"{name}.vip")
+        moving: dict[Kind, Address] = {moved: listen[kind] for moved, kind in MOVING.items() if kind in listen}
+        listen |= {kind: Address(address, place.port) for kind, place in moving.items()}
     return Front(
         name=name,
         config=config,
         balancer=config.balancer,
         routes=config.route_table(),
         listen=listen,
-        state_dir=state_dir.absolute(),
+        state_dir=folder,
         workers=config.balancer.workers,
         standalone=False,
         drain_s=config.timing.drain_s,
+        vip=vip,
     )
 
 

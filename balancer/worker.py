@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import gevent
 from gevent.event import Event
@@ -26,12 +27,14 @@ from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
 from balancer.live_routes import LiveRoutes
+from balancer.process.listeners import MOVING
 from balancer.proxy_protocol import Networks
 from balancer.routes import RouteTable
 from balancer.services import Services
 from balancer.stats import FrontStats, Picture, picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
+from balancer.vip.behind import Behind
 from hitmesh import __version__
 from hitmesh.config.addresses import host_port_text
 from hitmesh.mesh.duty import spawn
@@ -81,11 +84,12 @@ class Worker:
         self._endpoints = {
             kind: f"{'https' if kind in encrypted else 'http'}://{_place(listeners[0])}"
             for kind, listeners in sockets.items()
-            if listeners
+            if listeners and kind not in MOVING
         }
         proxied = Networks(settings.proxy_protocol)
         for kind in ("http", "tls"):
-            listeners = sockets.get(kind, ())
+            moving = [sock for moved, served in MOVING.items() if served == kind for sock in sockets.get(moved, ())]
+            listeners = [*sockets.get(kind, ()), *moving]
             if listeners:
                 stats = self._fronts[kind] = FrontStats(self._began, sessions_limit=settings.limits.connections)
                 self._acceptors += [
@@ -104,6 +108,11 @@ class Worker:
             assert front.state_dir is not None
             store = open_settings(front.config.stores.settings, front.state_dir / front.config.name, "balancer")
             self._live = Live(front.config, store, self._settings_changed)
+        self._vip: Behind | None = None
+        if front.vip is not None:
+            assert front.config is not None
+            own_host = urlsplit(self._endpoints["http"]).hostname if len(front.config.nodes) > 1 else None
+            self._vip = Behind(front.vip, index, own_host=own_host or "", services=self._services, living=self._members)
         self._siblings = Siblings(self.snapshot)
         self._admin: AdminServer | None = None
         if sockets.get("admin"):
@@ -137,9 +146,13 @@ class Worker:
             self._admin.start()
         for acceptor in self._acceptors:
             acceptor.start()
+        if self._vip is not None:
+            self._vip.start(self.traffic.drain)
 
     def drain(self, within_s: float) -> None:
-        """Take no more clients, and let those who are here finish."""
+        """Take no more clients, and let those who are here finish; what was said of that before counts."""
+        if self._vip is not None:
+            within_s -= self._vip.stop()
         if self._mesh is not None:
             self._mesh.drain()
         for acceptor in self._acceptors:

@@ -19,6 +19,7 @@ from balancer.process.beats import LOOK_S, Watch
 from balancer.process.handover import Process
 from balancer.process.listeners import Address, Bound, Given, Kind
 from balancer.process.processes import KILL_GRACE_S, STEADY_S, Worker, delay_s, ending, keep_text, start_worker
+from balancer.vip.place import VirtualIp
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     workers: int
     drain_s: float  # that a worker has to finish its work
     text: bytes | None  # the configuration's, which the workers get; None: all is on the command line
+    vip: VirtualIp | None = None  # where the instance has one
 
 
 class Source(Protocol):

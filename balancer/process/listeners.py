@@ -10,9 +10,11 @@ behind; a socket takes no connections before `open_up`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, get_args
 
@@ -20,13 +22,21 @@ from msgspec import Struct
 
 from hitmesh.config.addresses import host_port_text
 
-Kind = Literal["http", "tls", "admin"]
+Kind = Literal["http", "tls", "admin", "vip", "vip_tls"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+# Of a virtual IP, which this host may get later: they are bound all the same.
+MOVING: Final[Mapping[Kind, Kind]] = {"vip": "http", "vip_tls": "tls"}
+"""What is served on them."""
 Given = Mapping[Kind, list[socket.socket]]  # the sockets of one worker
 
 # Connections that the kernel queues on a socket: what comes in while a worker restarts. The kernel's own
 # limit (net.core.somaxconn) is 4096 since Linux 5.4.
 BACKLOG: Final = 4096
+# Python has no names for them: linux/in.h, linux/in6.h.
+_FREEBIND: Final = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
+# linux/filter.h: "take the 13th byte of the TCP header; with SYN in it drop the packet, otherwise let all of it pass".
+_SO_ATTACH_FILTER: Final = 26
+_NO_SYN: Final = struct.pack("=" + "HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 0x02, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
 
 
 class ListenError(Exception):
@@ -74,9 +84,9 @@ def bind(
             sockets = list(before.sockets) if before is not None and before.wanted == address else []
             place = _address(sockets[0]) if sockets else address
             if not sockets and address.port not in own_ports:
-                _check_free(address)
+                _check_free(address, moving=kind in MOVING)
             while len(sockets) < (1 if kind == "admin" else workers):
-                made.append(_bound(place, shared=True))
+                made.append(_bound(place, shared=True, moving=kind in MOVING))
                 sockets.append(made[-1])
                 place = Address(address.host, made[-1].getsockname()[1])
             result[kind] = Bound(address, tuple(sockets))
@@ -105,6 +115,18 @@ def close(bounds: Mapping[Kind, Bound], *, but: Mapping[Kind, Bound] | None = No
             sock.close()
 
 
+def let_nobody_in(bounds: Iterable[Bound]) -> None:
+    """From now on the kernel doesn't answer who connects there: they try again, after a second, perhaps elsewhere.
+
+    Who is in, or on the way, isn't touched. It counts for all processes that have the sockets, and for good.
+    """
+    code = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    program = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(code))
+    for bound in bounds:
+        for sock in bound.sockets:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
 def share(bounds: Mapping[Kind, Bound], workers: int) -> list[Given]:
     """The sockets of each worker: each has its own, and surplus ones go round. The admin socket is worker 0's."""
     return [
@@ -131,13 +153,13 @@ def _address(sock: socket.socket) -> Address:
     return Address(host, port)
 
 
-def _check_free(address: Address) -> None:
+def _check_free(address: Address, *, moving: bool) -> None:
     # SO_REUSEPORT lets any process of this user in: a second balancer on the port would take half of
     # the connections, and nobody would know. Without it, the kernel refuses what somebody listens on.
-    _bound(address, shared=False).close()
+    _bound(address, shared=False, moving=moving).close()
 
 
-def _bound(address: Address, *, shared: bool) -> socket.socket:
+def _bound(address: Address, *, shared: bool, moving: bool) -> socket.socket:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -151,6 +173,8 @@ def _bound(address: Address, *, shared: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if moving:
+                sock.setsockopt(*_FREEBIND[family], 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
             sock.setblocking(False)
             sock.bind(place)

@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -31,8 +32,11 @@ from balancer.process.generation import USUAL, Generation, Patience, Plan, Sourc
 from balancer.process.handover import Handover
 from balancer.process.leaving import Leaving
 from balancer.process.listeners import Bound, Kind, ListenError
+from balancer.process.parting import Parting
 from balancer.process.processes import SIGNALS, ending, keep_text, reaped
 from balancer.process.succession import Check, become_next, check_next
+from balancer.vip.place import is_here
+from balancer.vip.word import Stage, Word
 from hitmesh.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,9 @@ class Master:
         self._coming_why = ""
         self._check: Check | None = None
         self._leaving = Leaving()
+        self._word: Word | None = None  # to the check of the virtual IP
+        self._parting: Parting | None = None
+        self._end_at = math.inf
         self._asked: set[int] = set()  # signals that wait for their turn
         self._stopping = False
         self._status = 0
@@ -82,7 +89,7 @@ class Master:
             self._take_over(plan, left)
         while True:
             self._advance(time.monotonic())
-            if self._stopping and not self._leaving:
+            if self._stopping and not self._leaving and self._parting is None:
                 return self._status
             received = signal.sigtimedwait(SIGNALS, self._idle_s(time.monotonic()))
             if received is not None and self._told(received.si_signo, time.monotonic()):
@@ -124,6 +131,7 @@ class Master:
         """Take note of a signal; whether to end at once."""
         if number == signal.SIGINT and self._stopping:
             log.warning("interrupted again: ends at once")
+            self._end({})
             self._leaving.kill_all()
             return True
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -145,6 +153,10 @@ class Master:
             self._keep_up(self._current, now)
         if self._coming is not None:
             self._watch(self._coming, now)
+        if self._parting is not None:
+            has_finished = self._current is None and not self._leaving
+            if self._parting.advance(now, has_finished=has_finished):
+                self._parting = None
         if not (self._coming or self._check or self._stopping) and self._asked:
             self._change(now)
 
@@ -193,6 +205,8 @@ class Master:
         times += [each.next_at() for each in (self._current, self._coming) if each is not None]
         if self._check is not None:
             times.append(self._check.deadline)
+        if self._parting is not None:
+            times.append(self._parting.next_at(now))
         return max(0.0, min(times) - now)
 
     # Generations
@@ -233,6 +247,7 @@ class Master:
         except ListenError as error:
             self._abandon(str(error), now)
             return
+        self._tell_check(coming, Stage.SERVES)
         coming.begin()
         coming.tell_hung(self._hung)  # one may have been killed meanwhile
         old, self._current, self._coming = self._current, coming, None
@@ -265,12 +280,34 @@ class Master:
         if self._coming is not None:
             kept = {} if self._current is None else self._current.bounds
             self._dismiss(self._coming, now, self._patience.grace_s, kept=kept)
-        if self._current is not None:
-            # With our sockets closed, nobody is queued once the last worker has closed its own.
-            self._dismiss(self._current, now, self._current.plan.drain_s + self._patience.grace_s, kept={})
         if self._check is not None:
             self._leaving.add([self._check.pid], kill_at=now)
-        self._coming = self._current = self._check = None
+        self._coming = self._check = None
+        if self._current is None:
+            return
+        plan = self._current.plan
+        self._end_at = now + plan.drain_s + self._patience.grace_s
+        if plan.vip is not None and is_here(plan.vip.address):
+            log.info("%s is here, and is given up first", plan.vip.address)
+            tell = functools.partial(self._tell_check, self._current)
+            self._parting = Parting(self._current, tell, self._end, now)
+            return
+        self._tell_check(self._current, Stage.GONE)
+        self._end({})
+
+    def _tell_check(self, generation: Generation, stage: Stage) -> None:
+        """Tell the check of the virtual IP, if there is one."""
+        if generation.plan.vip is not None:
+            self._word = self._word or Word(generation.plan.vip.said)
+            self._word.tell(workers=generation.slots, stage=stage)
+
+    def _end(self, kept: Mapping[Kind, Bound]) -> None:
+        """Tell the last workers to end. With our sockets closed, nobody is queued once the last has closed its own."""
+        if self._current is not None:
+            current, self._current = self._current, None
+            self._leaving.add(current.dismiss(), kill_at=self._end_at)
+            current.close()
+            listeners.close(current.bounds, but=kept)
 
     # The next version
 

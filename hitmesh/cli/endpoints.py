@@ -12,6 +12,7 @@ from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, host_port_text, nexus_endpoints
+from hitmesh.config.addresses import interface
 from hitmesh.protocol.messages import Answer
 from hitmesh.visible import visible
 
@@ -50,19 +51,21 @@ def by_role(config: Config) -> dict[str, list[str]]:
     balancers, collectors = config.instances("balancer"), config.instances("collector")
     admin = "https" if config.balancer.tls.admin else "http"
     found = {
+        "virtual_ip": _virtual_ip(config),
         "balancer": [_url("http", each.address, each.port) for each in balancers],
         "balancer_tls": [_url("https", each.address, each.tls_port) for each in balancers if each.tls_port],
         "balancer_admin": [_url(admin, each.address, each.admin_port) for each in balancers if each.admin_port],
         "collector": [_url("http", each.address, each.port) for each in collectors],
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
     }
-    return {role: urls for role, urls in found.items() if urls or not role.startswith("balancer_")}
+    return {role: urls for role, urls in found.items() if urls or not role.startswith(("balancer_", "virtual_ip"))}
 
 
 def front(config: Config) -> list[str]:
     """The URLs to which this datacenter's hits are sent.
 
-    Those of its balancers, where these pass on every Host to the collectors, or else the collectors'.
+    Those of its balancers, where these pass on every Host to the collectors, or else the collectors'. A virtual IP
+    stands for all balancers.
     """
     roles = by_role(config)
     routes = config.route_table()
@@ -70,7 +73,16 @@ def front(config: Config) -> list[str]:
     if isinstance(route, Alias):
         route = routes.get(route.of)
     passes_on = isinstance(route, Proxy) and route.service == "collector" and not config.balancer.tls.redirect
-    return roles["balancer"] if passes_on and roles["balancer"] else roles["collector"]
+    balancers = roles.get("virtual_ip", [])[:1] or roles["balancer"]
+    return balancers if passes_on and balancers else roles["collector"]
+
+
+def _virtual_ip(config: Config) -> list[str]:
+    if not config.virtual_ip.address:
+        return []
+    address = str(interface(config.virtual_ip.address).ip)
+    tls = [_url("https", address, config.ports.balancer_tls)] if config.ports.balancer_tls else []
+    return [_url("http", address, config.ports.balancer), *tls]
 
 
 def _url(scheme: str, address: str, port: int | None) -> str:

@@ -21,6 +21,7 @@ from msgspec import Struct
 from hitmesh import config as settings
 from hitmesh.cli.sizes import Counts, resized
 from hitmesh.config import ROLES, Config, Placement, Ports, Role, WanPorts, host_port_text, ports_of
+from hitmesh.config.deploy import VirtualIp
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
@@ -241,7 +242,10 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         for name, node in template.nodes.items()
     }
     keys = template.keys or ("" if template.insecure else str(options.state_dir / KEYS_NAME))
-    return msgspec.structs.replace(template, name=dc, nodes=nodes, ports=ports, stores=stores, peers={}, keys=keys)
+    return msgspec.structs.replace(
+        template, name=dc, nodes=nodes, ports=ports, stores=stores, peers={}, keys=keys,
+        virtual_ip=VirtualIp(),  # nobody would move it here
+    )  # fmt: skip
 
 
 def _introduced(configs: Sequence[Config]) -> list[Config]:

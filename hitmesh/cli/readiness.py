@@ -85,7 +85,7 @@ def lacking_in(configs: Sequence[Config]) -> dict[str, list[str]]:
             lacking = _strangers(config, answer)
         if not lacking:
             lacking = unable(config, "collector", http.client.OK)
-        if not lacking and front(config) == by_role(config)["balancer"]:
+        if not lacking and front(config) != by_role(config)["collector"]:
             # A live route may answer in the collectors' place: that is the balancer's work too.
             lacking = unable(config, "balancer", http.client.INTERNAL_SERVER_ERROR - 1)
         if lacking:

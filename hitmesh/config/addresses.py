@@ -127,6 +127,14 @@ def moment(text: str) -> float:
     return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
 
 
+def is_of_family(address: str, version: int) -> bool:
+    """Whether it is a numeric address of IPv4 or IPv6."""
+    try:
+        return ipaddress.ip_address(address).version == version
+    except ValueError:
+        return False
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach `address`."""
     if address == "localhost":

@@ -8,7 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from hitmesh.config.addresses import check_host, host_port, interface, is_loopback, moment, network, ssh_place, usual
+from hitmesh.config.addresses import (
+    check_host,
+    host_port,
+    interface,
+    is_loopback,
+    is_of_family,
+    moment,
+    network,
+    ssh_place,
+    usual,
+)
 from hitmesh.config.datacenter import Config, ports_of
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
@@ -221,12 +231,28 @@ def _others(config: Config) -> Iterator[str]:
             yield f"deploy.consul.join_wan: {text!r} {error}"
 
 
+def _virtual_ip(config: Config) -> Iterator[str]:
+    address = interface(config.virtual_ip.address).ip
+    if not config.behind_virtual_ip():
+        yield f"virtual_ip.address ({address}) is nobody's: no node runs a balancer"
+    for name, node in config.nodes.items():
+        if usual(node.address) == str(address):
+            yield f"virtual_ip.address ({address}) is nodes.{name}.address; it must be one of its own"
+        if node.balancer and not is_of_family(node.address, address.version):
+            yield (
+                f"nodes.{name}.address ({node.address}) must be an IPv{address.version} address, as virtual_ip.address "
+                "is: keepalived knows no names, and the balancers' hosts tell each other of it"
+            )
+
+
 def _deployed(config: Config) -> Iterator[str]:
     if config.virtual_ip.address:
         try:
             interface(config.virtual_ip.address)
         except ValueError as error:
             yield f"virtual_ip.address: {config.virtual_ip.address!r} {error}"
+        else:
+            yield from _virtual_ip(config)
         if not config.virtual_ip.interface:
             yield "virtual_ip.interface is empty: on which is the address to be?"
     if config.deploy.backup.to and not re.fullmatch(r"[a-z_][a-z0-9_-]*@[^@:/\s]+:/\S*", config.deploy.backup.to):

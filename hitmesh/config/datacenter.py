@@ -77,6 +77,10 @@ class Config(Section, frozen=True):
         tls, admin = (0 if port else None for port in (self.ports.balancer_tls, self.ports.balancer_admin))
         return Placement(role, name, node_name, node.address, None, tls, admin)
 
+    def behind_virtual_ip(self) -> list[Placement]:
+        """The balancers that serve the virtual IP: the first one of each host, which has ports.balancer there."""
+        return [each for each in self.instances("balancer") if each.port == self.ports.balancer]
+
     def route_table(self) -> dict[str, Route]:
         """The routes by pattern; those of a file without any pass everything on to the collectors."""
         return dict(self.routes or DEFAULT_ROUTES)

@@ -24,6 +24,7 @@ SUPERVISOR_CONF: Final = f"{STATE}/supervisord.conf"
 PROGRAMS: Final = f"{STATE}/supervisor.d"
 """A file for each program of supervisord, DC-INSTANCE.conf."""
 CONSUL_CONF: Final = f"{ETC}/consul.json"
+KEEPALIVED_CONF: Final = f"{ETC}/keepalived.conf"
 FIREWALL_CONF: Final = f"{ETC}/firewall.nft"
 SYSCTL_CONF: Final = "/etc/sysctl.d/60-hitmesh.conf"
 

@@ -16,9 +16,9 @@ from hitmesh.deploy.host.releases import Releases
 from hitmesh.deploy.host.rules import is_written
 from hitmesh.deploy.paths import (
     CONSUL_CONF,
-    ETC,
     FIREWALL_CONF,
     HOME,
+    KEEPALIVED_CONF,
     KEYS,
     PROGRAMS,
     STARTED_WITH,
@@ -74,7 +74,7 @@ def _paths(machine: Machine, dc: str) -> list[str]:
         for one in _entries(machine, f"{KEYS}/{dc}/{role.name}")
         if not one.name.startswith(".")
     ]
-    fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, f"{ETC}/keepalived.conf", FIREWALL_CONF, SYSCTL_CONF]
+    fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, KEEPALIVED_CONF, FIREWALL_CONF, SYSCTL_CONF]
     return [*fixed, *(f"{PROGRAMS}/{name}" for name in programs if name.endswith(".conf")), *sorted(secrets)]
 
 

@@ -19,6 +19,7 @@ from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import (
     CONSUL_CONF,
     FIREWALL_CONF,
+    KEEPALIVED_CONF,
     KEYS,
     LOGS,
     PROGRAMS,
@@ -58,7 +59,7 @@ _PLAIN: Final = {
 }
 
 _SYSCTLS: Final = re.compile(
-    r"(net\.ipv4\.ip_nonlocal_bind|net\.ipv6\.ip_nonlocal_bind|net\.ipv4\.ip_unprivileged_port_start|net\.core\.somaxconn)"
+    r"(net\.ipv4\.ip_unprivileged_port_start|net\.core\.somaxconn)"
     r" = [0-9]{1,6}"
 )
 
@@ -119,6 +120,9 @@ def check_file(file: File, dc: str) -> None:
         _check_owner(file)
         if file.text:
             check_program(file.text, dc, found[1])
+    elif file.path == KEEPALIVED_CONF:
+        _check_owner(file)
+        _check_keepalived(file)
     elif file.path == FIREWALL_CONF:
         _check_owner(file)
         check_firewall(file.text)
@@ -133,7 +137,7 @@ def check_file(file: File, dc: str) -> None:
 
 def is_written(path: str, dc: str) -> bool:
     """Whether a deploy of this datacenter writes files there: what `read` shows."""
-    fixed = (FIREWALL_CONF, SYSCTL_CONF, CONSUL_CONF, config_path(dc), f"{KEYS}/allowed")
+    fixed = (FIREWALL_CONF, KEEPALIVED_CONF, SYSCTL_CONF, CONSUL_CONF, config_path(dc), f"{KEYS}/allowed")
     return path in fixed or re.fullmatch(rf"{PROGRAMS}/{re.escape(dc)}-[a-z]+-[0-9]+\.conf", path) is not None
 
 
@@ -143,6 +147,12 @@ def check_program(text: str, dc: str, instance: str) -> None:
     supervisord is root: a program's user, and the log that it writes to, decide what the program can do. Its
     command may be anything, as it runs without rights.
     """
+    from hitmesh.deploy.render.keepalived import KEEPALIVED, keepalived_program
+
+    if instance == KEEPALIVED:  # root's, and as it is rendered
+        if text != keepalived_program(dc):
+            raise _of(instance, "isn't as it is rendered, and it runs as root")
+        return
     values = program_values(text, f"{dc}-{instance}")
     if values.get("user") not in USERS:
         raise _of(instance, f"user is {values.get('user')!r}, and no role's")
@@ -196,6 +206,13 @@ def check_firewall(text: str) -> None:
     for line in text[len(HEAD) : -len(FOOT)].split("\n"):
         if line and not is_rule(line):
             raise CommandError(f"{FIREWALL_CONF}: has a rule that is never rendered: {line[:80]!r}")
+
+
+def _check_keepalived(file: File) -> None:
+    from hitmesh.deploy.render.keepalived import is_rendered
+
+    if file.text and not is_rendered(file.text):
+        raise CommandError(f"{file.path}: isn't as it is rendered, and what it names runs as root")
 
 
 def _check_owner(file: File) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import config_path
-from hitmesh.deploy.render import beanstalkd, consul, nftables, supervisor, system
+from hitmesh.deploy.render import beanstalkd, consul, keepalived, nftables, supervisor, system
 from hitmesh.deploy.site import Host, Site
 
-_KINDS = (supervisor, beanstalkd, consul, system, nftables)
+_KINDS = (supervisor, beanstalkd, consul, system, nftables, keepalived)
 
 
 def files_for(site: Site, host: Host, text: str) -> list[File]:

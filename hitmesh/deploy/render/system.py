@@ -20,12 +20,6 @@ def _text(site: Site, host: Host) -> str:
     if not balancers:
         return ""
     lines = ["# Written by `fab bootstrap`, and again by the next one."]
-    if site.config.virtual_ip.address:
-        lines += [
-            "# A balancer binds the virtual IP before keepalived brings it.",
-            "net.ipv4.ip_nonlocal_bind = 1",
-            "net.ipv6.ip_nonlocal_bind = 1",
-        ]
     lowest = min(port for one in balancers for port in (one.port, one.tls_port) if port)
     if lowest < PRIVILEGED:
         lines += ["# Balancers aren't root.", f"net.ipv4.ip_unprivileged_port_start = {lowest}"]

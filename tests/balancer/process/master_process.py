@@ -1,6 +1,6 @@
 """`python -m tests.balancer.process.master_process FILE`: a real master, whose configuration is JSON.
 
-    {"label": "a", "listen": {"http": "127.0.0.1:0"}, "workers": 2, "drain_s": 1.0, "mode": "", ...}
+    {"label": "a", "listen": {"http": "127.0.0.1:0"}, "workers": 2, "drain_s": 1.0, "mode": "", "vip": "127.0.0.7", ...}
 
 Its workers are `stub_worker`. What `patience` says counts from then on, for what begins later. Of the new version that SIGUSR2 asks for, `check` is the status of its
 check (-1: none comes), and `waits_for` a file that it waits for before it does anything.
@@ -23,6 +23,7 @@ from balancer.process.generation import Patience, Plan
 from balancer.process.listeners import Address, ListenError
 from balancer.process.master import Master
 from balancer.process.processes import read_text
+from balancer.vip.place import VirtualIp
 from hitmesh.errors import ConfigError
 
 STUB = Path(__file__).with_name("stub_worker.py")
@@ -47,7 +48,8 @@ class JsonFile:
             kind: Address(place.rpartition(":")[0], int(place.rpartition(":")[2]))
             for kind, place in config["listen"].items()
         }
-        return Plan(listen=listen, workers=config["workers"], drain_s=config["drain_s"], text=text)
+        vip = VirtualIp(config["vip"], self._path.with_name("said")) if "vip" in config else None
+        return Plan(listen=listen, workers=config["workers"], drain_s=config["drain_s"], text=text, vip=vip)
 
 
 def decoded(text: bytes) -> dict[str, Any]:

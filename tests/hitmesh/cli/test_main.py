@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from balancer.process.listeners import KINDS
+from balancer.process.listeners import KINDS, MOVING
 from hitmesh.cli import main
 from hitmesh.cli.endpoints import _ANNOUNCED, by_role, front
 from hitmesh.cli.main import COMMANDS, run
@@ -213,6 +213,12 @@ def test_endpoints_are_those_of_the_configuration(tmp_path: Path, capsys: pytest
     }
 
 
+def test_a_virtual_ip_is_where_hits_are_sent(tmp_path: Path) -> None:
+    config = load(DEV.parent / "us-west.toml")
+    assert by_role(config)["virtual_ip"] == ["http://10.2.0.100:80"]
+    assert front(config) == ["http://10.2.0.100:80"]
+
+
 def test_an_admin_listener_that_speaks_tls_is_shown_as_such(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(DEV.read_text().replace("certificates = []", 'certificates = ["a.pem"]\nadmin = true', 1))
@@ -221,7 +227,7 @@ def test_an_admin_listener_that_speaks_tls_is_shown_as_such(tmp_path: Path) -> N
 
 
 def test_every_listener_of_a_balancer_is_shown_under_the_name_that_it_announces() -> None:
-    assert {key for role, _, key in _ANNOUNCED if role == "balancer"} == set(KINDS)
+    assert {key for role, _, key in _ANNOUNCED if role == "balancer"} == set(KINDS) - set(MOVING)
 
 
 FRONTS = {

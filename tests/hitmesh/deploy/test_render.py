@@ -10,7 +10,7 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.deploy.files import File
 from hitmesh.deploy.host import rules
-from hitmesh.deploy.render import beanstalkd, consul, nftables, supervisor, system
+from hitmesh.deploy.render import beanstalkd, consul, keepalived, nftables, supervisor, system
 from hitmesh.deploy.site import Host, Site
 from hitmesh.errors import CommandError
 
@@ -36,7 +36,10 @@ def consul_of(host: str, of: Site | None = None) -> Any:
 
 
 @pytest.mark.parametrize("host", [host.name for host in site().hosts])
-@pytest.mark.parametrize("render", [supervisor.files, beanstalkd.files, consul.files, nftables.files, system.files])
+@pytest.mark.parametrize(
+    "render",
+    [supervisor.files, beanstalkd.files, consul.files, nftables.files, system.files, keepalived.files],
+)
 def test_a_host_takes_whatever_is_rendered_for_it(render: Render, host: str) -> None:
     for file in rendered(render, host, with_firewall()).values():
         rules.check_file(file, "us-west")
@@ -86,10 +89,9 @@ def test_a_consul_elsewhere_is_nothing_that_a_host_can_run() -> None:
         consul.files(of, of.host("store-1"))
 
 
-def test_a_balancers_host_lets_it_bind_a_low_port_and_an_address_that_is_not_there_yet() -> None:
+def test_a_balancers_host_lets_it_bind_a_low_port() -> None:
     text = rendered(system.files, "app-1")["/etc/sysctl.d/60-hitmesh.conf"].text
     assert "net.ipv4.ip_unprivileged_port_start = 80\n" in text
-    assert "net.ipv4.ip_nonlocal_bind = 1\n" in text
     assert rendered(system.files, "store-1")["/etc/sysctl.d/60-hitmesh.conf"].text == ""
 
 
