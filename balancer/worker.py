@@ -41,9 +41,11 @@ from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
 
 if TYPE_CHECKING:
+    from hitmesh.config import Config
     from hitmesh.mesh.client import MeshClient
     from hitmesh.settings import SettingsStore
     from hitmesh.settings.live import Live
+    from hitmesh.store.consul_service import ConsulService
 
 PICTURE_S: Final = 2.0  # that a worker waits for its first picture of the mesh, and for the live settings
 KNOWN_S: Final = 5.0  # until those Nexuses that it hears show it: a full one never does
@@ -238,16 +240,18 @@ class Worker:
 
         live = self._live
         assert live is not None
+        instance_id = f"{self.name}-{os.urandom(8).hex()}"
         self._mesh = MeshClient(
             config,
             role="balancer",
             name=self.name,
-            instance_id=f"{self.name}-{os.urandom(8).hex()}",
+            instance_id=instance_id,
             endpoints=self._endpoints,
             network=open_network(zmq.green.Context(), config, "balancer", self._front.name),
             load=self._load,
             on_change=lambda view: self._services.sync(),
             written=lambda: live.written,
+            registered=self._registered(config, instance_id),
         )
         self._mesh.start()
         began, view = time.monotonic(), self._mesh.view
@@ -258,6 +262,16 @@ class Worker:
         while time.monotonic() < began + KNOWN_S and view.connected and view.lacks(self._mesh.instance_id):
             gevent.sleep(STEP_S)
         self._services.sync()
+
+    def _registered(self, config: Config, instance_id: str) -> ConsulService | None:
+        """The balancer's entry, which its first worker keeps: all of them share its port."""
+        from hitmesh.store.consul_service import ConsulService
+
+        if self._index or not {"http", "tls"} & self._endpoints.keys():
+            return None
+        return ConsulService.of(
+            config, role="balancer", name=self.name, instance_id=instance_id, endpoints=self._endpoints
+        )
 
     def _load(self) -> dict[str, float]:
         fronts = self._fronts.values()

@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import http.client
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,6 @@ from gevent.pool import Pool
 from msgspec import json
 
 from hitmesh.config import Config
-from hitmesh.store import consul_host
 from hitmesh.store.consul_host import Host, NoAnswer
 from hitmesh.store.urls import consul_place, is_consul
 from nexus.entries import SERVICE, Directory, is_registered, registration
@@ -34,7 +32,6 @@ POLL_S: Final = 2.0  # a datacenter that is new should be known within 10 s
 ANSWER_S: Final = 3.0  # another datacenter's answer comes through two leaders
 FAREWELL_S: Final = 0.5  # that a Nexus waits at its end for being taken out of the catalogue
 QUERIES: Final = 16  # at a time: as many datacenters out of reach don't slow the others
-MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 T = TypeVar("T")
 _log = logging.getLogger("hitmesh.nexus")
@@ -176,22 +173,7 @@ class ConsulCatalogue:
 
 def _request(host: Host, method: str, path: str, body: bytes = b"", *, also: int = 200) -> tuple[int, bytes]:
     """Status, which is 200 or `also`, and body of the answer. Raises NoAnswer."""
-    connection = host.connection(consul_host.CONNECT_TIMEOUT_S)
-    try:
-        connection.connect()
-        connection.sock.settimeout(ANSWER_S)
-        connection.request(method, path, body or None, host.headers())
-        answer = connection.getresponse()
-        content = answer.read(MAX_ANSWER_BYTES + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(host.in_short(error)) from error
-    finally:
-        connection.close()
-    if answer.status not in {200, also}:
-        raise NoAnswer(host.refusal(answer.status, content[:1024].decode("utf-8", "replace")))
-    if len(content) > MAX_ANSWER_BYTES:
-        raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-    return answer.status, content
+    return host.request(method, path, body, timeout_s=ANSWER_S, also=(also,))
 
 
 def _understood(understand: Callable[..., T], *args: object) -> T:

@@ -53,6 +53,7 @@ from hitmesh.state.dues import state_of
 from hitmesh.state.peers import UNHEARD
 from hitmesh.state.rights import SHUT_OUT, Link
 from hitmesh.state.view import RIVALS
+from hitmesh.store.consul_service import ConsulService
 from nexus import exchange
 from nexus.catalogue import ConsulCatalogue
 from nexus.exchange import SettingsExchange
@@ -129,6 +130,8 @@ class Server:
         self._exchange = SettingsExchange(settings, config.name, network, self.announce) if settings else None
         told = outside(placement, self._endpoints.heartbeats)
         self._catalogue = ConsulCatalogue.of(config, name, told, self._found)
+        heartbeats = {"heartbeats": self._endpoints.heartbeats}
+        self._service = ConsulService.of(config, role="nexus", name=name, instance_id=id, endpoints=heartbeats)
 
     def start(self) -> None:
         """Bind and begin. Raises MeshError when an address can't be bound; nothing is left open then."""
@@ -155,6 +158,8 @@ class Server:
         self._spawn("greetings of other datacenters", self._wan.greet)
         if self._catalogue is not None:
             self._spawn("catalogue", self._catalogue.run)
+        if self._service is not None:
+            gevent.spawn(self._service.run, self._state)
         if self._exchange is not None:
             self._exchange.start()
         self._lag.start()
@@ -170,6 +175,8 @@ class Server:
         """Say goodbye to the other Nexuses, and close."""
         self._stopping = True  # not one heartbeat more after the last words
         self._pulse.leave(self._id)
+        if self._service is not None:
+            self._service.stop()
         if self._catalogue is not None:
             self._catalogue.stop()
         gevent.sleep(FAREWELL_S)
@@ -295,11 +302,13 @@ class Server:
             },
             written.wire,
         )
-        state = state_of("up", self._watchdog.late() or written.unreadable)
         return Instance(
-            self._dc, "nexus", self._name, self._id, state, os.getpid(), self._started_ms, self._numeric, sendable(load), {},
+            self._dc, "nexus", self._name, self._id, self._state(), os.getpid(), self._started_ms, self._numeric, sendable(load), {},
             release,
         )  # fmt: skip
+
+    def _state(self) -> str:
+        return state_of("up", self._watchdog.late() or self._written().unreadable)
 
     def _bind(self, kind: int, link: Link, receive_bytes: int) -> Socket:
         one = open_socket(

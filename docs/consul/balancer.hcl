@@ -1,5 +1,5 @@
 # A balancer reads live settings, and its admin listener changes routes; each change also writes which was the last. It
-# knows no totals. The prefix is that of stores.settings.
+# registers itself as a service, and knows no totals. The prefix is that of stores.settings.
 # "list" is read, also where acl.enable_key_list_policy is on.
 key_prefix "hitmesh-settings/" {
   policy = "list"
@@ -8,5 +8,8 @@ key_prefix "hitmesh-settings/settings/routes/" {
   policy = "write"
 }
 key "hitmesh-settings/settings/.last-change" {
+  policy = "write"
+}
+service "balancer" {
   policy = "write"
 }

@@ -1,4 +1,5 @@
-# A processor writes heads and rows, and reads live settings. The prefixes are those of stores.totals and stores.settings.
+# A processor writes heads and rows, reads live settings, and registers itself as a service. The prefixes are those of
+# stores.totals and stores.settings.
 # "list" is read, also where acl.enable_key_list_policy is on.
 key_prefix "hitmesh/" {
   policy = "list"
@@ -11,4 +12,7 @@ key_prefix "hitmesh/rows/" {
 }
 key_prefix "hitmesh-settings/" {
   policy = "list"
+}
+service "processor" {
+  policy = "write"
 }

@@ -29,7 +29,7 @@ from hitmesh.collector.known import Known, Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
 from hitmesh.config import Config
-from hitmesh.errors import SpoolRefused, SpoolUnknown, StoreUnknown
+from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
@@ -46,6 +46,7 @@ from hitmesh.state.ages import Ages, AsOf
 from hitmesh.state.peers import Peers
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
+from hitmesh.store.consul_service import ConsulService
 from hitmesh.store.totals import Reading
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,14 @@ class Collector:
             on_change=self._on_change,
             late=self._watchdog.late,
             written=lambda: self.live.written,
+            registered=ConsulService.of(
+                self._config,
+                role="collector",
+                name=self._name,
+                instance_id=self.id,
+                endpoints={"http": http},
+                why_not=self._why_not,
+            ),
         )
         self._watchdog.start()
         self.mesh.start()
@@ -252,6 +261,14 @@ class Collector:
         if self._batches.is_used_up:
             raise _used_up()
         self._spool.check()
+
+    def _why_not(self) -> str:
+        """The same in words; empty when it can."""
+        try:
+            self.check()
+        except HitmeshError as error:
+            return error.reason
+        return ""
 
     def all_totals(self) -> Listed:
         """Every page's committed counts. Raises StoreUnknown."""

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import gevent
 import zmq
@@ -54,12 +54,22 @@ STOP_S: Final = 1.0  # that the greenlets have to end: more than one question ta
 log = logging.getLogger(__name__)
 
 
+class Registered(Protocol):
+    """An entry in a catalogue outside of the mesh, by which others find the instance."""
+
+    def run(self, state: Callable[[], str]) -> None:
+        """Keep it there, with what `state` says, until it is stopped; it may wait."""
+
+    def stop(self) -> None:
+        """Take it out; gives up by itself after a moment."""
+
+
 class MeshClient:
     """One instance's membership. `network` has a green context, made after any fork.
 
     `load`, `owns`, `late` (why it fails to do its work, or empty) and `written` (the formats in force) are asked
     with every heartbeat and must not block; `on_change` is called, in a greenlet of its own, with the view after
-    its version has risen.
+    its version has risen. `registered` is kept up to date besides.
     """
 
     def __init__(
@@ -76,6 +86,7 @@ class MeshClient:
         owns: Callable[[], Mapping[int, int]] = dict,
         late: Callable[[], str] = str,
         written: Callable[[], Written] = Written,
+        registered: Registered | None = None,
     ) -> None:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
         self._heartbeat_s = config.timing.heartbeat_s
@@ -96,6 +107,8 @@ class MeshClient:
         self._keys = nexus_keys(network.keyring, config)
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._written = written
+        self._registered = registered
+        self._farewell: gevent.Greenlet[[], None] | None = None
         self._lag = LagMeter()
         self._alone_s = self._began  # when nobody else was shown under our name
         self._namesake_s = (
@@ -124,6 +137,8 @@ class MeshClient:
         self._spawn("clock", self._tick)
         self._spawn("news", self._tell)
         self._lag.start()
+        if self._registered is not None:
+            gevent.spawn(self._registered.run, self._now)  # whatever becomes of it is no matter of the mesh's
         for nexus in self._nexuses:
             self._spawn(f"changes of {nexus.changes}", partial(self._follow, nexus, self._subscribe(nexus)))
             self._spawn(f"snapshots of {nexus.lookups}", partial(self._fetch, nexus))
@@ -136,6 +151,7 @@ class MeshClient:
         """Tell everybody that this instance finishes its work and wants no more."""
         self._state = "draining"
         self.announce()
+        self._say_farewell()
 
     def stop(self) -> None:
         """Leave the mesh: say so, wait a moment until every Nexus has heard it, close."""
@@ -143,6 +159,7 @@ class MeshClient:
             return
         self._leaving = True
         self.announce()
+        self._say_farewell()
         deadline = time.monotonic() + LEAVE_S
         while self.view.connected and self.view.shows(self.instance_id) and time.monotonic() < deadline:
             self._pulse.leave(self.instance_id)
@@ -156,6 +173,8 @@ class MeshClient:
         for socket in self._readers:
             socket.close(linger=0)
         gevent.joinall(self._greenlets, timeout=STOP_S)
+        if self._farewell is not None:
+            self._farewell.join(STOP_S)
         self._pulse.close()
 
     # --- one greenlet each ----------------------------------------------------------------
@@ -243,6 +262,14 @@ class MeshClient:
                 self._name, self._dc, one.id, one.pid,
             )  # fmt: skip
 
+    def _now(self) -> str:
+        """Its state."""
+        return state_of(self._state, self._late() or self._written().unreadable)
+
+    def _say_farewell(self) -> None:
+        if self._registered is not None and self._farewell is None:
+            self._farewell = gevent.spawn(self._registered.stop)
+
     def _notice(self) -> None:
         self._news.set()
 
@@ -273,8 +300,7 @@ class MeshClient:
             },
             written.wire,
         )
-        state = state_of(self._state, self._late() or written.unreadable)
         return Instance(
-            self._dc, self._role, self._name, self.instance_id, state, os.getpid(), self._started_ms,
+            self._dc, self._role, self._name, self.instance_id, self._now(), os.getpid(), self._started_ms,
             self._endpoints, sendable(load), dict(self._owns()), release,
         )  # fmt: skip

@@ -42,6 +42,7 @@ from hitmesh.state.leavers import Leavers
 from hitmesh.state.ownership import Tenure
 from hitmesh.state.view import MeshView, Owner, false_upto
 from hitmesh.store import TotalsStore, Unknown, Write
+from hitmesh.store.consul_service import ConsulService
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,9 @@ class Processor:
             on_change=self._on_change,
             late=self._late,
             written=lambda: live.written,
+            registered=ConsulService.of(
+                config, role="processor", name=name, instance_id=self._id, endpoints={"batches": endpoint}
+            ),
         )
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from hitmesh.store.consul_access import Tls, Token, excerpt, refusal
 if TYPE_CHECKING:
     import ssl
 
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # of the catalogue and the agent; a mesh's instances take some 5 KiB each
 CONNECT_TIMEOUT_S: Final = 1.0  # a host of the same datacenter accepts in a millisecond, or not at all
 
 
@@ -48,6 +49,27 @@ class Host(Struct, frozen=True):
         if context is None:
             return http.client.HTTPConnection(self.address, self.port, timeout=timeout_s)
         return http.client.HTTPSConnection(self.address, self.port, timeout=timeout_s, context=context)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", *, timeout_s: float, also: Collection[int] = ()
+    ) -> tuple[int, bytes]:
+        """Status, which is 200 or one of `also`, and body of one request's answer. Raises NoAnswer."""
+        connection = self.connection(CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+            connection.sock.settimeout(timeout_s)
+            connection.request(method, path, body or None, self.headers())
+            answer = connection.getresponse()
+            content = answer.read(MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer(self.in_short(error)) from error
+        finally:
+            connection.close()
+        if answer.status != http.client.OK and answer.status not in also:
+            raise NoAnswer(self.refusal(answer.status, content[:1024].decode("utf-8", "replace")))
+        if len(content) > MAX_ANSWER_BYTES:
+            raise NoAnswer(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        return answer.status, content
 
     def context(self) -> ssl.SSLContext | None:
         """What connections are made with now; None for plain HTTP. Raises NotSent."""

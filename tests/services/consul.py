@@ -82,6 +82,7 @@ class ConsulServer(Server):
         join_wan: Sequence[int] = (),
         acl: bool = False,
         tls: TlsFiles | None = None,
+        dns: int = -1,
     ) -> None:
         super().__init__(folder)
         self.name = f"consul-{number}"
@@ -95,6 +96,7 @@ class ConsulServer(Server):
             join_lan=join_lan,
             join_wan=join_wan,
         )
+        config["ports"] = {**config["ports"], "dns": dns}
         if acl:
             tokens = {"master": MASTER_TOKEN, "agent": MASTER_TOKEN}
             config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}

@@ -55,6 +55,11 @@ class Stage:
     def ask(self, role: str, method: str, path: str, body: bytes = b"") -> None:
         _request(consul_place("stores.totals", self.url("hitmesh"), role)[0][0], method, path, body)
 
+    def healthy(self, role: str) -> list[str]:
+        """The instances of a role that Consul calls well."""
+        found = self.guarded.ask("GET", f"/v1/health/service/{role}?passing")[1]
+        return [entry["Service"]["Meta"]["name"] for entry in found]
+
     def _token(self, role: str) -> str:
         self._consul("acl", "policy", "create", "-name", f"hitmesh-{role}", "-rules", f"@{POLICIES / role}.hcl")
         made = self._consul("acl", "token", "create", "-policy-name", f"hitmesh-{role}", "-format", "json")
@@ -129,6 +134,8 @@ def test_a_mesh_counts_and_is_changed_and_found(stage: Stage, mesh: Mesh) -> Non
         return [entry["ServiceID"] for entry in stage.guarded.ask("GET", f"/v1/catalog/service/{SERVICE}")[1]]
 
     wait_for(lambda: registered() == [f"{SERVICE}-{mesh.config.name}-nexus-1"], what="the Nexus to be in the catalogue")
+    for role in ("collector", "processor", "nexus", "balancer"):
+        wait_for(lambda role=role: stage.healthy(role) == [f"{role}-1"], what=f"the {role} to be found, and well")  # type: ignore[misc]
     wait_for(lambda: f"catalogue names {mesh.config.name}" in mesh.log("nexus-1"), what="it to find itself")
     for name in (*mesh.names, "balancer-1"):
         assert "Permission denied" not in mesh.log(name), mesh.log(name)
@@ -155,12 +162,19 @@ def register(stage: Stage, role: str) -> None:
     stage.ask(role, "PUT", "/v1/agent/service/register", json.dumps(entry).encode())
 
 
+def register_itself(stage: Stage, role: str) -> None:
+    entry = {"ID": f"test-{role}", "Name": role, "Address": "127.0.0.1", "Port": 1}
+    stage.ask(role, "PUT", "/v1/agent/service/register", json.dumps(entry).encode())
+    stage.ask(role, "PUT", f"/v1/agent/service/deregister/test-{role}")
+
+
 DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
     "read totals": lambda stage, role: stage.totals(role).load(FREE),
     "write totals": write,
     "read settings": lambda stage, role: stage.settings(role).list(),
     "set a route": lambda stage, role: stage.settings(role).set("routes/b.example", b"{}", author=role),
     "set anything": lambda stage, role: stage.settings(role).set("timing/x", b"1", author=role),
+    "register itself": register_itself,
     "register a Nexus": register,
     "register another service": lambda stage, role: stage.ask(
         role, "PUT", "/v1/agent/service/register", b'{"Name": "other"}'
@@ -170,10 +184,10 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
     "read tokens": lambda stage, role: stage.ask(role, "GET", "/v1/acl/tokens"),
 }
 MAY: Final = {
-    "collector": {"read totals", "read settings"},
-    "processor": {"read totals", "write totals", "read settings"},
-    "nexus": {"read settings", "set a route", "set anything", "register a Nexus"},
-    "balancer": {"read settings", "set a route"},
+    "collector": {"read totals", "read settings", "register itself"},
+    "processor": {"read totals", "write totals", "read settings", "register itself"},
+    "nexus": {"read settings", "set a route", "set anything", "register a Nexus", "register itself"},
+    "balancer": {"read settings", "set a route", "register itself"},
     "operator": {"read totals", "read settings", "set a route", "set anything"},
 }
 

@@ -1,0 +1,156 @@
+"""An instance's entry in the catalogue of a real Consul, whatever becomes of the agent."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from hitmesh.config import parse
+from hitmesh.store import consul_host, consul_service
+from hitmesh.store.consul_host import Host
+from hitmesh.store.consul_service import ConsulService, definition
+from tests.services import PATIENCE_S, require
+from tests.services.consul import ConsulServer
+from tests.services.faulty_proxy import Fault, FaultyProxy
+
+NAME = "collector-1"
+ENTRY = "hitmesh-eu-collector-1"
+
+
+class Stage:
+    """A server, a proxy before it that can fail, and entries that are kept there."""
+
+    def __init__(self, folder: Path) -> None:
+        require("consul")
+        self.server = ConsulServer(folder / "consul")
+        self.server.start()
+        self.proxy = FaultyProxy(self.server.ports.http)
+        self.state, self.why = "up", ""
+        self._kept: list[ConsulService] = []
+
+    def keep(self, id: str = "one") -> ConsulService:
+        about = definition("eu", "collector", NAME, id, "http://127.0.0.1:8010", "hitmesh")
+        one = ConsulService([Host("127.0.0.1", self.proxy.port)], about, lambda: self.why)
+        self._kept.append(one)
+        gevent.spawn(one.run, lambda: self.state)
+        return one
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.ports.http, timeout=PATIENCE_S)
+        try:
+            connection.request(method, path)
+            return json.loads(connection.getresponse().read() or b"null")
+        finally:
+            connection.close()
+
+    def check(self) -> tuple[str, str]:
+        """The entry's status, and what is said of it; nothing without one."""
+        found = self.ask("/v1/agent/checks").get(f"service:{ENTRY}", {})
+        return found.get("Status", ""), found.get("Output", "")
+
+    def id(self) -> str:
+        found = self.ask("/v1/agent/services").get(ENTRY)
+        return str(found["Meta"]["id"]) if found else ""
+
+    def close(self) -> None:
+        for one in self._kept:
+            one.stop()
+        self.proxy.close()
+        self.server.stop()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setattr(consul_service, "BEAT_S", 0.05)
+    for module, name in (
+        (consul_service, "ANSWER_S"),
+        (consul_service, "FAREWELL_S"),
+        (consul_host, "CONNECT_TIMEOUT_S"),
+    ):
+        monkeypatch.setattr(module, name, PATIENCE_S)  # nothing here is about a slow server
+    one = Stage(tmp_path)
+    yield one
+    one.close()
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """The entries are kept in this thread's hub: it must run meanwhile."""
+    with gevent.Timeout(PATIENCE_S, AssertionError(f"waited for {what}")):
+        while not condition():
+            gevent.sleep(0.02)
+
+
+def test_it_says_how_it_is_by_what_it_knows_of_itself(stage: Stage) -> None:
+    stage.keep()
+    wait_for(lambda: stage.check() == ("passing", ""), "it to be well")
+    stage.why = "the spool doesn't answer"
+    wait_for(lambda: stage.check() == ("critical", "the spool doesn't answer"), "the reason that it has")
+    stage.why, stage.state = "", "failing: a commit has been under way for 15 s"
+    wait_for(lambda: stage.check() == ("critical", "a commit has been under way for 15 s"), "what its heartbeats say")
+    stage.state = "up"
+    wait_for(lambda: stage.check() == ("passing", ""), "it to be well again")
+
+
+def test_it_is_taken_out_when_it_ends(stage: Stage) -> None:
+    one = stage.keep()
+    wait_for(lambda: stage.id() == "one", "it to be there")
+    one.stop()
+    assert stage.id() == ""
+
+
+def test_one_that_ends_does_not_take_its_successor_out(stage: Stage) -> None:
+    before = stage.keep("before")
+    wait_for(lambda: stage.id() == "before", "it to be there")
+    stage.keep("after")
+    wait_for(lambda: stage.id() == "after", "the other one to be there")
+    before.stop()
+    assert stage.id() == "after"
+
+
+def test_an_entry_that_the_agent_lost_comes_back(stage: Stage) -> None:
+    stage.keep()
+    wait_for(lambda: stage.check()[0] == "passing", "it to be there")
+    stage.ask(f"/v1/agent/service/deregister/{ENTRY}", "PUT")
+    wait_for(lambda: stage.check()[0] == "passing", "it to be there again")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=500),
+        Fault(status=403, body=b"Permission denied"),
+        Fault(cut=True),
+        Fault(status=200, body=b"no JSON"),
+    ],
+)
+def test_an_agent_that_fails_is_no_matter_of_the_role_s(
+    stage: Stage, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.proxy.inject(fault)
+    stage.keep()
+    wait_for(lambda: len(stage.proxy.requests) > 5, "some tries")
+    assert stage.check() == ("", "")
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) <= 1
+    stage.proxy.heal()
+    wait_for(lambda: stage.check() == ("passing", ""), "it to be there when the agent is well")
+
+
+def test_what_is_registered_names_no_key_and_is_taken_out_by_itself() -> None:
+    about = definition("eu", "processor", "processor-1", "x", f"tcp://[::1]:8030/{'a' * 64}", "pages")
+    assert (about["Address"], about["Port"], about["Name"]) == ("::1", 8030, "processor")
+    assert about["Tags"][0] == "eu"
+    assert "." not in about["Tags"][1]
+    assert (about["Check"]["TTL"], about["Check"]["DeregisterCriticalServiceAfter"]) == ("15s", "1m")
+    assert "a" * 64 not in json.dumps(about)
+
+
+def test_without_consul_there_is_no_catalogue() -> None:
+    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
+    config = parse({"name": "eu", "nodes": {"local": node}}, source="test")
+    assert ConsulService.of(config, role="collector", name=NAME, instance_id="x", endpoints={}) is None
