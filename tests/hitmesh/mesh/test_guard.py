@@ -353,11 +353,10 @@ def test_at_its_end_what_is_pushed_without_a_key_ends_too(
     keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door, network = Door(networks(None), "batches"), networks(phase(keys, COLLECTOR, **SWITCHING))
-    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
-    until(lambda: pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="a connection")
-    monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
-    until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
-    pushes.close()
+    with contextlib.closing(Pushes(network, heartbeat_s=1.0, queue_unconnected=False)) as pushes:
+        until(lambda: pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="a connection")
+        monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
+        until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
 
 
 def test_events_that_nobody_reads_stop_no_message(networks: Any) -> None:
@@ -418,14 +417,13 @@ def test_connections_under_a_key_that_an_endpoint_says_end_with_it_too(keys: Pat
     network = networks(keyring(keys, COLLECTOR))
     socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
     connections = Connections(network, socket, [door.endpoint], what="heartbeats")
-    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
     assert is_heard(door, socket, MESSAGE["heartbeats"])
-    until(lambda: pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="a connection")
-    keyfolder.revoke(keys, lambda _, peer: peer == NEXUS)
-    until(lambda: not pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="the end of one")
+    with contextlib.closing(Pushes(network, heartbeat_s=1.0, queue_unconnected=False)) as pushes:
+        until(lambda: pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="a connection")
+        keyfolder.revoke(keys, lambda _, peer: peer == NEXUS)
+        until(lambda: not pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="the end of one")
     until(lambda: not is_heard(door, socket, MESSAGE["heartbeats"], within_s=SILENCE_S), what="the end of the other")
     connections.close()
-    pushes.close()
 
 
 def test_of_two_words_about_one_place_whoever_is_there_decides(keys: Path, networks: Any) -> None:
