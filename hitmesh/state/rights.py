@@ -53,6 +53,7 @@ REASONS: Final = {
     BROKEN: "a handshake that was broken off",
 }
 TURNED_AWAY: Final = "turned_away."  # before link and reason, in the load that says how many
+TURNED_AWAY_S: Final = "turned_away_s."  # the same, how many seconds ago the last one was
 SHUT_OUT: Final = "shut_out"  # the load that says how many let us not in
 
 _ID_END: Final = re.compile(r"[.-][0-9a-f]+\Z")  # what an instance's id has behind its name

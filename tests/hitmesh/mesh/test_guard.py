@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -234,6 +235,24 @@ def test_a_right_key_that_says_another_s_name_is_not_heard(
     before = len(door.heard)
     until_turned_away(door, "wrong_name", socket, message)
     assert len(door.heard) == before
+
+
+def test_when_somebody_was_turned_away_last_is_said_with_it(
+    keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, now = Door(networks(keyring(keys, NEXUS)), "batches"), 1000.0
+    ours = door.network.guard
+    assert ours is not None
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now))
+    loads = []
+    for passed_s in (0.0, 3600.0, 30.0):
+        now += passed_s
+        if passed_s != 30.0:
+            assert ours.refusal("batches", "f" * 64)
+        loads.append({name: load for name, load in door.network.load().items() if name.endswith("revoked_key")})
+    counts = [load["turned_away.batches.revoked_key"] for load in loads]
+    assert counts == [1, 2, 2]
+    assert [load["turned_away_s.batches.revoked_key"] for load in loads] == [0, 0, 30]
 
 
 def test_a_key_that_is_added_is_heard_at_once_without_a_new_try_of_its_owner_s(
