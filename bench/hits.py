@@ -3,6 +3,9 @@
 Behind the collector are the real parts: beanstalkd (a pair, synced), a Consul server, a processor
 and a Nexus, all on this machine. The two systems take turns with the same load from wrk, and the
 ratio is taken turn by turn: the machine's speed wanders, the ratio doesn't.
+
+With --insecure what it is compared with is the same mesh without keys: what they cost in hits and in the CPU of
+everything that the mesh consists of, its stores too.
 """
 
 from __future__ import annotations
@@ -15,14 +18,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+from bench import seats
 from bench.ports import free_block, free_port, wait_for_answer
+from hitmesh.cli import folder as state_folder
 
 HERE = Path(__file__).parent
+TEMPLATE = HERE / "bench.toml"
 BIN = Path(sys.executable).parent
 CONNECTIONS = 64
+LOADS = (("one page", "one.lua"), ("1,000 pages", "pages.lua"))
+COMMITTED_S = 1.5  # after a turn, for what it left to be committed: that is its CPU too
 
 
 def main() -> int:
@@ -31,6 +41,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=6, help="of load in one turn")
     parser.add_argument("--turns", type=int, default=5, help="of each system")
     parser.add_argument("--embedded", action="store_true", help="SQLite instead of beanstalkd and Consul")
+    parser.add_argument("--insecure", action="store_true", help="beside a mesh without keys instead of the constant")
     options = parser.parse_args()
     needed = ["wrk"] if options.embedded else ["wrk", "beanstalkd", "consul"]
     missing = [program for program in needed if shutil.which(program) is None]
@@ -38,15 +49,11 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}; scripts/install-services does it", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as folder:
-        return _bench(Path(folder), options.seconds, options.turns, embedded=options.embedded)
+        bench = _compare if options.insecure else _bench
+        return bench(Path(folder), options.seconds, options.turns, embedded=options.embedded)
 
 
 def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
-    base = free_block()
-    mesh = [str(BIN / "hitmesh"), "up", "-d", "--config", str(HERE / "bench.toml"), "--dcs", "bench"]
-    mesh += ["--state-dir", str(folder / "var"), "--base-port", str(base)]
-    if not embedded:
-        mesh += ["--consul", "--beanstalkd"]
     constant_port = free_port()
     constant = subprocess.Popen(
         [
@@ -56,14 +63,12 @@ def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
         cwd=HERE.parent,
     )  # fmt: skip
     try:
-        subprocess.run(mesh, check=True, stdout=subprocess.DEVNULL)
-        ours = f"http://127.0.0.1:{base + 10}"
+        ours = _up(folder / "var", embedded=embedded)
         theirs = f"http://127.0.0.1:{constant_port}"
         wait_for_answer(theirs + "/hit/x/y")
-        stores = "SQLite" if embedded else "beanstalkd pair (-f 0) and Consul"
-        print(f"one collector worker with {stores}, {CONNECTIONS} connections, {turns} turns of {seconds} s")
+        _say_what(seconds, turns, embedded=embedded)
         before = _total(ours)
-        for title, script in (("one page", "one.lua"), ("1,000 pages", "pages.lua")):
+        for title, script in LOADS:
             ratios, counting, plain = [], [], []
             _load(theirs, script, 1)
             _load(ours, script, 1)
@@ -77,20 +82,78 @@ def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
                 f"({min(ratios):.2f} to {max(ratios):.2f})",
                 flush=True,
             )
-        audit = subprocess.run(
-            [str(BIN / "hitmesh"), "audit", "--json", "--state-dir", str(folder / "var")],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        books = json.loads(audit.stdout)
+        books = _audit(folder / "var")
         print(f"  audit: balanced {books['balanced']}, committed {books['committed']:,} (before: {before:,})")
         return 0
     finally:
         constant.terminate()
         constant.wait()
-        subprocess.run(
-            [str(BIN / "hitmesh"), "down", "--state-dir", str(folder / "var")],
-            check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        _down(folder / "var")
+
+
+def _compare(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
+    plain = folder / "insecure.toml"
+    plain.write_text("insecure = true\n" + TEMPLATE.read_text())
+    templates = {"keyed": TEMPLATE, "insecure": plain}
+    try:
+        urls = {name: _up(folder / name, template, embedded=embedded) for name, template in templates.items()}
+        _say_what(seconds, turns, embedded=embedded)
+        for title, script in LOADS:
+            rates: dict[str, list[float]] = {name: [] for name in urls}
+            cpu_s: dict[str, list[float]] = {name: [] for name in urls}  # per million hits
+            for turn in range(turns + 1):  # the first warms up
+                for name in list(urls) if turn % 2 else reversed(list(urls)):
+                    supervisord = int(state_folder.pid_path(folder / name).read_text())
+                    before_s = seats.cpu_s(supervisord)
+                    per_s = _load(urls[name], script, seconds if turn else 1)
+                    time.sleep(COMMITTED_S)
+                    if turn:
+                        rates[name].append(per_s)
+                        cpu_s[name].append((seats.cpu_s(supervisord) - before_s) / (per_s * seconds) * 1e6)
+            for what, found, unit in (("hits", rates, "/s"), ("CPU of a million", cpu_s, " s")):
+                ratios = [mine / other for mine, other in zip(found["keyed"], found["insecure"], strict=True)]
+                print(
+                    f"  {title:<12} {what:<17} keyed {statistics.median(found['keyed']):7,.0f}{unit}   insecure "
+                    f"{statistics.median(found['insecure']):7,.0f}{unit}   ratio {statistics.median(ratios):.3f} "
+                    f"({min(ratios):.3f} to {max(ratios):.3f})",
+                    flush=True,
+                )
+        for name in urls:
+            books = _audit(folder / name)
+            print(f"  audit, {name}: balanced {books['balanced']}, committed {books['committed']:,}")
+        return 0
+    finally:
+        for name in templates:
+            _down(folder / name)
+
+
+def _say_what(seconds: int, turns: int, *, embedded: bool) -> None:
+    stores = "SQLite" if embedded else "beanstalkd pair (-f 0) and Consul"
+    print(f"one collector worker with {stores}, {CONNECTIONS} connections, {turns} turns of {seconds} s")
+
+
+def _up(state_dir: Path, template: Path = TEMPLATE, *, embedded: bool) -> str:
+    """Start a mesh; the URL of its collector."""
+    base = free_block()
+    words = ["--config", str(template), "--dcs", "bench", "--state-dir", str(state_dir), "--base-port", str(base)]
+    words += [] if embedded else ["--consul", "--beanstalkd"]
+    subprocess.run([str(BIN / "hitmesh"), "up", "-d", *words], check=True, stdout=subprocess.DEVNULL)
+    return f"http://127.0.0.1:{base + 10}"
+
+
+def _down(state_dir: Path) -> None:
+    subprocess.run(
+        [str(BIN / "hitmesh"), "down", "--state-dir", str(state_dir)],
+        check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _audit(state_dir: Path) -> Any:
+    audit = subprocess.run(
+        [str(BIN / "hitmesh"), "audit", "--json", "--state-dir", str(state_dir)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return json.loads(audit.stdout)
 
 
 def _load(url: str, script: str, seconds: int) -> float:

@@ -4,6 +4,7 @@ Three datacenters of network namespaces with real Consul (three servers each) an
 settings, and a WAN of 120 ms one way and 1% loss between them (tests/wan). Measured:
 
   replay    an access log into all three at once, 8 clients each: until all say the same, page by page
+  rotate    every key changed, in three steps and one restart after the other, while the log is replayed
   settings  a setting, set in one datacenter: until it is in force in every role of all
   cut       one datacenter cut off for 60 s under load: failed requests; until all agree after healing
   flap      links cut and healed at random for 70 s, one way and both, 5 to 800 ms, up to 30% loss: until all agree
@@ -38,7 +39,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from bench import pace
+from bench import pace, rotation
 from bench.figures import milliseconds, percentile, ratio_of_percentiles
 from hitmesh.protocol.names import bracketed
 from tests.access_log import lines
@@ -51,7 +52,7 @@ from tests.wan.host import Host
 from tests.wan.mesh import HOSTS, NETWORKS, Mesh
 from tests.wan.settings import time_in_force
 
-PARTS: Final = ("replay", "settings", "cut", "flap", "lost", "latency")
+PARTS: Final = ("replay", "rotate", "settings", "cut", "flap", "lost", "latency")
 PATIENCE_S: Final = 120.0  # beyond every target: what misses one is measured too
 # The targets.
 AGREED_S: Final = 5.0  # after the last answer
@@ -119,7 +120,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     folder = Path(tempfile.mkdtemp(prefix="hitmesh-wan-"))
     measures: dict[str, Callable[[Mesh, Table, argparse.Namespace], None]] = {
-        "replay": _replay, "settings": _settings, "cut": _cut, "flap": _flap, "lost": _lost, "latency": _latency,
+        "replay": _replay, "rotate": _rotate, "settings": _settings, "cut": _cut, "flap": _flap, "lost": _lost, "latency": _latency,
     }  # fmt: skip
     table = Table()
     try:
@@ -142,9 +143,7 @@ def main() -> int:
 
 
 def _replay(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
-    site, log = "replayed.example", options.log or mesh.folder / "access.log"
-    if options.log is None:
-        log.write_bytes(b"".join(lines()))
+    site, log = "replayed.example", _log(mesh, options)
     replayed = replay_into(mesh, log, site, limit=options.limit)
     failed = sum(each.failed for each in replayed.values())
     accepted = sum(each.accepted for each in replayed.values())
@@ -154,6 +153,31 @@ def _replay(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
     expected = {page: 3 * count for page, count in pages_in(log, site, limit=options.limit).items()}
     agreed_s = wait_for_agreement(mesh, site, expected, within_s=PATIENCE_S)
     table.seconds("replay: all say 3 x the log, after the last answer", agreed_s, AGREED_S)
+
+
+def _log(mesh: Mesh, options: argparse.Namespace) -> Path:
+    if options.log is not None:
+        return Path(options.log)
+    log = mesh.folder / "access.log"
+    log.write_bytes(b"".join(lines()))
+    return log
+
+
+def _rotate(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:
+    site, log = "rotated.example", _log(mesh, options)
+    found, rounds = rotation.rotate(mesh, log, site)
+    failed, accepted = (sum(getattr(each, name) for each in found.replays) for name in ("failed", "accepted"))
+    table.line(f"rotate: all keys changed, with {found.restarts} restarts", f"{found.seconds:.0f} s")
+    table.line("rotate: former keys on the list or in use", str(len(found.left)), "target 0", met=not found.left)
+    told = f"{failed} of {accepted:,}"
+    table.line("rotate: failed requests meanwhile", told, "target 0", met=bool(accepted) and not failed)
+    missed = ", ".join(f"{who}: {count}" for who, count in found.gaps.most_common(3)) or "0"
+    table.line(f"rotate: others missed in {found.looks} looks", missed, "target 0", met=not found.gaps)
+    expected = {page: 3 * rounds * count for page, count in pages_in(log, site, limit=rotation.HITS).items()}
+    agreed_s = wait_for_agreement(mesh, site, expected, within_s=PATIENCE_S)
+    table.seconds("rotate: all say exactly that, after the last answer", agreed_s, AGREED_S)
+    unbalanced = [dc.name for dc in mesh if not rotation.is_balanced(dc)]
+    table.line("rotate: audits that don't balance", ", ".join(unbalanced) or "0", "target 0", met=not unbalanced)
 
 
 def _settings(mesh: Mesh, table: Table, options: argparse.Namespace) -> None:

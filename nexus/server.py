@@ -294,11 +294,11 @@ class Server:
                 "refused": self.registry.refused,
                 RIVALS: self.registry.rivals(now),
                 SHUT_OUT: self._pulse.failing + self._wan.failing,
-                **self._network.load(),
                 "peers": len(self.federation.heard(now)),
                 UNHEARD: self.federation.unheard(self._retired(), now),
                 "peers_refused": self.federation.refused(now),
                 **(self._exchange.load() if self._exchange else {}),
+                **self._network.load(),  # at the end: what strangers do pushes nothing else out
             },
             written.wire,
         )

@@ -115,7 +115,7 @@ def table(shown: Sequence[Shown]) -> str:
     rows: list[tuple[str, ...]] = [("DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "VERSION", "LOAD")]
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
-        uptime = "-" if each.uptime_s is None else _duration(each.uptime_s)
+        uptime = "-" if each.uptime_s is None else duration(each.uptime_s)
         figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
         words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
@@ -191,7 +191,8 @@ def _order(shown: Shown) -> tuple[int, str, int, str]:
     return roles.get(shown.role, len(roles)), shown.role, int(number) if number.isdecimal() else 0, shown.name
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = int(seconds // 60)

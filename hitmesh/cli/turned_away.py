@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hitmesh.cli.picture import duration
 from hitmesh.protocol.messages import Answer
-from hitmesh.state.rights import BROKEN, REASONS, SHUT_OUT, TURNED_AWAY
+from hitmesh.state.rights import BROKEN, REASONS, SHUT_OUT, TURNED_AWAY, TURNED_AWAY_S
 
 
 def told(dc: str, answer: Answer | None) -> Iterator[str]:
@@ -18,7 +19,9 @@ def told(dc: str, answer: Answer | None) -> Iterator[str]:
         for key, count in sorted(instance.load.items()):
             link, _, reason = key.removeprefix(TURNED_AWAY).partition(".")
             if key.startswith(TURNED_AWAY) and reason in REASONS and reason != BROKEN and count:
-                turned_away.append(f"{count:.0f} on {link} with {REASONS[reason]}")
+                age_s = instance.load.get(f"{TURNED_AWAY_S}{link}.{reason}")
+                last = "" if age_s is None else f" (the last {duration(age_s + seen.age_ms / 1000)} ago)"
+                turned_away.append(f"{count:.0f} on {link} with {REASONS[reason]}{last}")
         if turned_away:
             yield f"{dc}: {instance.name} has turned away {'; '.join(turned_away)}: its log says who"
         if shut_out := instance.load.get(SHUT_OUT, 0):

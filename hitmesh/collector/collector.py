@@ -44,6 +44,7 @@ from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
 from hitmesh.state.ages import Ages, AsOf
 from hitmesh.state.peers import Peers
+from hitmesh.state.senders import UNACKED_S, UNKNOWN
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 from hitmesh.store.consul_service import ConsulService
@@ -299,9 +300,9 @@ class Collector:
         return {
             "accepted": batches.accepted,
             "acked": batches.acked,
-            "unknown": batches.unknown,
+            UNKNOWN: batches.unknown,
             "jobs": batches.unacked,
-            "unacked_s": int(batches.oldest_s(time.monotonic())),
+            UNACKED_S: int(batches.oldest_s(time.monotonic())),
             "claims": batches.claims,
             "resent": self._resent,
             "unacked_bytes": batches.size_bytes,

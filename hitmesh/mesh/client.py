@@ -295,8 +295,8 @@ class MeshClient:
                 "hub_lag_s": self._lag.read(),
                 "log_lost": output.lost(),
                 SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
-                **self._network.load(),
                 **self._load(),
+                **self._network.load(),  # at the end: what strangers do pushes nothing else out
             },
             written.wire,
         )

@@ -39,6 +39,7 @@ from hitmesh.state.rights import (
     REASONS,
     REVOKED,
     TURNED_AWAY,
+    TURNED_AWAY_S,
     UNKNOWN,
     WRONG_NAME,
     WRONG_ROLE,
@@ -74,6 +75,7 @@ class Guard:
         self._context = context
         self._keyring = keyring
         self._refused: Counter[tuple[str, str]] = Counter()
+        self._refused_at: dict[tuple[str, str], float] = {}  # monotonic, the last time
         self._complaints = Complaints(log)
         self._admitted: set[tuple[str, str]] = set()  # link and key of those who were let in since their last look
         self._listeners: list[Callable[[], None]] = []
@@ -132,8 +134,12 @@ class Guard:
         return ""
 
     def load(self) -> dict[str, float]:
-        """How many were turned away: by link and reason."""
-        return {f"{TURNED_AWAY}{link}.{reason}": count for (link, reason), count in self._refused.items()}
+        """How many were turned away, and how many seconds ago the last one: by link and reason."""
+        now = time.monotonic()
+        counts = {f"{TURNED_AWAY}{link}.{reason}": float(count) for (link, reason), count in self._refused.items()}
+        return counts | {
+            f"{TURNED_AWAY_S}{link}.{reason}": float(int(now - at)) for (link, reason), at in self._refused_at.items()
+        }
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -239,6 +245,7 @@ class Guard:
 
     def _refuse(self, link: str, reason: str, who: str) -> str:
         self._refused[link, reason] += 1
+        self._refused_at[link, reason] = time.monotonic()
         words = f"{REASONS[reason]}: {who}"
         self._complaints.warn(f"{link} {reason}", "not heard on %s, with %s", link, words)
         return words

@@ -389,8 +389,13 @@ class Partition:
 
     # --- parts -------------------------------------------------------------------------------
 
-    def offer(self, worker: str, reply_to: str, epoch: int, part: Part) -> tuple[Offered, Applied | None]:
-        """Take one part of a batch; an ack to send at once comes with a duplicate, if it can."""
+    def offer(
+        self, worker: str, reply_to: str, epoch: int, part: Part, *, why_not: str = ""
+    ) -> tuple[Offered, Applied | None]:
+        """Take one part of a batch; an ack to send at once comes with a duplicate, if it can.
+
+        `why_not` its sender may not have it added; what is applied it is told all the same.
+        """
         if self.epoch == 0 or epoch != self.epoch:
             self.counters.misdirected += 1
             return Offered.MISDIRECTED, None
@@ -398,6 +403,9 @@ class Partition:
             self.counters.dropped += 1
             return Offered.DROPPED, None
         if not self._staging.is_applied(worker, part):
+            if why_not:
+                self.counters.refuse(worker, f"part {part.seq} of partition {self.number}: {why_not}")
+                return Offered.REFUSED, None
             # A chunk that found no room in the commit under way has it in the next one.
             reserved = self._arrivals.reserved if self.phase is Phase.COMMITTING else Size()
             return self._staging.offer(worker, reply_to, part, reserved), None

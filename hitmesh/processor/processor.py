@@ -40,6 +40,7 @@ from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
 from hitmesh.state.leavers import Leavers
 from hitmesh.state.ownership import Tenure
+from hitmesh.state.senders import why_not
 from hitmesh.state.view import MeshView, Owner, false_upto
 from hitmesh.store import TotalsStore, Unknown, Write
 from hitmesh.store.consul_service import ConsulService
@@ -66,6 +67,7 @@ class Processor:
         self._settings = settings
         self._live = live = Live(config, settings, self._settings_changed)
         self._store = store
+        self._network = network
         self._id = f"{name}.{secrets.token_hex(6)}"
         pull, endpoint = bind_pull(
             network, config.placement("processor", name).address, "batches", heartbeat_s=config.timing.heartbeat_s
@@ -226,13 +228,16 @@ class Processor:
         at_once: list[Applied] = []
         misdirected: dict[int, int] = {}
         staged = False
+        refusal = self._why_not(batch.worker)
         for addressed in batch.parts:
             number = addressed.part.partition
             if number >= len(self._partitions):
                 self._counters.refuse(batch.worker, f"partition {number} of {len(self._partitions)}")
                 continue
             partition = self._partitions[number]
-            offered, applied = partition.offer(batch.worker, batch.reply_to, addressed.epoch, addressed.part)
+            offered, applied = partition.offer(
+                batch.worker, batch.reply_to, addressed.epoch, addressed.part, why_not=refusal
+            )
             if offered is Offered.MISDIRECTED:
                 misdirected[number] = partition.epoch
             elif offered is Offered.STAGED:
@@ -250,6 +255,12 @@ class Processor:
             self._pushes.send(batch.reply_to, encode(make(Redirect, self._id, misdirected)))
         if at_once:
             self._acknowledge({(batch.reply_to, batch.worker): at_once})
+
+    def _why_not(self, worker: str) -> str:
+        """Why parts of this worker's lanes aren't added when the sender of the last message sends them."""
+        keyring = self._network.keyring
+        sender = keyring.keys.owner(self._frames.key) if keyring is not None else None
+        return why_not(sender, worker, self.mesh.view, time.monotonic(), self._config.timing.retry_delay_s)
 
     def _close_lanes(self, message: Close) -> None:
         # Without its lane a worker that goes on would have nothing applied, and a dead one's jobs, which may be

@@ -9,7 +9,7 @@ Who speaks is known by the key of the connection, not by what a message says of 
     changes      everybody of its datacenter               nothing: they listen
     lookups      everybody of its datacenter               Lookup; an operator also Control
                  Nexuses and operators of the others       Lookup
-    batches      collectors of its datacenter              Batch, Close: of their own lanes
+    batches      collectors of its datacenter              Close: of their own lanes; Batch: hitmesh.state.senders
     acks         processors of its datacenter              Ack, Redirect
     rows         processors of the other datacenters       Have, Rows: of their own datacenter
 """
@@ -53,6 +53,7 @@ REASONS: Final = {
     BROKEN: "a handshake that was broken off",
 }
 TURNED_AWAY: Final = "turned_away."  # before link and reason, in the load that says how many
+TURNED_AWAY_S: Final = "turned_away_s."  # the same, how many seconds ago the last one was
 SHUT_OUT: Final = "shut_out"  # the load that says how many let us not in
 
 _ID_END: Final = re.compile(r"[.-][0-9a-f]+\Z")  # what an instance's id has behind its name
@@ -122,7 +123,7 @@ def _control(peer: Peer, message: Control, dc: str, owner: Owner) -> str:
 
 
 def _batch(peer: Peer, message: Batch, dc: str, owner: Owner) -> str:
-    return _own_keys(peer, [message.reply_to], owner)  # the lanes may be another's, whose job it has claimed
+    return _own_keys(peer, [message.reply_to], owner)  # of whose lanes: hitmesh.state.senders
 
 
 def _have(peer: Peer, message: Have, dc: str, owner: Owner) -> str:
@@ -143,10 +144,14 @@ def _here(peer: Peer, dc: str) -> str:
     return "" if peer.dc == dc else f"{peer} is of another datacenter"
 
 
-def _own_id(peer: Peer, id: str) -> str:
-    """An id is the instance's name, and behind a dot or a dash what tells its processes apart."""
+def is_own_id(peer: Peer, id: str) -> bool:
+    """Whether an id is the peer's: its name, and behind a dot or a dash what tells its processes apart."""
     end = _ID_END.search(id)
-    return "" if end is not None and _is_own(peer, id[: end.start()]) else _as_another(peer, id)
+    return end is not None and _is_own(peer, id[: end.start()])
+
+
+def _own_id(peer: Peer, id: str) -> str:
+    return "" if is_own_id(peer, id) else _as_another(peer, id)
 
 
 def _is_own(peer: Peer, name: str) -> bool:

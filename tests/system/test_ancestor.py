@@ -27,12 +27,13 @@ from tests.services.beanstalkd import Beanstalkd
 from tests.services.consul import ELECTION_S, ConsulServer
 from tests.services.faulty_proxy import Fault, FaultyProxy, Request, reads, writes
 from tests.system.user import PATIENCE_S, PATIENT, User, answer_to, hit_all, mesh
-from tests.system.visitors import Reader, TerminalReader, Visitor, accepted, at_work
+from tests.system.visitors import Reader, TerminalReader, Visitor, accepted, at_work, doubtful
 
 FAULTY_S = 1.5  # longer than a retry delay: claims and resends go on meanwhile
 HEALTHY_S = 0.5  # in between: long enough for a commit
 # Quick to be resent and to be claimed, so that a few seconds have many of both.
 TIMING = {**PATIENT, "heartbeat_s": 0.5, "resend_s": 0.3, "retry_delay_s": 1.0, "claim_s": 2.0}
+RESTART_S = 1.0  # that a supervisor takes to start again what has died
 TRIED_S = 2.0  # some tries of a processor to take over, which are a second apart at most
 
 
@@ -261,6 +262,23 @@ def on_beanstalkd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnBeanst
             yield OnBeanstalkd(user, server)
     finally:
         server.stop()
+
+
+def test_no_accepted_hit_is_lost_when_the_only_beanstalkd_is_killed(on_beanstalkd: OnBeanstalkd) -> None:
+    user, server = on_beanstalkd.user, on_beanstalkd.server
+    visitors = [Visitor(url, pages_of("killed-spool", 24)) for url in user.collectors() * 2]
+    with at_work(*visitors):
+        wait_for(partial(has_accepted_more, visitors, 50), within_s=PATIENCE_S, what="hits")
+        server.kill()
+        time.sleep(RESTART_S)
+        server.start()
+        before = accepted(*visitors).total()
+        wait_for(partial(has_accepted_more, visitors, before + 50), within_s=PATIENCE_S, what="hits after its return")
+    user.wait_until_settled()
+    counted = Counter(user.committed("killed-spool/"))
+    assert accepted(*visitors) - counted == Counter(), "accepted, and not counted"
+    assert counted - accepted(*visitors) - doubtful(*visitors) == Counter(), "counted, and never accepted"
+    user.assert_balanced()
 
 
 def stop_it(server: Beanstalkd) -> None:

@@ -9,7 +9,6 @@ noticed, that takes far longer than the test waits. Counts are exact at the end 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
 import threading
@@ -139,67 +138,29 @@ class Pause(threading.Thread):
 # --- more ------------------------------------------------------------------------------------
 
 
-def test_a_new_collector_takes_hits(user: User) -> None:
-    page = "new-collector/page"
-    with hits(user, "beside-a-new-collector"):
-        since = time.monotonic()
-        with user.by_hand("collector", "collector-3") as process:
-            wait_for_heartbeat(user, "collector-3", since)
-            known = time.monotonic()
-            url = instance(user, "collector-3").endpoints["http"]
-
-            def is_taken() -> bool:
-                with contextlib.suppress(OSError):
-                    return answer_to(url, "POST", f"/hit/{page}")[0] == http.client.OK
-                return False
-
-            wait_for(is_taken, within_s=PATIENCE_S, what="a hit on it")
-            told("a new collector: first heartbeat to a hit", time.monotonic() - known)
-            wait_for(lambda: user.committed(page) == {page: 1}, within_s=PATIENCE_S, what="its commit")
-            told("a new collector: first heartbeat to a hit's commit", time.monotonic() - known)
-            assert url in user.ask("endpoints")[DC]["collector"]
-            process.signal(signal.SIGTERM)
-            assert process.wait(STOPPED_S) == 0
-    assert user.committed(page) == {page: 1}
-
-
-def test_a_new_processor_takes_its_share(user: User) -> None:
-    names = ["processor-1", "processor-2", "processor-3"]
-    wanted = shares(user, names)
-    share = [partition for partition, name in wanted.items() if name == "processor-3"]
-    assert len(wanted) / 6 < len(share) < len(wanted) / 2  # about a third
-    with hits(user, "new-processor"):
-        since = time.monotonic()
-        with user.by_hand("processor", "processor-3") as process:
-            wait_for_heartbeat(user, "processor-3", since)
-            took_s = seconds_until(lambda: user.owned() == wanted, "the new share")
-            told(f"a new processor: first heartbeat to its {len(share)} of {len(wanted)} partitions", took_s)
-            before = {partition: user.heads()[partition].hits for partition in share}
-            wait_for(
-                lambda: any(user.heads()[partition].hits > before[partition] for partition in share),
-                within_s=PATIENCE_S,
-                what="commits of the new owner",
-            )
-            process.signal(signal.SIGTERM)
-            assert process.wait(STOPPED_S) == 0
-            wait_for(lambda: len(user.owned()) == len(wanted), within_s=TOLD_S, what="the others to own all again")
-
-
-def test_a_hand_over_under_load_fences_nobody(tmp_path: Path) -> None:
+def test_a_hand_over_under_load_fences_nobody(user: User) -> None:
     """What is staged is committed by who staged it, before anybody else tries to take the partition."""
     names = ["processor-1", "processor-2", "processor-3"]
     # A long wait for the commit is a long time in which somebody else could come too early.
-    timing = {**PATIENT, "heartbeat_s": 0.5, "commit_s": 1.0}
-    with mesh(tmp_path, timing=timing, nexus=1, collector=1) as user, hits(user, "hand-over"):
-        wait_for(lambda: are_in_office(user, names[:2], "hand-over"), within_s=PATIENCE_S, what="the start to be over")
-        fenced = step_downs(user, names)
-        with user.by_hand("processor", "processor-3") as process:
-            wait_for(lambda: user.owned() == shares(user, names), within_s=PATIENCE_S, what="the new share")
-            process.signal(signal.SIGTERM)
-            assert process.wait(STOPPED_S) == 0
-            wait_for(lambda: user.owned() == shares(user, names[:2]), within_s=PATIENCE_S, what="its return")
-        time.sleep(2 * timing["heartbeat_s"])
-        assert step_downs(user, names) == fenced
+    until_in_force(user, "set", "timing.commit_s", "1.0")
+    try:
+        with hits(user, "hand-over"):
+            wait_for(lambda: are_in_office(user, names[:2], "hand-over"), within_s=PATIENCE_S, what="the start's end")
+            fenced = step_downs(user, names)
+            with user.by_hand("processor", "processor-3") as process:
+                wait_for(lambda: user.owned() == shares(user, names), within_s=PATIENCE_S, what="the new share")
+                process.signal(signal.SIGTERM)
+                assert process.wait(STOPPED_S) == 0
+                wait_for(lambda: user.owned() == shares(user, names[:2]), within_s=PATIENCE_S, what="its return")
+            time.sleep(2 * user.config.timing.heartbeat_s)
+            assert step_downs(user, names) == fenced
+    finally:
+        until_in_force(user, "unset", "timing.commit_s")
+
+
+def until_in_force(user: User, *words: str) -> None:
+    """Change a live setting; a command waits for 5 s only until it is in force everywhere."""
+    wait_for(lambda: user.run("config", *words).returncode == 0, within_s=PATIENCE_S, what="a setting in force")
 
 
 def are_in_office(user: User, names: Sequence[str], site: str) -> bool:
@@ -216,7 +177,7 @@ def are_in_office(user: User, names: Sequence[str], site: str) -> bool:
     )
 
 
-def test_one_more_of_each_by_hand_joins_and_leaves_without_a_file_edited_or_a_trace(user: User) -> None:
+def test_one_more_of_each_by_hand_joins_works_and_leaves_without_a_file_edited_or_a_trace(user: User) -> None:
     names = ["processor-1", "processor-2", "processor-9"]
     everybody, files, fenced = set(user.living()), configuration(user), step_downs(user, names)
     with hits(user, "by-hand") as visitors:
@@ -231,7 +192,15 @@ def test_one_more_of_each_by_hand_joins_and_leaves_without_a_file_edited_or_a_tr
             )
             took_s = seconds_until(lambda: user.owned() == shares(user, names), "the new share")
             told("one more of each: both first heartbeats to the share", took_s)
+            share = [partition for partition, name in user.owned().items() if name == "processor-9"]
+            before = {partition: user.heads()[partition].hits for partition in share}
+            wait_for(
+                lambda: any(user.heads()[partition].hits > before[partition] for partition in share),
+                within_s=PATIENCE_S,
+                what="commits of the new owner",
+            )
             worker = instance(user, "collector-9")
+            assert worker.endpoints["http"] in user.ask("endpoints")[DC]["collector"]
             with at_work(Visitor(worker.endpoints["http"], pages_of("by-hand"))) as (visitor,):
                 wait_for(lambda: accepted(visitor).total() > PAGES, within_s=2 * PATIENCE_S, what="hits on it")
             assert not visitor.failed

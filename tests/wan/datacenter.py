@@ -35,6 +35,7 @@ from tests.wan.host import Host
 
 Stores = Literal["consul", "sqlite"]
 ANSWER_S: Final = 60.0
+STOPPED_S: Final = 60.0  # for it to drain
 LOOKUP_S: Final = 2.0  # for one Nexus's answer, before another one is asked
 PAGES: Final = 1000  # of one answer of /totals
 ROLE_HOSTS: Final = 2  # hosts that run roles; every one runs Consul
@@ -167,6 +168,14 @@ class Datacenter:
             process.signal(signal.SIGKILL)
         for _, process in found:
             process.kill()
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM, so that it drains; then it is gone."""
+        self.signal(name, signal.SIGTERM)
+        try:
+            self._processes[name][1].wait(STOPPED_S)
+        finally:
+            self.kill(name)
 
     def wipe(self) -> None:
         """Forget everything that its stores and spools held; nothing of it may run."""

@@ -233,14 +233,16 @@ def test_without_keys_the_way_to_some_is_said(tmp_path: Path, capsys: Any) -> No
 
 def test_who_is_turned_away_is_said_in_words() -> None:
     def seen(name: str, **load: float) -> Seen:
-        return Seen(Instance("eu", "nexus", name, name, "up", 1, 0, {}, dict(load), {}), 1, 0, True)
+        return Seen(Instance("eu", "nexus", name, name, "up", 1, 0, {}, dict(load), {}), 1, 2000, True)
 
     loads = {"turned_away.heartbeats.unknown_key": 3.0, "turned_away.lookups.no_key": 1.0, "hits": 2.0}
+    loads |= {"turned_away_s.heartbeats.unknown_key": 7200.0, "turned_away_s.lookups.no_key": 5.0}
+    loads |= {"turned_away.changes.no_key": 1.0}  # as an older release says it
     answer = make(Answer, 1, "", "n", 1, True, (seen("nexus-1", **loads), seen("nexus-2", shut_out=2.0), seen("quiet")))
     assert list(turned_away.told("eu", answer)) == [
         (
-            "eu: nexus-1 has turned away 3 on heartbeats with a key that isn't in the list; 1 on lookups with no key: "
-            "its log says who"
+            "eu: nexus-1 has turned away 1 on changes with no key; 3 on heartbeats with a key that isn't in the list (the "
+            "last 2 h ago); 1 on lookups with no key (the last 7 s ago): its log says who"
         ),
         "eu: nexus-2 isn't let in by 2 Nexuses: their list may lack its key, or its list their new one; its log says where",
     ]  # fmt: skip

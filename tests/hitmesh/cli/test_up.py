@@ -28,7 +28,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield mesh
 
 
-def test_when_up_returns_everybody_is_up(mesh: Mesh) -> None:
+def test_when_up_returns_everybody_is_up_and_the_datacenters_know_each_other(mesh: Mesh) -> None:
     found = mesh.status()
     roles = ("nexus-1", "nexus-2", "processor-1", "processor-2", "collector-1", "collector-2", "balancer-1")
     assert {name: each["state"] for name, each in found.items()} == {
@@ -38,6 +38,7 @@ def test_when_up_returns_everybody_is_up(mesh: Mesh) -> None:
         assert 0 <= each["heartbeat_age_s"] < 60
         assert started(each["pid"])
         assert each["supervisor_state"] in {"RUNNING", "STARTING"}
+        assert each["load"].get("peers_unheard", 0) == 0
 
 
 def test_supervisorctl_works_on_it(mesh: Mesh) -> None:

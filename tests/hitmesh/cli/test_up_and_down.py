@@ -95,22 +95,6 @@ def test_in_the_foreground_it_ends_when_somebody_else_stops_it(small: Mesh) -> N
         assert process.wait(UP_S) == 0
 
 
-def test_what_a_killed_supervisord_leaves_is_found_and_stopped(running: Mesh) -> None:
-    pid = Supervisor(running.state_dir).pid()
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: Supervisor(running.state_dir).pid() is None, what="the end of supervisord")
-    again = running.run(*running.up_arguments("one"), "-d")
-    assert again.returncode == 1
-    assert again.stderr.startswith(f"hitmesh: left by an earlier mesh in {running.state_dir}: one-balancer-1 (pid ")
-    assert ", one-collector-1 (pid " in again.stderr
-    status = running.run("status")
-    assert status.stderr == "hitmesh: supervisord doesn't answer; its processes go on without it\n"
-    assert "collector-1" in status.stdout
-    assert running.run("down").returncode == 0
-    assert running.left() == []
-
-
 def test_a_mesh_whose_folder_was_moved_is_found_and_stopped(running: Mesh) -> None:
     config = running.state_dir / "one" / "hitmesh.toml"
     kept, moved = config.read_text(), running.state_dir.with_name("moved")
@@ -135,7 +119,7 @@ def test_a_mesh_whose_folder_was_moved_is_found_and_stopped(running: Mesh) -> No
     config.write_text(kept)
 
 
-def test_what_goes_on_when_supervisord_dies_in_the_foreground_is_named(small: Mesh) -> None:
+def test_what_goes_on_when_supervisord_dies_in_the_foreground_is_named_found_and_stopped(small: Mesh) -> None:
     command = small.command(*small.up_arguments("one"))
     with running_command(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -147,6 +131,13 @@ def test_what_goes_on_when_supervisord_dies_in_the_foreground_is_named(small: Me
         assert process.returncode == 1
     assert said.startswith("hitmesh: supervisord ended (status -9), and these go on: one-balancer-1 (pid ")
     assert said.endswith(f"(`hitmesh down --state-dir {small.state_dir}` stops them)")
+    again = small.run(*small.up_arguments("one"), "-d")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"hitmesh: left by an earlier mesh in {small.state_dir}: one-balancer-1 (pid ")
+    assert ", one-collector-1 (pid " in again.stderr
+    status = small.run("status")
+    assert status.stderr == "hitmesh: supervisord doesn't answer; its processes go on without it\n"
+    assert "collector-1" in status.stdout
     assert small.run("down").returncode == 0
     assert small.left() == []
 
@@ -251,16 +242,3 @@ def test_with_real_servers_three_datacenters_are_one_mesh_with_totals_and_settin
         assert (report["balanced"], report["accepted"], report["orphan_jobs"]) == (True, 1, 0)
         assert mesh.json("total", "real.example/x")["total"] == 1
         assert mesh.status()["us-west-beanstalkd-2"]["state"] == "running"
-
-
-def test_three_datacenters_on_this_machine_alone_know_each_other_when_up_returns(tmp_path: Path) -> None:
-    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1, balancer=0) as mesh:
-        mesh.up("eu-west,us-west,ap-south")
-        loads = {name: each["load"] for name, each in mesh.status().items() if each["role"] == "nexus"}
-        assert {name: load.get("peers_unheard", 0) for name, load in loads.items()} == {
-            "eu-west-nexus-1": 0, "us-west-nexus-1": 0, "ap-south-nexus-1": 0,
-        }  # fmt: skip
-        peers = {dc: load(mesh.state_dir / dc / "hitmesh.toml").peers for dc in ("eu-west", "us-west", "ap-south")}
-        assert {dc: sorted(others) for dc, others in peers.items()} == {
-            "eu-west": ["ap-south", "us-west"], "us-west": ["ap-south", "eu-west"], "ap-south": ["eu-west", "us-west"],
-        }  # fmt: skip

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -236,6 +237,24 @@ def test_a_right_key_that_says_another_s_name_is_not_heard(
     assert len(door.heard) == before
 
 
+def test_when_somebody_was_turned_away_last_is_said_with_it(
+    keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, now = Door(networks(keyring(keys, NEXUS)), "batches"), 1000.0
+    ours = door.network.guard
+    assert ours is not None
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now))
+    loads = []
+    for passed_s in (0.0, 3600.0, 30.0):
+        now += passed_s
+        if passed_s != 30.0:
+            assert ours.refusal("batches", "f" * 64)
+        loads.append({name: load for name, load in door.network.load().items() if name.endswith("revoked_key")})
+    counts = [load["turned_away.batches.revoked_key"] for load in loads]
+    assert counts == [1, 2, 2]
+    assert [load["turned_away_s.batches.revoked_key"] for load in loads] == [0, 0, 30]
+
+
 def test_a_key_that_is_added_is_heard_at_once_without_a_new_try_of_its_owner_s(
     keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,11 +372,10 @@ def test_at_its_end_what_is_pushed_without_a_key_ends_too(
     keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door, network = Door(networks(None), "batches"), networks(phase(keys, COLLECTOR, **SWITCHING))
-    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
-    until(lambda: pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="a connection")
-    monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
-    until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
-    pushes.close()
+    with contextlib.closing(Pushes(network, heartbeat_s=1.0, queue_unconnected=False)) as pushes:
+        until(lambda: pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="a connection")
+        monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)
+        until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
 
 
 def test_events_that_nobody_reads_stop_no_message(networks: Any) -> None:
@@ -418,14 +436,13 @@ def test_connections_under_a_key_that_an_endpoint_says_end_with_it_too(keys: Pat
     network = networks(keyring(keys, COLLECTOR))
     socket = open_socket(network, zmq.PUB, heartbeat_s=1.0, receive_bytes=10_000)
     connections = Connections(network, socket, [door.endpoint], what="heartbeats")
-    pushes = Pushes(network, heartbeat_s=1.0, queue_unconnected=False)
     assert is_heard(door, socket, MESSAGE["heartbeats"])
-    until(lambda: pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="a connection")
-    keyfolder.revoke(keys, lambda _, peer: peer == NEXUS)
-    until(lambda: not pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="the end of one")
+    with contextlib.closing(Pushes(network, heartbeat_s=1.0, queue_unconnected=False)) as pushes:
+        until(lambda: pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="a connection")
+        keyfolder.revoke(keys, lambda _, peer: peer == NEXUS)
+        until(lambda: not pushes.send(pulled.endpoint, encode(MESSAGE["batches"])), what="the end of one")
     until(lambda: not is_heard(door, socket, MESSAGE["heartbeats"], within_s=SILENCE_S), what="the end of the other")
     connections.close()
-    pushes.close()
 
 
 def test_of_two_words_about_one_place_whoever_is_there_decides(keys: Path, networks: Any) -> None:

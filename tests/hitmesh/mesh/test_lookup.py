@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zmq
 
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Line, Lookups
-from hitmesh.protocol.messages import Answer
+from hitmesh.mesh.network import Network
+from hitmesh.protocol.messages import Answer, Lookup, decode, encode, make
 from tests.services import PATIENCE_S, START_S, free_port, wait_for
 from tests.services.nexus import NexusProcess, peer, wait_for_names
 
@@ -70,6 +73,21 @@ def test_the_owner_of_a_partition_is_the_one_that_claims_it(nexuses: list[NexusP
         assert owner is not None
         assert (owner.instance.name, owner.instance.owns) == ("processor-1", {3: 7})
         assert lookups.owner(4) is None
+
+
+def test_an_answer_that_comes_late_is_none_to_the_next_question() -> None:
+    network = Network(zmq.Context())
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as nexus, contextlib.closing(network):
+        line = Line(network, f"tcp://127.0.0.1:{nexus.bind_to_random_port('tcp://127.0.0.1')}")
+        while not nexus.poll(int(AWAY_S * 1000)):  # at first it isn't connected
+            with pytest.raises(MeshError, match="no answer"):
+                line.ask("snapshot", "", AWAY_S)
+        *envelope, asked = nexus.recv_multipart()
+        number = decode(asked, Lookup).request
+        for request, name in ((number, "late"), (number + 1, "right")):
+            nexus.send_multipart([*envelope, encode(make(Answer, request, "", name, 1, True, ()))])
+        assert line.ask("snapshot", "", PATIENCE_S).nexus == "right"
+        line.close()
 
 
 def test_a_killed_nexus_is_passed_over(nexuses: list[NexusProcess], impatient: Impatience) -> None:

@@ -165,6 +165,20 @@ def test_a_page_of_another_partition_isn_t_counted() -> None:
 # --- lanes --------------------------------------------------------------------------------------
 
 
+def test_a_sender_that_may_not_adds_nothing_uses_no_number_and_is_told_what_is_applied(owner: Owner) -> None:
+    partition = owner.partition
+    offered, _ = partition.offer("w", HERE, partition.epoch, part(1), why_not="collector-2 sends it")
+    assert offered is Offered.REFUSED
+    assert owner.counters.refusal == "'w': part 1 of partition 0: collector-2 sends it"
+    assert owner.offer(part(1, {"s/a": 2}))[0] is Offered.STAGED
+    owner.commit()
+    assert owner.store.totals() == {"s/a": 2}
+    offered, applied = partition.offer("w", HERE, partition.epoch, part(1), why_not="collector-2 sends it")
+    assert offered is Offered.DUPLICATE
+    assert applied is not None
+    assert applied.mark == 1
+
+
 def test_ghosts_can_t_fill_the_place_of_workers_that_live() -> None:
     store = MemoryStore()
     owner = Owner(store)
