@@ -66,6 +66,17 @@ class Write(Struct, frozen=True):
         return f"{self.host}: " + ", ".join(f"{'write' if one.text else 'remove'} {one.path}" for one in self.files)
 
 
+class Serve(Struct, frozen=True):
+    """Start what runs beside the instances, such as keepalived, or start it again as its file has it now."""
+
+    host: str
+    name: str
+    is_new: bool
+
+    def __str__(self) -> str:
+        return f"{self.host}: {'start' if self.is_new else 'restart'} {self.name}"
+
+
 class Change(Struct, frozen=True):
     """Switch an instance to the release, drain and restart it, and wait until it is ready."""
 
@@ -111,7 +122,7 @@ class Forget(Struct, frozen=True):
         return f"{self.host}: remove release {self.release}"
 
 
-Step = Copy | Stop | Place | Write | Change | Ready | Bake | Forget
+Step = Copy | Stop | Place | Write | Serve | Change | Ready | Bake | Forget
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -172,6 +183,8 @@ def make_plan(
     new = [change for change in changes if not change.was]
     canaries = _canaries(site, changes)
     steps += new
+    for host in hosts:
+        steps += _served(host, facts[host.name], files.get(host.name, ()))
     if new:
         steps.append(Ready(new[-1].host))
     steps += canaries
@@ -209,6 +222,20 @@ def _arranged(host: Host, release: str, facts: Facts, files: Sequence[File]) -> 
     changed = [file for file in [*files, *gone] if not is_there(file, facts)]
     if changed:
         yield Write(host.name, changed)
+
+
+def _served(host: Host, facts: Facts, files: Sequence[File]) -> Iterator[Serve]:
+    """The programs beside the instances that don't run as their files say."""
+    instances = {one.name for one in host.instances}
+    running = {each.name for each in facts.programs or () if each.state == "RUNNING"}
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        name = "-".join(name.removesuffix(".conf").rsplit("-", 2)[-2:])
+        if folder == PROGRAMS and file.text and name not in instances:
+            if name not in running:
+                yield Serve(host.name, name, is_new=True)
+            elif not is_there(file, facts):
+                yield Serve(host.name, name, is_new=False)
 
 
 def _change(host: Host, one: Placement, release: str, facts: Facts, digest: str | None) -> Change | None:

@@ -21,7 +21,7 @@ import msgspec
 from hitmesh.deploy import gates
 from hitmesh.deploy.files import File
 from hitmesh.deploy.gates import Observation
-from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Step, Stop, Write
+from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Write
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError, HitmeshError
@@ -85,6 +85,10 @@ class Runner:
             host.switch(step.instance, step.release)
         elif isinstance(step, Write):
             self._write(host, step)
+        elif isinstance(step, Serve):
+            done = host.start(step.name) if step.is_new else host.restart(step.name)
+            if done.state != "RUNNING":
+                raise self._ill(host, step.name, f"{step.name} doesn't start: {done.state.lower()} {done.why}".strip())
         elif isinstance(step, Change):
             self._change(host, step)
         elif isinstance(step, Ready):

@@ -129,6 +129,23 @@ def test_a_file_without_text_is_not_to_be_there() -> None:
     assert planned(facts("a", NEW), facts("b", NEW), files=none) == []
 
 
+def test_what_runs_beside_the_instances_is_started_and_again_when_its_file_has_changed() -> None:
+    path = "/var/lib/hitmesh/supervisor.d/dc-keepalived-1.conf"
+    files = [FILE, File(path=path, text="new")]
+    assert texts(planned(facts("a", NEW), facts("b", NEW), files=files))[-2:] == [
+        "a: start keepalived-1",
+        "b: start keepalived-1",
+    ]
+    beside = Running(name="keepalived-1", state="RUNNING", pid=8)
+
+    def served(host: str, known: dict[str, str]) -> Facts:
+        return facts(host, NEW, programs=[*(facts(host).programs or ()), beside], files=known)
+
+    old, same = {FILE.path: FILE.digest, path: "old"}, {one.path: one.digest for one in files}
+    assert texts(planned(served("a", old), served("b", old), files=files))[-1] == "b: restart keepalived-1"
+    assert planned(served("a", same), served("b", same), files=files) == []
+
+
 def test_old_releases_are_removed_but_for_the_last_and_those_that_run() -> None:
     old = [f"0.1.{n}-aaaa" for n in range(6)]
     steps = planned(facts("a", NEW), facts("b", NEW, releases=[*old, NEW]))
