@@ -93,6 +93,17 @@ class Change(Struct, frozen=True):
         return f"{self.host}: drain and restart {self.instance}, {what}"
 
 
+class Tell(Struct, frozen=True):
+    """Run a hitmesh command on a host."""
+
+    host: str
+    words: Sequence[str]
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: hitmesh {' '.join(self.words)} ({self.why})"
+
+
 class Ready(Struct, frozen=True):
     """Wait until the datacenter has all that the file says: after a first deploy, or when it has grown."""
 
@@ -122,7 +133,7 @@ class Forget(Struct, frozen=True):
         return f"{self.host}: remove release {self.release}"
 
 
-Step = Copy | Stop | Place | Write | Serve | Change | Ready | Bake | Forget
+Step = Copy | Stop | Place | Write | Serve | Change | Tell | Ready | Bake | Forget
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -130,6 +141,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     only: str = ""  # a host
     roles: Sequence[Role] = ()  # empty: all
+    unborn: Sequence[str] = ()  # other datacenters that were never deployed: they have nothing to wait for
     bake_s: float | None = None  # None: as the file says
 
 
@@ -186,6 +198,8 @@ def make_plan(
     for host in hosts:
         steps += _served(host, facts[host.name], files.get(host.name, ()))
     if new:
+        why = "it was never deployed: nobody need wait for its counts"
+        steps += [Tell(new[-1].host, ("datacenter", "retire", dc), why) for dc in asked.unborn]
         steps.append(Ready(new[-1].host))
     steps += canaries
     others = [change for change in changes if change.was and change not in canaries]
@@ -195,6 +209,11 @@ def make_plan(
     steps += others
     steps += _forgotten(site, hosts, release, facts, {(change.host, change.instance) for change in changes})
     return steps
+
+
+def is_unborn(facts: Mapping[str, Facts]) -> bool:
+    """Whether a datacenter was never deployed, by what all its hosts say."""
+    return not any(fact.current for fact in facts.values())
 
 
 def is_there(file: File, facts: Facts) -> bool:

@@ -21,7 +21,7 @@ import msgspec
 from hitmesh.deploy import gates
 from hitmesh.deploy.files import File
 from hitmesh.deploy.gates import Observation
-from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Write
+from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Tell, Write
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError, HitmeshError
@@ -77,24 +77,32 @@ class Runner:
             self._bake(step)
             return
         host = self._hosts[step.host]
-        if isinstance(step, Copy):
-            host.receive(step.release, self._tars[step.release])
-        elif isinstance(step, Stop):
-            host.stop(step.instance)
-        elif isinstance(step, Place):
-            host.switch(step.instance, step.release)
-        elif isinstance(step, Write):
-            self._write(host, step)
-        elif isinstance(step, Serve):
-            done = host.start(step.name) if step.is_new else host.restart(step.name)
-            if done.state != "RUNNING":
-                raise self._ill(host, step.name, f"{step.name} doesn't start: {done.state.lower()} {done.why}".strip())
-        elif isinstance(step, Change):
-            self._change(host, step)
-        elif isinstance(step, Ready):
-            self._wait_until(host, "", lambda: "; ".join(self._observe(host).lacking))
-        elif isinstance(step, Forget):
-            host.forget(step.release)
+        match step:
+            case Copy():
+                host.receive(step.release, self._tars[step.release])
+            case Stop():
+                host.stop(step.instance)
+            case Place():
+                host.switch(step.instance, step.release)
+            case Write():
+                self._write(host, step)
+            case Serve():
+                self._serve(host, step)
+            case Change():
+                self._change(host, step)
+            case Tell():
+                done = host.hitmesh(*step.words)
+                if done.status:
+                    raise CommandError(f"{host.name}: hitmesh {' '.join(step.words)}: {done.err}")
+            case Ready():
+                self._wait_until(host, "", lambda: "; ".join(self._observe(host).lacking))
+            case Forget():
+                host.forget(step.release)
+
+    def _serve(self, host: RemoteHost, step: Serve) -> None:
+        done = host.start(step.name) if step.is_new else host.restart(step.name)
+        if done.state != "RUNNING":
+            raise self._ill(host, step.name, f"{step.name} doesn't start: {done.state.lower()} {done.why}".strip())
 
     def _write(self, host: RemoteHost, step: Write) -> None:
         texts = host.texts([file.path for file in step.files])
@@ -187,6 +195,7 @@ class Runner:
             raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
 
     def _ill(self, host: RemoteHost, instance: str, why: str) -> CommandError:
+        host = next((self._hosts[where.name] for where, one in self._site.in_order() if one.name == instance), host)
         try:
             lines = host.logs(instance, LOG_LINES)
         except HitmeshError as error:

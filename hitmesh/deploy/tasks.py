@@ -22,7 +22,7 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
-from hitmesh.deploy.plan import Asked, Step, Write, is_there, make_plan, problems
+from hitmesh.deploy.plan import Asked, Step, Write, is_there, is_unborn, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.runner import Runner, Stopped
@@ -60,6 +60,29 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
         raise CommandError("; ".join(reasons), hint="the same command again goes on")
 
 
+def _unborn(desk: Desk, others: Sequence[Desk]) -> list[str]:
+    """The other datacenters of the mesh that were never deployed. One that can't be asked may have been."""
+    found = []
+    for other in others:
+        try:
+            if is_unborn(other.facts()):
+                found.append(other.site.dc)
+        except CommandError as error:
+            desk.tell(f"{other.site.dc} can't be asked whether it has counts, and is waited for: {error.message}")
+    return found
+
+
+def _introduce(desk: Desk, others: Sequence[Desk]) -> None:
+    """Have the other datacenters wait for this one from now on, whom its absence was told."""
+    for other in others:
+        try:
+            if not is_unborn(other.facts()):
+                done = other.any_host().hitmesh("datacenter", "return", desk.site.dc)
+                desk.tell(f"{other.site.dc}: {(done.out.decode(errors='replace') or done.err).strip()}")
+        except CommandError as error:
+            desk.tell(f"{other.site.dc} wasn't told of {desk.site.dc}: {error.message}")
+
+
 def _gossip_key(desk: Desk) -> str:
     name = desk.config.deploy.consul.gossip_key
     try:
@@ -89,7 +112,9 @@ def deploy(
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
     if reasons := problems(desk.site, release, facts):
         raise CommandError("; ".join(reasons), hint="nothing was changed")
-    asked = Asked(only=only, roles=roles, bake_s=bake_s)
+    is_first = is_unborn(facts) and not only
+    unborn = _unborn(desk, others) if is_first else []
+    asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
     steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
     mine = Keys(desk, others) if desk.config.keys else None
     lacking = mine.lacking(facts) if mine else []
@@ -105,6 +130,8 @@ def deploy(
         if mine:
             mine.make(facts)
             facts = desk.facts(only)
+        if is_first:
+            _introduce(desk, others)
         steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
         hooks.run(
             desk.config.deploy.hooks.before, desk.path.parent, _event(desk, "before", release_id, steps), tell=desk.tell
