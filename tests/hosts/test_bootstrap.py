@@ -14,6 +14,7 @@ from hitmesh.deploy.host.rules import USERS
 from hitmesh.deploy.paths import HOST_PROGRAM
 from hitmesh.deploy.release import Built
 from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import files_for
 from hitmesh.deploy.site import Host as SiteHost
 from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh
@@ -123,6 +124,13 @@ def test_a_user_of_one_role_reads_nothing_of_another(app: Bootstrapped) -> None:
     ):
         assert app.said(f"cat {place}", "hitmesh-collector") == "refused"
     assert app.said(f"cat {keys['collector']}", SITE.config.deploy.user) == "refused"
+
+
+def test_commands_find_the_datacenter_though_a_role_s_folder_is_its_own(app: Bootstrapped) -> None:
+    app.remote.write(files_for(SITE, SITE.hosts[0], dump(SITE.config)))
+    assert app.said("ls /var/lib/hitmesh/collector-1", "hitmesh-operator") == "refused"
+    endpoints = app.remote.hitmesh("endpoints")
+    assert b"http://10.2.0.11:80" in endpoints.out, endpoints.err
 
 
 def test_nobody_logs_in_as_a_role(app: Bootstrapped) -> None:
