@@ -42,6 +42,7 @@ SITE = Site.of(
     )
 )  # fmt: skip
 SPOOL, SSH = 11300, 22
+DISK_MB = 300  # the system's environment, a release, and what the servers write
 SILENCE_S = 1.0  # that a dropped connection isn't answered in; an answer takes a millisecond
 
 
@@ -61,7 +62,7 @@ class Bootstrapped:
 
     def __init__(self, bed: Bed, folder: Path, release: Built) -> None:
         self.bed, self._release = bed, release
-        self.host: Host = bed.host("app-1", ADDRESS, dc="us-west")
+        self.host: Host = bed.host("app-1", ADDRESS, dc="us-west", disk_mb=DISK_MB)
         bed.up()
         self.key = (bed.ssh_config.parent / "id_ed25519.pub").read_text().strip()
         self._root, user = (OperatorsSsh(bed, folder, user) for user in ("root", SITE.config.deploy.user))
