@@ -10,6 +10,7 @@ import pytest
 
 from hitmesh.config import dump, parse
 from hitmesh.deploy import bootstrap
+from hitmesh.deploy.files import File
 from hitmesh.deploy.host.rules import USERS
 from hitmesh.deploy.paths import HOST_PROGRAM
 from hitmesh.deploy.release import Built
@@ -100,6 +101,13 @@ def test_a_host_from_nothing_runs_its_servers_and_answers_the_deploy_user(app: B
 
 def test_a_second_bootstrap_changes_nothing_and_says_so(app: Bootstrapped) -> None:
     assert app.again() == []
+
+
+def test_a_program_without_a_file_is_stopped_and_a_bootstrap_brings_it_back(app: Bootstrapped) -> None:
+    path = "/var/lib/hitmesh/supervisor.d/us-west-beanstalkd-1.conf"
+    app.remote.write([File(path=path, text="", then="supervisor")])
+    assert app.states() == {"consul-1": "RUNNING"}
+    assert app.again() == [path, "beanstalkd-1 started"]
 
 
 def test_the_deploy_user_may_run_the_host_program_as_root_and_nothing_else(app: Bootstrapped) -> None:
