@@ -46,10 +46,10 @@ def job(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @job
-def check(dc: str) -> None:
-    """fab check:dc=us-west  what is wrong there, and what would be written"""
+def check(dc: str, firewall: str = "") -> None:
+    """fab check:dc=us-west  what is wrong there, and what would be written (firewall=1: its rules)"""
     with _at(dc) as it:
-        tasks.check(it)
+        tasks.check(it, firewall=_yes(firewall))
 
 
 @job

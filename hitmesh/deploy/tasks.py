@@ -25,6 +25,7 @@ from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
 from hitmesh.deploy.plan import Asked, Step, Write, is_there, is_unborn, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import nftables
 from hitmesh.deploy.runner import Runner, Stopped
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError, HitmeshError
@@ -153,8 +154,14 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
     deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
 
 
-def check(desk: Desk) -> None:
-    """Say what is wrong with the hosts and the file, and what a deploy would write; change nothing."""
+def check(desk: Desk, *, firewall: bool = False) -> None:
+    """Say what is wrong with the hosts and the file, and what a deploy would write; change nothing.
+
+    With `firewall` its rules on each host are shown, in force or not.
+    """
+    if firewall:
+        for host in desk.site.hosts:
+            desk.tell(f"# {host.name}\n{nftables.rules(desk.site, host)}")
     facts = desk.facts()
     reasons = problems(desk.site, None, facts)
     for name, fact in facts.items():

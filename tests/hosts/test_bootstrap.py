@@ -10,10 +10,12 @@ import pytest
 
 from hitmesh.config import dump, parse
 from hitmesh.deploy import bootstrap
+from hitmesh.deploy.files import File
 from hitmesh.deploy.host.rules import USERS
 from hitmesh.deploy.paths import HOST_PROGRAM
 from hitmesh.deploy.release import Built
 from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import files_for
 from hitmesh.deploy.site import Host as SiteHost
 from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh
@@ -41,6 +43,7 @@ SITE = Site.of(
     )
 )  # fmt: skip
 SPOOL, SSH = 11300, 22
+DISK_MB = 300  # the system's environment, a release, and what the servers write
 SILENCE_S = 1.0  # that a dropped connection isn't answered in; an answer takes a millisecond
 
 
@@ -60,7 +63,7 @@ class Bootstrapped:
 
     def __init__(self, bed: Bed, folder: Path, release: Built) -> None:
         self.bed, self._release = bed, release
-        self.host: Host = bed.host("app-1", ADDRESS, dc="us-west")
+        self.host: Host = bed.host("app-1", ADDRESS, dc="us-west", disk_mb=DISK_MB)
         bed.up()
         self.key = (bed.ssh_config.parent / "id_ed25519.pub").read_text().strip()
         self._root, user = (OperatorsSsh(bed, folder, user) for user in ("root", SITE.config.deploy.user))
@@ -100,6 +103,13 @@ def test_a_second_bootstrap_changes_nothing_and_says_so(app: Bootstrapped) -> No
     assert app.again() == []
 
 
+def test_a_program_without_a_file_is_stopped_and_a_bootstrap_brings_it_back(app: Bootstrapped) -> None:
+    path = "/var/lib/hitmesh/supervisor.d/us-west-beanstalkd-1.conf"
+    app.remote.write([File(path=path, text="", then="supervisor")])
+    assert app.states() == {"consul-1": "RUNNING"}
+    assert app.again() == [path, "beanstalkd-1 started"]
+
+
 def test_the_deploy_user_may_run_the_host_program_as_root_and_nothing_else(app: Bootstrapped) -> None:
     user = SITE.config.deploy.user
     assert '"python"' in app.said(f"sudo -n {HOST_PROGRAM} --dc us-west facts", user)
@@ -123,6 +133,13 @@ def test_a_user_of_one_role_reads_nothing_of_another(app: Bootstrapped) -> None:
     ):
         assert app.said(f"cat {place}", "hitmesh-collector") == "refused"
     assert app.said(f"cat {keys['collector']}", SITE.config.deploy.user) == "refused"
+
+
+def test_commands_find_the_datacenter_though_a_role_s_folder_is_its_own(app: Bootstrapped) -> None:
+    app.remote.write(files_for(SITE, SITE.hosts[0], dump(SITE.config)))
+    assert app.said("ls /var/lib/hitmesh/collector-1", "hitmesh-operator") == "refused"
+    endpoints = app.remote.hitmesh("endpoints")
+    assert b"http://10.2.0.11:80" in endpoints.out, endpoints.err
 
 
 def test_nobody_logs_in_as_a_role(app: Bootstrapped) -> None:

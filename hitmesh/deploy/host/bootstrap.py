@@ -170,20 +170,8 @@ class Bootstrap:
             with zipfile.ZipFile(_pip()) as wheel:  # as `ensurepip` does, in a twentieth of its time
                 wheel.extractall(site)
             # Compiled by the first who imports it, who is root, as is who runs what follows.
-            _run(
-                [
-                    python,
-                    "-I",
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--no-index",
-                    "--no-deps",
-                    "--no-compile",
-                    *map(str, wheels),
-                ]
-            )
+            pip = [python, "-I", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+            _run([*pip, *map(str, wheels)])
             _run([python, "-I", "-c", f"import {', '.join(self._settings['modules'])}"])
             (folder / COMPLETE).touch()
             self.changed.append(f"environment {folder}")
@@ -243,7 +231,7 @@ class Bootstrap:
         script = (
             "umask 077; cd && mkdir -p .ssh && touch .ssh/authorized_keys || exit 1\n"
             "while IFS= read -r key; do\n"
-            '  grep -qxF "$key" .ssh/authorized_keys || { printf "%s\\n" "$key" >>.ssh/authorized_keys; echo added; }\n'
+            '  grep -qxF -e "$key" .ssh/authorized_keys || { printf "%s\\n" "$key" >>.ssh/authorized_keys; echo added; }\n'
             "done\n"
         )
         done = subprocess.run(

@@ -13,12 +13,11 @@ from hitmesh.deploy.files import File, Then
 from hitmesh.deploy.host.machine import Machine
 from hitmesh.deploy.host.programs import Programs
 from hitmesh.deploy.host.releases import ENVIRONMENT
-from hitmesh.deploy.host.rules import MAX_FILES, check_file, program_values, role_of
+from hitmesh.deploy.host.rules import MAX_FILES, check_file, program_values
 from hitmesh.deploy.paths import FIREWALL_CONF, PROGRAMS, STATE, SYSCTL_CONF, state_folder
 from hitmesh.errors import CommandError
 
 TELL_S: Final = 30.0  # of nft, sysctl
-ATTENDANTS: Final = ("vip", "keepalived")
 
 
 def write(machine: Machine, programs: Programs, dc: str, files: Sequence[File]) -> list[str]:
@@ -37,7 +36,7 @@ def write(machine: Machine, programs: Programs, dc: str, files: Sequence[File]) 
             _put(machine, file)
         for then in dict.fromkeys(file.then for file in changed):
             _tell(machine, programs)[then]()
-        _restart_attendants(programs, changed)
+        _stop_removed(programs, changed)
     except (CommandError, OSError) as error:
         _put_back(machine, before)
         if isinstance(error, CommandError):
@@ -100,17 +99,13 @@ def _put_back(machine: Machine, before: Mapping[str, tuple[bytes, int, int, int]
                 os.chown(machine.at(path), was[2], was[3])
 
 
-def _restart_attendants(programs: Programs, changed: Sequence[File]) -> None:
-    """Have what attends a host, and is in no release, run as its file is now. Roles wait for their turn."""
+def _stop_removed(programs: Programs, changed: Sequence[File]) -> None:
+    """Have no program run that has no file any more."""
     if programs.running() is None:
-        return  # supervisord starts them
-    for file in sorted(changed, key=lambda file: file.path, reverse=True):  # vip before keepalived
-        instance = "-".join(Path(file.path).stem.rsplit("-", 2)[1:])
-        if file.path.startswith(PROGRAMS + "/") and role_of(instance) in ATTENDANTS:
-            if file.text:
-                programs.restart(instance)
-            else:
-                programs.stop(instance)
+        return  # none runs
+    for file in changed:
+        if file.path.startswith(PROGRAMS + "/") and not file.text:
+            programs.stop("-".join(Path(file.path).stem.rsplit("-", 2)[1:]))
 
 
 def _tell(machine: Machine, programs: Programs) -> Mapping[Then, Callable[[], None]]:

@@ -42,6 +42,9 @@ def supervisord_conf(deploy_user: str) -> str:
         _template("supervisord"), state=Path(STATE), socket=Path(STATE) / SOCKET_NAME, logs=Path(LOGS), minfds=OPEN_FILES,
         access=f"chown = root:{deploy_user}\nchmod = 0770",
     )  # fmt: skip
+    text = text.replace(
+        "[supervisord]\n", "[supervisord]\nuser = root\n"
+    )  # on purpose: each program has a user of its own
     return f"{text}\n[include]\nfiles = {PROGRAMS}/*.conf\n"
 
 

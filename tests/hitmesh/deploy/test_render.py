@@ -72,9 +72,8 @@ def test_consul_has_three_servers_that_look_for_each_other_and_agents_that_look_
 
 
 def test_consul_joins_other_datacenters_has_a_gossip_key_and_acls_where_they_are_configured() -> None:
-    of = site(
-        TEXT + '\n[deploy.consul]\ngossip_key = "gossip"\nacl = true\njoin_wan = ["10.1.0.21", "[fd00::1]:9302"]\n'
-    )
+    wan = 'join_wan = ["10.1.0.21", "10.1.0.22", "10.1.0.23"]'
+    of = site(TEXT.replace(wan, 'join_wan = ["10.1.0.21", "[fd00::1]:9302"]\ngossip_key = "gossip"\nacl = true'))
     server = consul_of("store-1", of)
     assert server["retry_join_wan"] == ["10.1.0.21:8302", "[fd00::1]:9302"]
     assert server["acl"]["default_policy"] == "deny"
