@@ -250,7 +250,7 @@ def _new(path: Path) -> Iterator[IO[bytes]]:
     if str(path) == "-":
         yield sys.stdout.buffer
         return
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two at once don't write into one
     try:
         with partial.open("wb") as out:
             yield out

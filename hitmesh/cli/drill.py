@@ -76,7 +76,7 @@ def drill(path: Path) -> int:
       hitmesh drill /var/backups/hitmesh-2026-11-30T000501Z.backup
     """
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # all of it is removed then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all of it is removed then, too
     with BackupFile(path) as backup, tempfile.TemporaryDirectory(prefix="hitmesh-drill-") as temporary:
         header = backup.header
         expected, live = _expected(backup)

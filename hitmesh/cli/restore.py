@@ -21,7 +21,6 @@ from typing import Final, TypeVar
 import click
 from msgspec import Struct
 
-from hitmesh.cli import folder
 from hitmesh.cli.backup_file import BackupFile, Partition, Rows
 from hitmesh.cli.datacenter import Mesh
 from hitmesh.cli.options import state_dir_option
@@ -60,7 +59,7 @@ def restore(path: Path, dc: str | None, state_dir: Path) -> None:
       hitmesh restore /var/backups/hitmesh-2026-11-30T000501Z.backup
       hitmesh up -d
     """
-    with BackupFile(path) as backup, folder.alone(state_dir, "restore"):
+    with BackupFile(path) as backup:
         mesh = Mesh(None, state_dir)
         check_stopped(mesh, state_dir)
         print("\n".join(bring_back(backup, mesh.configs, state_dir, dc)))
