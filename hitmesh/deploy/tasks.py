@@ -19,7 +19,7 @@ from hitmesh.config import ROLES, Role
 from hitmesh.deploy import backups, hooks, lock, memory, scaling
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
 from hitmesh.deploy.plan import Asked, Step, Write, is_there, is_unborn, make_plan, problems
@@ -30,6 +30,7 @@ from hitmesh.deploy.runner import Runner, Stopped
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
+from hitmesh.protocol.formats import THIS
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
@@ -59,6 +60,32 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
     answers = desk.each(wanted, one)
     if reasons := [str(answer) for answer in answers.values() if isinstance(answer, CommandError)]:
         raise CommandError("; ".join(reasons), hint="the same command again goes on")
+
+
+def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:
+    """Raise CommandError for a release that can't read what the mesh writes since it was finalised."""
+    reads = {kind: release.formats.get(kind, 1) if release else 1 for kind in THIS.reads}
+    older = [kind for kind, highest in THIS.reads.items() if reads[kind] < highest]
+    if not older or is_unborn(facts):
+        return
+    host = desk.any_host()
+    done = host.hitmesh("formats", "--json")
+    try:
+        written = msgspec.json.decode(done.out, type=_Formats).written
+    except msgspec.MsgspecError as error:
+        why = done.err or str(error)
+        raise CommandError(
+            f"whether {id_} can read what is written can't be told: {why}", hint="force=1 deploys it all the same"
+        ) from error
+    if unread := [f"{kind} {written[kind]}" for kind in older if written.get(kind, 1) > reads[kind]]:
+        raise CommandError(
+            f"{id_} can't read what the mesh writes since it was finalised: {', '.join(unread)}",
+            hint="deploy a newer release; `hitmesh formats` shows who reads what",
+        )
+
+
+class _Formats(msgspec.Struct, frozen=True):
+    written: Mapping[str, int]
 
 
 def _unborn(desk: Desk, others: Sequence[Desk]) -> list[str]:
@@ -113,6 +140,8 @@ def deploy(
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
     if reasons := problems(desk.site, release, facts):
         raise CommandError("; ".join(reasons), hint="nothing was changed")
+    if not force:
+        _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
     unborn = _unborn(desk, others) if is_first else []
     asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)

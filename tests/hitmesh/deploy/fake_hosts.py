@@ -6,23 +6,29 @@ A release does what `behaviour` says of it: "well", "dies", "never ready", "fail
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from hitmesh.deploy import memory
 from hitmesh.deploy.facts import Facts, Running
 from hitmesh.deploy.files import File
+from hitmesh.deploy.memory import Memory
+from hitmesh.deploy.paths import config_path
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Result, Unreachable
+from hitmesh.errors import CommandError
+from hitmesh.settings.sqlite import SqliteSettings
 
 
 class FakeSsh:
     """All hosts of a site, at the place of `Ssh`."""
 
-    def __init__(self, site: Site, release: str) -> None:
+    def __init__(self, site: Site, release: str, *, settings: Path | None = None) -> None:
         self.site = site
         self.current = {one.name: release for _, one in site.in_order()}
         self.pids = {name: number for number, name in enumerate(self.current, 100)}
@@ -32,7 +38,10 @@ class FakeSsh:
         self.behaviour: Mapping[str, str] = {}
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda call: None
+        self.configs: dict[str, str] = {}
         self.requests = 0
+        self.written = {"wire": 1, "job": 1, "head": 1, "settings": 1}
+        self._settings = settings
 
     def hosts(self) -> dict[str, RemoteHost]:
         return {host.name: RemoteHost(host, self, self.site.dc) for host in self.site.hosts}  # type: ignore[arg-type]
@@ -41,9 +50,12 @@ class FakeSsh:
         words = argv[argv.index("--dc") + 2 :]
         call = f"{host.name} {' '.join(words[:3])}"
         self.before_call(call)
-        if words[0] not in ("hitmesh", "facts", "read", "logs"):
+        if words[0] not in ("hitmesh", "facts", "read", "logs", "memory"):
             self.calls.append(call)
-        answer = getattr(self, f"_{words[0]}")(host, words[1:], stdin)
+        try:
+            answer = getattr(self, f"_{words[0]}")(host, words[1:], stdin)
+        except CommandError as error:
+            return Result(1, b"", msgspec.json.encode({"error": error.message, "hint": error.hint}).decode())
         return Result(0, msgspec.json.encode(answer), "")
 
     def vanish(self, host: str, at: str) -> None:
@@ -58,14 +70,28 @@ class FakeSsh:
 
         self.before_call = before_call
 
+    def _memory(self, _host: Host, words: list[str], stdin: bytes) -> object:
+        assert self._settings is not None
+        store = SqliteSettings(self._settings)
+        try:
+            return memory.answer(Memory(store, self.site.dc), words[0], msgspec.json.decode(stdin), time.time())
+        finally:
+            store.close()
+
     def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
         names = [one.name for one in host.instances]
         return Facts(
-            python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=0.0, free_bytes=10**10,
-            files={f"/etc/hitmesh/keys/dc/{name}": hashlib.sha256(text.encode()).hexdigest() for name, text in self.secrets[host.name].items()},
+            python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=time.time(), free_bytes=10**10,
+            configs=self.configs,
+            files=self._digests(host.name),
             releases=sorted(self.releases[host.name]), current={name: self.current[name] for name in names},
             programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names],
         )  # fmt: skip
+
+    def _digests(self, host: str) -> dict[str, str]:
+        secrets = {f"/etc/hitmesh/keys/dc/{name}": text for name, text in self.secrets[host].items()}
+        texts = {path: text for path, text in (self.files[host] | secrets).items() if text}
+        return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()}
 
     def _read(self, host: Host, _words: list[str], stdin: bytes) -> dict[str, str]:
         return {
@@ -91,7 +117,8 @@ class FakeSsh:
         was, self.current[words[0]] = self.current[words[0]], words[1]
         return {"was": was}
 
-    def _restart(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
+    def _restart(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
+        self.configs[words[0]] = self._digests(host.name).get(config_path(self.site.dc), "")
         self.pids[words[0]] += 1000
         dies = self._does(words[0]) == "dies"
         return {
@@ -114,6 +141,8 @@ class FakeSsh:
         if words[0] == "ready":
             lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
             return {self.site.dc: lacking} if lacking else {}
+        if words[0] == "formats":
+            return {"written": self.written}
         if words[0] == "audit":
             return {"problems": []}
         self.requests += 1000

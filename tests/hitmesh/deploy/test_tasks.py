@@ -1,0 +1,145 @@
+"""Whole tasks, as an operator runs them, on hosts in memory; the memory of deploys is a real settings store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.deploy import tasks
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.facts import Release
+from hitmesh.deploy.release import Built
+from hitmesh.deploy.site import Site
+from hitmesh.deploy.ssh import Ssh
+from hitmesh.errors import CommandError
+from tests.hitmesh.deploy.fake_hosts import FakeSsh
+
+OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
+ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
+DATA: dict[str, Any] = {
+    "name": "dc", "insecure": True, "ports": {"balancer_admin": 0}, "deploy": {"bake_s": 0.1, "ready_s": 1},
+    "nodes": {"a": {"address": "10.0.0.1", **ONE}, "b": {"address": "10.0.0.2", **ONE}},
+}  # fmt: skip
+
+
+class Operator:
+    """Somebody with a checkout of NEW, and a datacenter that runs OLD."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = folder / "dc.toml"
+        path.write_text(settings.dump(settings.parse(DATA, source="test")))
+        self.site = Site.of(settings.load(path))
+        self.hosts = FakeSsh(self.site, OLD, settings=folder / "settings.db")
+        self.told: list[str] = []
+        self.desk = Desk(path, self.site, cast(Ssh, self.hosts), self.told.append)
+        self.checkout(NEW, {"wire": 2, "job": 1, "head": 1, "settings": 1})
+        self._patch = monkeypatch
+        self.folder = folder
+
+    def checkout(self, id_: str, reads: dict[str, int]) -> None:
+        release = Release(id=id_, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={}, formats=reads)
+        self.built = Built(release, Path("/dev/null"))
+
+    def deploy(self, **asked: Any) -> None:
+        self._patch.setattr(tasks, "build", lambda checkout, folder: self.built)
+        self._patch.setattr(tasks, "built", lambda folder: {})
+        tasks.deploy(self.desk, self.folder, self.folder, **asked)
+
+    def refused(self, **asked: Any) -> str:
+        with pytest.raises(CommandError) as caught:
+            self.deploy(**asked)
+        return str(caught.value)
+
+    def runs(self) -> set[str]:
+        return set(self.hosts.current.values())
+
+
+@pytest.fixture
+def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
+    monkeypatch.setattr("hitmesh.deploy.runner.POLL_S", 0.02)
+    return Operator(tmp_path, monkeypatch)
+
+
+def test_a_deploy_is_remembered_with_its_result_and_leaves_no_lock(operator: Operator) -> None:
+    operator.deploy()
+    remembered = tasks.recall(operator.desk)
+    assert operator.runs() == {NEW}
+    assert remembered.lock is None
+    assert [(entry.what, entry.release, entry.result) for entry in remembered.trail] == [("deploy", NEW, "done")]
+
+
+def test_a_second_deploy_of_the_same_does_nothing_and_says_so(operator: Operator) -> None:
+    operator.deploy()
+    calls = len(operator.hosts.calls)
+    operator.deploy()
+    assert operator.told[-1] == f"dc runs {NEW} already; nothing to do"
+    assert len(operator.hosts.calls) == calls
+
+
+def test_a_dry_run_shows_the_plan_and_the_differences_and_changes_nothing(operator: Operator) -> None:
+    operator.deploy(dry=True)
+    assert f"[1/11] a: copy release {NEW}" in operator.told[0].replace("/13]", "/11]").replace("/15]", "/11]")
+    assert "+++ a:/etc/hitmesh/dc.toml (new)" in operator.told
+    assert '+name = "dc"' in operator.told
+    assert operator.hosts.calls == []
+    assert operator.runs() == {OLD}
+
+
+def test_what_was_rolled_back_is_refused_until_it_is_forced(operator: Operator) -> None:
+    operator.hosts.behaviour = {NEW: "never ready"}
+    assert "isn't ready" in operator.refused()
+    assert operator.runs() == {OLD}
+    operator.hosts.behaviour = {}
+    assert f"{NEW} was rolled back: nexus-1 isn't ready" in operator.refused()
+    operator.deploy(force=True)
+    assert operator.runs() == {NEW}
+
+
+def test_two_people_at_once_the_second_changes_nothing(operator: Operator) -> None:
+    given = {"token": "other", "who": "anna@desk", "what": "deploy 0.3.0", "for_s": 60.0}
+    operator.desk.any_host().memory("take", given)
+    assert "anna@desk is at work: deploy 0.3.0" in operator.refused()
+    assert operator.runs() == {OLD}
+    tasks.unlock(operator.desk)
+    assert operator.told[-1] == "the lock of anna@desk is broken: deploy 0.3.0"
+    operator.deploy()
+
+
+def test_a_release_that_cannot_read_what_is_written_is_refused(operator: Operator) -> None:
+    operator.hosts.written = {"wire": 2, "job": 1, "head": 1, "settings": 1}
+    operator.checkout("0.1.5-cccc", {"wire": 1, "job": 1, "head": 1, "settings": 1})
+    assert "0.1.5-cccc can't read what the mesh writes since it was finalised: wire 2" in operator.refused()
+    assert operator.runs() == {OLD}
+    operator.checkout(NEW, {"wire": 2, "job": 1, "head": 1, "settings": 1})
+    operator.deploy()
+
+
+def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
+    operator.deploy()
+    operator.checkout("0.3.0-dddd", {"wire": 2})
+    operator.deploy()
+    tasks.rollback(operator.desk, operator.folder, operator.folder)
+    assert operator.runs() == {NEW}
+    assert [entry.what for entry in tasks.recall(operator.desk).trail] == ["deploy", "deploy", "rollback"]
+
+
+@pytest.mark.system
+def test_hooks_are_told_what_happens_and_the_first_one_may_refuse(operator: Operator, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text(
+        '#!/bin/sh\ncat >> "$(dirname "$0")/events"; echo >> "$(dirname "$0")/events"; exit $(cat status)\n'
+    )
+    hook.chmod(0o755)
+    data = {**DATA, "deploy": {**DATA["deploy"], "hooks": {"before": "hook", "after": "hook"}}}
+    operator.desk.site = Site.of(settings.parse(data, source="test"))
+    (tmp_path / "status").write_text("1")
+    assert "hook ended with 1 (nothing was changed)" in operator.refused()
+    assert operator.runs() == {OLD}
+    (tmp_path / "status").write_text("0")
+    operator.deploy()
+    events = (tmp_path / "events").read_text()
+    assert '"event":"before"' in events
+    assert '"result":"done"' in events
