@@ -1,4 +1,4 @@
-"""A worker behind a virtual IP: says ten times a second how it is, and is told when the instance will leave."""
+"""A worker behind a virtual IP: says twenty times a second how it is, and is told when the instance will leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from balancer.vip.word import TICK_S, Stage, Word
 from hitmesh.config import ROLES
 from hitmesh.protocol.messages import Instance
 
-LOOK_AROUND: Final = 10  # ticks between two looks at who is heard of
+LOOK_AROUND: Final = 20  # ticks between two looks at who is heard of
 
 
 class Behind:

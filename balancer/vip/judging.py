@@ -24,8 +24,8 @@ FAULT: Final = -254  # below -253 keepalived takes it for a failure, whatever th
 HOLDS: Final = 50
 """More for who has the address: more than there is between any two priorities, and less than UNREACHED takes."""
 
-SILENT_S: Final = 0.8  # after the last beat: eight of them, so that a busy machine isn't taken for a stopped process
-UNREACHED_S: Final = 0.35  # after the last answer; with nothing to do, one is asked for each tenth of a second
+SILENT_S: Final = 0.8  # after the last beat: sixteen of them, so that a busy machine isn't taken for a stopped process
+UNREACHED_S: Final = 0.3  # after the last answer; with nothing to do, one is asked for each tenth of a second
 STEADY_S: Final = 1.0  # that all must have been well, after it wasn't
 LATE_S: Final = 0.3  # between two looks
 

@@ -40,7 +40,10 @@ def is_here(address: str) -> bool:
     body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
     request = _HEAD.pack(_HEAD.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as kernel:
-        kernel.sendto(request, (0, 0))
-        answer = kernel.recv(_ANSWER_BYTES)  # at once: the kernel answers while it is asked
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as kernel:
+            kernel.sendto(request, (0, 0))
+            answer = kernel.recv(_ANSWER_BYTES)  # at once: the kernel answers while it is asked
+    except OSError:  # no descriptor is left; who can't know doesn't insist
+        return False
     return _HEAD.unpack_from(answer)[1] == _RTM_NEWROUTE and answer[_TYPE_AT] == _RTN_LOCAL

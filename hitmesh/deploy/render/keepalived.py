@@ -36,6 +36,9 @@ global_defs {
     vrrp_version 3
     enable_script_security
     vrrp_check_unicast_src
+    # Others take 0.3 s of silence for death: what a busy balancer leaves of the CPU mustn't decide that.
+    vrrp_rt_priority 10
+    vrrp_rlimit_rttime 100000
     # A link that was cut and comes back: who has the address says so again, and again each second.
     vrrp_garp_master_refresh 1
     vrrp_higher_prio_send_advert true
