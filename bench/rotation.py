@@ -1,6 +1,6 @@
 """Every key of a mesh on the test bed is changed while an access log is replayed into all of its datacenters.
 
-As operations.md has it for a mesh of several hosts: new keys are put on the list, put into use by restarting one
+As docs/operations/keys.md has it for a mesh of several hosts: new keys are put on the list, put into use by restarting one
 instance after the other, and the old ones are taken off. `bench/run wan --parts rotate` prints what comes of it.
 """
 

@@ -1,7 +1,7 @@
 """Several datacenters, one number: three of them on the bed, with real Consul (three servers each) and
 beanstalkd, over a WAN with 120 ms in each direction and 1% loss. Their networks are as networks are: one is IPv4
 inside and IPv6 to the others, one IPv6 only, one behind a router that translates and forwards; and a firewall before
-each lets in what docs/operations.md lists.
+each lets in what docs/operations/datacenters.md lists.
 
 The times are what `bench/run wan` measures on a machine of its own; here, beside other tests, they are
 waited for with patience, and printed.

@@ -1,4 +1,4 @@
-"""The firewall of a host: who may open a connection to what runs there (docs/operations.md has the table). Pure.
+"""The firewall of a host: who may open a connection to what runs there (docs/operations/datacenters.md has the table). Pure.
 
 What is open already, loopback, ICMP and ssh are never in the way. Who else is let in is known by address, as far as
 the datacenter's file knows it: its own hosts; from other datacenters, whatever `deploy.firewall_others` names.
