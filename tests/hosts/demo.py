@@ -31,10 +31,10 @@ from rich.console import Console
 from hitmesh import __version__
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
-from tests.hosts.site import SITES, Site
+from tests.hosts.guest import Guest
+from tests.hosts.site import MESH, Site
 from tests.services import wait_for
-from tests.system.visitors import Visitor, accepted, at_work
-from tests.wan.host import Host as Place
+from tests.system.visitors import accepted, at_work
 
 SITE: Final = "demo.example"
 PAGES: Final = tuple(f"{SITE}/{number}" for number in range(20))
@@ -48,21 +48,6 @@ class StepFailed(Exception):
     """A step of the demo didn't do what it shows."""
 
 
-class Guest(Visitor):
-    """Hits pages through a virtual IP, from a client's host."""
-
-    def __init__(self, place: Place, url: str) -> None:
-        super().__init__(url, PAGES)
-        self._place = place
-
-    def run(self) -> None:
-        self._place.enter()
-        super().run()
-
-    def saw(self, page: str, total: int | None, *, more: int = 0) -> None:
-        """Behind a balancer one answer may be of another collector than the one before, which has heard less."""
-
-
 class Demo:
     """What is shown, step by step."""
 
@@ -72,7 +57,7 @@ class Demo:
         self._config, self._folder = folder / "config", folder
         self._config.mkdir()
         self._fab = Fab(bed, self._config, folder / "var")
-        self._sites = [Site(bed, dc, self._config) for dc in SITES]
+        self._sites = [Site(bed, dc, self._config) for dc in MESH]
         self._expected: Counter[str] = Counter()
         self._began = time.monotonic()
 
@@ -139,7 +124,7 @@ class Demo:
     def _deploy_under_load(self, site: Site) -> None:
         self.say(f"{NEXT} is deployed to {site.dc} while clients hit both virtual IPs")
         newer = self._fab.of(copy_checkout(self._folder / "newer", NEXT))
-        guests = [Guest(self._client, each.url) for each in self._sites for _ in range(2)]
+        guests = [Guest(self._client, each.url, PAGES) for each in self._sites for _ in range(2)]
         began = time.monotonic()
         with at_work(*guests):
             self._run(f"deploy:dc={site.dc}", newer)

@@ -4,6 +4,8 @@ us-west, VIP 10.2.0.100          eu-west, VIP 10.1.0.100
 app-1, app-2: every role         app-1, app-2: every role, Consul, beanstalkd
 store-1, store-2: Consul, beanstalkd
 store-3: Consul                  app-3: Consul
+
+pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd; a: Consul
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ SITES: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]]
             "store-3": (23, CONSUL),
         },
     ),
+    # The smallest that has a pair of everything that hits go through; a mesh of its own.
+    "pair": (3, {"a": (11, ROLES | STORES), "b": (12, ROLES | {"beanstalkd": True})}),
     "eu-west": (1, {"app-1": (11, ROLES | STORES), "app-2": (12, ROLES | STORES), "app-3": (13, CONSUL)}),
 }
+MESH: Final = ("us-west", "eu-west")
 VIP: Final = 100
 NEXUS: Final = 8020
 BAKE_S: Final = 3.0
@@ -60,7 +65,7 @@ class Site:
 def text(dc: str, settings: Mapping[str, Any]) -> str:
     """The file of a datacenter."""
     nodes = {name: {"address": address(dc, number), **runs} for name, (number, runs) in SITES[dc][1].items()}
-    others = [other for other in SITES if other != dc]
+    others = [other for other in MESH if other != dc] if dc in MESH else []
     wanted: dict[str, Any] = {
         "name": dc,
         "partitions": 8,

@@ -9,10 +9,10 @@ import pytest
 from hitmesh.config import ROLES, parse
 from hitmesh.deploy.render import files_for
 from hitmesh.deploy.site import Site
-from tests.hosts.site import SITES, text
+from tests.hosts.site import MESH, text
 
 
-@pytest.mark.parametrize("dc", SITES)
+@pytest.mark.parametrize("dc", MESH)
 def test_each_has_two_of_every_role_and_spool_three_consul_servers_and_a_virtual_ip(dc: str) -> None:
     site = Site.of(parse(tomllib.loads(text(dc, {})), source=dc))
     assert {role: len(site.config.instances(role)) for role in ROLES} == dict.fromkeys(ROLES, 2)

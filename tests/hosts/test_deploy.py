@@ -1,0 +1,147 @@
+"""A datacenter from nothing by `fab`, and another version of it under load: good ones, bad ones, mistakes.
+
+One bed for all of it, in this order: each test goes on with the datacenter as the one before has left it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hitmesh import __version__
+from tests.hosts.bed import REPOSITORY, Bed
+from tests.hosts.fab import Fab, copy_checkout
+from tests.hosts.guest import Guest
+from tests.hosts.site import Site
+from tests.services import require, wait_for
+from tests.system.visitors import accepted, at_work
+
+PAGES = tuple(f"site.example/{number}" for number in range(10))
+ANSWER_S = 10.0
+# What a version with a fault has in place of its own.
+DIES = "raise SystemExit('this release dies')\n"
+
+
+class Operator:
+    """Somebody with a checkout, a datacenter's file, and an account of what clients were told."""
+
+    def __init__(self, bed: Bed, folder: Path) -> None:
+        (folder / "config").mkdir()
+        self.bed, self.folder = bed, folder
+        self.site = Site(bed, "pair", folder / "config", settings={"deploy": {"bake_s": 2.0}})
+        self.fab = Fab(bed, folder / "config", folder / "var")
+        self.expected: Counter[str] = Counter()
+
+    def run(self, task: str, fab: Fab | None = None) -> str:
+        """What a task says that goes well."""
+        status, said = (fab or self.fab).run(task)
+        assert status == 0, said
+        return said
+
+    def refused(self, task: str, fab: Fab | None = None) -> str:
+        """What a task says that doesn't."""
+        status, said = (fab or self.fab).run(task)
+        assert status == 1, said
+        return said
+
+    def of(self, version: str) -> Fab:
+        """`fab` in a checkout of another version."""
+        folder = self.folder / version
+        return self.fab.of(folder if folder.exists() else copy_checkout(folder, version))
+
+    def total(self, page: str) -> int | None:
+        """What the virtual IP says; None when it doesn't."""
+        with self.bed.place("client").inside():
+            connection = http.client.HTTPConnection(self.site.vip, timeout=ANSWER_S)
+        try:
+            connection.request("GET", f"/total/{page}")
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return json.loads(body)["total"] if answer.status == http.client.OK else None
+
+    def guests(self) -> list[Guest]:
+        """Clients of the virtual IP."""
+        return [Guest(self.bed.place("client"), self.site.url, PAGES) for _ in range(2)]
+
+    def check(self, *guests: Guest) -> None:
+        """No request has failed, and every hit that was answered is counted once."""
+        assert sum(guest.failed.total() + guest.refused.total() for guest in guests) == 0
+        self.expected += accepted(*guests)
+        wait_for(
+            lambda: {page: self.total(page) for page in self.expected} == self.expected,
+            what=f"the totals to be {self.expected}",
+        )
+        assert '"balanced": true' in self.run('hitmesh:dc=pair,args="audit --json"')
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    for program in ("consul", "beanstalkd", "keepalived", "sudo"):
+        require(program)
+    with Bed() as bed:
+        operator = Operator(bed, tmp_path_factory.mktemp("operator"))
+        bed.up()
+        yield operator
+
+
+def test_two_commands_make_a_datacenter_of_hosts_with_nothing_but_sshd(operator: Operator) -> None:
+    operator.run("bootstrap:dc=pair")
+    said = operator.run("deploy:dc=pair")
+    assert "wait until every instance and partition is there" in said
+    wait_for(lambda: operator.total(PAGES[0]) == 0, what="the virtual IP to answer")
+    with at_work(*operator.guests()) as guests:
+        wait_for(lambda: accepted(*guests).total() > 50, what="some hits")
+    operator.check(*guests)
+    assert "already; nothing to do" in operator.run("deploy:dc=pair")
+
+
+def test_another_version_is_deployed_under_load_and_no_request_fails(operator: Operator) -> None:
+    newer = operator.of(f"{__version__}.post1")
+    assert "drain and restart collector-2" in operator.run("deploy:dc=pair,dry=1", newer)
+    with at_work(*operator.guests()) as guests:
+        said = operator.run("deploy:dc=pair", newer)
+    assert said.count("drain and restart") == 8
+    operator.check(*guests)
+
+
+def test_a_version_that_dies_is_stopped_at_the_canary_and_taken_back_with_its_last_words(operator: Operator) -> None:
+    bad = operator.of(f"{__version__}.post2")
+    path = operator.folder / f"{__version__}.post2" / "hitmesh" / "processor" / "main.py"
+    path.write_text(DIES + path.read_text())
+    with at_work(*operator.guests()) as guests:
+        said = operator.refused("deploy:dc=pair", bad)
+    assert "this release dies" in said
+    assert "rolling back: a: nexus-1" in said
+    assert "processor-2" not in said
+    operator.check(*guests)
+    assert "was rolled back" in operator.refused("deploy:dc=pair", bad)
+    assert f"deploy {__version__}.post2" in operator.run("status:dc=pair")
+
+
+def test_a_mistake_is_one_line_and_changes_nothing(operator: Operator) -> None:
+    assert "there is no datacenter pear" in operator.refused("deploy:dc=pear")
+    host = operator.site.hosts["b"]
+    host.cut()
+    try:
+        assert "b (10.3.0.12): it can't be reached" in operator.refused("deploy:dc=pair", operator.fab.of(REPOSITORY))
+    finally:
+        host.heal()
+    known = operator.bed.ssh_config.parent / "known_hosts"
+    before = known.read_text()
+    lines = before.splitlines()
+    known.write_text("\n".join(reversed([line.split(" ", 1)[0] + " " + other.split(" ", 1)[1]
+                                         for line, other in zip(lines, reversed(lines), strict=True)])) + "\n")  # fmt: skip
+    try:
+        assert "its host key has changed" in operator.refused("check:dc=pair")
+    finally:
+        known.write_text(before)
+    assert "b: " in operator.run("check:dc=pair")
