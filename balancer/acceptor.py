@@ -18,6 +18,7 @@ from balancer.preface import Preface
 from balancer.proxy_protocol import Networks
 from balancer.stats import FrontStats
 from balancer.tls import TlsContexts
+from balancer.vip import door
 from hitmesh.config.addresses import host_port_text
 from hitmesh.hub.link import READ
 from hitmesh.logs import Complaints
@@ -93,6 +94,8 @@ class Acceptor:
             stream = _socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             stream.setblocking(False)
             try:
+                if traffic.draining:
+                    door.welcome(stream)
                 self._begin(stream, address[0] if isinstance(address, tuple) else "unix")
             except OSError as error:
                 _complaints.warn("early end", "a connection ended before it began: %s", error)

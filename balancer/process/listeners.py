@@ -10,11 +10,9 @@ behind; a socket takes no connections before `open_up`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, get_args
 
@@ -34,9 +32,6 @@ Given = Mapping[Kind, list[socket.socket]]  # the sockets of one worker
 BACKLOG: Final = 4096
 # Python has no names for them: linux/in.h, linux/in6.h.
 _FREEBIND: Final = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
-# linux/filter.h: "take the 13th byte of the TCP header; with SYN in it drop the packet, otherwise let all of it pass".
-_SO_ATTACH_FILTER: Final = 26
-_NO_SYN: Final = struct.pack("=" + "HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 0x02, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
 
 
 class ListenError(Exception):
@@ -113,18 +108,6 @@ def close(bounds: Mapping[Kind, Bound], *, but: Mapping[Kind, Bound] | None = No
     for sock in _all(bounds):
         if id(sock) not in kept:
             sock.close()
-
-
-def let_nobody_in(bounds: Iterable[Bound]) -> None:
-    """From now on the kernel doesn't answer who connects there: they try again, after a second, perhaps elsewhere.
-
-    Who is in, or on the way, isn't touched. It counts for all processes that have the sockets, and for good.
-    """
-    code = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
-    program = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(code))
-    for bound in bounds:
-        for sock in bound.sockets:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def share(bounds: Mapping[Kind, Bound], workers: int) -> list[Given]:

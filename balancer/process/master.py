@@ -32,10 +32,9 @@ from balancer.process.generation import USUAL, Generation, Patience, Plan, Sourc
 from balancer.process.handover import Handover
 from balancer.process.leaving import Leaving
 from balancer.process.listeners import Bound, Kind, ListenError
-from balancer.process.parting import Parting
+from balancer.process.parting import Parting, may_be_here
 from balancer.process.processes import SIGNALS, ending, keep_text, reaped
 from balancer.process.succession import Check, become_next, check_next
-from balancer.vip.place import is_here
 from balancer.vip.word import Stage, Word
 from hitmesh.errors import ConfigError
 
@@ -287,7 +286,7 @@ class Master:
             return
         plan = self._current.plan
         self._end_at = now + plan.drain_s + self._patience.grace_s
-        if plan.vip is not None and is_here(plan.vip.address):
+        if plan.vip is not None and may_be_here(plan.vip.address):
             log.info("%s is here, and is given up first", plan.vip.address)
             tell = functools.partial(self._tell_check, self._current)
             self._parting = Parting(self._current, tell, self._end, now)

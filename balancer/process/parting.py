@@ -1,21 +1,34 @@
 """The end of an instance that has the virtual IP: carries out what `balancer.vip.farewell` says, for the master.
 
-Until it is over the sockets of the address are kept, so that nobody is refused there.
+Until it is over the sockets of the address are kept, so that nobody is refused there. Whatever fails meanwhile is said,
+and it goes on: an instance that ends at once would refuse everybody.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from balancer.process import listeners
 from balancer.process.generation import Generation
 from balancer.process.listeners import MOVING, Bound, Kind
+from balancer.vip import door
 from balancer.vip.farewell import Farewell, Step
 from balancer.vip.place import is_here
 from balancer.vip.word import Stage
 
 LOOK_S: Final = 0.05  # between two looks at where the address is
+
+log = logging.getLogger(__name__)
+
+
+def may_be_here(address: str) -> bool:
+    """Whether this host has the address; also when the kernel doesn't tell."""
+    try:
+        return is_here(address)
+    except OSError:
+        return True
 
 
 class Parting:
@@ -40,18 +53,25 @@ class Parting:
 
     def advance(self, now: float, *, has_finished: bool) -> bool:
         """Do what is due; whether that was all. `has_finished`: no worker is left."""
-        step = self._farewell.step(now, has_finished=has_finished, is_here=is_here(self._vip.address))
+        step = self._farewell.step(now, has_finished=has_finished, is_here=may_be_here(self._vip.address))
+        if step is not None:
+            try:
+                self._take(step)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the rest is still to be done
+                log.error("of giving %s up, %s failed; goes on: %s", self._vip.address, step.name, error)
+        return self._farewell.has_ended
+
+    def _take(self, step: Step) -> None:
         if step == Step.TELL:
             self._tell(Stage.LEAVES)
         elif step == Step.SHUT:
-            listeners.let_nobody_in(self._kept.values())
+            door.shut(sock for bound in self._kept.values() for sock in bound.sockets)
         elif step == Step.DISMISS:
             self._dismiss(self._kept)
         elif step == Step.GIVE_UP:
             self._tell(Stage.GONE)
         elif step == Step.CLOSE:
             listeners.close(self._kept)
-        return self._farewell.has_ended
 
     def next_at(self, now: float) -> float:
         """When something may be due."""

@@ -19,7 +19,7 @@ from tests.balancer.wire.answers import Answer
 from tests.balancer.wire.proxies import Balancer
 from tests.balancer.wire.scripted import Script, ScriptedBackend, Turn
 from tests.balancer.wire.visitor import Visitor
-from tests.services import PATIENCE_S, free_port
+from tests.services import PATIENCE_S, WITHOUT_RIGHTS, free_port
 from tests.services.nexus import free_ports
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
@@ -77,7 +77,7 @@ class Instance(Balancer):
     def command(self) -> list[str]:
         name = f"balancer-{self.number}"
         options = ["--config", str(self.file), "--name", name, "--state-dir", str(self.folder / "var")]
-        return [sys.executable, "-m", "balancer", *options]
+        return [*WITHOUT_RIGHTS, sys.executable, "-m", "balancer", *options]
 
     def is_up(self) -> bool:
         return " serves " in self.log()

@@ -5,6 +5,7 @@ One bed for all of it, in this order: each test goes on with the datacenter as t
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from collections import Counter
@@ -56,17 +57,15 @@ class Operator:
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
-        with self.bed.place("client").inside():
-            connection = http.client.HTTPConnection(self.site.vip, timeout=ANSWER_S)
-        try:
-            connection.request("GET", f"/total/{page}")
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
-        return json.loads(body)["total"] if answer.status == http.client.OK else None
+        connection = http.client.HTTPConnection(self.site.vip, timeout=ANSWER_S)
+        with self.bed.place("client").inside(), contextlib.closing(connection):
+            try:
+                connection.request("GET", f"/total/{page}")
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException):
+                return None
+        return int(json.loads(body)["total"]) if answer.status == http.client.OK else None
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""

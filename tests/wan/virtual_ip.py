@@ -25,7 +25,7 @@ from hitmesh.deploy.render import keepalived
 from hitmesh.deploy.site import Site
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
-from tests.services import require, wait_for
+from tests.services import WITHOUT_RIGHTS, require, wait_for
 from tests.services.keys import with_keys
 from tests.system.mesh import Process
 from tests.wan import netns
@@ -207,7 +207,7 @@ class VirtualIp:
                 state = self.folder / one.name if role == "balancer" else self.folder / "state"
                 options = ["--config", str(self.file), "--name", one.name, "--state-dir", str(state)]
                 host = next(host for host in self.hosts if host.address == one.address)
-                self._add(one.name, host, [sys.executable, "-m", *module, *options])
+                self._add(one.name, host, [*WITHOUT_RIGHTS, sys.executable, "-m", *module, *options])
 
     def _add_keepalived(self, number: int) -> None:
         site = Site.of(self.config)
@@ -221,7 +221,7 @@ class VirtualIp:
         words = shlex.split(check.partition("=")[2])
         assert words[0] == f"{SYSTEM}/bin/python"
         self._track(number).parent.mkdir()  # which a bootstrap makes
-        self._add(f"vip-{number}", host, [sys.executable, *words[1:]])
+        self._add(f"vip-{number}", host, [*WITHOUT_RIGHTS, sys.executable, *words[1:]])
         pids = [f"--{kind}={self.folder}/keepalived-{number}.{kind}" for kind in ("pid", "vrrp_pid")]
         options = ["--vrrp", "--dont-fork", "--log-console", *pids]
         self._add(f"keepalived-{number}", host, [require("keepalived"), "--use-file", str(conf), *options])

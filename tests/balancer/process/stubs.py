@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.services import PATIENCE_S, Server, free_port, wait_for
+from tests.services import PATIENCE_S, WITHOUT_RIGHTS, Server, free_port, wait_for
 
 ANSWER_S = PATIENCE_S
 
@@ -47,7 +47,7 @@ class Stubs(Server):
         self.file.write_text(json.dumps(self.config))
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.balancer.process.master_process", str(self.file)]
+        return [*WITHOUT_RIGHTS, sys.executable, "-m", "tests.balancer.process.master_process", str(self.file)]
 
     def is_up(self) -> bool:
         return "serves" in self.log()

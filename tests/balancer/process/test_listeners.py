@@ -17,7 +17,6 @@ from balancer.process.listeners import (
     bind,
     close,
     describe,
-    let_nobody_in,
     open_up,
     share,
 )
@@ -158,17 +157,3 @@ def test_accepted_connections_send_without_delay() -> None:
 def test_a_virtual_ip_is_listened_on_before_it_is_there(host: str) -> None:
     with opened({"vip": Address(host, free_port())}, workers=2) as bounds:
         assert [sock.getsockname()[0] for sock in bounds["vip"].sockets] == [host, host]
-
-
-def test_nobody_is_let_in_any_more_and_who_is_in_stays() -> None:
-    with opened({"vip": ANY}) as bounds:
-        address, listener = bounds["vip"].address, bounds["vip"].sockets[0]
-        with socket.create_connection((HERE, address.port)) as inside:
-            served, _ = listener.accept()
-            with served:
-                let_nobody_in(bounds.values())
-                with pytest.raises(TimeoutError):  # not refused
-                    socket.create_connection((HERE, address.port), timeout=0.3)
-                inside.sendall(b"still here")
-                served.setblocking(True)
-                assert served.recv(100) == b"still here"

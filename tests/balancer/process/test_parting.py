@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from balancer.process import listeners
+from balancer.process.generation import USUAL, Generation, Plan
+from balancer.process.parting import Parting
+from balancer.vip import door
+from balancer.vip.place import VirtualIp
 from balancer.vip.word import Said, Stage, read
 from tests.balancer.process.stubs import Stubs, answer_to, asking, is_alive, running
 from tests.services import free_port, wait_for
@@ -85,3 +91,21 @@ def test_an_impatient_end_waits_for_nobody(stubs: Stubs) -> None:
     stubs.signal(signal.SIGINT)
     assert stubs.ended() == 128 + signal.SIGINT
     wait_for(lambda: not any(map(is_alive, workers)), what="the workers to be killed")
+
+
+def test_what_fails_is_said_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    bounds = listeners.bind({"vip": listeners.Address(HERE, 0)}, workers=1)
+    plan = Plan(listen={}, workers=1, drain_s=8.0, text=None, vip=VirtualIp(HERE, tmp_path / "said"))
+    generation = Generation(plan, bounds, command=[], alive_fd=-1, patience=USUAL, hung=0)
+    parting = Parting(generation, fail, fail, now=0.0)
+    monkeypatch.setattr(socket, "socket", fail)  # the kernel doesn't tell where the address is
+    monkeypatch.setattr(door, "shut", fail)
+    assert [parting.advance(now, has_finished=False) for now in (0.0, 10.0, 20.0, 30.0, 40.0)] == [*[False] * 4, True]
+    for step in ("TELL", "SHUT", "DISMISS", "GIVE_UP"):
+        assert f"{step} failed; goes on: [Errno 1] Operation not permitted" in caplog.text
+    assert bounds["vip"].sockets[0].fileno() == -1
