@@ -5,6 +5,7 @@ Owns what goes over the wire to `hitmesh-host`; decides nothing.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ class RemoteHost:
 
     def hitmesh_command(self, *args: str) -> list[str]:
         """The command that runs a hitmesh command there, on this terminal."""
-        return self._ssh.command(self.host, self._sudo(["hitmesh", *args]), terminal=True)
+        return self._ssh.command(self.host, self._sudo(["hitmesh", *args]), terminal=sys.stdin.isatty())
 
     def _sudo(self, argv: list[str]) -> list[str]:
         return ["sudo", "-n", HOST_PROGRAM, "--dc", self._dc, *argv]

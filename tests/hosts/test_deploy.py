@@ -24,8 +24,8 @@ from tests.system.visitors import accepted, at_work
 
 PAGES = tuple(f"site.example/{number}" for number in range(10))
 ANSWER_S = 10.0
-# What a version with a fault has in place of its own.
-DIES = "raise SystemExit('this release dies')\n"
+# What a version with a fault has at the end of a module.
+DIES = "\nraise SystemExit('this release dies')\n"
 
 
 class Operator:
@@ -79,7 +79,7 @@ class Operator:
             lambda: {page: self.total(page) for page in self.expected} == self.expected,
             what=f"the totals to be {self.expected}",
         )
-        assert '"balanced": true' in self.run('hitmesh:dc=pair,args="audit --json"')
+        assert '"balanced": true' in self.run("hitmesh:dc=pair,args=audit --json")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_another_version_is_deployed_under_load_and_no_request_fails(operator: O
 def test_a_version_that_dies_is_stopped_at_the_canary_and_taken_back_with_its_last_words(operator: Operator) -> None:
     bad = operator.of(f"{__version__}.post2")
     path = operator.folder / f"{__version__}.post2" / "hitmesh" / "processor" / "main.py"
-    path.write_text(DIES + path.read_text())
+    path.write_text(path.read_text() + DIES)
     with at_work(*operator.guests()) as guests:
         said = operator.refused("deploy:dc=pair", bad)
     assert "this release dies" in said
