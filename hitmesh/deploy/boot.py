@@ -19,6 +19,7 @@ from hitmesh.deploy.paths import (
     SYSTEM,
 )
 from hitmesh.deploy.render.supervisor import supervisord_conf
+from hitmesh.deploy.site import SEES
 
 BOOT: Final = f"{SYSTEM}/bin/hitmesh-boot"
 UNIT: Final = "/etc/systemd/system/hitmesh.service"
@@ -40,13 +41,8 @@ release=$(readlink -e "{CURRENT}/$instance") || {{
     echo "hitmesh-run: $instance has no release: fab deploy gives it one" >&2
     exit 1
 }}
-option=
-for word in "$@"; do
-    if [ "$option" = --config ]; then
-        sha256sum <"$word" >"$HOME/{STARTED_WITH}" || true  # its own log says what is wrong
-    fi
-    option=$word
-done
+# What it was started with, of the datacenter's file: a deploy restarts whom another file concerns.
+echo "${{{SEES}:-}}" >"$HOME/{STARTED_WITH}"
 exec "$release/bin/python" "$@"
 """
 

@@ -11,7 +11,7 @@ import difflib
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hitmesh import config as settings
 from hitmesh.config import Config
@@ -21,7 +21,7 @@ from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import files_for
 from hitmesh.deploy.site import Host, Site
-from hitmesh.deploy.ssh import Ssh, opened
+from hitmesh.deploy.ssh import Ssh, Unreachable, opened
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mesh.keyring import list_path
 from hitmesh.mistakes import nearest
@@ -61,6 +61,17 @@ class Desk:
                     reasons.append(str(error))
                 else:
                     return self.hosts[host.name]
+        raise CommandError(f"no host of {self.site.dc} answers: {'; '.join(reasons)}")
+
+    def memory(self, command: str, given: object = None) -> Any:
+        """Ask the datacenter's memory of deploys, of whichever host answers; what it says. Raises CommandError."""
+        reasons = []
+        for host in self.site.hosts:
+            if host.instances:
+                try:
+                    return self.hosts[host.name].memory(command, given)
+                except Unreachable as error:
+                    reasons.append(str(error))
         raise CommandError(f"no host of {self.site.dc} answers: {'; '.join(reasons)}")
 
     def facts(self, only: str = "") -> dict[str, Facts]:

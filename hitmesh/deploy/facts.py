@@ -28,7 +28,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     free_bytes: int  # where releases are
     releases: Sequence[str] = ()  # ids of whole ones, the oldest first
     current: Mapping[str, str] = {}  # instance: id
-    configs: Mapping[str, str] = {}  # instance: SHA-256 of the datacenter's file when it was last started
+    configs: Mapping[str, str] = {}  # instance: what it saw of the datacenter's file when it was last started
     files: Mapping[str, str] = {}  # path: SHA-256 of the text, of rendered files that are there
     programs: Sequence[Running] | None = ()  # None: supervisord doesn't answer
 

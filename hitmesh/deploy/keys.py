@@ -96,7 +96,7 @@ class Keys:
                 elif isinstance(answer, CommandError):
                     desk.tell(f"{desk.site.dc} hasn't got the list of keys: {answer}")
                 elif answer:
-                    desk.tell(f"{name}: the list of keys was changed")
+                    desk.tell(f"{desk.site.dc} {name}: the list of keys was changed")
         if problems:
             raise CommandError(
                 f"the list isn't everywhere: {'; '.join(problems)}", hint="the same command again goes on"

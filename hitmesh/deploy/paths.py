@@ -45,3 +45,8 @@ def state_folder(instance: str) -> str:
 def user_of(role: str) -> str:
     """As whom a role's programs run: `nexus`, ..., and `beanstalkd`, `consul`, `operator`."""
     return f"hitmesh-{role}"
+
+
+def program_path(dc: str, name: str) -> str:
+    """The file of one program of supervisord."""
+    return f"{PROGRAMS}/{dc}-{name}.conf"

@@ -18,7 +18,8 @@ from msgspec import Struct
 from hitmesh.config import ROLES, Placement, Role
 from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.files import File
-from hitmesh.deploy.paths import PROGRAMS, config_path
+from hitmesh.deploy.paths import PROGRAMS, program_path
+from hitmesh.deploy.render import supervisor
 from hitmesh.deploy.site import Host, Site
 
 MAX_CLOCK_S = 5.0  # that a host may be off: a lease of 10 s and an age of 2 s must mean something
@@ -186,11 +187,15 @@ def make_plan(
         steps += _stopped(host, facts[host.name])
     for host in hosts:
         steps += _arranged(host, release, facts[host.name], files.get(host.name, ()))
-    digests = {name: _config_digest(site.dc, each) for name, each in files.items()}
+    seen = {name: {file.path: supervisor.seen(file) for file in each} for name, each in files.items()}
     changes = [
         change
         for host, one in wanted
-        if (change := _change(host, one, release, facts[host.name], digests.get(host.name)))
+        if (
+            change := _change(
+                host, one, release, facts[host.name], seen.get(host.name, {}).get(program_path(site.dc, one.name), "")
+            )
+        )
     ]
     new = [change for change in changes if not change.was]
     canaries = _canaries(site, changes)
@@ -257,7 +262,7 @@ def _served(host: Host, facts: Facts, files: Sequence[File]) -> Iterator[Serve]:
                 yield Serve(host.name, name, is_new=False)
 
 
-def _change(host: Host, one: Placement, release: str, facts: Facts, digest: str | None) -> Change | None:
+def _change(host: Host, one: Placement, release: str, facts: Facts, seen: str) -> Change | None:
     was = facts.current.get(one.name, "")
     running = next((each for each in facts.programs or () if each.name == one.name), None)
     if not was or running is None:
@@ -266,7 +271,7 @@ def _change(host: Host, one: Placement, release: str, facts: Facts, digest: str 
         return Change(host.name, one.name, release, was)
     if running.state != "RUNNING":
         return Change(host.name, one.name, release, was, f"it is {running.state.lower()}")
-    if digest is not None and facts.configs.get(one.name) != digest:
+    if seen and facts.configs.get(one.name) != seen:
         return Change(host.name, one.name, release, was, "its configuration has changed")
     return None
 
@@ -291,10 +296,6 @@ def _forgotten(
         # What it ran until now stays, so that it can come back.
         kept = [*[id_ for id_ in before if id_ in fact.current.values()], *before[-site.config.deploy.keep :]]
         yield from (Forget(host.name, id_) for id_ in before if id_ not in kept and id_ not in stay)
-
-
-def _config_digest(dc: str, files: Sequence[File]) -> str | None:
-    return next((file.digest for file in files if file.path == config_path(dc)), None)
 
 
 def _minor(version: str) -> str:

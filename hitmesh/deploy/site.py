@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tomllib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from hitmesh.config import ROLES, Config, Placement, Role
@@ -13,6 +18,30 @@ from hitmesh.mistakes import nearest
 
 # Who is changed after whom: those that count before those that take hits, and balancers last.
 ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer")
+
+
+SEES = "HITMESH_SEES"
+"""Variable of an instance's program: what it sees of the datacenter's file, as `sees` says."""
+# What is none of a role's business, but for a balancer's; nor is `deploy` anybody's.
+_BALANCERS_OWN = ("balancer", "routes", "virtual_ip")
+
+
+def sees(text: str, one: Placement) -> str:
+    """A digest of all that an instance sees of its datacenter's file: with another one it must be restarted.
+
+    Not of what is said to people there, nor of what concerns other hosts alone: how many instances they run.
+    """
+    data = tomllib.loads(text)
+    nodes: dict[str, dict[str, Any]] = data.pop("nodes", {})
+    for table in ("deploy", *(() if one.role == "balancer" else _BALANCERS_OWN)):
+        data.pop(table, None)
+    nexuses = {
+        name: {key: value for key, value in node.items() if key in ("address", "wan_address", "wan_ports", "nexus")}
+        for name, node in nodes.items()
+        if node.get("nexus")
+    }
+    known = {"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)}
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Host(Struct, frozen=True, kw_only=True):

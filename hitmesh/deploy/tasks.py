@@ -155,6 +155,12 @@ def deploy(
         desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
         return
     with _at_work(desk, what, release_id, force=force) as may_go_on:
+        hooks.run(
+            desk.config.deploy.hooks.before,
+            desk.path.parent,
+            _event(desk, "before", release_id, steps),
+            tell=desk.tell,
+        )
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
         if mine:
@@ -163,9 +169,6 @@ def deploy(
         if is_first:
             _introduce(desk, others)
         steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
-        hooks.run(
-            desk.config.deploy.hooks.before, desk.path.parent, _event(desk, "before", release_id, steps), tell=desk.tell
-        )
         Runner(desk.site, desk.hosts, tars, desk.tell, may_go_on).run(steps)
     desk.tell(f"{desk.site.dc} runs {release_id}")
 
@@ -285,7 +288,7 @@ def finalize(desk: Desk) -> None:
 def unlock(desk: Desk) -> None:
     """Break the lock of a deploy that is at work, or died a moment ago."""
     given = {"token": "", "who": me()}
-    broken = msgspec.convert(desk.any_host().memory("free", given), Lock | None)
+    broken = msgspec.convert(desk.memory("free", given), Lock | None)
     if broken is None:
         desk.tell(f"nobody is at work in {desk.site.dc}")
         return
@@ -307,7 +310,7 @@ def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
 
 def recall(desk: Desk) -> Remembered:
     """The lock and the trail. Raises CommandError."""
-    return msgspec.convert(desk.any_host().memory("show"), Remembered)
+    return msgspec.convert(desk.memory("show"), Remembered)
 
 
 def as_line(entry: Entry) -> str:
@@ -326,10 +329,10 @@ def _at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Ca
             f"{release} was rolled back: {undone.result.partition(': ')[2]}", hint="mend it, or force=1 tries it again"
         )
     began = time.monotonic()
-    who, hosts = me(), desk.any_host()
+    who = me()
     result = "ended without a word"
     try:
-        with lock.held(hosts, who, f"{what} {release}", desk.config.deploy.lock_s) as may_go_on:
+        with lock.held(desk.memory, who, f"{what} {release}", desk.config.deploy.lock_s) as may_go_on:
             try:
                 yield may_go_on
                 result = DONE
@@ -360,7 +363,7 @@ def _at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Ca
 def _remember(desk: Desk, entry: Entry) -> None:
     given = {key: value for key, value in msgspec.to_builtins(entry).items() if key != "at"}
     try:
-        desk.any_host().memory("add", given)
+        desk.memory("add", given)
     except HitmeshError as error:
         desk.tell(f"the trail couldn't be written: {error}")
 

@@ -16,8 +16,8 @@ from msgspec import Struct
 from hitmesh.cli.supervision import ENDED, Supervised, Supervisor
 from hitmesh.deploy.facts import Running
 from hitmesh.deploy.host.machine import Machine
-from hitmesh.deploy.host.rules import check_instance, program_path, program_values
-from hitmesh.deploy.paths import LOGS, STATE
+from hitmesh.deploy.host.rules import check_instance, program_values
+from hitmesh.deploy.paths import LOGS, STATE, program_path
 from hitmesh.errors import CommandError
 
 START_S: Final = 30.0  # that supervisord has to start a program: startsecs is 1

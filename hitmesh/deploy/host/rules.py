@@ -101,11 +101,6 @@ def secret_place(dc: str, role: str, name: str) -> str:
     return f"{KEYS}/{dc}/{role}/{name}"
 
 
-def program_path(dc: str, instance: str) -> str:
-    """The file of one program of supervisord."""
-    return f"{PROGRAMS}/{dc}-{instance}.conf"
-
-
 def check_file(file: File, dc: str) -> None:
     """Raise CommandError unless a deploy of this datacenter may write this file. An empty text removes it."""
     if file.owner not in ("root", *USERS):

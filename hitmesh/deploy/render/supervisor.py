@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +14,25 @@ from hitmesh.cli.layout import STOP_GRACE_S, Program, program_text, supervisord_
 from hitmesh.config import Placement
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import LOGS, PROGRAMS, RUN, STATE, config_path, state_folder, user_of
-from hitmesh.deploy.site import Host, Site
+from hitmesh.deploy.site import SEES, Host, Site, sees
 
 OPEN_FILES: Final = 1024  # of which supervisord makes sure; hitmesh-boot asks for as many as a balancer needs
 
 
-def files(site: Site, host: Host) -> list[File]:
-    """A program file for each instance of a role on this host."""
-    return [_role(site, one) for one in host.instances]
+def files(site: Site, host: Host, text: str) -> list[File]:
+    """A program file for each instance of a role on this host; `text` is the datacenter's file."""
+    return [_role(site, one, text) for one in host.instances]
 
 
-def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "") -> File:
+def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "", sees: str = "") -> File:
     """The file of one program: the template of its role, its user, and a folder of its own."""
     folder = state_folder(name)
     own = [
         f"user = {user or user_of(role)}",
         f"directory = {folder}",
         "umask = 077",
-        f'environment = HOME="{folder}",PYTHONUNBUFFERED="1",PYTHONSAFEPATH="1"',
+        f'environment = HOME="{folder}",PYTHONUNBUFFERED="1",PYTHONSAFEPATH="1"'
+        + (f',{SEES}="{sees}"' if sees else ""),
     ]
     text = program_text(Program(dc, role, name, values), Path(LOGS), _template(role))
     return File(path=f"{PROGRAMS}/{dc}-{name}.conf", text=text + "\n".join(own) + "\n", then="supervisor")
@@ -48,14 +50,20 @@ def supervisord_conf(deploy_user: str) -> str:
     return f"{text}\n[include]\nfiles = {PROGRAMS}/*.conf\n"
 
 
-def _role(site: Site, one: Placement) -> File:
+def seen(file: File) -> str:
+    """What the instance of a program file is to be started with; empty for another file."""
+    found = re.search(rf'{SEES}="([0-9a-f]+)"', file.text)
+    return found[1] if found else ""
+
+
+def _role(site: Site, one: Placement, text: str) -> File:
     values = {
         "python": f"{RUN} {one.name}",  # finds the release's own
         "config": shlex.quote(config_path(site.dc)),
         "state": shlex.quote(state_folder(one.name)),
         "stop_wait_s": str(math.ceil(site.config.timing.drain_s) + STOP_GRACE_S),
     }
-    return program_file(site.dc, one.role, one.name, values)
+    return program_file(site.dc, one.role, one.name, values, sees=sees(text, one))
 
 
 def _template(name: str) -> str:

@@ -17,8 +17,9 @@ from hitmesh.deploy import memory
 from hitmesh.deploy.facts import Facts, Running
 from hitmesh.deploy.files import File
 from hitmesh.deploy.memory import Memory
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.paths import program_path
 from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.render import supervisor
 from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Result, Unreachable
 from hitmesh.errors import CommandError
@@ -88,6 +89,10 @@ class FakeSsh:
             programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names],
         )  # fmt: skip
 
+    def _seen(self, host: str, name: str) -> str:
+        path = program_path(self.site.dc, name)
+        return supervisor.seen(File(path=path, text=self.files[host].get(path, "")))
+
     def _digests(self, host: str) -> dict[str, str]:
         secrets = {f"/etc/hitmesh/keys/dc/{name}": text for name, text in self.secrets[host].items()}
         texts = {path: text for path, text in (self.files[host] | secrets).items() if text}
@@ -118,7 +123,7 @@ class FakeSsh:
         return {"was": was}
 
     def _restart(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
-        self.configs[words[0]] = self._digests(host.name).get(config_path(self.site.dc), "")
+        self.configs[words[0]] = self._seen(host.name, words[0])
         self.pids[words[0]] += 1000
         dies = self._does(words[0]) == "dies"
         return {

@@ -11,9 +11,10 @@ from hitmesh.deploy.render import supervisor
 from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError
 
-US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
+FILE = Path(__file__).parents[3] / "config" / "us-west.toml"
+SITE = Site.of(settings.load(FILE))
 COLLECTOR = next(
-    file for file in supervisor.files(Site.of(US_WEST), Site.of(US_WEST).host("app-1")) if "collector-1" in file.path
+    file for file in supervisor.files(SITE, SITE.host("app-1"), FILE.read_text()) if "collector-1" in file.path
 )
 
 
@@ -36,7 +37,7 @@ def test_a_program_is_taken_as_it_is_rendered() -> None:
         ("umask = 077\n", "umask = 077\nnumprocs = 2\n"),
         ("umask = 077\n", "umask = 077\n[program:other]\ncommand = /bin/sh\n"),
         ("umask = 077\n", "umask = 077\n user = root\n"),
-        ('SAFEPATH="1"\n', 'SAFEPATH="1"\ruser = root\n'),
+        ("umask = 077\n", "umask = 077\ruser = root\n"),
         ("/var/log/hitmesh/us-west-collector-1.log", "/etc/cron.d/collector"),
         ("hitmesh-run collector-1", "hitmesh-run collector-2"),
         ("command = /opt/hitmesh/system/bin/hitmesh-run", "command = /bin/sh"),

@@ -3,20 +3,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from hitmesh import config as settings
 from hitmesh.config import Config
 from hitmesh.deploy.facts import Facts, Release, Running, off_s
 from hitmesh.deploy.files import File
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.paths import config_path, program_path
 from hitmesh.deploy.plan import Asked, Step, make_plan, problems
-from hitmesh.deploy.site import Site
+from hitmesh.deploy.site import SEES, Site
 
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
 RELEASE = Release(id=NEW, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={})
 FILE = File(path=config_path("dc"), text="name = 'dc'")
 EVERYTHING = Asked()
+SEEN = "5e" * 32
 
 
 def config(**more: Any) -> Config:
@@ -33,7 +35,7 @@ def facts(host: str, runs: str = OLD, **more: Any) -> Facts:
     names = [one.name for one in SITE.host(host).instances]
     said = {
         "python": "3.11.2", "platform": "linux_x86_64", "system": "0.2.0", "clock": 0.0, "free_bytes": 10**10,
-        "releases": [runs], "current": dict.fromkeys(names, runs), "configs": dict.fromkeys(names, FILE.digest),
+        "releases": [runs], "current": dict.fromkeys(names, runs), "configs": dict.fromkeys(names, SEEN),
         "files": {FILE.path: FILE.digest}, "programs": [Running(name=name, state="RUNNING", pid=7) for name in names],
     }  # fmt: skip
     return Facts(**{**said, **more})
@@ -87,8 +89,12 @@ def test_hosts_where_nothing_runs_yet_are_filled_and_waited_for() -> None:
 
 
 def test_whoever_has_an_old_configuration_is_restarted() -> None:
-    old = facts("b", NEW, configs={**facts("b", NEW).configs, "collector-2": "other"})
-    assert texts(planned(facts("a", NEW), old))[0] == (
+    program = File(path=program_path("dc", "collector-2"), text=f'environment = {SEES}="{SEEN}"\n')
+    same = facts("b", NEW, files={FILE.path: FILE.digest, program.path: program.digest})
+    old = msgspec.structs.replace(same, configs={**same.configs, "collector-2": "other"})
+    both = {"a": [FILE], "b": [FILE, program]}
+    assert make_plan(SITE, NEW, {"a": facts("a", NEW), "b": same}, both, EVERYTHING) == []
+    assert texts(make_plan(SITE, NEW, {"a": facts("a", NEW), "b": old}, both, EVERYTHING))[0] == (
         "b: drain and restart collector-2, again (its configuration has changed)"
     )
 

@@ -31,6 +31,10 @@ def rendered(render: Render, host: str, of: Site | None = None) -> dict[str, Fil
     return {file.path: file for file in render(of, of.host(host))}
 
 
+def programs(of: Site, host: Host) -> Sequence[File]:
+    return supervisor.files(of, host, TEXT)
+
+
 def consul_of(host: str, of: Site | None = None) -> Any:
     return json.loads(rendered(consul.files, host, of)["/etc/hitmesh/consul.json"].text)
 
@@ -38,7 +42,7 @@ def consul_of(host: str, of: Site | None = None) -> Any:
 @pytest.mark.parametrize("host", [host.name for host in site().hosts])
 @pytest.mark.parametrize(
     "render",
-    [supervisor.files, beanstalkd.files, consul.files, nftables.files, system.files, keepalived.files],
+    [programs, beanstalkd.files, consul.files, nftables.files, system.files, keepalived.files],
 )
 def test_a_host_takes_whatever_is_rendered_for_it(render: Render, host: str) -> None:
     for file in rendered(render, host, with_firewall()).values():
@@ -47,7 +51,7 @@ def test_a_host_takes_whatever_is_rendered_for_it(render: Render, host: str) -> 
 
 def test_a_role_runs_the_release_of_its_instance_as_its_own_user() -> None:
     path = "/var/lib/hitmesh/supervisor.d/us-west-nexus-1.conf"
-    values = rules.program_values(rendered(supervisor.files, "app-1")[path].text, "us-west-nexus-1")
+    values = rules.program_values(rendered(programs, "app-1")[path].text, "us-west-nexus-1")
     assert values["command"] == (
         "/opt/hitmesh/system/bin/hitmesh-run nexus-1 -m nexus --config /etc/hitmesh/us-west.toml --name nexus-1 "
         "--state-dir /var/lib/hitmesh/nexus-1"

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from hitmesh import config as settings
-from hitmesh.deploy.site import Site
+from hitmesh.deploy.site import Site, sees
 from hitmesh.errors import CommandError
 
 US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
@@ -45,3 +46,58 @@ def test_a_host_is_reached_by_its_address_or_by_what_the_file_says(ssh: str, rea
 def test_a_host_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(CommandError, match="us-west has no host ap-1; did you mean app-1"):
         Site.of(US_WEST).host("ap-1")
+
+
+def seen(text: str, name: str) -> str:
+    config = settings.parse(tomllib.loads(text), source="test")
+    return sees(text, next(one for _, one in Site.of(config).in_order() if one.name == name))
+
+
+TEXT = """name = "dc"
+insecure = true
+[ports]
+balancer_admin = 0
+[nodes.a]
+address = "10.0.0.1"
+nexus = 1
+processor = 1
+collector = 1
+balancer = 1
+[nodes.b]
+address = "10.0.0.2"
+processor = 1
+collector = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "concerned"),
+    [
+        ("insecure", "# for people\ninsecure", set()),
+        ("collector = 1\n[nodes.b]", "collector = 1\n[nodes.b]", set()),
+        (
+            "processor = 1\ncollector = 1\n",
+            "processor = 1\ncollector = 2\n",
+            {"collector-2"},
+        ),  # which is b's first no more
+        ('[nodes.b]\naddress = "10.0.0.2"', '[nodes.b]\naddress = "10.0.0.3"', {"processor-2", "collector-2"}),
+        (
+            '"10.0.0.1"',
+            '"10.0.0.4"',
+            {"nexus-1", "processor-1", "processor-2", "collector-1", "collector-2", "balancer-1"},
+        ),
+        ("[ports]", "[balancer]\nworkers = 2\n[ports]", {"balancer-1"}),
+        ("[ports]", "[deploy]\nbake_s = 1.0\n[ports]", set()),
+        (
+            "[ports]",
+            "[timing]\ncommit_s = 0.1\n[ports]",
+            {"nexus-1", "processor-1", "processor-2", "collector-1", "collector-2", "balancer-1"},
+        ),
+    ],
+)
+def test_an_instance_is_restarted_for_what_concerns_it_and_for_nothing_else(
+    was: str, now: str, concerned: set[str]
+) -> None:
+    changed = TEXT.replace(was, now, 1)
+    names = ["nexus-1", "processor-1", "processor-2", "collector-1", "collector-2", "balancer-1"]
+    assert {name for name in names if seen(TEXT, name) != seen(changed, name)} == concerned
