@@ -39,7 +39,7 @@ class Output(Protocol):
 
 
 class _File:
-    """A descriptor that isn't shared with anybody who would mind its being non-blocking."""
+    """A descriptor that isn't shared with anybody who would mind its being non-blocking; a terminal may block."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -80,7 +80,9 @@ def of_descriptor(number: int) -> Output:
     try:
         descriptor = os.open(f"/proc/self/fd/{number}", _FLAGS)  # opened anew, it is ours alone
     except OSError:
-        descriptor = os.dup(number)  # somebody else's terminal, or a pipe without a reader
+        descriptor = os.dup(number)  # somebody else's terminal or pipe, or a pipe without a reader
+        if stat.S_ISFIFO(mode):  # supervisord's, which is root: only those that it starts write there
+            os.set_blocking(descriptor, False)
     return _File(descriptor)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hitmesh.output import MAX_KEPT_BYTES, Stream
-from tests.services import START_S
+from tests.services import START_S, WITHOUT_RIGHTS
 from tests.services.pipes import broken_pipe
 
 
@@ -23,6 +23,20 @@ def test_lines_that_nobody_reads_are_lost_and_counted_beyond_a_bound(*, full: bo
             stream.write("x" * 1023 + "\n")
         assert stream.lost == MAX_KEPT_BYTES // 1024
         assert os.get_blocking(pipe), "it is shared with others, who expect it to block"
+
+
+def test_a_full_pipe_of_another_users_stops_nobody() -> None:
+    """As supervisord's are, which is root: who may write there by its number may not open it."""
+    code = """
+from hitmesh.output import free_stderr, lost
+free_stderr()
+import sys
+while not lost():
+    sys.stderr.write("x" * 999 + "\\n")
+"""
+    with broken_pipe(full=True) as pipe:
+        os.fchmod(pipe, 0)
+        subprocess.run([*WITHOUT_RIGHTS, sys.executable, "-c", code], stderr=pipe, timeout=START_S, check=True)
 
 
 def test_what_was_kept_is_written_once_somebody_reads_with_the_number_of_what_was_lost() -> None:
