@@ -98,17 +98,6 @@ def test_ending_and_starting_a_balancer_fails_no_request_and_each_is_counted_onc
     wait_for(lambda: vip.total(PAGE) == load.answered, what=f"{load.answered} to be counted")
 
 
-def test_a_reload_moves_nothing_and_fails_no_request(vip: VirtualIp, holder: int) -> None:
-    with Steady(vip.client, vip.address, PORT, PAGE) as load:
-        for number, words in ((signal.SIGHUP, "read again"), (signal.SIGUSR2, "the new version serves")):
-            load.goes_on()
-            vip.signal(f"balancer-{holder}", number, group=False)
-            wait_for(lambda words=words: words in vip.log(f"balancer-{holder}"), within_s=READY_S, what=words)  # type: ignore[misc]
-            load.goes_on()
-    assert load.failed == []
-    stays(vip, holder)
-
-
 def test_without_its_check_a_host_has_no_address(vip: VirtualIp, holder: int) -> None:
     vip.signal(f"vip-{holder}", signal.SIGSTOP)
     try:
