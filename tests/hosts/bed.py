@@ -49,9 +49,9 @@ ROUTER: Final = 254
 CUTS: Final = """
 table bridge switch {
     set cut { type ifname; }
-    chain forward { type filter hook forward priority 0; iifname @cut drop; oifname @cut drop; }
-    chain input { type filter hook input priority 0; iifname @cut drop; }
+    chain prerouting { type filter hook prerouting priority 0; iifname @cut drop; }
     chain output { type filter hook output priority 0; oifname @cut drop; }
+    chain postrouting { type filter hook postrouting priority 0; oifname @cut drop; }
 }
 """
 DISK_MB: Final = 1024  # some releases of 60 MB, a Consul server's log and a spool

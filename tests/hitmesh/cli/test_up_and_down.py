@@ -187,7 +187,8 @@ def test_a_role_that_does_not_get_ready_is_named_with_its_log(
     monkeypatch.setattr(readiness, "READY_S", UP_S)
     monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's handlers are pytest's
-    small.config.write_text(small.config.read_text().replace("sqlite:///spool.db", "sqlite:////proc/nowhere/spool.db"))
+    with small.config.open("a") as file:
+        file.write('\n[stores]\nspools = ["sqlite:////proc/nowhere/spool.db"]\n')
     assert run([*small.up_arguments("one"), "-d", "--state-dir", str(small.state_dir)]) == 1
     shown = capsys.readouterr().err
     assert "--- one-collector-1: running\n" in shown
@@ -198,7 +199,7 @@ def test_a_role_that_does_not_get_ready_is_named_with_its_log(
 def test_partitions_cannot_change(small: Mesh) -> None:
     (small.state_dir / "one").mkdir(parents=True)
     (small.state_dir / "one" / "hitmesh.toml").write_text(DEV.read_text())
-    small.config.write_text(small.config.read_text().replace("partitions = 32", "partitions = 16"))
+    small.config.write_text(f"partitions = 16\n{small.config.read_text()}")
     answer = small.run(*small.up_arguments("one"), "-d")
     assert answer.returncode == 1
     assert "one has 32 partitions in" in answer.stderr
