@@ -28,7 +28,7 @@ MAX_TRAIL: Final = 100  # entries; with their words below a setting's 64 KiB
 MAX_WORDS: Final = 200  # characters of a result or a reason
 TRIES: Final = 20  # somebody else writes the trail at the same moment
 
-ROLLED_BACK: Final = "rolled back"
+ROLLED_BACK: Final = "rolled back"  # since the release did badly
 DONE: Final = "done"
 
 

@@ -34,9 +34,15 @@ OBSERVE_S: Final = 60.0
 class Stopped(CommandError):
     """A deploy that went no further; says what became of what it had changed."""
 
-    def __init__(self, why: str, *, undone: bool, hint: str = "") -> None:
+    def __init__(self, why: str, *, undone: bool, is_bad: bool = False, hint: str = "") -> None:
         super().__init__(why, hint=hint)
         self.undone = undone
+        self.is_bad = is_bad
+        """Whether the release did badly; otherwise something else was in the way, and it may be tried again."""
+
+
+class _Ill(CommandError):
+    """A release that does badly."""
 
 
 class Runner:
@@ -70,7 +76,7 @@ class Runner:
             self._tell(f"stopped: {why}")
             left = self._undo()
             hint = f"not taken back: {'; '.join(left)}" if left else ""
-            raise Stopped(why, undone=not left, hint=hint) from error
+            raise Stopped(why, undone=not left, is_bad=isinstance(error, _Ill), hint=hint) from error
 
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Bake):
@@ -159,8 +165,8 @@ class Runner:
         for name, old in reversed(self._written):
             try:
                 self._hosts[name].write(old)
-            except HitmeshError as error:
-                left.append(f"the files of {name} ({error})")
+            except (HitmeshError, KeyboardInterrupt) as error:
+                left.append(f"the files of {name} ({str(error) or 'interrupted'})")
         for step in reversed(self._changed):
             if not step.was:
                 continue  # it was new: what it does harms nobody, and the next deploy finds it
@@ -194,7 +200,7 @@ class Runner:
             said = status.err or ready.err or str(error)
             raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
 
-    def _ill(self, host: RemoteHost, instance: str, why: str) -> CommandError:
+    def _ill(self, host: RemoteHost, instance: str, why: str) -> _Ill:
         host = next((self._hosts[where.name] for where, one in self._site.in_order() if one.name == instance), host)
         try:
             lines = host.logs(instance, LOG_LINES)
@@ -203,4 +209,4 @@ class Runner:
         self._tell(f"--- the end of {instance}'s log on {host.name}:")
         for line in lines:
             self._tell(f"    {line}")
-        return CommandError(why)
+        return _Ill(why)

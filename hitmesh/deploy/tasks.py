@@ -337,7 +337,8 @@ def _at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Ca
                 yield may_go_on
                 result = DONE
             except Stopped as error:
-                result = f"{ROLLED_BACK}: {error.message}" if error.undone else f"stopped half-way: {error}"
+                taken_back = ROLLED_BACK if error.is_bad else "taken back"
+                result = f"{taken_back}: {error.message}" if error.undone else f"stopped half-way: {error}"
                 raise
             except HitmeshError as error:
                 result = f"failed: {error}"

@@ -86,6 +86,7 @@ def test_a_bad_release_stops_at_the_canary_and_is_taken_back_with_the_log_that_s
     stopped = deploy.stopped()
     assert why in str(stopped)
     assert stopped.undone
+    assert stopped.is_bad
     assert deploy.restarted() == restarted
     assert deploy.runs(OLD) == INSTANCES
     assert deploy.ssh.files["a"] == {FILE.path: ""}  # as it was: not there
@@ -130,6 +131,20 @@ def test_ctrl_c_takes_back_what_was_changed(at: str) -> None:
 
     deploy.ssh.before_call = interrupt_once
     assert deploy.stopped().undone
+    assert deploy.runs(OLD) == INSTANCES
+
+
+def test_a_second_ctrl_c_while_it_is_taken_back_leaves_one_thing_which_is_said() -> None:
+    deploy = Deploy()
+    pending = ["a switch collector-1", "b write"]
+
+    def interrupt(call: str) -> None:
+        if pending and call.startswith(pending[0]):
+            pending.pop(0)
+            raise KeyboardInterrupt
+
+    deploy.ssh.before_call = interrupt
+    assert str(deploy.stopped()) == "interrupted (not taken back: the files of b (interrupted))"
     assert deploy.runs(OLD) == INSTANCES
 
 

@@ -13,7 +13,7 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Release
 from hitmesh.deploy.release import Built
 from hitmesh.deploy.site import Site
-from hitmesh.deploy.ssh import Ssh
+from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
@@ -95,6 +95,26 @@ def test_what_was_rolled_back_is_refused_until_it_is_forced(operator: Operator) 
     operator.hosts.behaviour = {}
     assert f"{NEW} was rolled back: nexus-1 isn't ready" in operator.refused()
     operator.deploy(force=True)
+    assert operator.runs() == {NEW}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Unreachable("b: it can't be reached")])
+@pytest.mark.parametrize("at", ["b receive", "a restart collector-1"])
+def test_what_was_taken_back_for_no_fault_of_the_release_is_finished_by_the_same_command(
+    operator: Operator, at: str, error: BaseException
+) -> None:
+    raised: list[str] = []
+
+    def trouble(call: str) -> None:
+        if call.startswith(at) and not raised:
+            raised.append(call)
+            raise error
+
+    operator.hosts.before_call = trouble
+    operator.refused()
+    assert operator.runs() == {OLD}
+    assert tasks.recall(operator.desk).trail[-1].result.startswith("taken back: ")
+    operator.deploy()
     assert operator.runs() == {NEW}
 
 
