@@ -24,6 +24,7 @@ from hitmesh.deploy.gates import Observation
 from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Tell, Write
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.site import Site
+from hitmesh.deploy.ssh import Unreachable
 from hitmesh.errors import CommandError, HitmeshError
 
 POLL_S: Final = 0.5
@@ -162,6 +163,11 @@ class Runner:
     def _undo(self) -> list[str]:
         """Take back what was changed, the last first; what couldn't be."""
         left = []
+        gone = self._gone()
+        # Nobody need wait for what is on hosts that don't answer.
+        lost = [one.name for host, one in self._site.in_order() if host.name in gone]
+        before = self._before or Observation()
+        before = msgspec.structs.replace(before, lacking=[*before.lacking, *lost])
         for name, old in reversed(self._written):
             try:
                 self._hosts[name].write(old)
@@ -175,7 +181,7 @@ class Runner:
                 host = self._hosts[step.host]
                 host.switch(step.instance, step.was)
                 done = host.restart(step.instance)
-                self._wait_ready(host, step.instance, done.pid, self._before or Observation())
+                self._wait_ready(host, step.instance, done.pid, before)
             except (HitmeshError, KeyboardInterrupt) as error:
                 left.append(f"{step.instance} of {step.host} ({str(error) or 'interrupted'})")
         return left
@@ -200,7 +206,20 @@ class Runner:
             said = status.err or ready.err or str(error)
             raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
 
-    def _ill(self, host: RemoteHost, instance: str, why: str) -> _Ill:
+    def _gone(self) -> dict[str, Unreachable]:
+        """The hosts that don't answer."""
+        found = {}
+        for name, host in self._hosts.items():
+            try:
+                host.texts([])
+            except Unreachable as error:
+                found[name] = error
+        return found
+
+    def _ill(self, host: RemoteHost, instance: str, why: str) -> CommandError:
+        """What to raise for an instance that does badly: it is no fault of the release when a host is gone."""
+        for error in self._gone().values():
+            return error
         host = next((self._hosts[where.name] for where, one in self._site.in_order() if one.name == instance), host)
         try:
             lines = host.logs(instance, LOG_LINES)

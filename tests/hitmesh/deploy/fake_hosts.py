@@ -40,6 +40,7 @@ class FakeSsh:
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda call: None
         self.configs: dict[str, str] = {}
+        self.gone = ""  # a host that doesn't answer
         self.requests = 0
         self.written = {"wire": 1, "job": 1, "head": 1, "settings": 1}
         self._settings = settings
@@ -61,12 +62,11 @@ class FakeSsh:
 
     def vanish(self, host: str, at: str) -> None:
         """Have a host not answer from a call on that begins so."""
-        gone = False
 
         def before_call(call: str) -> None:
-            nonlocal gone
-            gone = gone or call.startswith(at)
-            if gone and call.startswith(f"{host} "):
+            if call.startswith(at):
+                self.gone = host
+            if self.gone and call.startswith(f"{self.gone} "):
                 raise Unreachable(f"{host}: it can't be reached")
 
         self.before_call = before_call
@@ -145,6 +145,7 @@ class FakeSsh:
     def _hitmesh(self, _host: Host, words: list[str], _stdin: Any) -> object:
         if words[0] == "ready":
             lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
+            lacking += [one.name for host, one in self.site.in_order() if host.name == self.gone]
             return {self.site.dc: lacking} if lacking else {}
         if words[0] == "formats":
             return {"written": self.written}

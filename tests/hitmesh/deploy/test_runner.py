@@ -104,8 +104,21 @@ def test_a_host_that_vanishes_stops_the_deploy_and_the_others_are_taken_back(at:
     assert [name for name in deploy.runs(OLD) if name.endswith("-1")] == [
         name for name in INSTANCES if name.endswith("-1")
     ]
+    assert " of a" not in str(stopped)
     left = " of b" in str(stopped)
     assert left == (not stopped.undone)
+
+
+def test_a_host_that_vanishes_while_another_is_changed_is_what_stopped_it_and_not_the_release() -> None:
+    deploy = Deploy()
+    deploy.ssh.vanish("b", "a restart processor-1")
+    stopped = deploy.stopped()
+    assert stopped.message.startswith("b: it can't be reached")
+    assert not stopped.is_bad
+    assert " of a" not in str(stopped)
+    assert [name for name in deploy.runs(OLD) if name.endswith("-1")] == [
+        one for one in INSTANCES if one.endswith("-1")
+    ]
 
 
 def test_what_could_not_be_taken_back_is_said_and_the_same_deploy_afterwards_finishes() -> None:
@@ -115,6 +128,7 @@ def test_what_could_not_be_taken_back_is_said_and_the_same_deploy_afterwards_fin
     assert "not taken back: " in str(stopped)
     assert "nexus-2 of b (b: it can't be reached)" in str(stopped)
     deploy.ssh.before_call = lambda call: None
+    deploy.ssh.gone = ""
     deploy.run()
     assert deploy.runs(NEW) == INSTANCES
 
