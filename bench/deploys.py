@@ -386,7 +386,7 @@ def _put(path: Path, text: str) -> None:
 
 def _rotated(it: Bench) -> None:
     """Every key is changed."""
-    it.trial("keys are rotated", "keys:dc=pair,rotate=1")
+    it.trial("keys are rotated", "keys:dc=pair,rotate=1", again=None)
 
 
 def _rolled_back(it: Bench) -> None:

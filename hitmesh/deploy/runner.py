@@ -155,7 +155,9 @@ class Runner:
                 if bad := gates.failed(begin, now):
                     problems.append(bad)
                 if problems:
-                    raise self._ill(self._hosts[name], next(iter(self._started[name])), "; ".join(problems))
+                    # Requests that fail are first of all a collector's doing.
+                    suspects = sorted(step.instances, key=lambda one: not one.startswith("collector-"))
+                    raise self._ill(self._hosts[name], self._first(problems[0], suspects), "; ".join(problems))
             if is_last:
                 return
             time.sleep(POLL_S)
@@ -192,10 +194,10 @@ class Runner:
             self._before = self._observe(host, books=True)
         return self._before
 
-    def _first(self, reason: str) -> str:
-        """The first instance that is named in what is lacking, or any."""
+    def _first(self, reason: str, suspects: Sequence[str] = ()) -> str:
+        """The first instance that is named in what is wrong, or else the first that is suspected, or any."""
         names = [one.name for _, one in self._site.in_order()]
-        return next((name for name in names if reason.startswith(name)), names[0])
+        return next((name for name in names if reason.startswith(name)), next(iter(suspects), names[0]))
 
     def _observe(self, host: RemoteHost, *, books: bool = False) -> Observation:
         status, ready = (host.hitmesh(command, "--json", timeout_s=OBSERVE_S) for command in ("status", "ready"))

@@ -90,7 +90,8 @@ def test_a_bad_release_stops_at_the_canary_and_is_taken_back_with_the_log_that_s
     assert deploy.restarted() == restarted
     assert deploy.runs(OLD) == INSTANCES
     assert deploy.ssh.files["a"] == {FILE.path: ""}  # as it was: not there
-    assert any("the last words of nexus-1" in line for line in deploy.told)
+    whose = "collector-1" if does == "fails" else "nexus-1"
+    assert any(f"the last words of {whose}" in line for line in deploy.told)
 
 
 @pytest.mark.parametrize(
