@@ -17,7 +17,7 @@ from typing import Any
 from fabric.api import env, task
 
 from hitmesh.config import ROLES
-from hitmesh.deploy import backups, tasks
+from hitmesh.deploy import backups, deploying, tasks
 from hitmesh.deploy.desk import Desk, desk, siblings
 from hitmesh.deploy.ssh import opened
 from hitmesh.errors import HitmeshError
@@ -67,7 +67,7 @@ def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str
     version=ID takes a release that was built before; force=1 one that was rolled back.
     """
     with _mesh(dc) as (it, others):
-        tasks.deploy(
+        deploying.deploy(
             it, _releases(), CHECKOUT, others=others, dry=_yes(dry), only=only, version=version, force=_yes(force),
             roles=env.effective_roles,
         )  # fmt: skip
@@ -77,7 +77,7 @@ def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str
 def rollback(dc: str, dry: str = "") -> None:
     """fab rollback:dc=us-west  go back to the release before"""
     with _at(dc) as it:
-        tasks.rollback(it, _releases(), CHECKOUT, dry=_yes(dry))
+        deploying.rollback(it, _releases(), CHECKOUT, dry=_yes(dry))
 
 
 @job
@@ -96,7 +96,7 @@ def scale(dc: str, count: str, dry: str = "") -> None:
         release = tasks.most_used(it)
     if changed and not _yes(dry):
         with _mesh(dc) as (it, others):  # as the file says now
-            tasks.deploy(it, _releases(), CHECKOUT, others=others, version=release, what="scale")
+            deploying.deploy(it, _releases(), CHECKOUT, others=others, version=release, what="scale")
 
 
 @job

@@ -1,4 +1,4 @@
-"""What each task of `fab` does, in the order in which it does it. The fabfile names them.
+"""What each task of `fab` does, but for a deploy (`deploying`). The fabfile names them.
 
 Each takes the desk of a datacenter and what the operator said, tells what it does while it does it, and raises a
 HitmeshError with one clear line when it can't.
@@ -6,42 +6,31 @@ HitmeshError with one clear line when it can't.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from hitmesh.cli.config import me
-from hitmesh.config import ROLES, Role
-from hitmesh.deploy import backups, hooks, lock, memory, scaling
+from hitmesh.config import ROLES
+from hitmesh.deploy import backups, memory, scaling
 from hitmesh.deploy import bootstrap as bootstrapping
+from hitmesh.deploy.at_work import as_line, at_work, recall, remember
+from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
-from hitmesh.deploy.plan import Asked, Step, Write, is_there, is_unborn, make_plan, problems
-from hitmesh.deploy.release import Built, build, built
+from hitmesh.deploy.memory import Entry, Lock
+from hitmesh.deploy.plan import is_there, problems
+from hitmesh.deploy.release import build
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
-from hitmesh.deploy.runner import Runner, Stopped
 from hitmesh.deploy.ssh import Ssh
-from hitmesh.errors import CommandError, HitmeshError
+from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
-from hitmesh.protocol.formats import THIS
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
-
-
-class Remembered(msgspec.Struct, frozen=True):
-    """What a datacenter knows of deploys."""
-
-    lock: Lock | None
-    trail: list[Entry]
-    now: float
 
 
 def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "") -> None:
@@ -62,128 +51,12 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
         raise CommandError("; ".join(reasons), hint="the same command again goes on")
 
 
-def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:
-    """Raise CommandError for a release that can't read what the mesh writes since it was finalised."""
-    reads = {kind: release.formats.get(kind, 1) if release else 1 for kind in THIS.reads}
-    older = [kind for kind, highest in THIS.reads.items() if reads[kind] < highest]
-    if not older or is_unborn(facts):
-        return
-    host = desk.any_host()
-    done = host.hitmesh("formats", "--json")
-    try:
-        written = msgspec.json.decode(done.out, type=_Formats).written
-    except msgspec.MsgspecError as error:
-        why = done.err or str(error)
-        raise CommandError(
-            f"whether {id_} can read what is written can't be told: {why}", hint="force=1 deploys it all the same"
-        ) from error
-    if unread := [f"{kind} {written[kind]}" for kind in older if written.get(kind, 1) > reads[kind]]:
-        raise CommandError(
-            f"{id_} can't read what the mesh writes since it was finalised: {', '.join(unread)}",
-            hint="deploy a newer release; `hitmesh formats` shows who reads what",
-        )
-
-
-class _Formats(msgspec.Struct, frozen=True):
-    written: Mapping[str, int]
-
-
-def _unborn(desk: Desk, others: Sequence[Desk]) -> list[str]:
-    """The other datacenters of the mesh that were never deployed. One that can't be asked may have been."""
-    found = []
-    for other in others:
-        try:
-            if is_unborn(other.facts()):
-                found.append(other.site.dc)
-        except CommandError as error:
-            desk.tell(f"{other.site.dc} can't be asked whether it has counts, and is waited for: {error.message}")
-    return found
-
-
-def _introduce(desk: Desk, others: Sequence[Desk]) -> None:
-    """Have the other datacenters wait for this one from now on, whom its absence was told."""
-    for other in others:
-        try:
-            if not is_unborn(other.facts()):
-                done = other.any_host().hitmesh("datacenter", "return", desk.site.dc)
-                desk.tell(f"{other.site.dc}: {(done.out.decode(errors='replace') or done.err).strip()}")
-        except CommandError as error:
-            desk.tell(f"{other.site.dc} wasn't told of {desk.site.dc}: {error.message}")
-
-
 def _gossip_key(desk: Desk) -> str:
     name = desk.config.deploy.consul.gossip_key
     try:
         return (desk.path.parent / name).read_text(encoding="utf-8") if name else ""
     except OSError as error:
         raise CommandError(f"deploy.consul.gossip_key: {name} can't be read: {error.strerror}") from error
-
-
-def deploy(
-    desk: Desk,
-    releases: Path,
-    checkout: Path,
-    *,
-    others: Sequence[Desk] = (),
-    dry: bool = False,
-    force: bool = False,
-    only: str = "",
-    roles: Sequence[Role] = (),
-    version: str = "",
-    what: str = "deploy",
-    bake_s: float | None = None,
-) -> None:
-    """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
-    facts = desk.facts(only)
-    found = _chosen(version, facts, releases) if version else build(checkout, releases)
-    release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
-    tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.site, release, facts):
-        raise CommandError("; ".join(reasons), hint="nothing was changed")
-    if not force:
-        _check_formats(desk, release_id, release, facts)
-    is_first = is_unborn(facts) and not only
-    unborn = _unborn(desk, others) if is_first else []
-    asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
-    steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
-    mine = Keys(desk, others) if desk.config.keys else None
-    lacking = mine.lacking(facts) if mine else []
-    if dry:
-        _show(desk, steps, lacking)
-        return
-    if not steps and not lacking:
-        desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
-        return
-    with _at_work(desk, what, release_id, force=force) as may_go_on:
-        hooks.run(
-            desk.config.deploy.hooks.before,
-            desk.path.parent,
-            _event(desk, "before", release_id, steps),
-            tell=desk.tell,
-        )
-        # Somebody else may have been at work until now: what the hosts say is asked again.
-        facts = desk.facts(only)
-        if mine:
-            mine.make(facts)
-            facts = desk.facts(only)
-        if is_first:
-            _introduce(desk, others)
-        steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
-        Runner(desk.site, desk.hosts, tars, desk.tell, may_go_on).run(steps)
-    desk.tell(f"{desk.site.dc} runs {release_id}")
-
-
-def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, force: bool = False) -> None:
-    """Go back to the release that was deployed before."""
-    remembered = recall(desk)
-    current = _most(desk.facts())
-    before = memory.before(remembered.trail, current)
-    if not before:
-        raise CommandError(
-            f"{desk.site.dc} has had no release before {current or 'its first'}",
-            hint="version=ID deploys one that is there",
-        )
-    deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
 
 
 def check(desk: Desk, *, firewall: bool = False) -> None:
@@ -227,7 +100,7 @@ def status(desk: Desk) -> None:
 
 def most_used(desk: Desk) -> str:
     """The release that most instances have; empty before the first deploy. Raises CommandError."""
-    return _most(desk.facts())
+    return most_used_of(desk.facts())
 
 
 def releases(desk: Desk) -> None:
@@ -256,7 +129,7 @@ def keys(desk: Desk, others: Sequence[Desk], *, rotate: bool = False, revoke: st
     if revoke:
         mine.revoke(revoke)
     elif rotate:
-        with _at_work(desk, "keys", "", force=True) as may_go_on:
+        with at_work(desk, "keys", "", force=True) as may_go_on:
             mine.rotate(may_go_on)
     else:
         mine.make()
@@ -264,20 +137,20 @@ def keys(desk: Desk, others: Sequence[Desk], *, rotate: bool = False, revoke: st
 
 def backup(desk: Desk) -> None:
     """Take a backup, and keep it where `deploy.backup.to` says."""
-    with _at_work(desk, "backup", "", force=True):
+    with at_work(desk, "backup", "", force=True):
         backups.backup(desk)
 
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
     """Bring a backup back into a mesh whose totals stores are empty."""
-    with _at_work(desk, f"restore {name}", "", force=True) as may_go_on:
+    with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
         backups.restore(desk, others, name, may_go_on)
 
 
 def finalize(desk: Desk) -> None:
     """Have the formats written that every living instance can read; after that no older release can come back."""
     host = desk.any_host()
-    with _at_work(desk, "finalize", "", force=True):
+    with at_work(desk, "finalize", "", force=True):
         done = host.hitmesh("formats", "finalize")
         for line in (done.out.decode(errors="replace") + done.err).splitlines():
             desk.tell(line)
@@ -293,7 +166,7 @@ def unlock(desk: Desk) -> None:
         desk.tell(f"nobody is at work in {desk.site.dc}")
         return
     desk.tell(f"the lock of {broken.who} is broken: {broken.what}")
-    _remember(desk, Entry(at=0.0, who=me(), what="unlock", result=f"of {broken.who}: {broken.what}"))
+    remember(desk, Entry(at=0.0, who=me(), what="unlock", result=f"of {broken.who}: {broken.what}"))
 
 
 def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
@@ -306,103 +179,3 @@ def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
     if not dry and lines:
         desk.path.write_text(text, encoding="utf-8")
     return lines
-
-
-def recall(desk: Desk) -> Remembered:
-    """The lock and the trail. Raises CommandError."""
-    return msgspec.convert(desk.memory("show"), Remembered)
-
-
-def as_line(entry: Entry) -> str:
-    """An entry of the trail, for people."""
-    when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(entry.at))
-    return f"{when}  {entry.who}: {entry.what} {entry.release} {entry.result}, {entry.seconds:.0f} s"
-
-
-@contextmanager
-def _at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Callable[[], None]]:
-    """Hold the lock, and remember what became of it."""
-    remembered = recall(desk)
-    undone = memory.was_rolled_back(remembered.trail, release)
-    if undone and what == "deploy" and not force:
-        raise CommandError(
-            f"{release} was rolled back: {undone.result.partition(': ')[2]}", hint="mend it, or force=1 tries it again"
-        )
-    began = time.monotonic()
-    who = me()
-    result = "ended without a word"
-    try:
-        with lock.held(desk.memory, who, f"{what} {release}", desk.config.deploy.lock_s) as may_go_on:
-            try:
-                yield may_go_on
-                result = DONE
-            except Stopped as error:
-                taken_back = ROLLED_BACK if error.is_bad else "taken back"
-                result = f"{taken_back}: {error.message}" if error.undone else f"stopped half-way: {error}"
-                raise
-            except HitmeshError as error:
-                result = f"failed: {error}"
-                raise
-            finally:
-                entry = Entry(
-                    at=0.0, who=who, what=what, result=result, release=release, seconds=time.monotonic() - began
-                )
-                _remember(desk, entry)
-    finally:
-        if result != "ended without a word":
-            name = "after" if result == DONE else "failed"
-            program = getattr(desk.config.deploy.hooks, name)
-            hooks.run(
-                program,
-                desk.path.parent,
-                {"event": name, "dc": desk.site.dc, "release": release, "result": result},
-                tell=desk.tell,
-                must=False,
-            )
-
-
-def _remember(desk: Desk, entry: Entry) -> None:
-    given = {key: value for key, value in msgspec.to_builtins(entry).items() if key != "at"}
-    try:
-        desk.memory("add", given)
-    except HitmeshError as error:
-        desk.tell(f"the trail couldn't be written: {error}")
-
-
-def _event(desk: Desk, event: str, release: str, steps: Sequence[Step]) -> dict[str, Any]:
-    return {"event": event, "dc": desk.site.dc, "release": release, "steps": [str(step) for step in steps]}
-
-
-def _show(desk: Desk, steps: Sequence[Step], lacking: Sequence[str]) -> None:
-    if not steps and not lacking:
-        desk.tell("nothing to do")
-    for what in lacking:
-        desk.tell(f"keys: {what}: it will be made or brought")
-    for number, step in enumerate(steps, 1):
-        desk.tell(f"[{number}/{len(steps)}] {step}")
-    for step in steps:
-        if isinstance(step, Write):
-            for line in desk.differences(step.host, step.files):
-                desk.tell(line)
-
-
-def _chosen(version: str, facts: Mapping[str, Facts], folder: Path) -> Built | str:
-    """The release that the operator named, by its id or its beginning: here, or on every host. Raises CommandError."""
-    here = built(folder)
-    ids = {*here, *(id_ for fact in facts.values() for id_ in fact.releases)}
-    matching = sorted(id_ for id_ in ids if id_.startswith(version))
-    if len(matching) != 1:
-        which = f"is one of {', '.join(matching)}" if matching else f"isn't there; {nearest(version, sorted(ids))}"
-        raise CommandError(f"release {version} {which}", hint="`fab releases` shows them")
-    if matching[0] in here:
-        return here[matching[0]]
-    lacking = [name for name, fact in facts.items() if matching[0] not in fact.releases and fact.current]
-    if lacking:
-        raise CommandError(f"release {matching[0]} isn't on {', '.join(lacking)}, and not in {folder} either")
-    return matching[0]
-
-
-def _most(facts: Mapping[str, Facts]) -> str:
-    """The release that most instances have."""
-    every = [id_ for fact in facts.values() for id_ in fact.current.values()]
-    return max(sorted(set(every)), key=every.count, default="")

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from hitmesh import config as settings
-from hitmesh.deploy import tasks
+from hitmesh.deploy import deploying, tasks
+from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Release
 from hitmesh.deploy.release import Built
@@ -44,9 +45,9 @@ class Operator:
         self.built = Built(release, Path("/dev/null"))
 
     def deploy(self, **asked: Any) -> None:
-        self._patch.setattr(tasks, "build", lambda checkout, folder: self.built)
-        self._patch.setattr(tasks, "built", lambda folder: {})
-        tasks.deploy(self.desk, self.folder, self.folder, **asked)
+        self._patch.setattr(deploying, "build", lambda checkout, folder: self.built)
+        self._patch.setattr(deploying, "built", lambda folder: {})
+        deploying.deploy(self.desk, self.folder, self.folder, **asked)
 
     def refused(self, **asked: Any) -> str:
         with pytest.raises(CommandError) as caught:
@@ -65,7 +66,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
 
 def test_a_deploy_is_remembered_with_its_result_and_leaves_no_lock(operator: Operator) -> None:
     operator.deploy()
-    remembered = tasks.recall(operator.desk)
+    remembered = recall(operator.desk)
     assert operator.runs() == {NEW}
     assert remembered.lock is None
     assert [(entry.what, entry.release, entry.result) for entry in remembered.trail] == [("deploy", NEW, "done")]
@@ -113,7 +114,7 @@ def test_what_was_taken_back_for_no_fault_of_the_release_is_finished_by_the_same
     operator.hosts.before_call = trouble
     operator.refused()
     assert operator.runs() == {OLD}
-    assert tasks.recall(operator.desk).trail[-1].result.startswith("taken back: ")
+    assert recall(operator.desk).trail[-1].result.startswith("taken back: ")
     operator.deploy()
     assert operator.runs() == {NEW}
 
@@ -141,9 +142,9 @@ def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
     operator.deploy()
     operator.checkout("0.3.0-dddd", {"wire": 2})
     operator.deploy()
-    tasks.rollback(operator.desk, operator.folder, operator.folder)
+    deploying.rollback(operator.desk, operator.folder, operator.folder)
     assert operator.runs() == {NEW}
-    assert [entry.what for entry in tasks.recall(operator.desk).trail] == ["deploy", "deploy", "rollback"]
+    assert [entry.what for entry in recall(operator.desk).trail] == ["deploy", "deploy", "rollback"]
 
 
 @pytest.mark.system

@@ -1,0 +1,180 @@
+"""A deploy, and the way back: from a checkout or a release's name to a plan that is carried out.
+
+Owns what must be true before anything is changed, and the order of the rest: lock, hook, keys, plan, steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitmesh.config import Role
+from hitmesh.deploy import hooks, memory
+from hitmesh.deploy.at_work import at_work, recall
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.facts import Facts, Release
+from hitmesh.deploy.keys import Keys
+from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
+from hitmesh.deploy.release import Built, build, built
+from hitmesh.deploy.runner import Runner
+from hitmesh.errors import CommandError
+from hitmesh.mistakes import nearest
+from hitmesh.protocol.formats import THIS
+
+
+def deploy(
+    desk: Desk,
+    releases: Path,
+    checkout: Path,
+    *,
+    others: Sequence[Desk] = (),
+    dry: bool = False,
+    force: bool = False,
+    only: str = "",
+    roles: Sequence[Role] = (),
+    version: str = "",
+    what: str = "deploy",
+    bake_s: float | None = None,
+) -> None:
+    """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
+    facts = desk.facts(only)
+    found = _chosen(version, facts, releases) if version else build(checkout, releases)
+    release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
+    tars = {release_id: found.tar} if isinstance(found, Built) else {}
+    if reasons := problems(desk.site, release, facts):
+        raise CommandError("; ".join(reasons), hint="nothing was changed")
+    if not force:
+        _check_formats(desk, release_id, release, facts)
+    is_first = is_unborn(facts) and not only
+    unborn = _unborn(desk, others) if is_first else []
+    asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
+    steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+    mine = Keys(desk, others) if desk.config.keys else None
+    lacking = mine.lacking(facts) if mine else []
+    if dry:
+        _show(desk, steps, lacking)
+        return
+    if not steps and not lacking:
+        desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
+        return
+    with at_work(desk, what, release_id, force=force) as may_go_on:
+        hooks.run(
+            desk.config.deploy.hooks.before,
+            desk.path.parent,
+            _event(desk, "before", release_id, steps),
+            tell=desk.tell,
+        )
+        # Somebody else may have been at work until now: what the hosts say is asked again.
+        facts = desk.facts(only)
+        if mine:
+            mine.make(facts)
+            facts = desk.facts(only)
+        if is_first:
+            _introduce(desk, others)
+        steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+        Runner(desk.site, desk.hosts, tars, desk.tell, may_go_on).run(steps)
+    desk.tell(f"{desk.site.dc} runs {release_id}")
+
+
+def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, force: bool = False) -> None:
+    """Go back to the release that was deployed before."""
+    remembered = recall(desk)
+    current = most_used_of(desk.facts())
+    before = memory.before(remembered.trail, current)
+    if not before:
+        raise CommandError(
+            f"{desk.site.dc} has had no release before {current or 'its first'}",
+            hint="version=ID deploys one that is there",
+        )
+    deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
+
+
+def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:
+    """Raise CommandError for a release that can't read what the mesh writes since it was finalised."""
+    reads = {kind: release.formats.get(kind, 1) if release else 1 for kind in THIS.reads}
+    older = [kind for kind, highest in THIS.reads.items() if reads[kind] < highest]
+    if not older or is_unborn(facts):
+        return
+    host = desk.any_host()
+    done = host.hitmesh("formats", "--json")
+    try:
+        written = msgspec.json.decode(done.out, type=_Formats).written
+    except msgspec.MsgspecError as error:
+        why = done.err or str(error)
+        raise CommandError(
+            f"whether {id_} can read what is written can't be told: {why}", hint="force=1 deploys it all the same"
+        ) from error
+    if unread := [f"{kind} {written[kind]}" for kind in older if written.get(kind, 1) > reads[kind]]:
+        raise CommandError(
+            f"{id_} can't read what the mesh writes since it was finalised: {', '.join(unread)}",
+            hint="deploy a newer release; `hitmesh formats` shows who reads what",
+        )
+
+
+class _Formats(msgspec.Struct, frozen=True):
+    written: Mapping[str, int]
+
+
+def _unborn(desk: Desk, others: Sequence[Desk]) -> list[str]:
+    """The other datacenters of the mesh that were never deployed. One that can't be asked may have been."""
+    found = []
+    for other in others:
+        try:
+            if is_unborn(other.facts()):
+                found.append(other.site.dc)
+        except CommandError as error:
+            desk.tell(f"{other.site.dc} can't be asked whether it has counts, and is waited for: {error.message}")
+    return found
+
+
+def _introduce(desk: Desk, others: Sequence[Desk]) -> None:
+    """Have the other datacenters wait for this one from now on, whom its absence was told."""
+    for other in others:
+        try:
+            if not is_unborn(other.facts()):
+                done = other.any_host().hitmesh("datacenter", "return", desk.site.dc)
+                desk.tell(f"{other.site.dc}: {(done.out.decode(errors='replace') or done.err).strip()}")
+        except CommandError as error:
+            desk.tell(f"{other.site.dc} wasn't told of {desk.site.dc}: {error.message}")
+
+
+def _chosen(version: str, facts: Mapping[str, Facts], folder: Path) -> Built | str:
+    """The release that the operator named, by its id or its beginning: here, or on every host. Raises CommandError."""
+    here = built(folder)
+    ids = {*here, *(id_ for fact in facts.values() for id_ in fact.releases)}
+    matching = sorted(id_ for id_ in ids if id_.startswith(version))
+    if len(matching) != 1:
+        which = f"is one of {', '.join(matching)}" if matching else f"isn't there; {nearest(version, sorted(ids))}"
+        raise CommandError(f"release {version} {which}", hint="`fab releases` shows them")
+    if matching[0] in here:
+        return here[matching[0]]
+    lacking = [name for name, fact in facts.items() if matching[0] not in fact.releases and fact.current]
+    if lacking:
+        raise CommandError(f"release {matching[0]} isn't on {', '.join(lacking)}, and not in {folder} either")
+    return matching[0]
+
+
+def most_used_of(facts: Mapping[str, Facts]) -> str:
+    """The release that most instances have; empty before the first deploy."""
+    every = [id_ for fact in facts.values() for id_ in fact.current.values()]
+    return max(sorted(set(every)), key=every.count, default="")
+
+
+def _event(desk: Desk, event: str, release: str, steps: Sequence[Step]) -> dict[str, Any]:
+    return {"event": event, "dc": desk.site.dc, "release": release, "steps": [str(step) for step in steps]}
+
+
+def _show(desk: Desk, steps: Sequence[Step], lacking: Sequence[str]) -> None:
+    if not steps and not lacking:
+        desk.tell("nothing to do")
+    for what in lacking:
+        desk.tell(f"keys: {what}: it will be made or brought")
+    for number, step in enumerate(steps, 1):
+        desk.tell(f"[{number}/{len(steps)}] {step}")
+    for step in steps:
+        if isinstance(step, Write):
+            for line in desk.differences(step.host, step.files):
+                desk.tell(line)
