@@ -171,11 +171,11 @@ class Bench:
         totals: dict[str, int | None] = {}
 
         def is_exact() -> bool:
-            totals.update({page: self.total(page) for page in PAGES})
-            return all(
-                total is not None and self.expected[page] <= total <= self.expected[page] + doubts[page]
-                for page, total in totals.items()
-            )
+            for page in PAGES:
+                total = totals[page] = self.total(page)
+                if total is None or not self.expected[page] <= total <= self.expected[page] + doubts[page]:
+                    return False
+            return True
 
         row["hits"] = f"{accepted(*clients).total():,}"
         row["failed"] = str(failed)
@@ -221,13 +221,13 @@ class Bench:
         row: dict[str, str] = {"what": what}
         began = time.monotonic()
         try:
-            try:
-                with self.loaded(row):
+            with self.loaded(row):
+                try:
                     status, said = (0, act()) if act else self.run(task, fab, tell)
-                row["status"] = str(status)
-                row["stopped"], row["back"] = _ended(said)
-            finally:
-                mend()
+                finally:
+                    mend()
+            row["status"] = str(status)
+            row["stopped"], row["back"] = _ended(said)
             if again is not None:
                 after: dict[str, str] = {}
                 with self.loaded(after):
