@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
-from hitmesh.cli.readiness import as_text, lacking_in
+from hitmesh.cli.readiness import as_text, lacking_in, unable
 from hitmesh.cli.stderr import warn
 from hitmesh.config import Config
 
@@ -31,8 +32,13 @@ def ready(state_dir: Path, as_json: bool) -> int:
     configs = folder.datacenters(state_dir)
     lacking = lacking_in(configs)
     for config in configs:
-        if config.name not in lacking and (cold := _cold(config)):
-            lacking[config.name] = cold
+        found = lacking.get(config.name, [])
+        # `up` asks for these only when nothing else is lacking; here whatever is wrong is to be known.
+        named = {each.partition(" ")[0] for each in found}
+        ill = unable(config, "collector", http.client.OK) if found else []
+        found = [*found, *(each for each in ill if each.partition(" ")[0] not in named), *_cold(config)]
+        if found:
+            lacking[config.name] = found
     if as_json:
         print(json.dumps(lacking, indent=2))
     elif not lacking:
