@@ -124,11 +124,13 @@ class _Watch(threading.Thread):
                 if dc.name not in self._lookups:
                     self._lookups[dc.name] = Lookups.of(dc.config, timeout_s=LOOKUP_S)
                 try:
-                    seen = self._lookups[dc.name].snapshot().seen
-                except MeshError:  # within its time: what was known stays
-                    found[dc.name] = self._living.get(dc.name, {})
-                    continue
-            found[dc.name] = {(one.instance.dc, one.instance.name): one.instance for one in seen if one.alive}
+                    answer = self._lookups[dc.name].snapshot()
+                except MeshError:  # within its time
+                    answer = None
+            if answer is None or not answer.warm:  # one that has just started knows few: roles go by the other one
+                found[dc.name] = self._living.get(dc.name, {})
+                continue
+            found[dc.name] = {(one.instance.dc, one.instance.name): one.instance for one in answer.seen if one.alive}
         self._living = found
 
 
