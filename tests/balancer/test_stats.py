@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,17 @@ from hypothesis import strategies as st
 from balancer.admin.merging import merge
 from balancer.rates import SAMPLES, Average, Rate
 from balancer.stats import MAX_REASONS, SUMMED, BackendStats, FrontStats, Picture, ServiceStats, picture
+from balancer.worker import Worker
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full, service
+
+
+def test_a_balancers_heartbeats_tell_its_requests_and_those_answered_with_5xx() -> None:
+    front = FrontStats(now=NOW)
+    front.requests, front.classes[2], front.classes[5] = 10, 7, 3
+    worker = SimpleNamespace(_fronts={"http": front}, traffic=SimpleNamespace(clients=[]), _services=[], _live=None)
+    load = Worker._load(cast(Worker, worker))
+    assert (load["requests"], load["failed"]) == (10, 3)
+
 
 # --- rates and averages -------------------------------------------------------------------------
 

@@ -215,3 +215,8 @@ def test_what_is_no_format_is_left_out_and_can_be_unset(text: str) -> None:
     assert (applied.written.formats, applied.written.unreadable) == ({}, "")
     assert applied.refused == {"formats/wire": "formats/wire: a format is a number from 1 on"}
     check_without("formats/wire", CONFIG, {"formats/wire": text})
+
+
+def test_the_memory_of_deploys_is_nobodys_setting_and_nothing_wrong() -> None:
+    applied = apply(CONFIG, {"deploys/us-west/lock": "{}", "deploys/us-west/trail": "[]"})
+    assert (applied.config, applied.refused) == (CONFIG, {})

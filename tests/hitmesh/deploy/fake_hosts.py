@@ -85,8 +85,8 @@ class FakeSsh:
             python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs,
             files=self._digests(host.name),
-            releases=sorted(self.releases[host.name]), current={name: self.current[name] for name in names},
-            programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names],
+            releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
+            programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names if self.current[name]],
         )  # fmt: skip
 
     def _seen(self, host: str, name: str) -> str:
@@ -132,6 +132,9 @@ class FakeSsh:
             "why": "ended with 1" if dies else "",
         }
 
+    def _start(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
+        return self._restart(host, words, _stdin)
+
     def _stop(self, _host: Host, _words: list[str], _stdin: Any) -> dict[str, Any]:
         return {"state": "STOPPED", "pid": 0}
 
@@ -142,11 +145,14 @@ class FakeSsh:
         self.releases[host.name].discard(words[0])
         return {}
 
-    def _hitmesh(self, _host: Host, words: list[str], _stdin: Any) -> object:
+    def _hitmesh(self, host: Host, words: list[str], _stdin: Any) -> object:
         if words[0] == "ready":
             lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
             lacking += [one.name for host, one in self.site.in_order() if host.name == self.gone]
             return {self.site.dc: lacking} if lacking else {}
+        if words[0] == "datacenter":
+            self.calls.append(f"{host.name} hitmesh {' '.join(words)}")
+            return ""
         if words[0] == "formats":
             return {"written": self.written}
         if words[0] == "audit":

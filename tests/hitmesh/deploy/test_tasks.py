@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from hitmesh import config as settings
 from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
-from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.desk import Desk, check_siblings
 from hitmesh.deploy.facts import Release
 from hitmesh.deploy.release import Built
 from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh, Unreachable
-from hitmesh.errors import CommandError
+from hitmesh.errors import CommandError, ConfigError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
@@ -26,16 +27,21 @@ DATA: dict[str, Any] = {
 }  # fmt: skip
 
 
+def desk_of(folder: Path, dc: str, told: list[str], release: str) -> tuple[Desk, FakeSsh]:
+    """The desk of a datacenter on hosts in memory; without a release nothing was ever deployed there."""
+    path = folder / f"{dc}.toml"
+    path.write_text(settings.dump(settings.parse({**DATA, "name": dc}, source="test")))
+    site = Site.of(settings.load(path))
+    hosts = FakeSsh(site, release, settings=folder / f"{dc}.db")
+    return Desk(path, site, cast(Ssh, hosts), told.append), hosts
+
+
 class Operator:
     """Somebody with a checkout of NEW, and a datacenter that runs OLD."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = folder / "dc.toml"
-        path.write_text(settings.dump(settings.parse(DATA, source="test")))
-        self.site = Site.of(settings.load(path))
-        self.hosts = FakeSsh(self.site, OLD, settings=folder / "settings.db")
         self.told: list[str] = []
-        self.desk = Desk(path, self.site, cast(Ssh, self.hosts), self.told.append)
+        self.desk, self.hosts = desk_of(folder, "dc", self.told, OLD)
         self.checkout(NEW, {"wire": 2, "job": 1, "head": 1, "settings": 1})
         self._patch = monkeypatch
         self.folder = folder
@@ -164,3 +170,44 @@ def test_hooks_are_told_what_happens_and_the_first_one_may_refuse(operator: Oper
     events = (tmp_path / "events").read_text()
     assert '"event":"before"' in events
     assert '"result":"done"' in events
+
+
+def test_the_first_datacenter_waits_for_none_that_was_never_deployed(operator: Operator) -> None:
+    operator.desk, operator.hosts = desk_of(operator.folder, "dc", operator.told, "")
+    far, _ = desk_of(operator.folder, "far", operator.told, "")
+    operator.deploy(others=[far])
+    calls = operator.hosts.calls
+    assert "b hitmesh datacenter retire far" in calls
+    assert calls.index("b hitmesh datacenter retire far") > calls.index("b start balancer-2")
+
+
+def test_the_others_wait_for_a_datacenter_from_its_first_deploy_on(operator: Operator) -> None:
+    operator.desk, operator.hosts = desk_of(operator.folder, "dc", operator.told, "")
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    operator.deploy(others=[far])
+    assert hosts.calls == ["a hitmesh datacenter return dc"]
+    assert not any("retire" in call for call in operator.hosts.calls)
+    operator.checkout("0.3.0-dddd", {"wire": 2})
+    operator.deploy(others=[far])
+    assert hosts.calls == ["a hitmesh datacenter return dc"]  # once
+
+
+def test_whoever_cannot_be_asked_whether_it_has_counts_is_waited_for(operator: Operator) -> None:
+    operator.desk, operator.hosts = desk_of(operator.folder, "dc", operator.told, "")
+    far, hosts = desk_of(operator.folder, "far", operator.told, "")
+    hosts.vanish("a", "a ")
+    operator.deploy(others=[far])
+    assert any("far can't be asked whether it has counts, and is waited for" in line for line in operator.told)
+    assert not any("retire" in call for call in operator.hosts.calls)
+
+
+def test_datacenters_of_one_mesh_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    peers = {"far": ["10.1.0.1:8020"]}
+    ours, far = (settings.parse({**DATA, **more}, source="test") for more in ({"peers": peers}, {"name": "far"}))
+    (tmp_path / "far.toml").write_text(settings.dump(far))
+    check_siblings(ours, tmp_path)
+    (tmp_path / "far.toml").write_text(settings.dump(msgspec.structs.replace(far, partitions=8)))
+    with pytest.raises(
+        ConfigError, match="partitions is 32 in dc and 8 in far; it must be the same in every datacenter"
+    ):
+        check_siblings(ours, tmp_path)
