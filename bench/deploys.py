@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import json
 import os
 import re
 import signal
@@ -30,7 +29,7 @@ from hitmesh import __version__
 from hitmesh.errors import HitmeshError
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
-from tests.hosts.guest import Guest
+from tests.hosts.guest import Guest, total
 from tests.hosts.host import Host
 from tests.hosts.site import Site
 from tests.services import wait_for
@@ -195,15 +194,7 @@ class Bench:
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
-        connection = http.client.HTTPConnection(self.site.vip, timeout=ANSWER_S)
-        with self.bed.place("client").inside(), contextlib.closing(connection):
-            try:
-                connection.request("GET", f"/total/{page}")
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException):
-                return None
-        return int(json.loads(body)["total"]) if answer.status == http.client.OK else None
+        return total(self.bed.place("client"), self.site.vip, page)
 
     def trial(
         self,

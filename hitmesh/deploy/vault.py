@@ -128,7 +128,7 @@ def _checked(name: str) -> str:
 
 def _there(folder: Path, name: str) -> Path:
     path = folder / _checked(name)
-    if not path.is_file() or path.is_symlink():
+    if not path.is_file():
         raise Refused(f"there is no {name}")
     return path
 

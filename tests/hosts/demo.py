@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import itertools
 import json
 import shutil
@@ -31,7 +30,7 @@ from rich.console import Console
 from hitmesh import __version__
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
-from tests.hosts.guest import Guest
+from tests.hosts.guest import Guest, asked
 from tests.hosts.site import MESH, Site
 from tests.services import wait_for
 from tests.system.visitors import accepted, at_work
@@ -176,15 +175,7 @@ class Demo:
 
     def _asked(self, site: Site, method: str, path: str, *, patience_s: float = 10.0) -> dict[str, Any] | None:
         """The JSON of a 200; None for whatever else."""
-        connection = http.client.HTTPConnection(site.vip, timeout=patience_s)
-        with self._client.inside(), contextlib.closing(connection):
-            try:
-                connection.request(method, path)
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException):
-                return None
-        return json.loads(body) if answer.status == http.client.OK else None
+        return asked(self._client, site.vip, method, path, patience_s=patience_s)
 
     @contextlib.contextmanager
     def _timed(self, text: str) -> Iterator[None]:

@@ -7,9 +7,6 @@ One bed for all of it, in this order: each test goes on with the datacenter as t
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +16,7 @@ import pytest
 from hitmesh import __version__
 from tests.hosts.bed import REPOSITORY, Bed
 from tests.hosts.fab import Fab, copy_checkout
-from tests.hosts.guest import Guest
+from tests.hosts.guest import Guest, total
 from tests.hosts.site import Site
 from tests.services import require, wait_for
 from tests.system.visitors import accepted, at_work
@@ -57,15 +54,7 @@ class Operator:
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
-        connection = http.client.HTTPConnection(self.site.vip, timeout=ANSWER_S)
-        with self.bed.place("client").inside(), contextlib.closing(connection):
-            try:
-                connection.request("GET", f"/total/{page}")
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException):
-                return None
-        return int(json.loads(body)["total"]) if answer.status == http.client.OK else None
+        return total(self.bed.place("client"), self.site.vip, page)
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""
