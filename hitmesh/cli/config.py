@@ -23,7 +23,7 @@ from hitmesh import config as files
 from hitmesh.cli import folder
 from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
-from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config
 from hitmesh.config.live import apply, check, check_without
@@ -40,13 +40,7 @@ WAIT_S = 5.0  # for a change to be in force everywhere: five times what it takes
 def _places(command: F) -> F:
     """Which mesh is meant, and which of its settings stores is asked."""
     for option in (
-        click.option(
-            "--config",
-            "config_path",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The file of a deployed datacenter, instead of those in the state folder.",
-        ),
+        config_option,
         click.option("--dc", metavar="NAME", help="Whose settings store is asked; the first one's by default."),
         state_dir_option,
     ):

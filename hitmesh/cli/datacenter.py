@@ -21,7 +21,7 @@ from hitmesh import config as files
 from hitmesh.cli import folder
 from hitmesh.cli.config import me
 from hitmesh.cli.live_lines import moment
-from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.retired import retired
 from hitmesh.config import Config
 from hitmesh.config.live import DATACENTERS, RETIRED, check
@@ -35,14 +35,6 @@ from hitmesh.visible import visible
 F = TypeVar("F", bound=Callable[..., object])
 
 ASK_S: Final = 0.5  # for a Nexus's answer
-
-_config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file of a deployed datacenter, instead of those in the state folder.",
-)
 
 
 class Known(Struct, frozen=True):
@@ -70,7 +62,7 @@ def datacenter() -> None:
 
 
 @datacenter.command("list", short_help="Show the datacenters of a mesh.")
-@_config_option
+@config_option
 @state_dir_option
 @json_option
 def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
@@ -90,7 +82,7 @@ def list_(config_path: Path | None, state_dir: Path, as_json: bool) -> None:
 @datacenter.command(short_help="Say that a datacenter is gone for good.")
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="Even though it is alive.")
-@_config_option
+@config_option
 @state_dir_option
 def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) -> None:
     """Say that datacenter NAME is gone for good.
@@ -129,7 +121,7 @@ def retire(name: str, force: bool, config_path: Path | None, state_dir: Path) ->
 
 @datacenter.command("return", short_help="Take a retired datacenter in again.")
 @click.argument("name", metavar="NAME")
-@_config_option
+@config_option
 @state_dir_option
 def return_(name: str, config_path: Path | None, state_dir: Path) -> None:
     """Take retired datacenter NAME in again: it is waited for, and its age is shown.

@@ -22,7 +22,7 @@ from hitmesh.cli import finalizing, folder
 from hitmesh.cli.config import WAIT_S, me
 from hitmesh.cli.finalizing import Heard, Report, named
 from hitmesh.cli.in_force import Wait, nexuses_elsewhere
-from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.stderr import warn
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.config.live import FORMATS, Applied, apply
@@ -36,19 +36,11 @@ T = TypeVar("T")
 
 ASK_S: Final = 1.0  # for a Nexus's answer, in another datacenter too; three tries, and it is in the way
 
-_config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file of a deployed datacenter, instead of those in the state folder.",
-)
-
 
 @click.group(
     invoke_without_command=True, short_help="Show which formats are written, and write those of a new release."
 )
-@_config_option
+@config_option
 @state_dir_option
 @json_option
 @click.pass_context
@@ -71,7 +63,7 @@ def formats(context: click.Context, config_path: Path | None, state_dir: Path, a
 
 
 @formats.command(short_help="Write the newest formats from now on.")
-@_config_option
+@config_option
 @state_dir_option
 @json_option
 def finalize(config_path: Path | None, state_dir: Path, as_json: bool) -> int:

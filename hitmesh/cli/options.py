@@ -23,3 +23,10 @@ state_dir_option = click.option(
     help="The folder that holds everything a mesh writes.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file of a deployed datacenter, instead of those in the state folder.",
+)
