@@ -59,9 +59,8 @@ class Vault:
         return done.out
 
 
-def backup(desk: Desk) -> None:
+def backup(desk: Desk, vault: Vault) -> None:
     """Take a backup, keep it in the vault, and remove those there that are too old."""
-    vault = Vault(desk)
     host = desk.any_host()
     taken = host.hitmesh("backup", "-", timeout_s=TAKE_S)
     if taken.status:
@@ -81,15 +80,14 @@ def drill(desk: Desk, name: str = NEWEST) -> None:
     """Bring a backup of the vault, or a file, back into a mesh of its own on this machine, and compare page by page."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tried.backup"
-        path.write_bytes(_content(desk, name))
+        path.write_bytes(content_of(desk, name))
         done = subprocess.run([sys.executable, "-m", "hitmesh", "drill", str(path)], check=False)
     if done.returncode:
         raise CommandError("the backup isn't what it should be", hint="what differs is said above")
 
 
-def restore(desk: Desk, others: Sequence[Desk], name: str, may_go_on: Callable[[], None]) -> None:
+def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Callable[[], None]) -> None:
     """Bring a backup back into a mesh whose totals stores are empty: stopped everywhere meanwhile, then started."""
-    content = _content(desk, name)
     everywhere = [desk, *others]
     host = desk.any_host()
     try:
@@ -122,7 +120,8 @@ def _start(desk: Desk, may_go_on: Callable[[], None]) -> None:
     Runner(desk.site, desk.hosts, {}, desk.tell, may_go_on).run(steps, undo=False)
 
 
-def _content(desk: Desk, name: str) -> bytes:
+def content_of(desk: Desk, name: str) -> bytes:
+    """A backup: of a file, or of the vault by its name, or the newest there. Raises CommandError."""
     path = Path(name)
     if name != NEWEST and moment_of(name) is None:
         try:

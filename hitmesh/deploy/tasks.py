@@ -137,14 +137,16 @@ def keys(desk: Desk, others: Sequence[Desk], *, rotate: bool = False, revoke: st
 
 def backup(desk: Desk) -> None:
     """Take a backup, and keep it where `deploy.backup.to` says."""
+    vault = backups.Vault(desk)
     with at_work(desk, "backup", "", force=True):
-        backups.backup(desk)
+        backups.backup(desk, vault)
 
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
     """Bring a backup back into a mesh whose totals stores are empty."""
+    content = backups.content_of(desk, name)
     with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
-        backups.restore(desk, others, name, may_go_on)
+        backups.restore(desk, others, content, may_go_on)
 
 
 def finalize(desk: Desk) -> None:

@@ -211,3 +211,16 @@ def test_datacenters_of_one_mesh_that_contradict_each_other_are_refused(tmp_path
         ConfigError, match="partitions is 32 in dc and 8 in far; it must be the same in every datacenter"
     ):
         check_siblings(ours, tmp_path)
+
+
+def test_a_backup_without_a_place_and_a_restore_without_a_file_are_refused_before_any_host_is_asked(
+    operator: Operator,
+) -> None:
+    def ask(call: str) -> None:
+        raise AssertionError(call)
+
+    operator.hosts.before_call = ask
+    with pytest.raises(CommandError, match=r"deploy\.backup\.to is empty"):
+        tasks.backup(operator.desk)
+    with pytest.raises(CommandError, match=r"gone\.backup: can't be read"):
+        tasks.restore(operator.desk, [], str(operator.folder / "gone.backup"))
