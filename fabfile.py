@@ -55,7 +55,7 @@ def check(dc: str, firewall: str = "") -> None:
 @job
 def bootstrap(dc: str, only: str = "") -> None:
     """fab bootstrap:dc=us-west  users, folders, Consul, beanstalkd (only=HOST)"""
-    with _at(dc) as it, opened(list(it.site.hosts), it.config.deploy.bootstrap_user, _ssh_config()) as root:
+    with _at(dc) as it, opened(list(it.fleet.hosts), it.config.deploy.bootstrap_user, _ssh_config()) as root:
         tasks.bootstrap(it, root, _releases(), CHECKOUT, only=only)
 
 

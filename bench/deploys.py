@@ -29,9 +29,9 @@ from hitmesh import __version__
 from hitmesh.errors import HitmeshError
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
+from tests.hosts.fleet import Fleet
 from tests.hosts.guest import Guest, total
 from tests.hosts.host import Host
-from tests.hosts.site import Site
 from tests.services import wait_for
 from tests.system.visitors import accepted, at_work, doubtful
 from tests.wan.netns import BedError
@@ -102,7 +102,7 @@ class Bench:
     def __init__(self, bed: Bed, folder: Path, log: Path) -> None:
         (folder / "config").mkdir()
         self.bed, self.folder, self.log = bed, folder, log.open("a", buffering=1)
-        self.site = Site(bed, "pair", folder / "config", settings={"deploy": DEPLOY})
+        self.fleet = Fleet(bed, "pair", folder / "config", settings={"deploy": DEPLOY})
         self._folders = (folder / "config", folder / "var")
         self.fab = Operator(bed, *self._folders)
         self.expected: Counter[str] = Counter()
@@ -151,7 +151,7 @@ class Bench:
     def loaded(self, row: dict[str, str]) -> Iterator[None]:
         """Clients at work; what they were told goes into a trial's row."""
         place = self.bed.place("client")
-        clients = [Client(place, self.site.url, PAGES) for _ in range(GUESTS)]
+        clients = [Client(place, self.fleet.url, PAGES) for _ in range(GUESTS)]
         try:
             with at_work(*clients):
                 time.sleep(1.0)
@@ -194,7 +194,7 @@ class Bench:
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
-        return total(self.bed.place("client"), self.site.vip, page)
+        return total(self.bed.place("client"), self.fleet.vip, page)
 
     def trial(
         self,
@@ -288,7 +288,7 @@ def _without(path: Path, fault: str) -> None:
 
 def _vanishing(it: Bench) -> None:
     """A host is cut off in the middle of a step."""
-    host = it.site.hosts["b"]
+    host = it.fleet.hosts["b"]
     fab, _ = it.version()
     tell = it.when("b: copy release", host.cut, later_s=1.0)
     it.trial("b is cut off in the copy", "deploy:dc=pair", fab, tell=tell, mend=lambda: _healed(it, host))
@@ -299,7 +299,7 @@ def _vanishing(it: Bench) -> None:
 
 def _dark(it: Bench) -> None:
     """A host loses its power in the middle of a restart."""
-    host = it.site.hosts["b"]
+    host = it.fleet.hosts["b"]
     tell = it.when("b: drain and restart collector-2", host.power_cut, later_s=1.0)
     it.trial("b loses power in the restart", it.other(), tell=tell, mend=lambda: _lit(it, host))
 
@@ -347,7 +347,7 @@ def _signalled(it: Bench, number: signal.Signals, pattern: str, later_s: float) 
 
 def _full(it: Bench) -> None:
     """The disk of a host is full: before, and in the middle of the copy."""
-    host = it.site.hosts["b"]
+    host = it.fleet.hosts["b"]
 
     def fill(free_mb: int) -> None:
         free = int(host.run(["df", "--output=avail", "-m", "/var"]).stdout.split()[-1])
@@ -366,9 +366,9 @@ def _full(it: Bench) -> None:
 
 def _invalid(it: Bench) -> None:
     """A setting that there isn't."""
-    text = it.site.file.read_text()
-    it.site.file.write_text(text.replace("[deploy]", "[deploy]\nbakes = 3", 1))
-    it.trial("an unknown setting", "deploy:dc=pair", mend=lambda: _put(it.site.file, text), again=None)
+    text = it.fleet.file.read_text()
+    it.fleet.file.write_text(text.replace("[deploy]", "[deploy]\nbakes = 3", 1))
+    it.trial("an unknown setting", "deploy:dc=pair", mend=lambda: _put(it.fleet.file, text), again=None)
 
 
 def _put(path: Path, text: str) -> None:
@@ -395,7 +395,7 @@ def _supervised(it: Bench) -> None:
 
         def act(name: str = f"pair-{role}-{number}", host: str = host) -> str:
             for command in ("stop", "start", "restart"):
-                done = it.site.hosts[host].run([*SUPERVISORCTL, command, name])
+                done = it.fleet.hosts[host].run([*SUPERVISORCTL, command, name])
                 it.note(f"  supervisorctl {command} {name}: {done.stdout} {done.stderr}")
                 time.sleep(2.0)
             return ""

@@ -74,7 +74,7 @@ def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Cal
             hooks.run(
                 program,
                 desk.path.parent,
-                {"event": name, "dc": desk.site.dc, "release": release, "result": result},
+                {"event": name, "dc": desk.fleet.dc, "release": release, "result": result},
                 tell=desk.tell,
                 must=False,
             )

@@ -93,7 +93,7 @@ def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Calla
     try:
         for each in everywhere:
             _stop(each)
-        done = host.hitmesh("restore", "-", "--dc", desk.site.dc, stdin=content, timeout_s=TAKE_S)
+        done = host.hitmesh("restore", "-", "--dc", desk.fleet.dc, stdin=content, timeout_s=TAKE_S)
         for line in (done.out.decode(errors="replace") + done.err).splitlines():
             desk.tell(line)
         if done.status:
@@ -104,7 +104,7 @@ def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Calla
 
 
 def _stop(desk: Desk) -> None:
-    for host, one in reversed(list(desk.site.in_order())):
+    for host, one in reversed(list(desk.fleet.in_order())):
         if one.role in COUNTING:
             desk.tell(f"{host.name}: drain and stop {one.name}")
             desk.hosts[host.name].stop(one.name)
@@ -114,10 +114,10 @@ def _start(desk: Desk, may_go_on: Callable[[], None]) -> None:
     facts = desk.facts()
     steps = [
         Change(host.name, one.name, release, "")
-        for host, one in desk.site.in_order()
+        for host, one in desk.fleet.in_order()
         if one.role in COUNTING and (release := facts[host.name].current.get(one.name))
     ]
-    Runner(desk.site, desk.hosts, {}, desk.tell, may_go_on).run(steps, undo=False)
+    Runner(desk.fleet, desk.hosts, {}, desk.tell, may_go_on).run(steps, undo=False)
 
 
 def content_of(desk: Desk, name: str) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from hitmesh.deploy.fleet import SEES
 from hitmesh.deploy.paths import (
     CURRENT,
     FIREWALL_CONF,
@@ -19,7 +20,6 @@ from hitmesh.deploy.paths import (
     SYSTEM,
 )
 from hitmesh.deploy.render.supervisor import supervisord_conf
-from hitmesh.deploy.site import SEES
 
 BOOT: Final = f"{SYSTEM}/bin/hitmesh-boot"
 UNIT: Final = "/etc/systemd/system/hitmesh.service"

@@ -17,6 +17,7 @@ import msgspec
 
 from hitmesh.deploy import boot
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.host import bootstrap as script
 from hitmesh.deploy.host.rules import USERS
 from hitmesh.deploy.paths import (
@@ -34,7 +35,6 @@ from hitmesh.deploy.paths import (
 )
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import beanstalkd, consul, nftables, system
-from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 
@@ -65,7 +65,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def bootstrap(
-    site: Site,
+    fleet: Fleet,
     text: str,
     host: RemoteHost,
     root: Ssh,
@@ -78,12 +78,12 @@ def bootstrap(
     `text` is the datacenter's file; `root` logs in as the bootstrap's user; `release` is a release's tar, whose wheels
     are taken; `gossip_key` is what stands in the file that the datacenter's file names, if it names one.
     """
-    changed = _make(site, host.host, root, release, authorized_keys)
-    if gossip_key and site.has_consul:
+    changed = _make(fleet, host.host, root, release, authorized_keys)
+    if gossip_key and fleet.has_consul:
         changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(gossip_key))
-    changed += host.write([File(path=config_path(site.dc), text=text), *files(site, host.host)])
+    changed += host.write([File(path=config_path(fleet.dc), text=text), *files(fleet, host.host)])
     running = {one.name: one.state for one in host.facts().programs or ()}
-    for name in servers(site, host.host):
+    for name in servers(fleet, host.host):
         if running.get(name) != "RUNNING":
             state = host.start(name)
             if state.state != "RUNNING":
@@ -92,37 +92,37 @@ def bootstrap(
     return changed
 
 
-def files(site: Site, host: Host) -> list[File]:
+def files(fleet: Fleet, host: Host) -> list[File]:
     """The rendered files that a host has before any release."""
-    return [file for kind in (system, nftables, consul, beanstalkd) for file in kind.files(site, host)]
+    return [file for kind in (system, nftables, consul, beanstalkd) for file in kind.files(fleet, host)]
 
 
-def servers(site: Site, host: Host) -> list[str]:
+def servers(fleet: Fleet, host: Host) -> list[str]:
     """The programs that a host runs before any release, Consul first."""
-    paths = [file.path for kind in (consul, beanstalkd) for file in kind.files(site, host)]
-    return [Path(path).stem.removeprefix(f"{site.dc}-") for path in paths if path.startswith(f"{PROGRAMS}/")]
+    paths = [file.path for kind in (consul, beanstalkd) for file in kind.files(fleet, host)]
+    return [Path(path).stem.removeprefix(f"{fleet.dc}-") for path in paths if path.startswith(f"{PROGRAMS}/")]
 
 
-def programs(site: Site, host: Host) -> list[str]:
+def programs(fleet: Fleet, host: Host) -> list[str]:
     """What must be on a host's PATH, besides Python."""
     found = ["sudo", "sysctl"]
-    if site.has_consul:
+    if fleet.has_consul:
         found.append("consul")
     if host.has_beanstalkd:
         found.append("beanstalkd")
-    if host.of("balancer") and site.config.virtual_ip.address:
+    if host.of("balancer") and fleet.config.virtual_ip.address:
         found.append("keepalived")
-    if site.config.deploy.firewall:
+    if fleet.config.deploy.firewall:
         found.append("nft")
     return found
 
 
-def settings(site: Site, host: Host, authorized_keys: Sequence[str]) -> dict[str, Any]:
+def settings(fleet: Fleet, host: Host, authorized_keys: Sequence[str]) -> dict[str, Any]:
     """What the script is told."""
-    deploy = site.config.deploy
+    deploy = fleet.config.deploy
     return {
         "may_install": deploy.packages,
-        "packages": {program: PACKAGES[program] for program in programs(site, host)},
+        "packages": {program: PACKAGES[program] for program in programs(fleet, host)},
         "deploy_user": deploy.user,
         "group": GROUP,
         "users": USERS,
@@ -134,8 +134,8 @@ def settings(site: Site, host: Host, authorized_keys: Sequence[str]) -> dict[str
             (LOGS, deploy.user, 0o750),
         ],
         "links": {
-            f"{ETC}/hitmesh.toml": Path(config_path(site.dc)).name,
-            f"{STATE}/{site.dc}": ETC,  # where commands look for a datacenter's file, and what it names beside it
+            f"{ETC}/hitmesh.toml": Path(config_path(fleet.dc)).name,
+            f"{STATE}/{fleet.dc}": ETC,  # where commands look for a datacenter's file, and what it names beside it
             f"{ETC}/var": STATE,  # where commands look for a mesh, from ETC
             **{f"{folder}/S99hitmesh": "../init.d/hitmesh" for folder in _RC},
         },
@@ -162,11 +162,11 @@ def pack(release: Path, told: dict[str, Any], into: Path) -> None:
                 packed.addfile(member, content)
 
 
-def _make(site: Site, host: Host, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
+def _make(fleet: Fleet, host: Host, root: Ssh, release: Path, authorized_keys: Sequence[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder) / "bootstrap.tar"
-        pack(release, settings(site, host, authorized_keys), tar)
-        command = UNPACK.format(python=site.config.deploy.python)
+        pack(release, settings(fleet, host, authorized_keys), tar)
+        command = UNPACK.format(python=fleet.config.deploy.python)
         result = root.run(host, ["sh", "-c", command], stdin=tar, timeout_s=BOOTSTRAP_S)
     if result.status:
         last = (result.err.splitlines() or ["no word"])[-1]

@@ -44,21 +44,21 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.site, release, facts):
+    if reasons := problems(desk.fleet, release, facts):
         raise CommandError("; ".join(reasons), hint="nothing was changed")
     if not force:
         _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
     unborn = _unborn(desk, others) if is_first else []
     asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
-    steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
+    steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
     mine = Keys(desk, others) if desk.config.keys else None
     lacking = mine.lacking(facts) if mine else []
     if dry:
         _show(desk, steps, lacking)
         return
     if not steps and not lacking:
-        desk.tell(f"{desk.site.dc} runs {release_id} already; nothing to do")
+        desk.tell(f"{desk.fleet.dc} runs {release_id} already; nothing to do")
         return
     with at_work(desk, what, release_id, force=force) as may_go_on:
         hooks.run(
@@ -74,9 +74,9 @@ def deploy(
             facts = desk.facts(only)
         if is_first:
             _introduce(desk, others)
-        steps = make_plan(desk.site, release_id, facts, desk.files(), asked)
-        Runner(desk.site, desk.hosts, tars, desk.tell, may_go_on).run(steps)
-    desk.tell(f"{desk.site.dc} runs {release_id}")
+        steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
+        Runner(desk.fleet, desk.hosts, tars, desk.tell, may_go_on).run(steps)
+    desk.tell(f"{desk.fleet.dc} runs {release_id}")
 
 
 def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, force: bool = False) -> None:
@@ -86,7 +86,7 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
     before = memory.before(remembered.trail, current)
     if not before:
         raise CommandError(
-            f"{desk.site.dc} has had no release before {current or 'its first'}",
+            f"{desk.fleet.dc} has had no release before {current or 'its first'}",
             hint="version=ID deploys one that is there",
         )
     deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
@@ -124,9 +124,9 @@ def _unborn(desk: Desk, others: Sequence[Desk]) -> list[str]:
     for other in others:
         try:
             if is_unborn(other.facts()):
-                found.append(other.site.dc)
+                found.append(other.fleet.dc)
         except CommandError as error:
-            desk.tell(f"{other.site.dc} can't be asked whether it has counts, and is waited for: {error.message}")
+            desk.tell(f"{other.fleet.dc} can't be asked whether it has counts, and is waited for: {error.message}")
     return found
 
 
@@ -135,10 +135,10 @@ def _introduce(desk: Desk, others: Sequence[Desk]) -> None:
     for other in others:
         try:
             if not is_unborn(other.facts()):
-                done = other.any_host().hitmesh("datacenter", "return", desk.site.dc)
-                desk.tell(f"{other.site.dc}: {(done.out.decode(errors='replace') or done.err).strip()}")
+                done = other.any_host().hitmesh("datacenter", "return", desk.fleet.dc)
+                desk.tell(f"{other.fleet.dc}: {(done.out.decode(errors='replace') or done.err).strip()}")
         except CommandError as error:
-            desk.tell(f"{other.site.dc} wasn't told of {desk.site.dc}: {error.message}")
+            desk.tell(f"{other.fleet.dc} wasn't told of {desk.fleet.dc}: {error.message}")
 
 
 def _chosen(version: str, facts: Mapping[str, Facts], folder: Path) -> Built | str:
@@ -164,7 +164,7 @@ def most_used_of(facts: Mapping[str, Facts]) -> str:
 
 
 def _event(desk: Desk, event: str, release: str, steps: Sequence[Step]) -> dict[str, Any]:
-    return {"event": event, "dc": desk.site.dc, "release": release, "steps": [str(step) for step in steps]}
+    return {"event": event, "dc": desk.fleet.dc, "release": release, "steps": [str(step) for step in steps]}
 
 
 def _show(desk: Desk, steps: Sequence[Step], lacking: Sequence[str]) -> None:

@@ -17,10 +17,10 @@ from hitmesh import config as settings
 from hitmesh.config import Config
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import files_for
-from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Ssh, Unreachable, opened
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mesh.keyring import list_path
@@ -34,26 +34,26 @@ Answer = TypeVar("Answer")
 class Desk:
     """One datacenter, from the operator's machine."""
 
-    def __init__(self, path: Path, site: Site, ssh: Ssh, tell: Callable[[str], None]) -> None:
-        self.path, self.site, self.ssh, self.tell = path, site, ssh, tell
+    def __init__(self, path: Path, fleet: Fleet, ssh: Ssh, tell: Callable[[str], None]) -> None:
+        self.path, self.fleet, self.ssh, self.tell = path, fleet, ssh, tell
         self.text = path.read_text(encoding="utf-8")
-        self.hosts = {host.name: RemoteHost(host, ssh, site.dc) for host in site.hosts}
+        self.hosts = {host.name: RemoteHost(host, ssh, fleet.dc) for host in fleet.hosts}
 
     @property
     def config(self) -> Config:
         """Of the datacenter."""
-        return self.site.config
+        return self.fleet.config
 
     def host(self, name: str = "") -> RemoteHost:
         """The host of a name, or the first one that runs roles. Raises CommandError."""
         if name:
-            return self.hosts[self.site.host(name).name]
-        return self.hosts[next(host.name for host in self.site.hosts if host.instances)]
+            return self.hosts[self.fleet.host(name).name]
+        return self.hosts[next(host.name for host in self.fleet.hosts if host.instances)]
 
     def any_host(self) -> RemoteHost:
         """One that answers, of those that run roles. Raises CommandError."""
         reasons = []
-        for host in self.site.hosts:
+        for host in self.fleet.hosts:
             if host.instances:
                 try:
                     self.hosts[host.name].facts()
@@ -61,22 +61,22 @@ class Desk:
                     reasons.append(str(error))
                 else:
                     return self.hosts[host.name]
-        raise CommandError(f"no host of {self.site.dc} answers: {'; '.join(reasons)}")
+        raise CommandError(f"no host of {self.fleet.dc} answers: {'; '.join(reasons)}")
 
     def memory(self, command: str, given: object = None) -> Any:
         """Ask the datacenter's memory of deploys, of whichever host answers; what it says. Raises CommandError."""
         reasons = []
-        for host in self.site.hosts:
+        for host in self.fleet.hosts:
             if host.instances:
                 try:
                     return self.hosts[host.name].memory(command, given)
                 except Unreachable as error:
                     reasons.append(str(error))
-        raise CommandError(f"no host of {self.site.dc} answers: {'; '.join(reasons)}")
+        raise CommandError(f"no host of {self.fleet.dc} answers: {'; '.join(reasons)}")
 
     def facts(self, only: str = "") -> dict[str, Facts]:
         """What all hosts, or one, say of themselves. Raises CommandError, naming each that doesn't answer."""
-        wanted = [self.site.host(only)] if only else list(self.site.hosts)
+        wanted = [self.fleet.host(only)] if only else list(self.fleet.hosts)
         found = self.each(wanted, lambda host: host.facts())
         problems = [str(answer) for answer in found.values() if isinstance(answer, CommandError)]
         if problems:
@@ -100,7 +100,7 @@ class Desk:
         shared = []
         if self.config.keys:
             shared.append(File(path=list_path(Path(KEYS)).as_posix(), text=self._key_list()))
-        return {host.name: [*files_for(self.site, host, self.text), *shared] for host in self.site.hosts}
+        return {host.name: [*files_for(self.fleet, host, self.text), *shared] for host in self.fleet.hosts}
 
     def differences(self, host: str, files: Sequence[File]) -> Iterator[str]:
         """The changed lines of files as they are to be written on a host."""
@@ -140,9 +140,9 @@ def desk(
     if config.name != dc:
         raise ConfigError(f"{path}: it is of {config.name}, not of {dc}")
     check_siblings(config, folder)
-    site = Site.of(config)
-    with opened(list(site.hosts), user or config.deploy.user, ssh_config) as ssh:
-        yield Desk(path, site, ssh, tell)
+    fleet = Fleet.of(config)
+    with opened(list(fleet.hosts), user or config.deploy.user, ssh_config) as ssh:
+        yield Desk(path, fleet, ssh, tell)
 
 
 def config_of(dc: str, folder: Path) -> Path:

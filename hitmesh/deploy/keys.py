@@ -16,11 +16,11 @@ from hitmesh.cli import keyfolder
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Host
 from hitmesh.deploy.paths import KEYS
 from hitmesh.deploy.plan import Change
 from hitmesh.deploy.render.consul import GOSSIP, gossip_text
 from hitmesh.deploy.runner import Runner
-from hitmesh.deploy.site import Host
 from hitmesh.errors import CommandError
 from hitmesh.mesh.keyring import list_path, read_list
 from hitmesh.state.keylist import OPERATOR, KeyList, Peer
@@ -41,7 +41,7 @@ class Keys:
         """What a host of these lacks of its secrets, and who has no key at all, in words."""
         known = read_list(self._folder) if list_path(self._folder).exists() else KeyList()
         found = [f"{peer} has no key" for peer in self._peers() if not known.keys_of(peer)]
-        for host in self._desk.site.hosts:
+        for host in self._desk.fleet.hosts:
             if host.name in facts:
                 found += [
                     f"{host.name}: {role}/{name} isn't there" for role, name, _ in self._unlike(host, facts[host.name])
@@ -66,10 +66,10 @@ class Keys:
             for peer in peers:
                 keyfolder.use_next(self._folder, peer)
             self.bring_secrets(self._desk.facts())
-            Runner(self._desk.site, self._desk.hosts, {}, self._desk.tell, may_go_on).run(self._restarts(), undo=False)
+            Runner(self._desk.fleet, self._desk.hosts, {}, self._desk.tell, may_go_on).run(self._restarts(), undo=False)
             gone = keyfolder.drop_former(self._folder, peers)
             self.bring_list()
-        self._desk.tell(f"{self._desk.site.dc}: {len(peers)} new keys, {len(gone)} old ones off the list")
+        self._desk.tell(f"{self._desk.fleet.dc}: {len(peers)} new keys, {len(gone)} old ones off the list")
 
     def revoke(self, who: str) -> None:
         """Take all keys of an instance off the list, everywhere."""
@@ -89,14 +89,14 @@ class Keys:
         file = File(path=str(list_path(Path(KEYS))), text=list_path(self._folder).read_text(encoding="utf-8"))
         problems = []
         for desk in (self._desk, *self._others):
-            answers = desk.each(desk.site.hosts, lambda host: host.write([file]))
+            answers = desk.each(desk.fleet.hosts, lambda host: host.write([file]))
             for name, answer in answers.items():
                 if isinstance(answer, CommandError) and desk is self._desk:
                     problems.append(str(answer))
                 elif isinstance(answer, CommandError):
-                    desk.tell(f"{desk.site.dc} hasn't got the list of keys: {answer}")
+                    desk.tell(f"{desk.fleet.dc} hasn't got the list of keys: {answer}")
                 elif answer:
-                    desk.tell(f"{desk.site.dc} {name}: the list of keys was changed")
+                    desk.tell(f"{desk.fleet.dc} {name}: the list of keys was changed")
         if problems:
             raise CommandError(
                 f"the list isn't everywhere: {'; '.join(problems)}", hint="the same command again goes on"
@@ -104,7 +104,7 @@ class Keys:
 
     def bring_secrets(self, facts: Mapping[str, Facts]) -> None:
         """Give each of these hosts the secrets of what runs there. Raises CommandError."""
-        for host in self._desk.site.hosts:
+        for host in self._desk.fleet.hosts:
             if host.name in facts:
                 for role, name, text in self._unlike(host, facts[host.name]):
                     self._desk.hosts[host.name].secret(role, name, text)
@@ -114,20 +114,20 @@ class Keys:
         """Those secrets that a host doesn't have as they are here."""
         for role, name, text in self._secrets(host):
             digest = hashlib.sha256(text.encode()).hexdigest()
-            if facts.files.get(f"{KEYS}/{self._desk.site.dc}/{role}/{name}") != digest:
+            if facts.files.get(f"{KEYS}/{self._desk.fleet.dc}/{role}/{name}") != digest:
                 yield role, name, text
 
     def _secrets(self, host: Host) -> Iterator[tuple[str, str, str]]:
         """Role, name and text of each: keys of instances, and what else is in a role's folder, such as a certificate."""
         gossip_key = self._desk.config.deploy.consul.gossip_key
-        if gossip_key and self._desk.site.has_consul:
+        if gossip_key and self._desk.fleet.has_consul:
             yield "consul", GOSSIP, gossip_text(_read(self._desk.path.parent / gossip_key))
         instances = {one.name for one in host.instances}
         roles = (
-            {one.role for one in host.instances} | {OPERATOR} | ({"consul"} if self._desk.site.has_consul else set())
+            {one.role for one in host.instances} | {OPERATOR} | ({"consul"} if self._desk.fleet.has_consul else set())
         )
         for role in sorted(roles):
-            folder = self._folder / self._desk.site.dc / role
+            folder = self._folder / self._desk.fleet.dc / role
             for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
                 is_instance = path.name.removeprefix(f"{role}-").isdecimal()
                 if not is_instance or path.name in instances:
@@ -139,7 +139,7 @@ class Keys:
     def _restarts(self) -> list[Change]:
         facts = self._desk.facts()
         steps = []
-        for host, one in self._desk.site.in_order():
+        for host, one in self._desk.fleet.in_order():
             if release := facts[host.name].current.get(one.name):
                 steps.append(Change(host.name, one.name, release, release, "it has a new key"))
         return steps

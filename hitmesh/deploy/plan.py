@@ -1,4 +1,4 @@
-"""What a deploy will do: from a site, a release and what the hosts say to a list of steps. Pure.
+"""What a deploy will do: from a fleet, a release and what the hosts say to a list of steps. Pure.
 
     copy the release to the hosts that lack it
     stop what the file has no more, place what is new, write what has changed
@@ -18,9 +18,9 @@ from msgspec import Struct
 from hitmesh.config import ROLES, Placement, Role
 from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import PROGRAMS, program_path
 from hitmesh.deploy.render import supervisor
-from hitmesh.deploy.site import Host, Site
 
 MAX_CLOCK_S = 5.0  # that a host may be off: a lease of 10 s and an age of 2 s must mean something
 RELEASE_BYTES = 80 * 1024 * 1024  # of one on a host: 9 MB of wheels, an environment of 56 MB
@@ -146,10 +146,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     bake_s: float | None = None  # None: as the file says
 
 
-def problems(site: Site, release: Release | None, facts: Mapping[str, Facts]) -> list[str]:
+def problems(fleet: Fleet, release: Release | None, facts: Mapping[str, Facts]) -> list[str]:
     """Why nothing may be changed now."""
     found = []
-    for host in site.hosts:
+    for host in fleet.hosts:
         fact = facts.get(host.name)
         if fact is None:
             continue
@@ -157,7 +157,7 @@ def problems(site: Site, release: Release | None, facts: Mapping[str, Facts]) ->
             ahead = "ahead of" if fact.off_s > 0 else "behind"
             found.append(f"{host.name}: its clock is {abs(fact.off_s):.0f} s {ahead} this machine's: is NTP at work?")
         if fact.programs is None:
-            found.append(f"{host.name}: its supervisord doesn't answer: `fab bootstrap:dc={site.dc}` starts it")
+            found.append(f"{host.name}: its supervisord doesn't answer: `fab bootstrap:dc={fleet.dc}` starts it")
         if release is None or not host.instances:
             continue
         if _minor(fact.python) != release.python:
@@ -171,11 +171,11 @@ def problems(site: Site, release: Release | None, facts: Mapping[str, Facts]) ->
 
 
 def make_plan(
-    site: Site, release: str, facts: Mapping[str, Facts], files: Mapping[str, Sequence[File]], asked: Asked
+    fleet: Fleet, release: str, facts: Mapping[str, Facts], files: Mapping[str, Sequence[File]], asked: Asked
 ) -> list[Step]:
     """The steps that bring the hosts of `facts` to this release and these files."""
-    hosts = [host for host in site.hosts if host.name in facts and asked.only in ("", host.name)]
-    every = [(host, one) for host, one in site.in_order() if host in hosts]
+    hosts = [host for host in fleet.hosts if host.name in facts and asked.only in ("", host.name)]
+    every = [(host, one) for host, one in fleet.in_order() if host in hosts]
     wanted = [(host, one) for host, one in every if not asked.roles or one.role in asked.roles]
     steps: list[Step] = []
     for host in hosts:
@@ -193,12 +193,12 @@ def make_plan(
         for host, one in wanted
         if (
             change := _change(
-                host, one, release, facts[host.name], seen.get(host.name, {}).get(program_path(site.dc, one.name), "")
+                host, one, release, facts[host.name], seen.get(host.name, {}).get(program_path(fleet.dc, one.name), "")
             )
         )
     ]
     new = [change for change in changes if not change.was]
-    canaries = _canaries(site, changes)
+    canaries = _canaries(fleet, changes)
     steps += new
     for host in hosts:
         steps += _served(host, facts[host.name], files.get(host.name, ()))
@@ -208,11 +208,11 @@ def make_plan(
         steps.append(Ready(new[-1].host))
     steps += canaries
     others = [change for change in changes if change.was and change not in canaries]
-    bake_s = site.config.deploy.bake_s if asked.bake_s is None else asked.bake_s
+    bake_s = fleet.config.deploy.bake_s if asked.bake_s is None else asked.bake_s
     if canaries and bake_s:
         steps.append(Bake(bake_s, [change.instance for change in canaries]))
     steps += others
-    steps += _forgotten(site, hosts, release, facts, {(change.host, change.instance) for change in changes})
+    steps += _forgotten(fleet, hosts, release, facts, {(change.host, change.instance) for change in changes})
     return steps
 
 
@@ -276,9 +276,9 @@ def _change(host: Host, one: Placement, release: str, facts: Facts, seen: str) -
     return None
 
 
-def _canaries(site: Site, changes: Sequence[Change]) -> list[Change]:
+def _canaries(fleet: Fleet, changes: Sequence[Change]) -> list[Change]:
     """The first of each role that has others to follow it."""
-    roles = {one.name: one.role for _, one in site.in_order()}
+    roles = {one.name: one.role for _, one in fleet.in_order()}
     first: dict[str, Change] = {}
     for change in changes:
         if change.was:
@@ -287,14 +287,14 @@ def _canaries(site: Site, changes: Sequence[Change]) -> list[Change]:
 
 
 def _forgotten(
-    site: Site, hosts: Sequence[Host], release: str, facts: Mapping[str, Facts], changed: set[tuple[str, str]]
+    fleet: Fleet, hosts: Sequence[Host], release: str, facts: Mapping[str, Facts], changed: set[tuple[str, str]]
 ) -> Iterator[Forget]:
     for host in hosts:
         fact = facts[host.name]
         stay = {id_ for name, id_ in fact.current.items() if (host.name, name) not in changed} | {release}
         before = [id_ for id_ in fact.releases if id_ != release]
         # What it ran until now stays, so that it can come back.
-        kept = [*[id_ for id_ in before if id_ in fact.current.values()], *before[-site.config.deploy.keep :]]
+        kept = [*[id_ for id_ in before if id_ in fact.current.values()], *before[-fleet.config.deploy.keep :]]
         yield from (Forget(host.name, id_) for id_ in before if id_ not in kept and id_ not in stay)
 
 

@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from hitmesh.deploy.facts import Facts, off_s
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Host
 from hitmesh.deploy.paths import HOST_PROGRAM
-from hitmesh.deploy.site import Host
 from hitmesh.deploy.ssh import TIMEOUT_S, Result, Ssh
 from hitmesh.errors import CommandError
 

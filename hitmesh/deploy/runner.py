@@ -20,10 +20,10 @@ import msgspec
 
 from hitmesh.deploy import gates
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.gates import Observation
 from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Tell, Write
 from hitmesh.deploy.remote import RemoteHost
-from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Unreachable
 from hitmesh.errors import CommandError, HitmeshError
 
@@ -47,17 +47,17 @@ class _Ill(CommandError):
 
 
 class Runner:
-    """One deploy, on the hosts of a site."""
+    """One deploy, on the hosts of a fleet."""
 
     def __init__(
         self,
-        site: Site,
+        fleet: Fleet,
         hosts: Mapping[str, RemoteHost],
         tars: Mapping[str, Path],
         tell: Callable[[str], None],
         may_go_on: Callable[[], None] = lambda: None,
     ) -> None:
-        self._site, self._hosts, self._tars, self._tell, self._may_go_on = site, hosts, tars, tell, may_go_on
+        self._fleet, self._hosts, self._tars, self._tell, self._may_go_on = fleet, hosts, tars, tell, may_go_on
         self._changed: list[Change] = []
         self._written: list[tuple[str, Sequence[File]]] = []  # what stood there before, by host
         self._started: dict[str, dict[str, int]] = {}  # by host: the pids of what was changed
@@ -134,10 +134,10 @@ class Runner:
         self._wait_until(host, name, lambda: gates.is_ready(name, pid, self._observe(host), before))
 
     def _wait_until(self, host: RemoteHost, name: str, lacking: Callable[[], str]) -> None:
-        deadline = time.monotonic() + self._site.config.deploy.ready_s
+        deadline = time.monotonic() + self._fleet.config.deploy.ready_s
         while reason := lacking():
             if time.monotonic() > deadline:
-                what = f"{name} isn't ready" if name else f"{self._site.dc} isn't ready"
+                what = f"{name} isn't ready" if name else f"{self._fleet.dc} isn't ready"
                 raise self._ill(host, name or self._first(reason), f"{what}: {reason}")
             time.sleep(POLL_S)
 
@@ -167,7 +167,7 @@ class Runner:
         left = []
         gone = self._gone()
         # Nobody need wait for what is on hosts that don't answer.
-        lost = [one.name for host, one in self._site.in_order() if host.name in gone]
+        lost = [one.name for host, one in self._fleet.in_order() if host.name in gone]
         before = self._before or Observation()
         before = msgspec.structs.replace(before, lacking=[*before.lacking, *lost])
         for name, old in reversed(self._written):
@@ -196,14 +196,14 @@ class Runner:
 
     def _first(self, reason: str, suspects: Sequence[str] = ()) -> str:
         """The first instance that is named in what is wrong, or else the first that is suspected, or any."""
-        names = [one.name for _, one in self._site.in_order()]
+        names = [one.name for _, one in self._fleet.in_order()]
         return next((name for name in names if reason.startswith(name)), next(iter(suspects), names[0]))
 
     def _observe(self, host: RemoteHost, *, books: bool = False) -> Observation:
         status, ready = (host.hitmesh(command, "--json", timeout_s=OBSERVE_S) for command in ("status", "ready"))
         audit = host.hitmesh("audit", "--json", timeout_s=OBSERVE_S).out if books else None
         try:
-            return gates.observed(status.out, ready.out, audit, self._site.dc)
+            return gates.observed(status.out, ready.out, audit, self._fleet.dc)
         except msgspec.MsgspecError as error:
             said = status.err or ready.err or str(error)
             raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
@@ -222,7 +222,7 @@ class Runner:
         """What to raise for an instance that does badly: it is no fault of the release when a host is gone."""
         for error in self._gone().values():
             return error
-        host = next((self._hosts[where.name] for where, one in self._site.in_order() if one.name == instance), host)
+        host = next((self._hosts[where.name] for where, one in self._fleet.in_order() if one.name == instance), host)
         try:
             lines = host.logs(instance, LOG_LINES)
         except HitmeshError as error:

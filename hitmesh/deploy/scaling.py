@@ -6,25 +6,27 @@ import re
 from collections.abc import Mapping
 
 from hitmesh.config import Role
-from hitmesh.deploy.site import Site
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.errors import CommandError
 
 
-def spread(site: Site, role: Role, count: int) -> dict[str, int]:
+def spread(fleet: Fleet, role: Role, count: int) -> dict[str, int]:
     """How many each host is to run: those that have some now share them, the first ones the rest. Raises CommandError."""
-    names = [host.name for host in site.hosts if host.of(role)]
+    names = [host.name for host in fleet.hosts if host.of(role)]
     if not names:
-        raise CommandError(f"no host of {site.dc} runs a {role}", hint=f"say on which in its file: nodes.<node>.{role}")
+        raise CommandError(
+            f"no host of {fleet.dc} runs a {role}", hint=f"say on which in its file: nodes.<node>.{role}"
+        )
     if count < 1:
         raise CommandError(f"{count} instances of {role}: at least one must stay")
     each, more = divmod(count, len(names))
     return {name: each + (index < more) for index, name in enumerate(names)}
 
 
-def scaled(text: str, site: Site, role: Role, count: int) -> tuple[str, list[str]]:
+def scaled(text: str, fleet: Fleet, role: Role, count: int) -> tuple[str, list[str]]:
     """The file's text with so many, and what has changed, a line for each host. Raises CommandError."""
-    now = {host.name: len(host.of(role)) for host in site.hosts}
-    wanted = spread(site, role, count)
+    now = {host.name: len(host.of(role)) for host in fleet.hosts}
+    wanted = spread(fleet, role, count)
     changed = [f"{name}: {role} {now[name]} -> {number}" for name, number in wanted.items() if number != now[name]]
     return _replaced(text, role, {name: number for name, number in wanted.items() if number != now[name]}), changed
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hitmesh.deploy.site import Host
+from hitmesh.deploy.fleet import Host
 from hitmesh.errors import CommandError
 
 CONNECT_S: Final = 5  # a host that doesn't answer a connection
@@ -72,7 +72,7 @@ class Ssh:
         return self._run(self.command(host, argv), given, timeout_s, f"{host.name} ({host.ssh[0]})", self._user)
 
     def run_at(self, user: str, address: str, argv: Sequence[str], content: bytes, *, timeout_s: float) -> Result:
-        """Run a command as another user, on a host that is none of the site's. Raises Unreachable."""
+        """Run a command as another user, on a host that is none of the fleet's. Raises Unreachable."""
         command = ["ssh", *self._options, "-T", "-l", user, address, "--", shlex.join(argv)]
         return self._run(command, content, timeout_s, address, user)
 

@@ -36,13 +36,13 @@ LOG_LINES: Final = 50
 def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "") -> None:
     """Make hosts ready for deploys: users, folders, programs, Consul, beanstalkd; twice changes nothing."""
     found = build(checkout, folder)
-    wanted = [desk.site.host(only)] if only else list(desk.site.hosts)
+    wanted = [desk.fleet.host(only)] if only else list(desk.fleet.hosts)
     desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     authorized = root.public_keys(wanted[0])
     gossip = _gossip_key(desk)
 
     def one(host: RemoteHost) -> list[str]:
-        changed = bootstrapping.bootstrap(desk.site, desk.text, host, root, found.tar, authorized, gossip)
+        changed = bootstrapping.bootstrap(desk.fleet, desk.text, host, root, found.tar, authorized, gossip)
         desk.tell(f"{host.name}: {', '.join(changed) or 'nothing to change'}")
         return changed
 
@@ -65,10 +65,10 @@ def check(desk: Desk, *, firewall: bool = False) -> None:
     With `firewall` its rules on each host are shown, in force or not.
     """
     if firewall:
-        for host in desk.site.hosts:
-            desk.tell(f"# {host.name}\n{nftables.rules(desk.site, host)}")
+        for host in desk.fleet.hosts:
+            desk.tell(f"# {host.name}\n{nftables.rules(desk.fleet, host)}")
     facts = desk.facts()
-    reasons = problems(desk.site, None, facts)
+    reasons = problems(desk.fleet, None, facts)
     for name, fact in facts.items():
         running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
         desk.tell(
@@ -86,7 +86,7 @@ def check(desk: Desk, *, firewall: bool = False) -> None:
 def status(desk: Desk) -> None:
     """Show what runs where, who is at work, and what was done."""
     facts = desk.facts()
-    for host, one in desk.site.in_order():
+    for host, one in desk.fleet.in_order():
         fact = facts[host.name]
         program = next((each for each in fact.programs or () if each.name == one.name), None)
         state = program.state.lower() if program else "not there"
@@ -114,10 +114,10 @@ def releases(desk: Desk) -> None:
 
 def logs(desk: Desk, instance: str, lines: int = LOG_LINES) -> None:
     """Show the last lines of an instance's log, or of all instances of a role."""
-    wanted = [(host, one) for host, one in desk.site.in_order() if instance in (one.name, one.role)]
+    wanted = [(host, one) for host, one in desk.fleet.in_order() if instance in (one.name, one.role)]
     if not wanted:
-        names = [one.name for _, one in desk.site.in_order()]
-        raise CommandError(f"{desk.site.dc} has no instance {instance}; {nearest(instance, names)}")
+        names = [one.name for _, one in desk.fleet.in_order()]
+        raise CommandError(f"{desk.fleet.dc} has no instance {instance}; {nearest(instance, names)}")
     for host, one in wanted:
         for line in desk.hosts[host.name].logs(one.name, lines):
             desk.tell(f"{one.name}: {line}" if len(wanted) > 1 else line)
@@ -165,7 +165,7 @@ def unlock(desk: Desk) -> None:
     given = {"token": "", "who": me()}
     broken = msgspec.convert(desk.memory("free", given), Lock | None)
     if broken is None:
-        desk.tell(f"nobody is at work in {desk.site.dc}")
+        desk.tell(f"nobody is at work in {desk.fleet.dc}")
         return
     desk.tell(f"the lock of {broken.who} is broken: {broken.what}")
     remember(desk, Entry(at=0.0, who=me(), what="unlock", result=f"of {broken.who}: {broken.what}"))
@@ -175,7 +175,7 @@ def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
     """Change how many instances of a role the datacenter's file has, and deploy that; the changed lines."""
     if role not in ROLES:
         raise CommandError(f"{role} is no role; {nearest(role, list(ROLES))}")
-    text, lines = scaling.scaled(desk.text, desk.site, role, count)
+    text, lines = scaling.scaled(desk.text, desk.fleet, role, count)
     for line in lines:
         desk.tell(line)
     if not dry and lines:

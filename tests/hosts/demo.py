@@ -30,8 +30,8 @@ from rich.console import Console
 from hitmesh import __version__
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
+from tests.hosts.fleet import MESH, Fleet
 from tests.hosts.guest import Guest, asked
-from tests.hosts.site import MESH, Site
 from tests.services import wait_for
 from tests.system.visitors import accepted, at_work
 
@@ -56,19 +56,19 @@ class Demo:
         self._config, self._folder = folder / "config", folder
         self._config.mkdir()
         self._fab = Fab(bed, self._config, folder / "var")
-        self._sites = [Site(bed, dc, self._config) for dc in MESH]
+        self._fleets = [Fleet(bed, dc, self._config) for dc in MESH]
         self._expected: Counter[str] = Counter()
         self._began = time.monotonic()
 
     def show(self) -> None:
         """All of it. Raises StepFailed."""
-        us, eu = self._sites
+        us, eu = self._fleets
         with self._timed(f"{len(self._bed.hosts)} hosts boot, each with its own files, users and sshd"):
             self._bed.up()
-        for site in self._sites:
-            self._run(f"bootstrap:dc={site.dc}")
-        for site in self._sites:
-            self._run(f"keys:dc={site.dc}")
+        for fleet in self._fleets:
+            self._run(f"bootstrap:dc={fleet.dc}")
+        for fleet in self._fleets:
+            self._run(f"keys:dc={fleet.dc}")
         self._run(f"deploy:dc={us.dc}")
         self._hit(us)
         self._run(f"deploy:dc={eu.dc}")
@@ -78,9 +78,9 @@ class Demo:
         self._move(us)
         self._hit(us)
         self._agree()
-        for site in self._sites:
-            self._run(f"status:dc={site.dc}")
-            self._run(f"hitmesh:dc={site.dc},args=audit")
+        for fleet in self._fleets:
+            self._run(f"status:dc={fleet.dc}")
+            self._run(f"hitmesh:dc={fleet.dc},args=audit")
 
     def say(self, text: str, style: str = "bold") -> None:
         """A line of the demo's own, with the time since it began."""
@@ -97,36 +97,36 @@ class Demo:
     def _show_line(self, line: str) -> None:
         self._console.print(f"          {line}", style="dim", markup=False, highlight=False)
 
-    def _hit(self, site: Site) -> None:
+    def _hit(self, fleet: Fleet) -> None:
         """What `curl http://VIP/hit/...` does."""
-        page = f"{SITE}/welcome/{site.dc}"
-        wait_for(lambda: self._asked(site, "GET", f"/total/{page}"), within_s=SETTLED_S, what=f"{site.url} to answer")
-        answer = self._asked(site, "POST", f"/hit/{page}")
+        page = f"{SITE}/welcome/{fleet.dc}"
+        wait_for(lambda: self._asked(fleet, "GET", f"/total/{page}"), within_s=SETTLED_S, what=f"{fleet.url} to answer")
+        answer = self._asked(fleet, "POST", f"/hit/{page}")
         if answer is None:
-            raise StepFailed(f"a hit through {site.vip} wasn't answered 200")
+            raise StepFailed(f"a hit through {fleet.vip} wasn't answered 200")
         self._expected[page] += 1
-        self.say(f"curl -X POST {site.url}/hit/{page}: {json.dumps(answer)}")
+        self.say(f"curl -X POST {fleet.url}/hit/{page}: {json.dumps(answer)}")
 
     def _agree(self) -> None:
         """Wait until every datacenter says of every page just what was answered 2xx."""
         with self._timed(f"both say one total, {self._expected.total():,} hits of {len(self._expected)} pages"):
-            for site in self._sites:
-                wait_for(partial(self._says_all, site), within_s=SETTLED_S, what=f"{site.dc} to say so too")
+            for fleet in self._fleets:
+                wait_for(partial(self._says_all, fleet), within_s=SETTLED_S, what=f"{fleet.dc} to say so too")
 
-    def _says_all(self, site: Site) -> bool:
+    def _says_all(self, fleet: Fleet) -> bool:
         for page, count in self._expected.items():
-            answer = self._asked(site, "GET", f"/total/{page}")
+            answer = self._asked(fleet, "GET", f"/total/{page}")
             if answer is None or answer["total"] != count:
                 return False
         return True
 
-    def _deploy_under_load(self, site: Site) -> None:
-        self.say(f"{NEXT} is deployed to {site.dc} while clients hit both virtual IPs")
+    def _deploy_under_load(self, fleet: Fleet) -> None:
+        self.say(f"{NEXT} is deployed to {fleet.dc} while clients hit both virtual IPs")
         newer = self._fab.of(copy_checkout(self._folder / "newer", NEXT))
-        guests = [Guest(self._client, each.url, PAGES) for each in self._sites for _ in range(2)]
+        guests = [Guest(self._client, each.url, PAGES) for each in self._fleets for _ in range(2)]
         began = time.monotonic()
         with at_work(*guests):
-            self._run(f"deploy:dc={site.dc}", newer)
+            self._run(f"deploy:dc={fleet.dc}", newer)
             seconds = time.monotonic() - began
         counted = accepted(*guests)
         troubles = sum(guest.failed.total() + guest.refused.total() for guest in guests)
@@ -135,26 +135,26 @@ class Demo:
         self.say(f"{counted.total():,} hits in {seconds:.0f} s, {troubles} failed; the slowest took {slowest_s:.2f} s")
         if troubles:
             raise StepFailed(f"{troubles} hits failed during the deploy")
-        self._run(f"releases:dc={site.dc}")
+        self._run(f"releases:dc={fleet.dc}")
 
-    def _move(self, site: Site) -> None:
-        master = wait_for(site.holders, what="a host with the virtual IP")[0]
-        self.say(f"{master.name} has {site.vip}; its link is cut")
-        blind_s = self._blind_s(site, master.cut)
-        wait_for(lambda: set(site.holders()) - {master}, what="another host with the virtual IP")
-        (other,) = set(site.holders()) - {master}
+    def _move(self, fleet: Fleet) -> None:
+        master = wait_for(fleet.holders, what="a host with the virtual IP")[0]
+        self.say(f"{master.name} has {fleet.vip}; its link is cut")
+        blind_s = self._blind_s(fleet, master.cut)
+        wait_for(lambda: set(fleet.holders()) - {master}, what="another host with the virtual IP")
+        (other,) = set(fleet.holders()) - {master}
         self.say(f"{other.name} has it: a client that retries was without an answer for {blind_s:.2f} s")
-        blind_s = self._blind_s(site, master.heal, least_s=5.0)
+        blind_s = self._blind_s(fleet, master.heal, least_s=5.0)
         self.say(f"{master.name} is back: a client was without an answer for {blind_s:.2f} s")
 
-    def _blind_s(self, site: Site, act: Callable[[], None], *, least_s: float = 2.0) -> float:
+    def _blind_s(self, fleet: Fleet, act: Callable[[], None], *, least_s: float = 2.0) -> float:
         """The longest time between two answers of the virtual IP to a client that retries, when that happens."""
         answered: list[float] = [time.monotonic()]
         ending = threading.Event()
 
         def probe() -> None:
             while not ending.wait(0.01):
-                if self._asked(site, "GET", f"/total/{PAGES[0]}", patience_s=PROBE_S) is not None:
+                if self._asked(fleet, "GET", f"/total/{PAGES[0]}", patience_s=PROBE_S) is not None:
                     answered.append(time.monotonic())
 
         thread = threading.Thread(target=probe, daemon=True)
@@ -166,16 +166,16 @@ class Demo:
             wait_for(
                 lambda: time.monotonic() > at + least_s and answered[-1] > at + least_s,
                 within_s=MOVED_S,
-                what=f"{site.vip} to answer again",
+                what=f"{fleet.vip} to answer again",
             )
         finally:
             ending.set()
             thread.join()
         return max(later - earlier for earlier, later in itertools.pairwise(answered) if later > at)
 
-    def _asked(self, site: Site, method: str, path: str, *, patience_s: float = 10.0) -> dict[str, Any] | None:
+    def _asked(self, fleet: Fleet, method: str, path: str, *, patience_s: float = 10.0) -> dict[str, Any] | None:
         """The JSON of a 200; None for whatever else."""
-        return asked(self._client, site.vip, method, path, patience_s=patience_s)
+        return asked(self._client, fleet.vip, method, path, patience_s=patience_s)
 
     @contextlib.contextmanager
     def _timed(self, text: str) -> Iterator[None]:

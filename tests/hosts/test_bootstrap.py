@@ -11,13 +11,13 @@ import pytest
 from hitmesh.config import dump, parse
 from hitmesh.deploy import bootstrap
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet
+from hitmesh.deploy.fleet import Host as FleetHost
 from hitmesh.deploy.host.rules import USERS
 from hitmesh.deploy.paths import HOST_PROGRAM
 from hitmesh.deploy.release import Built
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import files_for
-from hitmesh.deploy.site import Host as SiteHost
-from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hosts.bed import Bed
@@ -25,7 +25,7 @@ from tests.hosts.host import Host
 from tests.services import require, wait_for
 
 ADDRESS = "10.2.0.11"
-SITE = Site.of(
+FLEET = Fleet.of(
     parse(
         {
             "name": "us-west",
@@ -54,7 +54,7 @@ class OperatorsSsh(Ssh):
         super().__init__(folder, user, bed.ssh_config)
         self._namespace = bed.place("operator").namespace
 
-    def command(self, host: SiteHost, argv: list[str], *, terminal: bool = False) -> list[str]:
+    def command(self, host: FleetHost, argv: list[str], *, terminal: bool = False) -> list[str]:
         return ["ip", "netns", "exec", self._namespace, *super().command(host, argv, terminal=terminal)]
 
 
@@ -66,12 +66,12 @@ class Bootstrapped:
         self.host: Host = bed.host("app-1", ADDRESS, dc="us-west", disk_mb=DISK_MB)
         bed.up()
         self.key = (bed.ssh_config.parent / "id_ed25519.pub").read_text().strip()
-        self._root, user = (OperatorsSsh(bed, folder, user) for user in ("root", SITE.config.deploy.user))
-        self.remote = RemoteHost(SITE.hosts[0], user, "us-west")
+        self._root, user = (OperatorsSsh(bed, folder, user) for user in ("root", FLEET.config.deploy.user))
+        self.remote = RemoteHost(FLEET.hosts[0], user, "us-west")
         self.changed = self.again()
 
     def again(self) -> list[str]:
-        return bootstrap.bootstrap(SITE, dump(SITE.config), self.remote, self._root, self._release.tar, [self.key])
+        return bootstrap.bootstrap(FLEET, dump(FLEET.config), self.remote, self._root, self._release.tar, [self.key])
 
     def states(self) -> dict[str, str]:
         return {one.name: one.state for one in self.remote.facts().programs or ()}
@@ -111,7 +111,7 @@ def test_a_program_without_a_file_is_stopped_and_a_bootstrap_brings_it_back(app:
 
 
 def test_the_deploy_user_may_run_the_host_program_as_root_and_nothing_else(app: Bootstrapped) -> None:
-    user = SITE.config.deploy.user
+    user = FLEET.config.deploy.user
     assert '"python"' in app.said(f"sudo -n {HOST_PROGRAM} --dc us-west facts", user)
     for other in ("id", "-u hitmesh-consul id", "/opt/hitmesh/system/bin/python -V", f"PYTHONPATH=/tmp {HOST_PROGRAM}"):
         assert app.said(f"sudo -n {other}", user) == "refused"
@@ -132,11 +132,11 @@ def test_a_user_of_one_role_reads_nothing_of_another(app: Bootstrapped) -> None:
         "/etc/hitmesh/consul.json",
     ):
         assert app.said(f"cat {place}", "hitmesh-collector") == "refused"
-    assert app.said(f"cat {keys['collector']}", SITE.config.deploy.user) == "refused"
+    assert app.said(f"cat {keys['collector']}", FLEET.config.deploy.user) == "refused"
 
 
 def test_commands_find_the_datacenter_though_a_role_s_folder_is_its_own(app: Bootstrapped) -> None:
-    app.remote.write(files_for(SITE, SITE.hosts[0], dump(SITE.config)))
+    app.remote.write(files_for(FLEET, FLEET.hosts[0], dump(FLEET.config)))
     assert app.said("ls /var/lib/hitmesh/collector-1", "hitmesh-operator") == "refused"
     endpoints = app.remote.hitmesh("endpoints")
     assert b"http://10.2.0.11:80" in endpoints.out, endpoints.err

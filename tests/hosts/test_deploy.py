@@ -16,8 +16,8 @@ import pytest
 from hitmesh import __version__
 from tests.hosts.bed import REPOSITORY, Bed
 from tests.hosts.fab import Fab, copy_checkout
+from tests.hosts.fleet import Fleet
 from tests.hosts.guest import Guest, total
-from tests.hosts.site import Site
 from tests.services import require, wait_for
 from tests.system.visitors import accepted, at_work
 
@@ -31,7 +31,7 @@ class Operator:
     def __init__(self, bed: Bed, folder: Path) -> None:
         (folder / "config").mkdir()
         self.bed, self.folder = bed, folder
-        self.site = Site(bed, "pair", folder / "config", settings={"deploy": {"bake_s": 2.0}})
+        self.fleet = Fleet(bed, "pair", folder / "config", settings={"deploy": {"bake_s": 2.0}})
         self.fab = Fab(bed, folder / "config", folder / "var")
         self.expected: Counter[str] = Counter()
 
@@ -54,11 +54,11 @@ class Operator:
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
-        return total(self.bed.place("client"), self.site.vip, page)
+        return total(self.bed.place("client"), self.fleet.vip, page)
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""
-        return [Guest(self.bed.place("client"), self.site.url, PAGES) for _ in range(2)]
+        return [Guest(self.bed.place("client"), self.fleet.url, PAGES) for _ in range(2)]
 
     def check(self, *guests: Guest) -> None:
         """No request has failed, and every hit that was answered is counted once."""
@@ -102,7 +102,7 @@ def test_another_version_is_deployed_under_load_and_no_request_fails(operator: O
 
 def test_a_mistake_is_one_line_and_changes_nothing(operator: Operator) -> None:
     assert "there is no datacenter pear" in operator.refused("deploy:dc=pear")
-    host = operator.site.hosts["b"]
+    host = operator.fleet.hosts["b"]
     host.cut()
     try:
         assert "b (10.3.0.12): it can't be reached" in operator.refused("deploy:dc=pair", operator.fab.of(REPOSITORY))

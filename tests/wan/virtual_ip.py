@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from balancer.vip import judging
 from hitmesh.config import Config, dump, parse
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.paths import STATE, SYSTEM, user_of
 from hitmesh.deploy.render import keepalived
-from hitmesh.deploy.site import Site
 from hitmesh.errors import MeshError
 from hitmesh.mesh.lookup import Lookups
 from tests.services import WITHOUT_RIGHTS, require, wait_for
@@ -210,9 +210,9 @@ class VirtualIp:
                 self._add(one.name, host, [*WITHOUT_RIGHTS, sys.executable, "-m", *module, *options])
 
     def _add_keepalived(self, number: int) -> None:
-        site = Site.of(self.config)
+        fleet = Fleet.of(self.config)
         files = {
-            Path(file.path).name: self._placed(file.text) for file in keepalived.files(site, site.hosts[number - 1])
+            Path(file.path).name: self._placed(file.text) for file in keepalived.files(fleet, fleet.hosts[number - 1])
         }
         conf = self.folder / f"keepalived-{number}.conf"
         conf.write_text(files["keepalived.conf"])

@@ -53,7 +53,7 @@ def texts(machine: Machine, dc: str, paths: list[str]) -> dict[str, str]:
 
 
 def _started_with(machine: Machine, instance: str) -> str:
-    """What an instance saw of the datacenter's file when it was last started (`site.sees`), which it says in its own folder; or nothing."""
+    """What an instance saw of the datacenter's file when it was last started (`fleet.sees`), which it says in its own folder; or nothing."""
     path = machine.at(f"{state_folder(instance)}/{STARTED_WITH}")
     try:
         # The folder is its user's, who could put anything there: a pipe, or a link to what only root may read.

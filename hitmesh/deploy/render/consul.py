@@ -15,9 +15,9 @@ import msgspec
 from hitmesh.config import Config, host_port
 from hitmesh.config.addresses import ssh_place, usual
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import CONSUL_CONF, KEYS, state_folder, user_of
 from hitmesh.deploy.render.supervisor import program_file
-from hitmesh.deploy.site import Host, Site
 from hitmesh.errors import CommandError
 from hitmesh.protocol.names import bracketed
 from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
@@ -30,15 +30,15 @@ GOSSIP: Final = "gossip.json"
 STOP_WAIT_S: Final = 10
 
 
-def files(site: Site, host: Host) -> list[File]:
+def files(fleet: Fleet, host: Host) -> list[File]:
     """The configuration and the program file of a host's Consul; none where no server is deployed."""
-    if not site.has_consul:
+    if not fleet.has_consul:
         return []
-    config = msgspec.json.format(msgspec.json.encode(_config(site, host)), indent=2).decode() + "\n"
+    config = msgspec.json.format(msgspec.json.encode(_config(fleet, host)), indent=2).decode() + "\n"
     argv = agent_command(Path(CONSUL_CONF))
-    if site.config.deploy.consul.gossip_key:
-        argv.append(f"-config-file={KEYS}/{site.dc}/consul/{GOSSIP}")
-    program = program_file(site.dc, "consul", NAME, {"command": " ".join(argv), "stop_wait_s": str(STOP_WAIT_S)})
+    if fleet.config.deploy.consul.gossip_key:
+        argv.append(f"-config-file={KEYS}/{fleet.dc}/consul/{GOSSIP}")
+    program = program_file(fleet.dc, "consul", NAME, {"command": " ".join(argv), "stop_wait_s": str(STOP_WAIT_S)})
     return [File(path=CONSUL_CONF, text=config, owner=user_of("consul"), mode=0o640, then="consul"), program]
 
 
@@ -47,13 +47,13 @@ def gossip_text(key: str) -> str:
     return msgspec.json.encode({"encrypt": key.strip()}).decode() + "\n"
 
 
-def _config(site: Site, host: Host) -> dict[str, Any]:
-    servers = [one for one in site.hosts if one.is_consul_server]
-    wan = site.config.deploy.consul.join_wan if host.is_consul_server else ()
-    http = _http_port(site.config)
+def _config(fleet: Fleet, host: Host) -> dict[str, Any]:
+    servers = [one for one in fleet.hosts if one.is_consul_server]
+    wan = fleet.config.deploy.consul.join_wan if host.is_consul_server else ()
+    http = _http_port(fleet.config)
     ports = AgentPorts(http=http, server=SERVER_PORT, serf_lan=LAN_PORT, serf_wan=WAN_PORT)
     details = agent_config(
-        site.dc, ports, Path(state_folder(NAME)), node=f"{site.dc}-{host.name}", servers=len(servers)
+        fleet.dc, ports, Path(state_folder(NAME)), node=f"{fleet.dc}-{host.name}", servers=len(servers)
     ) | {
         "bind_addr": host.address,
         "retry_join": [bracketed(one.address) for one in servers if one.name != host.name],
@@ -61,12 +61,12 @@ def _config(site: Site, host: Host) -> dict[str, Any]:
     }
     details["ports"]["dns"] = DNS_PORT
     if host.is_consul_server:
-        if wan_address := site.config.nodes[host.name].wan_address:
+        if wan_address := fleet.config.nodes[host.name].wan_address:
             details["advertise_addr_wan"] = wan_address
     else:
         details["server"] = False
         del details["bootstrap_expect"], details["retry_join_wan"]
-    if site.config.deploy.consul.acl:
+    if fleet.config.deploy.consul.acl:
         details["acl"] = {"enabled": True, "default_policy": "deny", "enable_token_persistence": True}
     return details
 

@@ -19,8 +19,8 @@ from typing import Final
 from hitmesh.config import Placement
 from hitmesh.config.addresses import interface
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import KEEPALIVED_CONF, LOGS, PROGRAMS, SYSTEM, state_folder, user_of
-from hitmesh.deploy.site import Host, Site
 
 KEEPALIVED: Final = "keepalived-1"
 CHECK: Final = "vip-1"
@@ -122,15 +122,15 @@ _FIELDS: Final = {
 }
 
 
-def files(site: Site, host: Host) -> list[File]:
+def files(fleet: Fleet, host: Host) -> list[File]:
     """Those of a host; none where it has no balancer behind a virtual IP."""
-    behind = {placement.node: placement for placement in site.config.behind_virtual_ip()}
-    if not site.config.virtual_ip.address or host.name not in behind:
+    behind = {placement.node: placement for placement in fleet.config.behind_virtual_ip()}
+    if not fleet.config.virtual_ip.address or host.name not in behind:
         return []
     return [
-        File(path=KEEPALIVED_CONF, text=_conf(site, host, behind), then="keepalived"),
-        _program_file(site.dc, KEEPALIVED, keepalived_program(site.dc)),
-        _program_file(site.dc, CHECK, _check_program(site, behind[host.name])),
+        File(path=KEEPALIVED_CONF, text=_conf(fleet, host, behind), then="keepalived"),
+        _program_file(fleet.dc, KEEPALIVED, keepalived_program(fleet.dc)),
+        _program_file(fleet.dc, CHECK, _check_program(fleet, behind[host.name])),
     ]
 
 
@@ -145,23 +145,23 @@ def is_rendered(text: str) -> bool:
     return _RENDERED.fullmatch(text) is not None
 
 
-def router_id(site: Site) -> int:
+def router_id(fleet: Fleet) -> int:
     """Of VRRP: as configured, or one that others on the network hardly have too."""
-    vip = site.config.virtual_ip
-    digest = hashlib.sha256(f"{site.dc} {interface(vip.address).ip}".encode()).digest()
+    vip = fleet.config.virtual_ip
+    digest = hashlib.sha256(f"{fleet.dc} {interface(vip.address).ip}".encode()).digest()
     return vip.router_id or 1 + int.from_bytes(digest[:8]) % ROUTER_IDS
 
 
-def _conf(site: Site, host: Host, behind: dict[str, Placement]) -> str:
-    vip = site.config.virtual_ip
+def _conf(fleet: Fleet, host: Host, behind: dict[str, Placement]) -> str:
+    vip = fleet.config.virtual_ip
     others = [other.address for name, other in behind.items() if name != host.name]
     return _CONF.substitute(
-        dc=site.dc,
+        dc=fleet.dc,
         node=host.name,
         track=_track(behind[host.name]),
         user=user_of("balancer"),
         interface=vip.interface,
-        router=router_id(site),
+        router=router_id(fleet),
         priority=max(LAST_PRIORITY, FIRST_PRIORITY - list(behind).index(host.name)),
         peers=_PEERS.substitute(own=host.address, others="".join(f"        {other}\n" for other in others))
         if others
@@ -170,12 +170,12 @@ def _conf(site: Site, host: Host, behind: dict[str, Placement]) -> str:
     )
 
 
-def _check_program(site: Site, balancer: Placement) -> str:
-    vip = site.config.virtual_ip
-    said = f"{state_folder(balancer.name)}/{site.dc}/{balancer.name}.vip"
+def _check_program(fleet: Fleet, balancer: Placement) -> str:
+    vip = fleet.config.virtual_ip
+    said = f"{state_folder(balancer.name)}/{fleet.dc}/{balancer.name}.vip"
     options = f"--said {said} --track {_track(balancer)} --address {interface(vip.address).ip}"
     command = f"{SYSTEM}/bin/python -P -m balancer.vip {options}{' --preempt' if vip.preempt else ''}"
-    return _program(site.dc, CHECK, command, user_of("balancer"))
+    return _program(fleet.dc, CHECK, command, user_of("balancer"))
 
 
 def _track(balancer: Placement) -> str:

@@ -14,10 +14,10 @@ from typing import Final
 from hitmesh.config import ports_of
 from hitmesh.config.datacenter import NEXUS_PORTS
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import FIREWALL_CONF
 from hitmesh.deploy.render import beanstalkd
 from hitmesh.deploy.render.consul import LAN_PORT, SERVER_PORT, WAN_PORT
-from hitmesh.deploy.site import Host, Site
 from hitmesh.errors import CommandError
 
 SSH: Final = 22
@@ -48,15 +48,15 @@ _RULE = re.compile(
 )
 
 
-def files(site: Site, host: Host) -> list[File]:
+def files(fleet: Fleet, host: Host) -> list[File]:
     """The rules of a host; none where the datacenter's file doesn't want them."""
-    text = rules(site, host) if site.config.deploy.firewall else ""
+    text = rules(fleet, host) if fleet.config.deploy.firewall else ""
     return [File(path=FIREWALL_CONF, text=text, mode=0o600, then="nftables")]
 
 
-def rules(site: Site, host: Host) -> str:
+def rules(fleet: Fleet, host: Host) -> str:
     """What nft reads. Raises CommandError for a datacenter whose hosts have names instead of addresses."""
-    return HEAD + "".join(f"        {line}\n" for line in _lines(site, host)) + FOOT
+    return HEAD + "".join(f"        {line}\n" for line in _lines(fleet, host)) + FOOT
 
 
 def is_rule(line: str) -> bool:
@@ -64,11 +64,11 @@ def is_rule(line: str) -> bool:
     return _RULE.fullmatch(line) is not None
 
 
-def _lines(site: Site, host: Host) -> Iterator[str]:
-    config = site.config
-    everybody = [one.address for one in site.hosts]
+def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
+    config = fleet.config
+    everybody = [one.address for one in fleet.hosts]
     running = {
-        role: [one.address for one in site.hosts if one.of(role)] for role in ("balancer", "collector", "processor")
+        role: [one.address for one in fleet.hosts if one.of(role)] for role in ("balancer", "collector", "processor")
     }
     others = config.deploy.firewall_others
     if host.ssh[1] != SSH:
@@ -98,8 +98,8 @@ def _lines(site: Site, host: Host) -> Iterator[str]:
             f"{one.name}: heartbeats and lookups of other datacenters", others or None, [ports[0], ports[2]]
         )
     if host.has_beanstalkd:
-        yield from _rule("beanstalkd: collectors, and commands", everybody, beanstalkd.ports(site, host))
-    if site.has_consul:
+        yield from _rule("beanstalkd: collectors, and commands", everybody, beanstalkd.ports(fleet, host))
+    if fleet.has_consul:
         yield from _consul(host, everybody, others)
 
 

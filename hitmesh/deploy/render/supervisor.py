@@ -13,15 +13,15 @@ from hitmesh.cli.folder import SOCKET_NAME, shipped
 from hitmesh.cli.layout import STOP_GRACE_S, Program, program_text, supervisord_text
 from hitmesh.config import Placement
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import SEES, Fleet, Host, sees
 from hitmesh.deploy.paths import LOGS, PROGRAMS, RUN, STATE, config_path, state_folder, user_of
-from hitmesh.deploy.site import SEES, Host, Site, sees
 
 OPEN_FILES: Final = 1024  # of which supervisord makes sure; hitmesh-boot asks for as many as a balancer needs
 
 
-def files(site: Site, host: Host, text: str) -> list[File]:
+def files(fleet: Fleet, host: Host, text: str) -> list[File]:
     """A program file for each instance of a role on this host; `text` is the datacenter's file."""
-    return [_role(site, one, text) for one in host.instances]
+    return [_role(fleet, one, text) for one in host.instances]
 
 
 def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "", sees: str = "") -> File:
@@ -56,14 +56,14 @@ def seen(file: File) -> str:
     return found[1] if found else ""
 
 
-def _role(site: Site, one: Placement, text: str) -> File:
+def _role(fleet: Fleet, one: Placement, text: str) -> File:
     values = {
         "python": f"{RUN} {one.name}",  # finds the release's own
-        "config": shlex.quote(config_path(site.dc)),
+        "config": shlex.quote(config_path(fleet.dc)),
         "state": shlex.quote(state_folder(one.name)),
-        "stop_wait_s": str(math.ceil(site.config.timing.drain_s) + STOP_GRACE_S),
+        "stop_wait_s": str(math.ceil(fleet.config.timing.drain_s) + STOP_GRACE_S),
     }
-    return program_file(site.dc, one.role, one.name, values, sees=sees(text, one))
+    return program_file(fleet.dc, one.role, one.name, values, sees=sees(text, one))
 
 
 def _template(name: str) -> str:

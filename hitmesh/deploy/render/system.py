@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import SYSCTL_CONF
-from hitmesh.deploy.site import Host, Site
 
 PRIVILEGED = 1024  # below, a port is root's, unless the kernel is told otherwise
 BACKLOG = 4096  # connections that wait to be accepted: the kernel's default since 5.4, and a fifth of a balancer's
 
 
-def files(site: Site, host: Host) -> list[File]:
+def files(fleet: Fleet, host: Host) -> list[File]:
     """The settings of a host with balancers; of another one none."""
-    return [File(path=SYSCTL_CONF, text=_text(site, host), then="sysctl")]
+    return [File(path=SYSCTL_CONF, text=_text(fleet, host), then="sysctl")]
 
 
-def _text(site: Site, host: Host) -> str:
+def _text(fleet: Fleet, host: Host) -> str:
     balancers = host.of("balancer")
     if not balancers:
         return ""

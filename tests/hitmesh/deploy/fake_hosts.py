@@ -16,26 +16,26 @@ import msgspec
 from hitmesh.deploy import memory
 from hitmesh.deploy.facts import Facts, Running
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.memory import Memory
 from hitmesh.deploy.paths import program_path
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import supervisor
-from hitmesh.deploy.site import Host, Site
 from hitmesh.deploy.ssh import Result, Unreachable
 from hitmesh.errors import CommandError
 from hitmesh.settings.sqlite import SqliteSettings
 
 
 class FakeSsh:
-    """All hosts of a site, at the place of `Ssh`."""
+    """All hosts of a fleet, at the place of `Ssh`."""
 
-    def __init__(self, site: Site, release: str, *, settings: Path | None = None) -> None:
-        self.site = site
-        self.current = {one.name: release for _, one in site.in_order()}
+    def __init__(self, fleet: Fleet, release: str, *, settings: Path | None = None) -> None:
+        self.fleet = fleet
+        self.current = {one.name: release for _, one in fleet.in_order()}
         self.pids = {name: number for number, name in enumerate(self.current, 100)}
-        self.files: dict[str, dict[str, str]] = {host.name: {} for host in site.hosts}
-        self.secrets: dict[str, dict[str, str]] = {host.name: {} for host in site.hosts}
-        self.releases = {host.name: {release} for host in site.hosts}
+        self.files: dict[str, dict[str, str]] = {host.name: {} for host in fleet.hosts}
+        self.secrets: dict[str, dict[str, str]] = {host.name: {} for host in fleet.hosts}
+        self.releases = {host.name: {release} for host in fleet.hosts}
         self.behaviour: Mapping[str, str] = {}
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda call: None
@@ -46,7 +46,7 @@ class FakeSsh:
         self._settings = settings
 
     def hosts(self) -> dict[str, RemoteHost]:
-        return {host.name: RemoteHost(host, self, self.site.dc) for host in self.site.hosts}  # type: ignore[arg-type]
+        return {host.name: RemoteHost(host, self, self.fleet.dc) for host in self.fleet.hosts}  # type: ignore[arg-type]
 
     def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = 0.0) -> Result:
         words = argv[argv.index("--dc") + 2 :]
@@ -75,7 +75,7 @@ class FakeSsh:
         assert self._settings is not None
         store = SqliteSettings(self._settings)
         try:
-            return memory.answer(Memory(store, self.site.dc), words[0], msgspec.json.decode(stdin), time.time())
+            return memory.answer(Memory(store, self.fleet.dc), words[0], msgspec.json.decode(stdin), time.time())
         finally:
             store.close()
 
@@ -90,7 +90,7 @@ class FakeSsh:
         )  # fmt: skip
 
     def _seen(self, host: str, name: str) -> str:
-        path = program_path(self.site.dc, name)
+        path = program_path(self.fleet.dc, name)
         return supervisor.seen(File(path=path, text=self.files[host].get(path, "")))
 
     def _digests(self, host: str) -> dict[str, str]:
@@ -148,8 +148,8 @@ class FakeSsh:
     def _hitmesh(self, host: Host, words: list[str], _stdin: Any) -> object:
         if words[0] == "ready":
             lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
-            lacking += [one.name for host, one in self.site.in_order() if host.name == self.gone]
-            return {self.site.dc: lacking} if lacking else {}
+            lacking += [one.name for host, one in self.fleet.in_order() if host.name == self.gone]
+            return {self.fleet.dc: lacking} if lacking else {}
         if words[0] == "datacenter":
             self.calls.append(f"{host.name} hitmesh {' '.join(words)}")
             return ""
@@ -163,7 +163,7 @@ class FakeSsh:
         return [
             {"name": one.name, "role": one.role, "state": "up", "pid": self.pids[one.name] + 1,
              "supervisor_pid": self.pids[one.name], "load": load if one.role == "balancer" else {}}
-            for _, one in self.site.in_order()
+            for _, one in self.fleet.in_order()
         ]  # fmt: skip
 
     def _does(self, name: str) -> str:

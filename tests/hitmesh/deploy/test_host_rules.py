@@ -6,15 +6,15 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.host import rules
 from hitmesh.deploy.render import supervisor
-from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError
 
 FILE = Path(__file__).parents[3] / "config" / "us-west.toml"
-SITE = Site.of(settings.load(FILE))
+FLEET = Fleet.of(settings.load(FILE))
 COLLECTOR = next(
-    file for file in supervisor.files(SITE, SITE.host("app-1"), FILE.read_text()) if "collector-1" in file.path
+    file for file in supervisor.files(FLEET, FLEET.host("app-1"), FILE.read_text()) if "collector-1" in file.path
 )
 
 

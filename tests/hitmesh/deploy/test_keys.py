@@ -8,8 +8,8 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
@@ -26,8 +26,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("hitmesh.deploy.keys.SEEN_S", 0.0)
     path = tmp_path / "dc.toml"
     path.write_text(settings.dump(settings.parse(DATA, source="test")))
-    site = Site.of(settings.load(path))
-    return Desk(path, site, cast(Ssh, FakeSsh(site, "0.2.0-aaaa")), lambda line: None)
+    fleet = Fleet.of(settings.load(path))
+    return Desk(path, fleet, cast(Ssh, FakeSsh(fleet, "0.2.0-aaaa")), lambda line: None)
 
 
 def hosts(desk: Desk) -> FakeSsh:
@@ -88,6 +88,6 @@ def test_a_list_that_could_not_be_brought_everywhere_is_said(desk: Desk) -> None
 
 def test_a_datacenter_without_keys_is_told_what_to_write(desk: Desk) -> None:
     without = msgspec.structs.replace(desk.config, keys="", insecure=True)
-    desk.site = Site.of(without)
+    desk.fleet = Fleet.of(without)
     with pytest.raises(CommandError, match='keys = "keys" names the folder'):
         Keys(desk, [])

@@ -10,9 +10,9 @@ from hitmesh import config as settings
 from hitmesh.config import Config
 from hitmesh.deploy.facts import Facts, Release, Running, off_s
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import SEES, Fleet
 from hitmesh.deploy.paths import config_path, program_path
 from hitmesh.deploy.plan import Asked, Step, make_plan, problems
-from hitmesh.deploy.site import SEES, Site
 
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
 RELEASE = Release(id=NEW, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={})
@@ -28,11 +28,11 @@ def config(**more: Any) -> Config:
     return settings.parse({**data, **more}, source="test")
 
 
-SITE = Site.of(config())
+FLEET = Fleet.of(config())
 
 
 def facts(host: str, runs: str = OLD, **more: Any) -> Facts:
-    names = [one.name for one in SITE.host(host).instances]
+    names = [one.name for one in FLEET.host(host).instances]
     said = {
         "python": "3.11.2", "platform": "linux_x86_64", "system": "0.2.0", "clock": 0.0, "free_bytes": 10**10,
         "releases": [runs], "current": dict.fromkeys(names, runs), "configs": dict.fromkeys(names, SEEN),
@@ -42,9 +42,9 @@ def facts(host: str, runs: str = OLD, **more: Any) -> Facts:
 
 
 def planned(
-    a: Facts, b: Facts, asked: Asked = EVERYTHING, site: Site = SITE, files: Sequence[File] = (FILE,)
+    a: Facts, b: Facts, asked: Asked = EVERYTHING, fleet: Fleet = FLEET, files: Sequence[File] = (FILE,)
 ) -> list[Step]:
-    return make_plan(site, NEW, {"a": a, "b": b}, {"a": files, "b": files}, asked)
+    return make_plan(fleet, NEW, {"a": a, "b": b}, {"a": files, "b": files}, asked)
 
 
 def texts(steps: Sequence[Step]) -> list[str]:
@@ -93,8 +93,8 @@ def test_whoever_has_an_old_configuration_is_restarted() -> None:
     same = facts("b", NEW, files={FILE.path: FILE.digest, program.path: program.digest})
     old = msgspec.structs.replace(same, configs={**same.configs, "collector-2": "other"})
     both = {"a": [FILE], "b": [FILE, program]}
-    assert make_plan(SITE, NEW, {"a": facts("a", NEW), "b": same}, both, EVERYTHING) == []
-    assert texts(make_plan(SITE, NEW, {"a": facts("a", NEW), "b": old}, both, EVERYTHING))[0] == (
+    assert make_plan(FLEET, NEW, {"a": facts("a", NEW), "b": same}, both, EVERYTHING) == []
+    assert texts(make_plan(FLEET, NEW, {"a": facts("a", NEW), "b": old}, both, EVERYTHING))[0] == (
         "b: drain and restart collector-2, again (its configuration has changed)"
     )
 
@@ -102,7 +102,7 @@ def test_whoever_has_an_old_configuration_is_restarted() -> None:
 def test_whoever_is_down_is_restarted() -> None:
     down = [
         Running(name=one.name, state="FATAL" if one.role == "nexus" else "RUNNING", pid=7)
-        for one in SITE.hosts[1].instances
+        for one in FLEET.hosts[1].instances
     ]
     assert texts(planned(facts("a", NEW), facts("b", NEW, programs=down)))[0] == (
         "b: drain and restart nexus-2, again (it is fatal)"
@@ -118,7 +118,7 @@ def test_one_host_or_one_role_leaves_the_others_alone() -> None:
 def test_a_name_that_goes_to_another_host_is_stopped_there_before_it_starts_here() -> None:
     nodes = {"a": {"address": "10.0.0.1", "nexus": 1, "processor": 1, "collector": 2, "balancer": 1},
              "b": {"address": "10.0.0.2", "nexus": 1, "processor": 1, "collector": 1, "balancer": 1}}  # fmt: skip
-    steps = texts(planned(facts("a", NEW), facts("b", NEW), site=Site.of(config(nodes=nodes))))
+    steps = texts(planned(facts("a", NEW), facts("b", NEW), fleet=Fleet.of(config(nodes=nodes))))
     assert steps[0] == "b: drain and stop collector-2"
     assert f"a: collector-2 is new and gets {NEW}" in steps
     assert f"b: collector-3 is new and gets {NEW}" in steps
@@ -170,8 +170,8 @@ def test_old_releases_are_removed_but_for_the_last_and_those_that_run() -> None:
     ],
 )
 def test_nothing_is_planned_for_a_host_that_is_not_as_it_must_be(more: dict[str, Any], problem: str) -> None:
-    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b", **more)}) == [problem]
-    assert problems(SITE, RELEASE, {"a": facts("a"), "b": facts("b")}) == []
+    assert problems(FLEET, RELEASE, {"a": facts("a"), "b": facts("b", **more)}) == [problem]
+    assert problems(FLEET, RELEASE, {"a": facts("a"), "b": facts("b")}) == []
 
 
 @pytest.mark.parametrize(("clock", "off"), [(10.0, 0.0), (14.0, 0.0), (9.0, -1.0), (3615.0, 3600.0)])

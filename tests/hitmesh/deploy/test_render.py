@@ -9,37 +9,37 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.host import rules
 from hitmesh.deploy.render import beanstalkd, consul, keepalived, nftables, supervisor, system
-from hitmesh.deploy.site import Host, Site
 from hitmesh.errors import CommandError
 
 TEXT = (Path(__file__).parents[3] / "config" / "us-west.toml").read_text(encoding="utf-8")
-Render = Callable[[Site, Host], Sequence[File]]
+Render = Callable[[Fleet, Host], Sequence[File]]
 
 
-def site(text: str = TEXT) -> Site:
-    return Site.of(settings.loads(text.encode(), path=Path("/etc/hitmesh/us-west.toml")))
+def fleet(text: str = TEXT) -> Fleet:
+    return Fleet.of(settings.loads(text.encode(), path=Path("/etc/hitmesh/us-west.toml")))
 
 
-def with_firewall(more: str = "") -> Site:
-    return site(TEXT.replace("[deploy] ", f"[deploy]\nfirewall = true\n{more}#"))
+def with_firewall(more: str = "") -> Fleet:
+    return fleet(TEXT.replace("[deploy] ", f"[deploy]\nfirewall = true\n{more}#"))
 
 
-def rendered(render: Render, host: str, of: Site | None = None) -> dict[str, File]:
-    of = of or site()
+def rendered(render: Render, host: str, of: Fleet | None = None) -> dict[str, File]:
+    of = of or fleet()
     return {file.path: file for file in render(of, of.host(host))}
 
 
-def programs(of: Site, host: Host) -> Sequence[File]:
+def programs(of: Fleet, host: Host) -> Sequence[File]:
     return supervisor.files(of, host, TEXT)
 
 
-def consul_of(host: str, of: Site | None = None) -> Any:
+def consul_of(host: str, of: Fleet | None = None) -> Any:
     return json.loads(rendered(consul.files, host, of)["/etc/hitmesh/consul.json"].text)
 
 
-@pytest.mark.parametrize("host", [host.name for host in site().hosts])
+@pytest.mark.parametrize("host", [host.name for host in fleet().hosts])
 @pytest.mark.parametrize(
     "render",
     [programs, beanstalkd.files, consul.files, nftables.files, system.files, keepalived.files],
@@ -77,7 +77,7 @@ def test_consul_has_three_servers_that_look_for_each_other_and_agents_that_look_
 
 def test_consul_joins_other_datacenters_has_a_gossip_key_and_acls_where_they_are_configured() -> None:
     wan = 'join_wan = ["10.1.0.21", "10.1.0.22", "10.1.0.23"]'
-    of = site(TEXT.replace(wan, 'join_wan = ["10.1.0.21", "[fd00::1]:9302"]\ngossip_key = "gossip"\nacl = true'))
+    of = fleet(TEXT.replace(wan, 'join_wan = ["10.1.0.21", "[fd00::1]:9302"]\ngossip_key = "gossip"\nacl = true'))
     server = consul_of("store-1", of)
     assert server["retry_join_wan"] == ["10.1.0.21:8302", "[fd00::1]:9302"]
     assert server["acl"]["default_policy"] == "deny"
@@ -87,7 +87,7 @@ def test_consul_joins_other_datacenters_has_a_gossip_key_and_acls_where_they_are
 
 
 def test_a_consul_elsewhere_is_nothing_that_a_host_can_run() -> None:
-    of = site(TEXT.replace("consul://127.0.0.1:8500/hitmesh-settings", "consul://10.9.9.9:8500/hitmesh-settings"))
+    of = fleet(TEXT.replace("consul://127.0.0.1:8500/hitmesh-settings", "consul://10.9.9.9:8500/hitmesh-settings"))
     with pytest.raises(CommandError, match="speaks HTTP on loopback"):
         consul.files(of, of.host("store-1"))
 
@@ -98,12 +98,12 @@ def test_a_balancers_host_lets_it_bind_a_low_port() -> None:
     assert rendered(system.files, "store-1")["/etc/sysctl.d/60-hitmesh.conf"].text == ""
 
 
-def firewall(host: str, of: Site | None = None) -> str:
+def firewall(host: str, of: Fleet | None = None) -> str:
     return rendered(nftables.files, host, of or with_firewall())["/etc/hitmesh/firewall.nft"].text
 
 
 def test_there_is_no_firewall_unless_the_file_says_so() -> None:
-    assert firewall("app-1", site()) == ""
+    assert firewall("app-1", fleet()) == ""
 
 
 def test_a_firewall_lets_in_who_has_business_with_what_the_host_runs() -> None:
@@ -131,6 +131,6 @@ def test_other_datacenters_come_from_the_networks_that_the_file_names() -> None:
 
 
 def test_a_firewall_knows_no_names() -> None:
-    of = site(TEXT.replace('"10.2.0.13"', '"app-3.example.com"').replace("[deploy] ", "[deploy]\nfirewall = true\n#"))
+    of = fleet(TEXT.replace('"10.2.0.13"', '"app-3.example.com"').replace("[deploy] ", "[deploy]\nfirewall = true\n#"))
     with pytest.raises(CommandError, match=r"app-3\.example\.com: a firewall knows addresses"):
         nftables.files(of, of.host("app-1"))

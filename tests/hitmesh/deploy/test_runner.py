@@ -9,10 +9,10 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.paths import config_path
 from hitmesh.deploy.plan import Asked, make_plan
 from hitmesh.deploy.runner import Runner, Stopped
-from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
@@ -23,15 +23,15 @@ DATA: dict[str, Any] = {
     "name": "dc", "insecure": True, "ports": {"balancer_admin": 0}, "deploy": {"bake_s": 0.5, "ready_s": 1},
     "nodes": {"a": {"address": "10.0.0.1", **ONE}, "b": {"address": "10.0.0.2", **ONE}},
 }  # fmt: skip
-SITE = Site.of(settings.parse(DATA, source="test"))
-INSTANCES = [one.name for _, one in SITE.in_order()]
+FLEET = Fleet.of(settings.parse(DATA, source="test"))
+INSTANCES = [one.name for _, one in FLEET.in_order()]
 
 
 class Deploy:
     """A deploy of NEW on two hosts that run OLD, and what it told."""
 
     def __init__(self, does: str = "well") -> None:
-        self.ssh = FakeSsh(SITE, OLD)
+        self.ssh = FakeSsh(FLEET, OLD)
         self.ssh.behaviour = {NEW: does}
         self.told: list[str] = []
         self.may_go_on = lambda: None
@@ -39,8 +39,8 @@ class Deploy:
     def run(self) -> None:
         hosts = self.ssh.hosts()
         facts: dict[str, Facts] = {name: host.facts() for name, host in hosts.items()}
-        steps = make_plan(SITE, NEW, facts, {name: [FILE] for name in hosts}, Asked())
-        Runner(SITE, hosts, {NEW: Path("/dev/null")}, self.told.append, self.may_go_on).run(steps)
+        steps = make_plan(FLEET, NEW, facts, {name: [FILE] for name in hosts}, Asked())
+        Runner(FLEET, hosts, {NEW: Path("/dev/null")}, self.told.append, self.may_go_on).run(steps)
 
     def stopped(self) -> Stopped:
         with pytest.raises(Stopped) as caught:

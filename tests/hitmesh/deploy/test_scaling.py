@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from hitmesh import config as settings
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.scaling import scaled
-from hitmesh.deploy.site import Site
 from hitmesh.errors import CommandError
 
 FILE = Path(__file__).parents[3] / "config" / "us-west.toml"
 TEXT = FILE.read_text()
-SITE = Site.of(settings.load(FILE))
+FLEET = Fleet.of(settings.load(FILE))
 
 
 def test_more_of_a_role_are_spread_over_the_hosts_that_have_some_and_comments_stay() -> None:
-    text, changed = scaled(TEXT, SITE, "collector", 8)
+    text, changed = scaled(TEXT, FLEET, "collector", 8)
     assert changed == ["app-1: collector 2 -> 3", "app-2: collector 2 -> 3"]
     differing = [(a, b) for a, b in zip(TEXT.splitlines(), text.splitlines(), strict=True) if a != b]
     assert len(differing) == 2
@@ -24,9 +24,9 @@ def test_more_of_a_role_are_spread_over_the_hosts_that_have_some_and_comments_st
 
 
 def test_the_same_number_changes_nothing() -> None:
-    assert scaled(TEXT, SITE, "collector", 6) == (TEXT, [])
+    assert scaled(TEXT, FLEET, "collector", 6) == (TEXT, [])
 
 
 def test_none_of_a_role_is_refused() -> None:
     with pytest.raises(CommandError, match="at least one must stay"):
-        scaled(TEXT, SITE, "collector", 0)
+        scaled(TEXT, FLEET, "collector", 0)

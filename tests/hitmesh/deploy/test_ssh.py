@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.deploy.site import Host
+from hitmesh.deploy.fleet import Host
 from hitmesh.deploy.ssh import Ssh, Unreachable
 
 pytestmark = pytest.mark.system

@@ -13,8 +13,8 @@ from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
 from hitmesh.deploy.facts import Release
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.release import Built
-from hitmesh.deploy.site import Site
 from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError, ConfigError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
@@ -31,9 +31,9 @@ def desk_of(folder: Path, dc: str, told: list[str], release: str) -> tuple[Desk,
     """The desk of a datacenter on hosts in memory; without a release nothing was ever deployed there."""
     path = folder / f"{dc}.toml"
     path.write_text(settings.dump(settings.parse({**DATA, "name": dc}, source="test")))
-    site = Site.of(settings.load(path))
-    hosts = FakeSsh(site, release, settings=folder / f"{dc}.db")
-    return Desk(path, site, cast(Ssh, hosts), told.append), hosts
+    fleet = Fleet.of(settings.load(path))
+    hosts = FakeSsh(fleet, release, settings=folder / f"{dc}.db")
+    return Desk(path, fleet, cast(Ssh, hosts), told.append), hosts
 
 
 class Operator:
@@ -161,7 +161,7 @@ def test_hooks_are_told_what_happens_and_the_first_one_may_refuse(operator: Oper
     )
     hook.chmod(0o755)
     data = {**DATA, "deploy": {**DATA["deploy"], "hooks": {"before": "hook", "after": "hook"}}}
-    operator.desk.site = Site.of(settings.parse(data, source="test"))
+    operator.desk.fleet = Fleet.of(settings.parse(data, source="test"))
     (tmp_path / "status").write_text("1")
     assert "hook ended with 1 (nothing was changed)" in operator.refused()
     assert operator.runs() == {OLD}

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from hitmesh import config as settings
-from hitmesh.deploy.site import Site, sees
+from hitmesh.deploy.fleet import Fleet, sees
 from hitmesh.errors import CommandError
 
 US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
 
 
 def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
-    site = Site.of(US_WEST)
-    assert {host.name: [one.name for one in host.instances] for host in site.hosts} == {
+    fleet = Fleet.of(US_WEST)
+    assert {host.name: [one.name for one in host.instances] for host in fleet.hosts} == {
         "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1"],
         "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2"],
         "app-3": ["processor-3", "collector-5", "collector-6"],
@@ -22,12 +22,12 @@ def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
         "store-2": [],
         "store-3": [],
     }
-    assert site.has_consul
-    assert [host.name for host in site.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
+    assert fleet.has_consul
+    assert [host.name for host in fleet.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
 
 
 def test_a_deploy_changes_balancers_last() -> None:
-    roles = [one.role for _, one in Site.of(US_WEST).in_order()]
+    roles = [one.role for _, one in Fleet.of(US_WEST).in_order()]
     assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2
 
 
@@ -39,18 +39,18 @@ def test_a_deploy_changes_balancers_last() -> None:
 def test_a_host_is_reached_by_its_address_or_by_what_the_file_says(ssh: str, reached: tuple[str, int]) -> None:
     data = {"name": "dc", "insecure": True, "ports": {"balancer_admin": 0}}
     node = {"address": "10.2.0.11", "ssh": ssh, "nexus": 1, "processor": 1, "collector": 1}
-    site = Site.of(settings.parse({**data, "nodes": {"app-1": node}}, source="test"))
-    assert site.hosts[0].ssh == reached
+    fleet = Fleet.of(settings.parse({**data, "nodes": {"app-1": node}}, source="test"))
+    assert fleet.hosts[0].ssh == reached
 
 
 def test_a_host_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(CommandError, match="us-west has no host ap-1; did you mean app-1"):
-        Site.of(US_WEST).host("ap-1")
+        Fleet.of(US_WEST).host("ap-1")
 
 
 def seen(text: str, name: str) -> str:
     config = settings.parse(tomllib.loads(text), source="test")
-    return sees(text, next(one for _, one in Site.of(config).in_order() if one.name == name))
+    return sees(text, next(one for _, one in Fleet.of(config).in_order() if one.name == name))
 
 
 TEXT = """name = "dc"

@@ -59,15 +59,15 @@ class Host(Struct, frozen=True, kw_only=True):
         return [one for one in self.instances if one.role == role]
 
 
-class Site(Struct, frozen=True, kw_only=True):
+class Fleet(Struct, frozen=True, kw_only=True):
     """A datacenter's hosts."""
 
     config: Config
     hosts: Sequence[Host]
 
     @classmethod
-    def of(cls, config: Config) -> Site:
-        """The site that a datacenter's file describes."""
+    def of(cls, config: Config) -> Fleet:
+        """The fleet that a datacenter's file describes."""
         placed = [one for role in ROLES for one in config.instances(role)]
         return cls(
             config=config,

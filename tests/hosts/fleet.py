@@ -22,7 +22,7 @@ ROLES: Final = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
 CONSUL: Final = {"consul_server": True}
 STORES: Final = {"consul_server": True, "beanstalkd": True}
 # The number of a datacenter's network, and its nodes: their addresses' last numbers, and what they run.
-SITES: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]]]]] = {
+FLEETS: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]]]]] = {
     "us-west": (
         2,
         {
@@ -44,7 +44,7 @@ BAKE_S: Final = 3.0
 READY_S: Final = 120.0  # on a busy machine
 
 
-class Site:
+class Fleet:
     """A datacenter's hosts, without power yet, and its file in a folder."""
 
     def __init__(self, bed: Bed, dc: str, folder: Path, *, settings: Mapping[str, Any] | None = None) -> None:
@@ -52,7 +52,7 @@ class Site:
         self.dc, self.vip, self.file = dc, address(dc, VIP), folder / f"{dc}.toml"
         self.url = f"http://{self.vip}"
         self.hosts: dict[str, Host] = {
-            name: bed.host(f"{dc}-{name}", address(dc, number), dc=dc) for name, (number, _) in SITES[dc][1].items()
+            name: bed.host(f"{dc}-{name}", address(dc, number), dc=dc) for name, (number, _) in FLEETS[dc][1].items()
         }
         self.file.write_text(text(dc, settings or {}))
 
@@ -64,7 +64,7 @@ class Site:
 
 def text(dc: str, settings: Mapping[str, Any]) -> str:
     """The file of a datacenter."""
-    nodes = {name: {"address": address(dc, number), **runs} for name, (number, runs) in SITES[dc][1].items()}
+    nodes = {name: {"address": address(dc, number), **runs} for name, (number, runs) in FLEETS[dc][1].items()}
     others = [other for other in MESH if other != dc] if dc in MESH else []
     wanted: dict[str, Any] = {
         "name": dc,
@@ -96,8 +96,8 @@ def text(dc: str, settings: Mapping[str, Any]) -> str:
 
 def address(dc: str, number: int) -> str:
     """Of a host there, or of what else has that number."""
-    return f"10.{SITES[dc][0]}.0.{number}"
+    return f"10.{FLEETS[dc][0]}.0.{number}"
 
 
 def _those(dc: str, what: str) -> Iterable[str]:
-    return [address(dc, number) for number, runs in SITES[dc][1].values() if runs.get(what)]
+    return [address(dc, number) for number, runs in FLEETS[dc][1].values() if runs.get(what)]

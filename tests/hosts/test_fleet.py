@@ -7,19 +7,19 @@ import tomllib
 import pytest
 
 from hitmesh.config import ROLES, parse
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.render import files_for
-from hitmesh.deploy.site import Site
-from tests.hosts.site import MESH, text
+from tests.hosts.fleet import MESH, text
 
 
 @pytest.mark.parametrize("dc", MESH)
 def test_each_has_two_of_every_role_and_spool_three_consul_servers_and_a_virtual_ip(dc: str) -> None:
-    site = Site.of(parse(tomllib.loads(text(dc, {})), source=dc))
-    assert {role: len(site.config.instances(role)) for role in ROLES} == dict.fromkeys(ROLES, 2)
-    assert len(site.config.stores.spools) == sum(host.has_beanstalkd for host in site.hosts) == 2
-    assert sum(host.is_consul_server for host in site.hosts) == 3
-    assert site.config.virtual_ip.address
-    assert all(files_for(site, host, text(dc, {})) for host in site.hosts)
+    fleet = Fleet.of(parse(tomllib.loads(text(dc, {})), source=dc))
+    assert {role: len(fleet.config.instances(role)) for role in ROLES} == dict.fromkeys(ROLES, 2)
+    assert len(fleet.config.stores.spools) == sum(host.has_beanstalkd for host in fleet.hosts) == 2
+    assert sum(host.is_consul_server for host in fleet.hosts) == 3
+    assert fleet.config.virtual_ip.address
+    assert all(files_for(fleet, host, text(dc, {})) for host in fleet.hosts)
 
 
 def test_settings_replace_those_of_a_table() -> None:
