@@ -432,6 +432,7 @@ def main() -> int:
     parser.add_argument("trials", nargs="*", help=f"of {', '.join(TRIALS)}; none: all of them")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and theirs
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 1
