@@ -413,8 +413,7 @@ def _two(it: Bench) -> None:
 
     thread = threading.Thread(target=second, daemon=True)
     thread.start()
-    it.trial("two people at once", task)
-    thread.join()
+    it.trial("two people at once", task, mend=thread.join)
     print(f"    the other: {other[0][0]}: {_last(other[0][1])}", flush=True)
 
 
