@@ -7,7 +7,9 @@ forked. Scale by starting more collectors, not by workers: an instance is a proc
 from __future__ import annotations
 
 import logging
+import os
 import resource
+import signal
 import socket
 import time
 from functools import partial
@@ -45,6 +47,7 @@ SEND_BYTES: Final = (
 OTHER_FILES: Final = 1000  # sockets to the other roles, stores: at most half of those that the system allows
 LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
+STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class _Log(Logger):  # type: ignore[misc]
@@ -66,6 +69,11 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         self._bounds: Bounds
         self._refused = 0  # since the log said so
         self._refusals_at = 0.0  # when the log may say so again
+
+    def init_signals(self) -> None:
+        """From here on a signal is this worker's: what came since the fork comes now."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """SIGTERM: wake `run` at once."""
@@ -157,6 +165,14 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         self._listen = listen
         self.busy = 0  # requests being answered
         super().__init__()
+
+    def run(self) -> None:
+        """Run the master. A worker is forked with its handlers, which would take its first signals and do nothing."""
+        os.register_at_fork(
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOPPING),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPPING),
+        )
+        super().run()
 
     def load_config(self) -> None:
         """Our settings in gunicorn's names."""
