@@ -62,13 +62,16 @@ class HostProgram:
             return {"was": self._releases.switch(instance, id_)}
 
     def start(self, instance: str) -> object:
-        return self._programs.start(instance)
+        with self._machine.alone():
+            return self._programs.start(instance)
 
     def stop(self, instance: str) -> object:
-        return self._programs.stop(instance)
+        with self._machine.alone():
+            return self._programs.stop(instance)
 
     def restart(self, instance: str) -> object:
-        return self._programs.restart(instance)
+        with self._machine.alone():
+            return self._programs.restart(instance)
 
     def logs(self, instance: str, count: str) -> object:
         if not count.isdecimal() or len(count) > 9:

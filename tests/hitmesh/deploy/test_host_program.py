@@ -7,9 +7,13 @@ import msgspec
 import pytest
 
 from hitmesh.deploy.files import File
+from hitmesh.deploy.host import machine
+from hitmesh.deploy.host.machine import Machine
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.here import Here
 from tests.hitmesh.deploy.test_host_rules import COLLECTOR
+
+ID = "0.2.0-0123456789ab"
 
 
 @pytest.fixture
@@ -62,6 +66,16 @@ def test_the_end_of_a_log_is_shown(here: Here) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("one\ntwo\nthree\n")
     assert here.ask("logs", "collector-1", "2") == {"lines": ["two", "three"]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("start", "collector-1"), ("stop", "collector-1"), ("restart", "collector-1"), ("switch", "collector-1", ID)],
+)
+def test_two_never_change_a_host_at_once(here: Here, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOCK_S", 0.2)
+    with Machine(here.root).alone(), pytest.raises(CommandError, match="somebody else changes this host"):
+        here.ask(*words)
 
 
 @pytest.mark.parametrize(
