@@ -188,6 +188,12 @@ def test_a_role_imports_nothing_of_other_commands(role: str) -> None:
     assert python(code) == ""
 
 
+@pytest.mark.parametrize("module", ["nexus.main", "hitmesh.processor.processor"])
+def test_a_role_on_gevent_brings_no_other_event_loop(module: str) -> None:
+    # A fifth of what starting one costs; a collector and a balancer have asyncio from falcon.
+    assert python(f"import sys, {module}; print('asyncio' in sys.modules)") == "False"
+
+
 def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "dc").mkdir()
     (tmp_path / "dc" / "hitmesh.toml").write_text(DEV.read_text().replace('"dev"', '"dc"'))
