@@ -34,6 +34,7 @@ from hitmesh.http.errors import BadMessage
 from hitmesh.logs import Lines
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings.live import Live
+from hitmesh.startup import forgo_plugins
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,11 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         self._bounds: Bounds
         self._refused = 0  # since the log said so
         self._refusals_at = 0.0  # when the log may say so again
+
+    def patch(self) -> None:
+        """As gunicorn does, but faster."""
+        forgo_plugins()
+        super().patch()
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """SIGTERM: wake `run` at once."""

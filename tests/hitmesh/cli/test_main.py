@@ -188,6 +188,14 @@ def test_a_role_imports_nothing_of_other_commands(role: str) -> None:
     assert python(code) == ""
 
 
+def test_gevent_patches_without_a_look_at_what_is_installed() -> None:
+    code = (
+        "import sys; from hitmesh.startup import patch; patch()\n"
+        "from gevent import monkey; print(monkey.is_module_patched('socket'), 'importlib.metadata' in sys.modules)"
+    )
+    assert python(code) == "True False"
+
+
 @pytest.mark.parametrize("module", ["nexus.main", "hitmesh.processor.processor"])
 def test_a_role_on_gevent_brings_no_other_event_loop(module: str) -> None:
     # A fifth of what starting one costs; a collector and a balancer have asyncio from falcon.
