@@ -11,7 +11,7 @@ PATCHED = ("--worker", "--check")
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    from hitmesh.startup import prepare
+    from hitmesh.startup import patch, prepare
 
     prepare()
     if any(option in sys.argv for option in PATCHED):
@@ -21,9 +21,7 @@ def main() -> None:
             # Ctrl-C, and a closed terminal, are sent to all processes of it: what they mean is the master's to say.
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
-        from gevent import monkey
-
-        monkey.patch_all(ssl=False)  # connections with TLS are driven by the hub's watchers, never by waiting
+        patch()  # connections with TLS are driven by the hub's watchers, never by waiting
     from balancer.main import run
 
     sys.exit(run())

@@ -207,8 +207,9 @@ def _master(source: FromFile | FromLine) -> int:
 
 
 def _check(source: FromFile | FromLine, text: bytes | None) -> int:
+    import balancer.admin.server
     import balancer.process.running
-    import balancer.worker  # noqa: F401 - that it can be imported is what is checked
+    import balancer.worker  # noqa: F401
 
     handover.check()
     source.front(source.read() if text is None else text)

@@ -22,7 +22,6 @@ from gevent.event import Event
 
 from balancer.acceptor import Acceptor
 from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
-from balancer.admin.server import AdminServer
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
@@ -41,6 +40,7 @@ from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
 
 if TYPE_CHECKING:
+    from balancer.admin.server import AdminServer
     from hitmesh.config import Config
     from hitmesh.mesh.client import MeshClient
     from hitmesh.settings import SettingsStore
@@ -118,6 +118,8 @@ class Worker:
         self._siblings = Siblings(self.snapshot)
         self._admin: AdminServer | None = None
         if sockets.get("admin"):
+            from balancer.admin.server import AdminServer  # with falcon and asyncio, a third of what a start costs
+
             self._admin = AdminServer(
                 front,
                 sockets["admin"],

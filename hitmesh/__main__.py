@@ -13,13 +13,11 @@ PATCHED = ("processor", "replay")
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    from hitmesh.startup import prepare
+    from hitmesh.startup import patch, prepare
 
     prepare()
     if sys.argv[1:2] and sys.argv[1] in PATCHED and "--help" not in sys.argv:
-        from gevent import monkey
-
-        monkey.patch_all(ssl=False)  # nothing here speaks TLS, and the ssl module is slow to import
+        patch()
     from hitmesh.cli.main import run
 
     sys.exit(run())

@@ -1,4 +1,5 @@
-"""What every process of hitmesh does first: its files are its own user's, and its three streams do no harm.
+"""What every process of hitmesh does first: its files are its own user's, its three streams do no harm, and where it
+runs on gevent the standard library is patched.
 
 Imported before gevent has patched: nothing but the standard library's os, sys and io may be imported here.
 """
@@ -29,6 +30,23 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Harmless(sys.stderr)
+
+
+def patch() -> None:
+    """Have gevent patch the standard library, but for ssl: it is slow to import, and nobody here needs it patched."""
+    from gevent import monkey
+
+    forgo_plugins()
+    monkey.patch_all(ssl=False)
+
+
+def forgo_plugins() -> None:
+    """Have gevent ask no other package when it patches: it would read the metadata of all that is installed two dozen
+    times, which takes 0.1 s of each start.
+    """
+    from gevent import events
+
+    events.notify_and_call_entry_points = events.notify  # type: ignore[attr-defined]  # its stubs have neither
 
 
 class _Harmless(io.TextIOWrapper):

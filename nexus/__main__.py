@@ -1,9 +1,8 @@
 """`nexus` and `python -m nexus`: gevent patches the process before anything else is imported."""
 
-from gevent import monkey
+from hitmesh.startup import patch
 
-# Nothing here speaks TLS, and the ssl module is slow to import.
-monkey.patch_all(ssl=False)
+patch()
 
 from nexus.main import main
 

@@ -20,7 +20,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LONGEST = ("tests/hosts", "tests/wan", "tests/system", "tests/hitmesh/cli", "all others with system tests")
+LONGEST = (
+    *("tests/hosts", "tests/wan", "tests/system", "tests/hitmesh/cli"),
+    *("all others with system tests", "state machines, one test each"),
+)
 
 
 def find_access_log(named: str, beside: Path, made: Path) -> Path:
@@ -57,14 +60,18 @@ def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, s
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts processes is a system test; `make test-fast` runs the others.
 
-    A worker gets one module after the other, with what that shares: those of whole meshes first, since they last.
+    A worker gets one module after the other, with what that shares: those of whole meshes first, since they last, and
+    none of the long ones at the end, where a single worker would still have something to do.
     """
+    others, machines = len(LONGEST) - 2, len(LONGEST) - 1
     first = dict.fromkeys((item.path for item in items), len(LONGEST))
     for item in items:
         if starts_processes(item):
             item.add_marker("system")
             folder = item.path.parent.relative_to(REPOSITORY).as_posix()
-            first[item.path] = min(first[item.path], LONGEST.index(folder) if folder in LONGEST else len(LONGEST) - 1)
+            first[item.path] = min(first[item.path], LONGEST.index(folder) if folder in LONGEST else others)
+        elif item.name == "runTest":  # hypothesis's name for it
+            first[item.path] = min(first[item.path], machines)
     items.sort(key=lambda item: first[item.path])
 
 

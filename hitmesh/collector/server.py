@@ -36,6 +36,7 @@ from hitmesh.http.errors import BadMessage
 from hitmesh.logs import Lines
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings.live import Live
+from hitmesh.startup import forgo_plugins
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
         """From here on a signal is this worker's: what came since the fork comes now."""
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+    def patch(self) -> None:
+        """As gunicorn does, but faster."""
+        forgo_plugins()
+        super().patch()
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """SIGTERM: wake `run` at once."""

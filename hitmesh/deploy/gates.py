@@ -43,12 +43,19 @@ class Observation(Struct, frozen=True, kw_only=True):
         return sum(load.get("requests", 0) for load in balancers), sum(load.get("failed", 0) for load in balancers)
 
 
-def observed(status: bytes, ready: bytes, audit: bytes | None, dc: str) -> Observation:
-    """From what the three commands print. Raises msgspec.MsgspecError."""
-    rows = msgspec.json.decode(status, type=list[Row])
-    lacking = msgspec.json.decode(ready, type=dict[str, list[str]])
-    books = None if audit is None else msgspec.json.decode(audit, type=_Books).problems
-    return Observation(rows=rows, lacking=lacking.get(dc, []), book_problems=books)
+def rows_in(status: bytes) -> list[Row]:
+    """The instances, from what `hitmesh status --json` prints. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(status, type=list[Row])
+
+
+def lacking_in(ready: bytes, dc: str) -> list[str]:
+    """What a datacenter lacks, from what `hitmesh ready --json` prints. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(ready, type=dict[str, list[str]]).get(dc, [])
+
+
+def book_problems_in(audit: bytes) -> Sequence[str]:
+    """What is wrong with the books, from what `hitmesh audit --json` prints. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(audit, type=_Books).problems
 
 
 class _Books(Struct, frozen=True):

@@ -14,14 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from hitmesh.deploy import gates
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet
-from hitmesh.deploy.gates import Observation
+from hitmesh.deploy.gates import Observation, Row
 from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Tell, Write
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.ssh import Unreachable
@@ -30,6 +30,8 @@ from hitmesh.errors import CommandError, HitmeshError
 POLL_S: Final = 0.5
 LOG_LINES: Final = 12
 OBSERVE_S: Final = 60.0
+
+T = TypeVar("T")
 
 
 class Stopped(CommandError):
@@ -102,7 +104,7 @@ class Runner:
                 if done.status:
                     raise CommandError(f"{host.name}: hitmesh {' '.join(step.words)}: {done.err}")
             case Ready():
-                self._wait_until(host, "", lambda: "; ".join(self._observe(host).lacking))
+                self._wait_until(host, "", lambda: "; ".join(self._lacking(host)))
             case Forget():
                 host.forget(step.release)
 
@@ -131,7 +133,15 @@ class Runner:
             self._wait_ready(host, step.instance, done.pid, before)
 
     def _wait_ready(self, host: RemoteHost, name: str, pid: int, before: Observation) -> None:
-        self._wait_until(host, name, lambda: gates.is_ready(name, pid, self._observe(host), before))
+        def lacking() -> str:
+            now = Observation(rows=self._rows(host))
+            if not (reason := gates.is_ready(name, pid, now, before)):
+                # Only now: each question is a command, a process or three there.
+                now = msgspec.structs.replace(now, lacking=self._lacking(host))
+                reason = gates.is_ready(name, pid, now, before)
+            return reason
+
+        self._wait_until(host, name, lacking)
 
     def _wait_until(self, host: RemoteHost, name: str, lacking: Callable[[], str]) -> None:
         deadline = time.monotonic() + self._fleet.config.deploy.ready_s
@@ -200,13 +210,25 @@ class Runner:
         return next((name for name in names if reason.startswith(name)), next(iter(suspects), names[0]))
 
     def _observe(self, host: RemoteHost, *, books: bool = False) -> Observation:
-        status, ready = (host.hitmesh(command, "--json", timeout_s=OBSERVE_S) for command in ("status", "ready"))
-        audit = host.hitmesh("audit", "--json", timeout_s=OBSERVE_S).out if books else None
+        return Observation(
+            rows=self._rows(host),
+            lacking=self._lacking(host),
+            book_problems=self._asked(host, "audit", gates.book_problems_in) if books else None,
+        )
+
+    def _rows(self, host: RemoteHost) -> Sequence[Row]:
+        return self._asked(host, "status", gates.rows_in)
+
+    def _lacking(self, host: RemoteHost) -> Sequence[str]:
+        return self._asked(host, "ready", lambda said: gates.lacking_in(said, self._fleet.dc))
+
+    def _asked(self, host: RemoteHost, command: str, read: Callable[[bytes], T]) -> T:
+        """What a hitmesh command says there. Its status isn't asked: `ready` and `audit` have something to say, too."""
+        done = host.hitmesh(command, "--json", timeout_s=OBSERVE_S)
         try:
-            return gates.observed(status.out, ready.out, audit, self._fleet.dc)
+            return read(done.out)
         except msgspec.MsgspecError as error:
-            said = status.err or ready.err or str(error)
-            raise CommandError(f"{host.name}: hitmesh status, ready or audit failed there: {said}") from error
+            raise CommandError(f"{host.name}: hitmesh {command} failed there: {done.err or error}") from error
 
     def _gone(self) -> dict[str, Unreachable]:
         """The hosts that don't answer."""

@@ -12,15 +12,15 @@ import errno
 import functools
 import logging
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
 from hitmesh.errors import MeshError
 from hitmesh.mesh.keyring import SHORT
-from hitmesh.mesh.monitor import events_of, monitor_of
+from hitmesh.mesh.monitor import Event, events_of, monitor_of
 from hitmesh.mesh.resolving import follow, resolve
 from hitmesh.protocol.names import is_numeric, split_key, with_key
 
@@ -212,33 +212,32 @@ class Connections:
         import gevent
 
         for event in events_of(monitor):
-            place = event["endpoint"].decode("ascii", "replace")
-            link = self._links.get(place)
-            if link is None or event["event"] not in (*_FAILED, zmq.EVENT_HANDSHAKE_SUCCEEDED):
+            link = self._links.get(event.place)
+            if link is None or event.kind not in (*_FAILED, zmq.EVENT_HANDSHAKE_SUCCEEDED):
                 continue
-            if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if event.kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 link.fails = False
                 continue
             if not link.fails:
                 link.fails = True
-                log.warning("%s: %s doesn't let us in: %s", self._what, place, _reason(event))
+                log.warning("%s: %s doesn't let us in: %s", self._what, event.place, _reason(event))
             # ZeroMQ tries again by itself, with the same key, and not at all when the other side speaks otherwise.
             # Who has another key breaks off at once; who is silent is slow, or doesn't know us, whatever its key.
-            is_otherwise = event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-            if is_otherwise or (len(link.keys) > 1 and event["value"] != errno.EAGAIN):
+            is_otherwise = event.kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            if is_otherwise or (len(link.keys) > 1 and event.value != errno.EAGAIN):
                 link.trying += 1
-                self._disconnect(place)
-                gevent.spawn_later(AFTER_FAILURE_S, self._reconnect, place, link)
+                self._disconnect(event.place)
+                gevent.spawn_later(AFTER_FAILURE_S, self._reconnect, event.place, link)
 
     def _reconnect(self, place: str, link: _Link) -> None:
         if not self._closed and self._links.get(place) is link:
             self._connect(place)
 
 
-def _reason(event: Mapping[str, Any]) -> str:
-    if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+def _reason(event: Event) -> str:
+    if event.kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         return "one of us has keys and the other hasn't"
-    if event["value"] == errno.EAGAIN:
+    if event.value == errno.EAGAIN:
         return "it is silent: it may not have our key in its list"
     return "it has another key than our list says, or broke off"
 

@@ -183,12 +183,12 @@ class Guard:
     def _follow(self, monitor: Any, link: str) -> None:
         address = ""
         for event in events_of(monitor):
-            match event["event"]:
+            match event.kind:
                 case zmq.EVENT_ACCEPTED:
-                    address = _peer_address(event["value"])
-                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if event["value"] == _MISMATCH:
+                    address = _peer_address(event.value)
+                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if event.value == _MISMATCH:
                     self._refuse(link, NO_KEY, address)
-                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if event["value"] == _CRYPTOGRAPHIC:
+                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if event.value == _CRYPTOGRAPHIC:
                     self._refuse(link, OTHER_KEY, address)
                 case _:
                     self._refuse(link, BROKEN, address)

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 if TYPE_CHECKING:
     from hitmesh.mesh.network import Context, Socket
 
+_NUMBERS: Final = Struct("=hi")  # zmq_socket_monitor(3): what happened, and a value
+
 _numbers = itertools.count(1)
+
+
+class Event(NamedTuple):
+    """What happened to a connection."""
+
+    kind: int  # one of zmq.EVENT_*
+    value: int  # by its kind: an errno, a file descriptor, or what was wrong in a handshake
+    place: str  # the connection's, or where the socket is bound
+
+
+def decode(kind_and_value: bytes, place: bytes) -> Event:
+    """An event from its two frames. zmq.utils.monitor would do it, and brings asyncio into every process."""
+    kind, value = _NUMBERS.unpack(kind_and_value)
+    return Event(kind, value, place.decode("ascii", "replace"))
 
 
 def monitor_of(context: Context, socket: Socket, events: int) -> Socket:
@@ -27,12 +43,12 @@ def monitor_of(context: Context, socket: Socket, events: int) -> Socket:
     return monitor
 
 
-def events_of(monitor: Socket) -> Iterator[Any]:
+def events_of(monitor: Socket) -> Iterator[Event]:
     """The events of a socket's monitor, until that socket is closed."""
     try:
         while True:
-            event = parse_monitor_message(monitor.recv_multipart())
-            if event["event"] == zmq.EVENT_MONITOR_STOPPED:
+            event = decode(*monitor.recv_multipart())
+            if event.kind == zmq.EVENT_MONITOR_STOPPED:
                 return
             yield event
     except zmq.ZMQError:

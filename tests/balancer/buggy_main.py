@@ -18,9 +18,9 @@ def _raises(function: Callable[..., Any], path: bytes, target: Callable[..., byt
 
 def put_bugs_in() -> None:
     """In the worker's process."""
-    from gevent import monkey
+    from hitmesh.startup import patch
 
-    monkey.patch_all(ssl=False)
+    patch()
     from balancer.exchange import Exchange
     from balancer.forward import RequestForwarder
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import gevent
 import pytest
 import zmq.green
 
 from hitmesh.mesh import connecting
-from hitmesh.mesh.monitor import events_of
+from hitmesh.mesh.monitor import Event, events_of
 from hitmesh.mesh.network import Network, Socket
 from hitmesh.mesh.sockets import open_socket
 from hitmesh.protocol.messages import Neighbours, Seen, decode
@@ -114,9 +113,9 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What ZeroMQ tells of the connections."""
     seen: list[int] = []
 
-    def listened(monitor: Socket) -> Iterator[Any]:
+    def listened(monitor: Socket) -> Iterator[Event]:
         for event in events_of(monitor):
-            seen.append(event["event"])
+            seen.append(event.kind)
             yield event
 
     monkeypatch.setattr(connecting, "events_of", listened)

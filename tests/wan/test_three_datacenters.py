@@ -28,12 +28,14 @@ from tests.wan.mesh import HOSTS, NETWORKS, Mesh
 from tests.wan.settings import time_in_force
 
 HITS = 400  # of the access log, into each; `bench/run wan` replays all of it
+PAUSE_S = 0.05  # of a guest between two requests: who is where is the point, and 45 processes are load enough
 CUT_S = 10.0  # more than the datacenters need to call each other dead, with these settings
 AGREED_S = 240.0
 PATIENCE_S = 120.0  # for what takes seconds on a quiet machine
 LATE_S = 5.0  # a heartbeat's way on a busy machine: an age counts from when its heartbeat was heard
-# Often, so that a short cut is a long one. Within a datacenter nobody is called dead for being slow.
-SETTINGS = {"timing": {"missed_heartbeats": 60, "wan_heartbeat_s": 1.0, "wan_missed_heartbeats": 6}}
+# Often, so that a short cut is a long one. Within a datacenter nobody is called dead for being slow. And four partitions
+# of each processor: of the usual 32 each would be asked for by all other datacenters, twice a second.
+SETTINGS = {"partitions": 8, "timing": {"missed_heartbeats": 60, "wan_heartbeat_s": 1.0, "wan_missed_heartbeats": 6}}
 LOCK = Path(tempfile.gettempdir()) / "hitmesh-wan-tests.lock"
 
 
@@ -53,7 +55,7 @@ def pages_of(site: str) -> list[str]:
 
 
 def guests_of(mesh: Mesh, site: str) -> list[Guest]:
-    return [Guest(dc, pages_of(site), collector=number) for dc in mesh for number in (1, 2)]
+    return [Guest(dc, pages_of(site), collector=number, pause_s=PAUSE_S) for dc in mesh for number in (1, 2)]
 
 
 def accepted(guests: list[Guest]) -> Counter[str]:
@@ -191,9 +193,9 @@ def test_a_datacenter_that_lost_everything_has_its_own_rows_back_before_it_count
     known = {
         (page, dc): part["count"] for page, entry in lost.totals(site).items() for dc, part in entry["dcs"].items()
     }
-    others = [Guest(mesh[name], pages_of(site), counts=known) for name in mesh.others(lost.name)]
+    others = [Guest(mesh[name], pages_of(site), pause_s=PAUSE_S, counts=known) for name in mesh.others(lost.name)]
     # It asks from the first moment, and isn't answered, or "not counted", or with nothing less than before.
-    early = Guest(lost, pages_of(site), counts=known)
+    early = Guest(lost, pages_of(site), pause_s=PAUSE_S, counts=known)
     with at_work(*others):
         wait_for_hits(others)
         lost.kill()

@@ -188,6 +188,20 @@ def test_a_role_imports_nothing_of_other_commands(role: str) -> None:
     assert python(code) == ""
 
 
+def test_gevent_patches_without_a_look_at_what_is_installed() -> None:
+    code = (
+        "import sys; from hitmesh.startup import patch; patch()\n"
+        "from gevent import monkey; print(monkey.is_module_patched('socket'), 'importlib.metadata' in sys.modules)"
+    )
+    assert python(code) == "True False"
+
+
+@pytest.mark.parametrize("module", ["nexus.main", "hitmesh.processor.processor", "balancer.worker"])
+def test_a_role_on_gevent_brings_no_other_event_loop(module: str) -> None:
+    # A fifth of what starting one costs; a collector has asyncio from falcon, and so has a balancer's admin listener.
+    assert python(f"import sys, {module}; print('asyncio' in sys.modules)") == "False"
+
+
 def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "dc").mkdir()
     (tmp_path / "dc" / "hitmesh.toml").write_text(DEV.read_text().replace('"dev"', '"dc"'))

@@ -1,12 +1,14 @@
 """Hosts in memory, at the place of ssh: what the host program of each would answer, as bytes.
 
-A release does what `behaviour` says of it: "well", "dies", "never ready", "fails" (1% of requests).
+A release does what `behaviour` says of it: "well", "dies", "slow", "never ready", "fails" (1% of
+requests).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,10 @@ class FakeSsh:
         self.releases = {host.name: {release} for host in fleet.hosts}
         self.behaviour: Mapping[str, str] = {}
         self.calls: list[str] = []
+        self.asked: list[str] = []  # hitmesh commands
         self.before_call: Callable[[str], None] = lambda call: None
         self.configs: dict[str, str] = {}
+        self.seen: Counter[str] = Counter()
         self.gone = ""  # a host that doesn't answer
         self.requests = 0
         self.written = {"wire": 1, "job": 1, "head": 1, "settings": 1}
@@ -146,6 +150,7 @@ class FakeSsh:
         return {}
 
     def _hitmesh(self, host: Host, words: list[str], _stdin: Any) -> object:
+        self.asked.append(words[0])
         if words[0] == "ready":
             lacking = [f"{name} (/health: 503)" for name in self.current if self._does(name) == "never ready"]
             lacking += [one.name for host, one in self.fleet.in_order() if host.name == self.gone]
@@ -161,10 +166,16 @@ class FakeSsh:
         fails = any(self._does(name) == "fails" for name in self.current)
         load = {"requests": self.requests, "failed": self.requests / 100 if fails else 0}
         return [
-            {"name": one.name, "role": one.role, "state": "up", "pid": self.pids[one.name] + 1,
+            {"name": one.name, "role": one.role, "state": self._state(one.name), "pid": self.pids[one.name] + 1,
              "supervisor_pid": self.pids[one.name], "load": load if one.role == "balancer" else {}}
             for _, one in self.fleet.in_order()
         ]  # fmt: skip
+
+    def _state(self, name: str) -> str:
+        """A slow one is up when it was asked for the third time since its start."""
+        starting = f"{name} {self.pids[name]}"
+        self.seen[starting] += 1
+        return "starting" if self._does(name) == "slow" and self.seen[starting] < 3 else "up"
 
     def _does(self, name: str) -> str:
         return self.behaviour.get(self.current[name], "well")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hitmesh.deploy.gates import Observation, Row, failed, harm, is_ready, observed
+from hitmesh.deploy.gates import Observation, Row, book_problems_in, failed, harm, is_ready, lacking_in, rows_in
 
 WELL = Row("collector-1", "collector", "up", 8, 7)
 BEFORE = Observation(rows=[WELL], lacking=["owners of 2 of 32 partitions", "nexus-2"])
@@ -69,6 +69,7 @@ def test_what_the_commands_print_is_read() -> None:
     status = (
         b'[{"dc": "dc", "name": "nexus-1", "role": "nexus", "state": "up", "pid": 5, "load": {"peers": 1.0}, "new": 1}]'
     )
-    found = observed(status, b'{"dc": ["collector-2"], "other": ["x"]}', b'{"problems": ["dc: lost"], "lost": 1}', "dc")
-    assert found.rows == [Row("nexus-1", "nexus", "up", 5, load={"peers": 1.0})]
-    assert (found.lacking, found.book_problems) == (["collector-2"], ["dc: lost"])
+    assert rows_in(status) == [Row("nexus-1", "nexus", "up", 5, load={"peers": 1.0})]
+    assert lacking_in(b'{"dc": ["collector-2"], "other": ["x"]}', "dc") == ["collector-2"]
+    assert lacking_in(b"{}", "dc") == []
+    assert book_problems_in(b'{"problems": ["dc: lost"], "lost": 1}') == ["dc: lost"]

@@ -67,6 +67,14 @@ def test_a_good_release_runs_everywhere_in_the_end_each_instance_restarted_once(
     assert deploy.ssh.files["a"] == deploy.ssh.files["b"] == {FILE.path: "new"}
 
 
+def test_what_the_datacenter_lacks_is_asked_once_an_instance_is_up() -> None:
+    deploy = Deploy("slow")
+    deploy.run()
+    of_each = ["status", "status", "status", "ready"]
+    # The first canary's, after what was seen before: each question is a command, and a process there.
+    assert deploy.ssh.asked[:7] == ["status", "ready", "audit", *of_each]
+
+
 @pytest.mark.parametrize(
     ("does", "why", "restarted"),
     [
