@@ -61,7 +61,7 @@ class ConsulCatalogue:
         self._told: Catalogue | None = None
         self._complaint: dict[str, str] = {}  # by what was tried: what the log has said
         self._registering = BoundedSemaphore()
-        self._at: set[Host] = set()  # where it is registered
+        self._at: dict[Host, str] = {}  # where it is registered, and the stamp of the token that it showed
         self._stopped = Event()
 
     @classmethod
@@ -122,9 +122,10 @@ class ConsulCatalogue:
 
     def _register_at(self, host: Host) -> None:
         status, body = _request(host, "GET", f"/v1/agent/service/{quote(self._service['ID'])}", also=404)
-        if status == 404 or not _understood(is_registered, self._service, body):
+        stamp = host.stamp()  # the agent goes on by the token of the registration
+        if status == 404 or self._at.get(host) != stamp or not _understood(is_registered, self._service, body):
             _request(host, "PUT", "/v1/agent/service/register", json.encode(self._service))
-        self._at.add(host)
+        self._at[host] = stamp
 
     def _look(self) -> None:
         def look(host: Host) -> None:

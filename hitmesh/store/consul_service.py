@@ -56,6 +56,7 @@ class ConsulService:
         self._definition = definition
         self._why_not = why_not
         self._at: list[Host] = []  # where it has been registered, the last one at the end
+        self._stamp = ""  # of the token that it has registered with last
         self._complaint = ""
         self._asking = BoundedSemaphore()  # or an entry that is being made is there after it was taken out
         self._stopped = Event()
@@ -117,9 +118,16 @@ class ConsulService:
     def _say_at(self, host: Host, status: Mapping[str, str]) -> None:
         path = f"/v1/agent/check/update/{quote(self._definition['Check']['CheckID'])}"
         body = json.encode(status)
-        is_known = host in self._at[-1:] and _request(host, "PUT", path, body, also=(404, 500))[0] == 200
+        stamp = host.stamp()  # the agent goes on by the token of the registration
+        is_known = (
+            host in self._at[-1:]
+            and stamp == self._stamp
+            and _request(host, "PUT", path, body, also=(404, 500))[0] == 200
+        )
         if not is_known:
-            _request(host, "PUT", "/v1/agent/service/register", json.encode(self._definition))
+            check = self._definition["Check"] | {"Status": status["Status"]}  # it may be there, and well
+            _request(host, "PUT", "/v1/agent/service/register", json.encode({**self._definition, "Check": check}))
+            self._stamp = stamp
             if self._at[-1:] != [host]:
                 self._at = [*(one for one in self._at if one != host), host]
             _request(host, "PUT", path, body)

@@ -13,11 +13,13 @@ import pytest
 
 from hitmesh.config import parse
 from hitmesh.store import consul_host, consul_service
+from hitmesh.store.consul_access import Token
 from hitmesh.store.consul_host import Host
 from hitmesh.store.consul_service import ConsulService, definition
 from tests.services import PATIENCE_S, require
 from tests.services.consul import ConsulServer
 from tests.services.faulty_proxy import Fault, FaultyProxy
+from tests.services.guarded_consul import Guarded
 
 NAME = "collector-1"
 ENTRY = "hitmesh-eu-collector-1"
@@ -118,6 +120,52 @@ def test_an_entry_that_the_agent_lost_comes_back(stage: Stage) -> None:
     wait_for(lambda: stage.check()[0] == "passing", "it to be there")
     stage.ask(f"/v1/agent/service/deregister/{ENTRY}", "PUT")
     wait_for(lambda: stage.check()[0] == "passing", "it to be there again")
+
+
+def test_the_catalogue_goes_on_when_its_token_was_replaced_and_the_old_one_deleted(
+    tmp_path: Path, stage: Stage
+) -> None:
+    guarded = Guarded(tmp_path / "guarded")
+    try:
+        policy = guarded.policy("collector", 'service "collector" { policy = "write" }')
+        file = tmp_path / "token"
+        old, new = guarded.token(policy), guarded.token(policy)
+        _replace(file, old)
+        about = definition("eu", "collector", NAME, "one", "http://127.0.0.1:8010", "hitmesh")
+        one = ConsulService(
+            [Host("127.0.0.1", guarded.server.ports.http, None, Token(str(file)))], about, lambda: stage.why
+        )
+        running = gevent.spawn(one.run, lambda: "up")
+
+        def catalogued() -> list[str]:
+            found = guarded.ask("GET", "/v1/health/checks/collector")[1]
+            return [check["Status"] for check in found]
+
+        wait_for(lambda: catalogued() == ["passing"], "it to be well")
+        _replace(file, new)
+        before = one._stamp
+        wait_for(lambda: one._stamp != before, "it to have registered by its new token")
+        accessor = next(
+            each["AccessorID"] for each in guarded.ask("GET", "/v1/acl/tokens")[1] if _is(guarded, each, old)
+        )
+        assert guarded.ask("DELETE", f"/v1/acl/token/{accessor}")[0] == 200
+        stage.why = "the spool doesn't answer"
+        wait_for(lambda: catalogued() == ["critical"], "the catalogue to be told")
+        one.stop()
+        running.join(PATIENCE_S)
+    finally:
+        guarded.server.stop()
+
+
+def _replace(file: Path, token: str) -> None:
+    new = file.with_suffix(".new")
+    new.touch(0o600)
+    new.write_text(token)
+    new.replace(file)
+
+
+def _is(guarded: Guarded, listed: dict[str, Any], token: str) -> bool:
+    return bool(guarded.ask("GET", f"/v1/acl/token/{listed['AccessorID']}")[1]["SecretID"] == token)
 
 
 @pytest.mark.parametrize(
