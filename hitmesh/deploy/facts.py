@@ -30,6 +30,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     current: Mapping[str, str] = {}  # instance: id
     configs: Mapping[str, str] = {}  # instance: what it saw of the datacenter's file when it was last started
     files: Mapping[str, str] = {}  # path: SHA-256 of the text, of rendered files that are there
+    loose: Sequence[str] = ()  # paths of secrets that aren't their user's alone
     programs: Sequence[Running] | None = ()  # None: supervisord doesn't answer
 
 

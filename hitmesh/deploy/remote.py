@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from hitmesh.deploy.consul_requests import Replies, Reply, Request
 from hitmesh.deploy.facts import Facts, off_s
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Host
@@ -98,6 +99,10 @@ class RemoteHost:
         """Give a role's user a secret; which file that changed."""
         return self._ask(dict[str, list[str]], ["secret", role, name], stdin=text.encode())["changed"]
 
+    def consul(self, requests: Sequence[Request]) -> Replies:
+        """What its own Consul answers to each of these."""
+        return self._ask(list[Reply], ["consul"], stdin=msgspec.json.encode(list(requests)))
+
     def hitmesh(self, *args: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Result:
         """Run a hitmesh command there."""
         return self._ssh.run(self.host, self._sudo(["hitmesh", *args]), stdin=stdin, timeout_s=timeout_s)
@@ -124,6 +129,11 @@ class RemoteHost:
         last = result.err.splitlines()[-1] if result.err else ""
         try:
             said = msgspec.json.decode(last, type=dict[str, str])
+            if said["error"].startswith("hitmesh-host --dc"):
+                return CommandError(
+                    f"{self.name}: its host program is of an older hitmesh, and knows no {argv[0]!r}",
+                    hint="`fab bootstrap` brings this one's",
+                )
             return CommandError(f"{self.name}: {said['error']}", hint=said.get("hint", ""))
         except (msgspec.MsgspecError, KeyError):
             pass

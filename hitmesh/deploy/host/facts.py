@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import sysconfig
 import time
 
 from hitmesh import __version__
 from hitmesh.deploy.facts import Facts
-from hitmesh.deploy.host.machine import Machine
+from hitmesh.deploy.host.machine import Machine, ids
 from hitmesh.deploy.host.programs import Programs
 from hitmesh.deploy.host.releases import Releases
-from hitmesh.deploy.host.rules import is_written
+from hitmesh.deploy.host.rules import USERS, is_written
 from hitmesh.deploy.paths import (
     CONSUL_CONF,
     FIREWALL_CONF,
@@ -25,6 +26,7 @@ from hitmesh.deploy.paths import (
     SYSCTL_CONF,
     config_path,
     state_folder,
+    user_of,
 )
 
 
@@ -41,6 +43,7 @@ def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) ->
         releases=releases.ids(),
         current=(current := releases.current()),
         configs={name: started for name in current if (started := _started_with(machine, name))},
+        loose=[path for path in _secrets(machine, dc) if _is_loose(machine, path)],
         files={path: digest for path in _paths(machine, dc) if (digest := machine.digest(path))},
         programs=programs.running(),
     )
@@ -68,14 +71,27 @@ def _started_with(machine: Machine, instance: str) -> str:
 def _paths(machine: Machine, dc: str) -> list[str]:
     """The files that a deploy brings, secrets too."""
     programs = sorted(one.name for one in _entries(machine, PROGRAMS) if one.name.startswith(f"{dc}-"))
-    secrets = [
+    fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, KEEPALIVED_CONF, FIREWALL_CONF, SYSCTL_CONF]
+    return [*fixed, *(f"{PROGRAMS}/{name}" for name in programs if name.endswith(".conf")), *_secrets(machine, dc)]
+
+
+def _secrets(machine: Machine, dc: str) -> list[str]:
+    return sorted(
         f"{KEYS}/{dc}/{role.name}/{one.name}"
         for role in _entries(machine, f"{KEYS}/{dc}")
         for one in _entries(machine, f"{KEYS}/{dc}/{role.name}")
         if not one.name.startswith(".")
-    ]
-    fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, KEEPALIVED_CONF, FIREWALL_CONF, SYSCTL_CONF]
-    return [*fixed, *(f"{PROGRAMS}/{name}" for name in programs if name.endswith(".conf")), *sorted(secrets)]
+    )
+
+
+def _is_loose(machine: Machine, path: str) -> bool:
+    """Whether others than its role's user can read or change a secret."""
+    role = path.split("/")[-2]
+    if user_of(role) not in USERS:
+        return False  # nothing that a deploy brought
+    found = machine.at(path).lstat()
+    is_its = not machine.is_real or found.st_uid == ids(user_of(role))[0]
+    return not (is_its and stat.S_ISREG(found.st_mode) and found.st_mode & 0o077 == 0)
 
 
 def _entries(machine: Machine, path: str) -> list[os.DirEntry[str]]:

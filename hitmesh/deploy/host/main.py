@@ -14,8 +14,9 @@ from typing import IO, Any, Final, NoReturn
 
 import msgspec
 
+from hitmesh.deploy.consul_requests import Request
 from hitmesh.deploy.files import File
-from hitmesh.deploy.host import facts, writing
+from hitmesh.deploy.host import consul, facts, writing
 from hitmesh.deploy.host.machine import Machine, ids
 from hitmesh.deploy.host.programs import Programs
 from hitmesh.deploy.host.releases import ENVIRONMENT, Releases
@@ -89,6 +90,9 @@ class HostProgram:
                 self._machine.replace(path, content, user_of(role), 0o600)
         return {"changed": [] if is_there else [path]}
 
+    def consul(self) -> object:
+        return consul.ask(self._machine, self._json(list[Request]))
+
     def hitmesh(self, *arguments: str) -> NoReturn:
         """Become that command, as the operator's user, of the newest release that anything here runs."""
         current = set(self._releases.current().values())
@@ -127,6 +131,7 @@ class HostProgram:
 COMMANDS: Final[Mapping[str, int]] = {
     "facts": 0, "read": 0, "write": 0, "receive": 1, "forget": 1, "switch": 2,
     "start": 1, "stop": 1, "restart": 1, "memory": 1, "logs": 2, "secret": 2,
+    "consul": 0,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from hitmesh.config import ROLES
+from hitmesh.deploy.consul_requests import Request
 from hitmesh.deploy.files import File
 from hitmesh.deploy.paths import (
     CONSUL_CONF,
@@ -36,6 +37,8 @@ MAX_TEXT_BYTES: Final = 16 * 1024 * 1024  # a list of keys; anything else is far
 MAX_SECRET_BYTES: Final = 65_536  # a certificate's chain with its key; read_secret takes no more
 SERVERS: Final = ("consul", "beanstalkd")  # beside the roles
 USERS: Final = tuple(user_of(role) for role in (*ROLES, *SERVERS, "operator"))
+MAX_CONSUL_REQUESTS: Final = 64  # for each role a few
+MAX_CONSUL_BODY_BYTES: Final = 16_384  # the longest policy has some 600
 MODES: Final = (0o600, 0o640, 0o644)
 
 _NAME: Final = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
@@ -56,6 +59,16 @@ _PLAIN: Final = {
     "stdout_logfile_backups": re.compile(r"[0-9]{1,2}"),
     "directory": re.compile(r"/\S*"),
     "environment": re.compile(r"[^%]*"),
+}
+
+_UUID: Final = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_TOKEN: Final = re.compile(r"[!-~]{0,1024}")  # as a header can have it
+# What Consul is asked by method: its ACLs, its agent's own token, and the key of its gossip; nothing else of it.
+_CONSUL: Final = {
+    "GET": re.compile(rf"/v1/acl/(policies|token/self|policy/{_UUID})|/v1/operator/keyring\?local-only=true"),
+    "PUT": re.compile(rf"/v1/acl/(bootstrap|token|policy(/{_UUID})?)|/v1/agent/token/agent|/v1/operator/keyring"),
+    "POST": re.compile(r"/v1/operator/keyring"),
+    "DELETE": re.compile(rf"/v1/acl/token/{_UUID}|/v1/operator/keyring"),
 }
 
 _SYSCTLS: Final = re.compile(
@@ -99,6 +112,16 @@ def secret_place(dc: str, role: str, name: str) -> str:
     if not _SECRET_NAME.fullmatch(name):
         raise CommandError(f"{name!r} can't name a secret")
     return f"{KEYS}/{dc}/{role}/{name}"
+
+
+def check_consul_request(request: Request) -> None:
+    """Raise CommandError unless a host's Consul may be asked this."""
+    if not _CONSUL[request.method].fullmatch(request.path):
+        raise CommandError(f"Consul isn't asked {request.method} {request.path[:100]!r} here")
+    if not _TOKEN.fullmatch(request.token):
+        raise CommandError("a token of Consul's is one word")
+    if len(msgspec.json.encode(request.body)) > MAX_CONSUL_BODY_BYTES:
+        raise CommandError(f"Consul is told at most {MAX_CONSUL_BODY_BYTES} bytes at once")
 
 
 def check_file(file: File, dc: str) -> None:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from hitmesh.deploy.files import File
-from hitmesh.deploy.host import machine
+from hitmesh.deploy.host import consul, machine
 from hitmesh.deploy.host.machine import Machine
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.here import Here
 from tests.hitmesh.deploy.test_host_rules import COLLECTOR
+from tests.services import free_port
 
 ID = "0.2.0-0123456789ab"
 
@@ -59,6 +62,44 @@ def test_a_secret_is_its_users_alone(here: Here) -> None:
     assert here.ask("secret", "collector", "collector-1", stdin=b"key") == {"changed": []}
     path = here.root / "etc/hitmesh/keys/us-west/collector/collector-1"
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("key", 0o600)
+
+
+def test_a_secret_that_others_can_read_is_told_of(here: Here) -> None:
+    here.ask("secret", "collector", "consul.token", stdin=b"token")
+    assert here.facts().loose == []
+    path = "/etc/hitmesh/keys/us-west/collector/consul.token"
+    (here.root / path[1:]).chmod(0o640)
+    assert here.facts().loose == [path]
+
+
+def test_a_host_without_consul_and_one_whose_consul_is_away_say_so(here: Here) -> None:
+    request = json.dumps([{"method": "GET", "path": "/v1/acl/policies"}]).encode()
+    with pytest.raises(CommandError, match="no Consul is set up here"):
+        here.ask("consul", stdin=request)
+    here.write(File(path="/etc/hitmesh/consul.json", text=json.dumps({"ports": {"http": free_port()}})))
+    with pytest.raises(CommandError, match="doesn't answer: Connection refused"):
+        here.ask("consul", stdin=request)
+
+
+def test_too_many_requests_at_once_and_those_with_more_than_is_known_are_refused(here: Here) -> None:
+    request = {"method": "GET", "path": "/v1/acl/policies"}
+    with pytest.raises(CommandError, match="65 requests at once; at most 64"):
+        here.ask("consul", stdin=json.dumps([request] * 65).encode())
+    with pytest.raises(CommandError, match="isn't what is read here"):
+        here.ask("consul", stdin=json.dumps([{**request, "host": "10.0.0.9"}]).encode())
+
+
+def test_who_listens_at_a_port_is_seen() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert consul.listeners(port) == {os.getuid()}
+        with pytest.raises(
+            CommandError, match="is listened at by another user than hitmesh-consul: it was told nothing"
+        ):
+            consul._check_listener(port, os.getuid() + 1)
+        consul._check_listener(port, os.getuid())
 
 
 def test_the_end_of_a_log_is_shown(here: Here) -> None:

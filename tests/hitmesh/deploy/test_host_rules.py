@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hitmesh import config as settings
+from hitmesh.deploy.consul_requests import Request
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.host import rules
 from hitmesh.deploy.render import supervisor
 from hitmesh.errors import CommandError
 
+UUID = "22222222-2222-4222-8222-222222222222"
 FILE = Path(__file__).parents[3] / "config" / "us-west.toml"
 FLEET = Fleet.of(settings.load(FILE))
 COLLECTOR = next(
@@ -94,6 +97,41 @@ def test_what_is_no_release_is_refused(id_: str) -> None:
 def test_a_secret_of_nobody_is_refused(role: str, name: str) -> None:
     with pytest.raises(CommandError):
         rules.secret_place("us-west", role, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/v1/acl/bootstrap"), ("GET", "/v1/acl/policies"), ("PUT", "/v1/acl/policy"), ("GET", f"/v1/acl/policy/{UUID}"),
+        ("PUT", "/v1/acl/token"), ("GET", "/v1/acl/token/self"), ("DELETE", f"/v1/acl/token/{UUID}"),
+        ("PUT", "/v1/agent/token/agent"), ("GET", "/v1/operator/keyring?local-only=true"), ("POST", "/v1/operator/keyring"),
+    ],
+)  # fmt: skip
+def test_consul_is_asked_about_acls_and_its_gossips_key(method: Any, path: str) -> None:
+    rules.check_consul_request(Request(method=method, path=path, token=UUID, body={"Name": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/kv/hitmesh/heads/0001"), ("PUT", "/v1/kv/x"), ("PUT", "/v1/txn"), ("GET", "/v1/acl/tokens"),
+        ("GET", f"/v1/acl/token/{UUID}"), ("PUT", f"/v1/acl/token/{UUID}"), ("DELETE", "/v1/acl/token/self"),
+        ("PUT", "/v1/agent/service/register"), ("PUT", "/v1/agent/leave"), ("PUT", "/v1/agent/token/replication"),
+        ("PUT", "/v1/acl/policy/../../agent/leave"), ("GET", "/v1/acl/policies?dc=other"), ("GET", "/v1/acl/policies\n"),
+        ("GET", "/v1/operator/keyring"), ("DELETE", "/v1/acl/policies"), ("GET", "http://10.0.0.9/v1/acl/policies"),
+    ],
+)  # fmt: skip
+def test_consul_is_asked_nothing_else(method: Any, path: str) -> None:
+    with pytest.raises(CommandError, match="Consul isn't asked"):
+        rules.check_consul_request(Request(method=method, path=path))
+
+
+def test_a_token_that_is_no_word_and_a_body_without_end_are_refused() -> None:
+    for token in ("a b", "a\r\nX-Other: b", "ä", "x" * 2000):
+        with pytest.raises(CommandError, match="a token of Consul's is one word"):
+            rules.check_consul_request(Request(method="GET", path="/v1/acl/policies", token=token))
+    with pytest.raises(CommandError, match="at most 16384 bytes"):
+        rules.check_consul_request(Request(method="PUT", path="/v1/acl/policy", body={"Rules": "x" * 20_000}))
 
 
 def test_a_secret_is_kept_where_its_role_looks_for_it() -> None:
