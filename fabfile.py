@@ -48,15 +48,18 @@ def job(function: Callable[..., None]) -> Callable[..., None]:
 @job
 def check(dc: str, firewall: str = "") -> None:
     """fab check:dc=us-west  what is wrong there, and what would be written (firewall=1: its rules)"""
-    with _at(dc) as it:
-        tasks.check(it, firewall=_yes(firewall))
+    with _mesh(dc) as (it, others):
+        tasks.check(it, others, firewall=_yes(firewall))
 
 
 @job
 def bootstrap(dc: str, only: str = "") -> None:
     """fab bootstrap:dc=us-west  users, folders, Consul, beanstalkd (only=HOST)"""
-    with _at(dc) as it, opened(list(it.fleet.hosts), it.config.deploy.bootstrap_user, _ssh_config()) as root:
-        tasks.bootstrap(it, root, _releases(), CHECKOUT, only=only)
+    with (
+        _mesh(dc) as (it, others),
+        opened(list(it.fleet.hosts), it.config.deploy.bootstrap_user, _ssh_config()) as root,
+    ):
+        tasks.bootstrap(it, root, _releases(), CHECKOUT, only=only, others=others)
 
 
 @job

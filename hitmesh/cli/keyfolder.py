@@ -44,7 +44,7 @@ def make_missing(folder: Path, peers: Iterable[Peer], *, is_shared: bool = False
         _make(folder, FOLDER_MODE)
         replace_text(list_path(folder), HEADER, mode=READABLE)
     made = []
-    with _alone(folder):
+    with alone(folder):
         lines = _Lines(folder)
         for peer in peers:
             if lines.keys.keys_of(peer):
@@ -72,7 +72,7 @@ def make_own(config: Config, role: str, name: str) -> None:
 
 def add(folder: Path, peer: Peer, key: str) -> None:
     """Put a public key that was made elsewhere on the list. Raises CommandError."""
-    with _alone(folder):
+    with alone(folder):
         lines = _Lines(folder)
         lines.add(key, peer)
         lines.write()
@@ -80,7 +80,7 @@ def add(folder: Path, peer: Peer, key: str) -> None:
 
 def revoke(folder: Path, is_meant: Callable[[str, Peer], bool]) -> list[tuple[str, Peer]]:
     """Take keys off the list; which they were. Their secret files stay. Raises CommandError."""
-    with _alone(folder):
+    with alone(folder):
         lines = _Lines(folder)
         gone = [(key, peer) for key, peer in lines.keys.items() if is_meant(key, peer)]
         if len(gone) == len(lines.keys):
@@ -97,7 +97,7 @@ def make_next(folder: Path, peers: Iterable[Peer]) -> None:
 
     Whoever has two on the list already is in the midst of a change, and gets no third.
     """
-    with _alone(folder):
+    with alone(folder):
         lines = _Lines(folder)
         for peer in peers:
             path = _next_path(folder, peer)
@@ -113,7 +113,7 @@ def make_next(folder: Path, peers: Iterable[Peer]) -> None:
 
 def use_next(folder: Path, peer: Peer) -> None:
     """Have the next key of `peer` be the one that it starts with. Raises CommandError."""
-    with _alone(folder):
+    with alone(folder):
         path = _next_path(folder, peer)
         if not path.exists():
             return
@@ -210,7 +210,8 @@ def _make(folder: Path, mode: int) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """No second command changes the folder meanwhile. Raises CommandError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:

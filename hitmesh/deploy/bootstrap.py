@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,16 +71,20 @@ def bootstrap(
     root: Ssh,
     release: Path,
     authorized_keys: Sequence[str],
-    gossip_key: str = "",
+    secrets: Mapping[str, str],
 ) -> list[str]:
     """Make a host ready for deploys; what was changed, nothing when it was. Raises CommandError.
 
     `text` is the datacenter's file; `root` logs in as the bootstrap's user; `release` is a release's tar, whose wheels
-    are taken; `gossip_key` is what stands in the file that the datacenter's file names, if it names one.
+    are taken; `secrets` are Consul's own, by name.
     """
     changed = _make(fleet, host.host, root, release, authorized_keys)
-    if gossip_key and fleet.has_consul:
-        changed += host.secret("consul", consul.GOSSIP, consul.gossip_text(gossip_key))
+    if fleet.has_consul:
+        for name, secret in secrets.items():
+            changed += host.secret("consul", name, secret)
+        place = f"{KEYS}/{fleet.dc}/consul/{consul.AGENT}"
+        if consul.token_name(fleet) and consul.AGENT not in secrets and place not in host.facts().files:
+            changed += host.secret("consul", consul.AGENT, consul.WITHOUT_AGENT)  # `fab keys` brings one
     changed += host.write([File(path=config_path(fleet.dc), text=text), *files(fleet, host.host)])
     running = {one.name: one.state for one in host.facts().programs or ()}
     for name in servers(fleet, host.host):

@@ -19,6 +19,7 @@ from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
+from hitmesh.deploy.render.consul import token_name
 from hitmesh.deploy.runner import Runner
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
@@ -52,7 +53,7 @@ def deploy(
     unborn = _unborn(desk, others) if is_first else []
     asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
     steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
-    mine = Keys(desk, others) if desk.config.keys else None
+    mine = Keys(desk, others) if desk.config.keys or token_name(desk.fleet) else None
     lacking = mine.lacking(facts) if mine else []
     if dry:
         _show(desk, steps, lacking)
@@ -60,6 +61,8 @@ def deploy(
     if not steps and not lacking:
         desk.tell(f"{desk.fleet.dc} runs {release_id} already; nothing to do")
         return
+    if mine and mine.come_first(facts):  # the lock is in Consul
+        mine.make(facts)
     with at_work(desk, what, release_id, force=force) as may_go_on:
         hooks.run(
             desk.config.deploy.hooks.before,

@@ -34,7 +34,7 @@ JSON_NAME: Final = "release.json"
 DIGEST_CHARS: Final = 12
 EPOCH_S: Final = "315532800"  # 1980, the first that a zip can say: the same sources make the same bytes
 FILES: Final = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-FOLDERS: Final = ("hitmesh", "nexus", "balancer", "config", "supervisor")
+FOLDERS: Final = ("hitmesh", "nexus", "balancer", "config", "supervisor", "docs/consul")
 MAX_SAID_CHARS: Final = 500
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")

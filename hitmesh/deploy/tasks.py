@@ -19,30 +19,36 @@ from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import Entry, Lock
 from hitmesh.deploy.plan import is_there, problems
 from hitmesh.deploy.release import build
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
+from hitmesh.deploy.render.consul import AGENT, GOSSIP, gossip_text
 from hitmesh.deploy.ssh import Ssh
-from hitmesh.errors import CommandError
+from hitmesh.deploy.tokens import Tokens
+from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
 
 
-def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "") -> None:
+def bootstrap(
+    desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "", others: Sequence[Desk] = ()
+) -> None:
     """Make hosts ready for deploys: users, folders, programs, Consul, beanstalkd; twice changes nothing."""
     found = build(checkout, folder)
     wanted = [desk.fleet.host(only)] if only else list(desk.fleet.hosts)
     desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     authorized = root.public_keys(wanted[0])
-    gossip = _gossip_key(desk)
+    secrets = _consuls_secrets(desk, others)
 
     def one(host: RemoteHost) -> list[str]:
-        changed = bootstrapping.bootstrap(desk.fleet, desk.text, host, root, found.tar, authorized, gossip)
+        changed = bootstrapping.bootstrap(desk.fleet, desk.text, host, root, found.tar, authorized, secrets)
         desk.tell(f"{host.name}: {', '.join(changed) or 'nothing to change'}")
         return changed
 
@@ -51,15 +57,20 @@ def bootstrap(desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str 
         raise CommandError("; ".join(reasons), hint="the same command again goes on")
 
 
-def _gossip_key(desk: Desk) -> str:
-    name = desk.config.deploy.consul.gossip_key
-    try:
-        return (desk.path.parent / name).read_text(encoding="utf-8") if name else ""
-    except OSError as error:
-        raise CommandError(f"deploy.consul.gossip_key: {name} can't be read: {error.strerror}") from error
+def _consuls_secrets(desk: Desk, others: Sequence[Desk]) -> dict[str, str]:
+    """What Consul is to have before it starts for the first time: its gossip key, and the agents' token if there is one."""
+    found = {}
+    if has_key(desk):
+        answers = desk.each(desk.fleet.hosts, lambda host: host.facts())  # of those that were bootstrapped before
+        Gossip(desk, others).make({name: answer for name, answer in answers.items() if isinstance(answer, Facts)})
+        found[GOSSIP] = gossip_text(read(desk))
+    tokens = Tokens.of(desk, Path(desk.config.keys)) if desk.config.keys else None
+    if tokens and (agent := tokens.bearers[-1]).path.exists():
+        found[AGENT] = agent.text(agent.token(agent.path))
+    return found
 
 
-def check(desk: Desk, *, firewall: bool = False) -> None:
+def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) -> None:
     """Say what is wrong with the hosts and the file, and what a deploy would write; change nothing.
 
     With `firewall` its rules on each host are shown, in force or not.
@@ -79,6 +90,12 @@ def check(desk: Desk, *, firewall: bool = False) -> None:
         changed = [file.path for file in files if not is_there(file, facts[name])]
         if changed:
             desk.tell(f"{name}: a deploy would write {', '.join(changed)}")
+    if desk.config.keys:
+        try:
+            for what in Keys(desk, others).lacking(facts):
+                desk.tell(f"keys: {what}")
+        except HitmeshError as error:
+            reasons.append(str(error))
     if reasons:
         raise CommandError("; ".join(reasons))
 

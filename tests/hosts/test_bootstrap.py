@@ -71,7 +71,9 @@ class Bootstrapped:
         self.changed = self.again()
 
     def again(self) -> list[str]:
-        return bootstrap.bootstrap(FLEET, dump(FLEET.config), self.remote, self._root, self._release.tar, [self.key])
+        return bootstrap.bootstrap(
+            FLEET, dump(FLEET.config), self.remote, self._root, self._release.tar, [self.key], {}
+        )
 
     def states(self) -> dict[str, str]:
         return {one.name: one.state for one in self.remote.facts().programs or ()}

@@ -81,6 +81,8 @@ class ConsulServer(Server):
         join_lan: Sequence[int] = (),
         join_wan: Sequence[int] = (),
         acl: bool = False,
+        is_bootstrapped: bool = True,
+        gossip_key: str = "",
         tls: TlsFiles | None = None,
         dns: int = -1,
     ) -> None:
@@ -99,7 +101,11 @@ class ConsulServer(Server):
         config["ports"] = {**config["ports"], "dns": dns}
         if acl:
             tokens = {"master": MASTER_TOKEN, "agent": MASTER_TOKEN}
-            config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+            config["acl"] = {"enabled": True, "default_policy": "deny"} | (
+                {"tokens": tokens} if is_bootstrapped else {}
+            )
+        if gossip_key:
+            config["encrypt"] = gossip_key
         self._tls = tls
         if tls:
             # HTTPS alone, on the same port.

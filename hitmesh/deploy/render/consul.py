@@ -6,9 +6,11 @@ agents' own token, are in files of their own (SECRETS), which are read where the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -27,6 +29,9 @@ SERVER_PORT, LAN_PORT, WAN_PORT, DNS_PORT = 8300, 8301, 8302, 8600  # Consul's o
 HTTP_PORT: Final = 8500
 GOSSIP: Final = "gossip.json"
 """The secret of role `consul` with the gossip key, `{"encrypt": KEY}`."""
+AGENT: Final = "agent.json"
+"""The secret of role `consul` with the token of Consul's own agents; `{}` until there is one."""
+WITHOUT_AGENT: Final = "{}\n"
 STOP_WAIT_S: Final = 10
 
 
@@ -38,6 +43,8 @@ def files(fleet: Fleet, host: Host) -> list[File]:
     argv = agent_command(Path(CONSUL_CONF))
     if fleet.config.deploy.consul.gossip_key:
         argv.append(f"-config-file={KEYS}/{fleet.dc}/consul/{GOSSIP}")
+    if token_name(fleet):
+        argv.append(f"-config-file={KEYS}/{fleet.dc}/consul/{AGENT}")
     program = program_file(fleet.dc, "consul", NAME, {"command": " ".join(argv), "stop_wait_s": str(STOP_WAIT_S)})
     return [File(path=CONSUL_CONF, text=config, owner=user_of("consul"), mode=0o640, then="consul"), program]
 
@@ -45,6 +52,47 @@ def files(fleet: Fleet, host: Host) -> list[File]:
 def gossip_text(key: str) -> str:
     """What the secret GOSSIP holds."""
     return msgspec.json.encode({"encrypt": key.strip()}).decode() + "\n"
+
+
+def agent_text(token: str) -> str:
+    """What the secret AGENT holds."""
+    return msgspec.json.encode({"acl": {"tokens": {"agent": token}}}).decode() + "\n"
+
+
+def agent_token(text: str) -> str:
+    """The token in what the secret AGENT holds. Raises CommandError."""
+    try:
+        return str(msgspec.json.decode(text)["acl"]["tokens"]["agent"])
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        raise CommandError(f"{AGENT} holds no token of Consul's agents") from None  # whose text may be a secret
+
+
+def token_name(fleet: Fleet) -> str:
+    """What the secret of each role with its ACL token is called; empty where the tokens aren't ours to make.
+
+    They are where Consul is deployed with `acl = true`, and URLs name a secret of each role. Raises CommandError.
+    """
+    config = fleet.config
+    urls = {
+        f"stores.{name}": url
+        for name, url in (("totals", config.stores.totals), ("settings", config.stores.settings))
+        if url.startswith("consul")
+    }
+    if not (config.deploy.consul.acl and fleet.has_consul and urls):
+        return ""
+    folder = f"{KEYS}/{fleet.dc}/{{role}}/"
+    names = set()
+    for setting, url in urls.items():
+        query = dict(part.partition("=")[::2] for part in url.partition("?")[2].split("&"))
+        file = unquote(query.get("token", ""))
+        if not file:
+            raise CommandError(
+                f"{setting} names no ACL token, and without one Consul lets nobody do anything",
+                hint=f"?token={folder}consul.token at its end",
+            )
+        names.add(file.removeprefix(folder) if file.startswith(folder) else "")
+    name = names.pop() if len(names) == 1 else ""
+    return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(\.[a-z]{1,8})?", name) else ""
 
 
 def _config(fleet: Fleet, host: Host) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from hitmesh.deploy import memory
+from hitmesh.deploy.consul_requests import Reply, Request
 from hitmesh.deploy.facts import Facts, Running
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet, Host
@@ -26,6 +27,7 @@ from hitmesh.deploy.render import supervisor
 from hitmesh.deploy.ssh import Result, Unreachable
 from hitmesh.errors import CommandError
 from hitmesh.settings.sqlite import SqliteSettings
+from tests.hitmesh.deploy.fake_consul import FakeConsul
 
 
 class FakeSsh:
@@ -48,6 +50,9 @@ class FakeSsh:
         self.requests = 0
         self.written = {"wire": 1, "job": 1, "head": 1, "settings": 1}
         self._settings = settings
+        self.consul = FakeConsul(fleet.dc, len(fleet.hosts))
+        self.loose: list[str] = []
+        self.programs: list[str] = []  # beside the instances, on every host
 
     def hosts(self) -> dict[str, RemoteHost]:
         return {host.name: RemoteHost(host, self, self.fleet.dc) for host in self.fleet.hosts}  # type: ignore[arg-type]
@@ -56,7 +61,7 @@ class FakeSsh:
         words = argv[argv.index("--dc") + 2 :]
         call = f"{host.name} {' '.join(words[:3])}"
         self.before_call(call)
-        if words[0] not in ("hitmesh", "facts", "read", "logs", "memory"):
+        if words[0] not in ("hitmesh", "facts", "read", "logs", "memory", "consul"):
             self.calls.append(call)
         try:
             answer = getattr(self, f"_{words[0]}")(host, words[1:], stdin)
@@ -87,10 +92,13 @@ class FakeSsh:
         names = [one.name for one in host.instances]
         return Facts(
             python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=time.time(), free_bytes=10**10,
-            configs=self.configs,
+            configs=self.configs, loose=self.loose,
             files=self._digests(host.name),
             releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
-            programs=[Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names if self.current[name]],
+            programs=[
+                *(Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names if self.current[name]),
+                *(Running(name=name, state="RUNNING", pid=1) for name in self.programs),
+            ],
         )  # fmt: skip
 
     def _seen(self, host: str, name: str) -> str:
@@ -98,7 +106,7 @@ class FakeSsh:
         return supervisor.seen(File(path=path, text=self.files[host].get(path, "")))
 
     def _digests(self, host: str) -> dict[str, str]:
-        secrets = {f"/etc/hitmesh/keys/dc/{name}": text for name, text in self.secrets[host].items()}
+        secrets = {f"/etc/hitmesh/keys/{self.fleet.dc}/{name}": text for name, text in self.secrets[host].items()}
         texts = {path: text for path, text in (self.files[host] | secrets).items() if text}
         return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()}
 
@@ -109,14 +117,19 @@ class FakeSsh:
 
     def _write(self, host: Host, _words: list[str], stdin: bytes) -> dict[str, list[str]]:
         files = msgspec.json.decode(stdin, type=list[File])
+        changed = [file.path for file in files if self.files[host.name].get(file.path) != file.text]
         self.files[host.name].update({file.path: file.text for file in files})
-        return {"changed": [file.path for file in files]}
+        return {"changed": changed}
 
     def _secret(self, host: Host, words: list[str], stdin: bytes) -> dict[str, list[str]]:
         name = "/".join(words)
         is_there = self.secrets[host.name].get(name) == stdin.decode()
         self.secrets[host.name][name] = stdin.decode()
         return {"changed": [] if is_there else [name]}
+
+    def _consul(self, host: Host, _words: list[str], stdin: bytes) -> list[Reply]:
+        requests = msgspec.json.decode(stdin, type=list[Request])
+        return [self.consul.answer(host.name, request) for request in requests]
 
     def _receive(self, host: Host, words: list[str], _stdin: Any) -> dict[str, str]:
         self.releases[host.name].add(words[0])
@@ -128,7 +141,7 @@ class FakeSsh:
 
     def _restart(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
         self.configs[words[0]] = self._seen(host.name, words[0])
-        self.pids[words[0]] += 1000
+        self.pids[words[0]] = self.pids.get(words[0], 0) + 1000
         dies = self._does(words[0]) == "dies"
         return {
             "state": "BACKOFF" if dies else "RUNNING",
@@ -178,4 +191,4 @@ class FakeSsh:
         return "starting" if self._does(name) == "slow" and self.seen[starting] < 3 else "up"
 
     def _does(self, name: str) -> str:
-        return self.behaviour.get(self.current[name], "well")
+        return self.behaviour.get(self.current.get(name, ""), "well")

@@ -17,11 +17,11 @@ from hitmesh.deploy.host.main import answer
 class Here:
     """A host in a folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, dc: str = "us-west") -> None:
+        self.root, self.dc = root, dc
 
     def ask(self, *words: str, stdin: bytes = b"") -> Any:
-        return msgspec.to_builtins(answer(["--dc", "us-west", *words], Machine(self.root), io.BytesIO(stdin)))
+        return msgspec.to_builtins(answer(["--dc", self.dc, *words], Machine(self.root), io.BytesIO(stdin)))
 
     def write(self, *files: File) -> list[str]:
         changed: list[str] = self.ask("write", stdin=msgspec.json.encode(files))["changed"]
