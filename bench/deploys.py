@@ -21,11 +21,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from hitmesh import __version__
+from hitmesh.config import ROLES
 from hitmesh.errors import HitmeshError
 from tests.hosts.bed import Bed, why_not
 from tests.hosts.fab import Fab, copy_checkout
@@ -99,10 +100,10 @@ class Client(Guest):
 class Bench:
     """The datacenter, its operator, and an account of what clients were told."""
 
-    def __init__(self, bed: Bed, folder: Path, log: Path) -> None:
+    def __init__(self, bed: Bed, folder: Path, log: Path, settings: Mapping[str, Any]) -> None:
         (folder / "config").mkdir()
         self.bed, self.folder, self.log = bed, folder, log.open("a", buffering=1)
-        self.fleet = Fleet(bed, "pair", folder / "config", settings={"deploy": DEPLOY})
+        self.fleet = Fleet(bed, "pair", folder / "config", settings=settings)
         self._folders = (folder / "config", folder / "var")
         self.fab = Operator(bed, *self._folders)
         self.expected: Counter[str] = Counter()
@@ -417,10 +418,55 @@ def _two(it: Bench) -> None:
     print(f"    the other: {other[0][0]}: {_last(other[0][1])}", flush=True)
 
 
+def _acl(it: Bench) -> None:
+    """Every token of Consul's ACLs and its gossip key is changed, and one is revoked; a second time there is nothing to do."""
+    before = _tokens(it)
+    it.trial("keys, ACL tokens and the gossip key are rotated", "keys:dc=pair,rotate=1", again=None)
+    it.trial("the collectors' token is revoked", "keys:dc=pair,revoke=pair/collector/consul.token", again=None)
+    after = _tokens(it)
+    same = [name for name, text in after.items() if before[name] == text and "management" not in name]
+    print(f"    the same as before: {', '.join(same) or 'no token'}", flush=True)
+    for task in ("keys:dc=pair", "check:dc=pair", "deploy:dc=pair"):
+        status, said = it.run(task)
+        lines = [line for line in said.splitlines() if line not in ("", "Done.")]
+        print(f"    {task}: {status}: {lines[-1] if lines else 'nothing to say'}", flush=True)
+    # Consul's servers have every token in their own data.
+    words = [
+        "grep",
+        "-rlF",
+        "--exclude-dir=consul-1",
+        after["pair/management/consul.token"].strip(),
+        "/etc",
+        "/opt",
+        "/var",
+    ]
+    found = [f"{name}:{it.fleet.hosts[name].run(words).stdout.strip()}" for name in it.fleet.hosts]
+    own = ["cat", "/etc/hitmesh/keys/pair/collector/consul.token"]
+    reads = [user for user in ROLES if it.fleet.hosts["b"].run(own, user=f"hitmesh-{user}").returncode == 0]
+    print(
+        f"    the management token is on {' '.join(found)}; the collectors' is read by {', '.join(reads)}", flush=True
+    )
+
+
+def _tokens(it: Bench) -> dict[str, str]:
+    """The tokens that the operator has, by file."""
+    folder = it.fleet.file.parent / "keys"
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.token")}
+
+
 TRIALS: Final[dict[str, Callable[[Bench], None]]] = {
     "unready": _unready, "failing": _failing, "rolledback": _rolled_back, "rotated": _rotated, "supervised": _supervised,
     "killed": _killed, "interrupted": _interrupted, "vanishing": _vanishing, "dark": _dark, "two": _two, "full": _full,
-    "invalid": _invalid,
+    "invalid": _invalid, "acl": _acl,
+}  # fmt: skip
+TOKEN: Final = "?token=/etc/hitmesh/keys/pair/{role}/consul.token"
+# What the datacenter's file says for a trial that has a bed of its own.
+OWN_BEDS: Final[dict[str, Mapping[str, Any]]] = {
+    "acl": {
+        "deploy": DEPLOY | {"ready_s": 180.0, "consul": {"acl": True, "gossip_key": "keys/gossip"}},
+        "stores": {name: f"consul://127.0.0.1:8500/{prefix}{TOKEN}"
+                   for name, prefix in (("totals", "hitmesh"), ("settings", "hitmesh-settings"))},
+    },
 }  # fmt: skip
 
 
@@ -436,8 +482,16 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     os.environ["PYTHONUNBUFFERED"] = "1"  # what fab says comes when it says it
+    names = options.trials or list(TRIALS)
+    ordinary = [name for name in names if name not in OWN_BEDS]
+    beds: list[tuple[list[str], Mapping[str, Any]]] = [(ordinary, {"deploy": DEPLOY})]
+    beds += [([name], OWN_BEDS[name]) for name in names if name in OWN_BEDS]
+    return max(_on_a_bed(chosen, settings, options.log) for chosen, settings in beds if chosen)
+
+
+def _on_a_bed(names: Sequence[str], settings: Mapping[str, Any], log: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="hitmesh-deploys-") as folder, Bed() as bed:
-        it = Bench(bed, Path(folder), options.log)
+        it = Bench(bed, Path(folder), log, settings)
         bed.up()
         for task in ("bootstrap:dc=pair", "deploy:dc=pair"):
             status, said = it.run(task)
@@ -445,7 +499,7 @@ def main() -> int:
                 print(said, file=sys.stderr)
                 return 1
         wait_for(lambda: it.total(PAGES[0]) == 0, within_s=SETTLED_S, what="the virtual IP to answer")
-        for name in options.trials or TRIALS:
+        for name in names:
             TRIALS[name](it)
     return 0
 
