@@ -26,7 +26,7 @@ GOSSIP = "consul/gossip.json"
 class Place:
     """A datacenter's desk, and its Consul."""
 
-    def __init__(self, folder: Path, dc: str = "dc", number: int = 0, **consul: Any) -> None:
+    def __init__(self, folder: Path, dc: str = "dc", number: int = 0, *, hosts: int = 2, **consul: Any) -> None:
         self.told: list[str] = []
         stores = {
             name: f"consul://127.0.0.1:8500/{name}?token=/etc/hitmesh/keys/{dc}/{{role}}/consul.token"
@@ -37,7 +37,7 @@ class Place:
             "deploy": {"ready_s": 2, "consul": {"gossip_key": "keys/gossip", **consul}},
             "nodes": {
                 name: {"address": f"10.{number}.0.{last}", "consul_server": last == 1, **ONE}
-                for name, last in (("a", 1), ("b", 2))
+                for name, last in (("a", 1), ("b", 2))[:hosts]
             },
             "stores": {**stores, "spools": [f"beanstalk://10.{number}.0.1:11300/hitmesh"]},
         }  # fmt: skip

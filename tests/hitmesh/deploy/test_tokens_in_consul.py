@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from hitmesh.deploy.acl import Acl
 from hitmesh.deploy.gossip import Gossip
 from hitmesh.deploy.keys import Keys
 from hitmesh.store.consul_access import Token
 from hitmesh.store.consul_host import Host, NoAnswer
 from tests.hitmesh.deploy.here import Here
 from tests.hitmesh.deploy.test_gossip import OLD
+from tests.hitmesh.deploy.test_gossip import Place as GossipPlace
 from tests.hitmesh.deploy.test_tokens import ONE, ROLES, Place
 from tests.services import PATIENCE_S, START_S, require, wait_for
 from tests.services.consul import ConsulServer
@@ -176,3 +178,59 @@ def test_no_secret_is_in_what_consul_logs_or_anybody_is_told(stage: Stage) -> No
     secrets = [path.read_text().strip() for path in stage.folder.rglob("consul.token")]
     assert len(secrets) == len(ROLES) + 1
     assert not any(secret in said for secret in secrets)
+
+
+class Joined:
+    """One server of a datacenter with ACLs of its own, which may join another over WAN; asked by the host program."""
+
+    def __init__(self, folder: Path, dc: str, number: int, joins: Joined | None = None) -> None:
+        wan = {"join_wan": [joins.place.desk.config.nodes["a"].address]} if joins else {}
+        self.place: GossipPlace = GossipPlace(folder, dc, number, hosts=1, acl=True, **wan)
+        self.server: ConsulServer = ConsulServer(
+            folder / dc, datacenter=dc, acl=True, is_bootstrapped=False, gossip_key=OLD,
+            join_wan=[joins.server.ports.serf_wan] if joins else (),
+        )  # fmt: skip
+        self.server.start()
+        here = Here(folder / f"root-{dc}", dc)
+        (here.root / "etc/hitmesh").mkdir(parents=True)
+        (here.root / "etc/hitmesh/consul.json").write_text(json.dumps({"ports": {"http": self.server.ports.http}}))
+        self.place.hosts._consul = lambda _host, _words, stdin: here.ask("consul", stdin=stdin)  # type: ignore[assignment,method-assign]
+        self.place.runs_with()
+        self.acl = Acl(self.place.desk)
+        self.acl.manage()
+
+    def rings(self) -> list[Any]:
+        """The keys that its agents understand, and those that they speak with."""
+        host = Host("127.0.0.1", self.server.ports.http, None, Token(str(self.acl.management)))
+        path = "/v1/operator/keyring?local-only=true"
+        return [
+            (ring["Keys"], ring["PrimaryKeys"])
+            for ring in json.loads(host.request("GET", path, timeout_s=PATIENCE_S)[1])
+        ]
+
+    def members(self) -> int:
+        """How many servers it is joined with over WAN, itself among them."""
+        host = Host("127.0.0.1", self.server.ports.http, None, Token(str(self.acl.management)))
+        return len(json.loads(host.request("GET", "/v1/agent/members?wan=1", timeout_s=PATIENCE_S)[1]))
+
+
+def test_datacenters_joined_over_wan_with_acls_of_their_own_change_their_gossip_key_together(tmp_path: Path) -> None:
+    require("consul")
+    servers = []
+    try:
+        here = Joined(tmp_path, "dc", 0)
+        servers.append(here.server)
+        far = Joined(tmp_path, "far", 1, joins=here)
+        servers.append(far.server)
+        wait_for(lambda: here.members() == far.members() == 2, within_s=START_S, what="them to be joined")
+        assert here.place.gossip(far.place).rotate(), here.place.told
+        key = here.place.key()
+        assert key != OLD
+        assert here.rings() == far.rings() == [({key: 1}, {key: 1})]
+        # What is understood by the servers that are joined: one with another key would be given up.
+        for one in (here, far):
+            keys = json.loads((one.server.folder / "data/serf/remote.keyring").read_text())
+            assert keys == [key]
+    finally:
+        for server in servers:
+            server.stop()
