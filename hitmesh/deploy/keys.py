@@ -56,6 +56,13 @@ class Keys:
                 ]
         return found
 
+    def unfinished(self) -> str:
+        """What broke off and is to be finished, in words; empty when nothing has."""
+        who = self._tokens.unfinished() if self._tokens else []
+        if not who:
+            return ""
+        return f"a change of the ACL tokens of {', '.join(who)} broke off: fab keys:dc={self._desk.fleet.dc},rotate=1 finishes it"
+
     def come_first(self, facts: Mapping[str, Facts]) -> bool:
         """Whether Consul lets nobody take the lock on these hosts before they are given their tokens."""
         place = f"{KEYS}/{self._desk.fleet.dc}/{OPERATOR}/{token_name(self._desk.fleet)}"

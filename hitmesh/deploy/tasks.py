@@ -92,7 +92,10 @@ def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) ->
             desk.tell(f"{name}: a deploy would write {', '.join(changed)}")
     if desk.config.keys:
         try:
-            for what in Keys(desk, others).lacking(facts):
+            mine = Keys(desk, others)
+            if unfinished := mine.unfinished():
+                desk.tell(f"keys: {unfinished}")
+            for what in mine.lacking(facts):
                 desk.tell(f"keys: {what}")
         except HitmeshError as error:
             reasons.append(str(error))

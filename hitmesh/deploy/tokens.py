@@ -91,6 +91,10 @@ class Tokens:
             found += [f"the policy {policy_name(who)} isn't as docs/consul has it" for who in self._other_policies()]
         return found
 
+    def unfinished(self) -> list[str]:
+        """Who has two tokens, since a change broke off."""
+        return [one.who for one in self.bearers if one.former.exists()]
+
     # --- making -----------------------------------------------------------------------------
 
     def make(self) -> None:

@@ -198,7 +198,10 @@ def test_a_rotation_that_broke_off_makes_no_third_token(place: Place) -> None:
         place.keys().rotate(lambda: None)
     assert len(place.consul.names()) == 2 * (len(ROLES) + 1)
     place.hosts.before_call = lambda call: None
+    tasks.check(place.desk)
+    assert any("broke off: fab keys:dc=dc,rotate=1 finishes it" in line for line in place.told)
     place.keys().rotate(lambda: None)
+    assert place.keys().unfinished() == ""
     assert len(place.consul.names()) == len(ROLES) + 1
     assert place.secret("nexus") in place.consul.tokens
 
