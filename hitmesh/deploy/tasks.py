@@ -22,7 +22,7 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import Entry, Lock
 from hitmesh.deploy.plan import is_there, problems
-from hitmesh.deploy.release import build
+from hitmesh.deploy.release import build, wanted
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
 from hitmesh.deploy.ssh import Ssh
@@ -68,7 +68,7 @@ def check(desk: Desk, *, firewall: bool = False) -> None:
         for host in desk.fleet.hosts:
             desk.tell(f"# {host.name}\n{nftables.rules(desk.fleet, host)}")
     facts = desk.facts()
-    reasons = problems(desk.fleet, None, facts)
+    reasons = problems(desk.fleet, wanted(), facts)
     for name, fact in facts.items():
         running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
         desk.tell(

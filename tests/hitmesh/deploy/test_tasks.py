@@ -12,11 +12,11 @@ from hitmesh import config as settings
 from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
-from hitmesh.deploy.facts import Release
 from hitmesh.deploy.fleet import Fleet
-from hitmesh.deploy.release import Built
+from hitmesh.deploy.release import Built, wanted
 from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError, ConfigError
+from hitmesh.protocol.formats import THIS
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
@@ -47,7 +47,7 @@ class Operator:
         self.folder = folder
 
     def checkout(self, id_: str, reads: dict[str, int]) -> None:
-        release = Release(id=id_, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={}, formats=reads)
+        release = msgspec.structs.replace(wanted(), id=id_, version=id_.partition("-")[0], formats=reads)
         self.built = Built(release, Path("/dev/null"))
 
     def deploy(self, **asked: Any) -> None:
@@ -142,6 +142,37 @@ def test_a_release_that_cannot_read_what_is_written_is_refused(operator: Operato
     assert operator.runs() == {OLD}
     operator.checkout(NEW, {"wire": 2, "job": 1, "head": 1, "settings": 1})
     operator.deploy()
+
+
+def test_nor_is_one_deployed_that_is_older_than_what_runs_from_a_checkout_that_is_as_old(operator: Operator) -> None:
+    written = {**THIS.reads, "wire": THIS.reads["wire"] + 1, "more": 2}  # of a newer release than this one
+    operator.hosts.written = written
+    operator.checkout(NEW, dict(THIS.reads))
+    said = operator.refused()
+    assert f"{NEW} can't read what the mesh writes since it was finalised: wire {written['wire']}, more 2" in said
+    assert operator.runs() == {OLD}
+
+
+def test_what_a_release_reads_is_asked_of_the_hosts_where_they_alone_have_it(operator: Operator) -> None:
+    operator.deploy()
+    operator.checkout("0.3.0-dddd", {"wire": 2})
+    operator.deploy()
+    operator.hosts.written = {"wire": 2}
+    assert "can't read what the mesh writes" in operator.refused(version=OLD)
+    operator.hosts.reads = {NEW: {"wire": 2}}
+    deploying.rollback(operator.desk, operator.folder, operator.folder)
+    assert operator.runs() == {NEW}
+
+
+def test_another_python_on_a_host_is_one_line_of_a_deploy_that_changes_nothing_and_of_a_check(
+    operator: Operator,
+) -> None:
+    operator.hosts.python["b"] = "3.10.12"
+    line = f"b: its Python is 3.10.12, and the release is for {wanted().python}"
+    assert line in operator.refused()
+    assert operator.hosts.calls == []
+    with pytest.raises(CommandError, match=line):
+        tasks.check(operator.desk)
 
 
 def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
