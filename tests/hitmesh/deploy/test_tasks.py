@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from hitmesh import config as settings
+from hitmesh.cli.backup_file import Header, Writer
 from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
@@ -255,3 +257,68 @@ def test_a_backup_without_a_place_and_a_restore_without_a_file_are_refused_befor
         tasks.backup(operator.desk)
     with pytest.raises(CommandError, match=r"gone\.backup: can't be read"):
         tasks.restore(operator.desk, [], str(operator.folder / "gone.backup"))
+
+
+# --- backups -------------------------------------------------------------------------------
+
+
+WHO_COUNTS = {f"{role}-{number}" for role in ("processor", "collector", "balancer") for number in (1, 2)}
+
+
+def a_backup(folder: Path, partitions: int = 32) -> Path:
+    """A file with nothing in it."""
+    path = folder / "empty.backup"
+    header = Header(release="0.2.0", at="2026-11-30T00:05:01Z", partitions=partitions, datacenters={})
+    with contextlib.closing(Writer(folder)) as writer, path.open("wb") as out:
+        writer.finish(header, out)
+    return path
+
+
+def test_a_stopped_datacenter_keeps_its_nexuses_and_is_started_again_as_it_was(operator: Operator) -> None:
+    tasks.stop(operator.desk)
+    assert operator.hosts.stopped == WHO_COUNTS
+    assert operator.hosts.calls[:3] == ["b stop balancer-2", "a stop balancer-1", "b stop collector-2"]
+    tasks.start(operator.desk)
+    assert operator.hosts.stopped == set()
+    assert operator.runs() == {OLD}
+    assert [entry.what for entry in recall(operator.desk).trail] == ["stop", "start"]
+
+
+def test_a_restore_stops_every_datacenter_looks_into_each_and_starts_them(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    calls = operator.hosts.calls
+    looked, brought = calls.index("a hitmesh restore - --dc dc --dry"), calls.index("a hitmesh restore - --dc dc")
+    assert looked < brought
+    assert sum("stop" in call for call in calls[:looked]) == sum("start" in call for call in calls[brought:]) == 6
+    assert [call for call in hosts.calls if "hitmesh" in call] == ["a hitmesh restore - --dc far --dry"]
+    assert operator.hosts.stopped == hosts.stopped == set()
+
+
+def test_a_restore_that_is_refused_starts_whom_it_has_stopped_and_nobody_else(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    tasks.stop(operator.desk)
+    hosts.has_totals = True
+    with pytest.raises(CommandError, match="far has totals"):
+        tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    assert "a hitmesh restore - --dc dc" not in operator.hosts.calls
+    assert operator.hosts.stopped == WHO_COUNTS
+    assert hosts.stopped == set()
+
+
+@pytest.mark.parametrize("at", ["a stop collector-1", "a hitmesh restore"], ids=["while it stops", "afterwards"])
+def test_a_restore_names_the_host_that_is_gone_and_starts_all_others(operator: Operator, at: str) -> None:
+    operator.hosts.vanish("b", at)
+    with pytest.raises(CommandError, match="b: it can't be reached"):
+        tasks.restore(operator.desk, [], str(a_backup(operator.folder)))
+    assert {name for name in operator.hosts.stopped if name.endswith("1")} == set()
+
+
+@pytest.mark.parametrize("bad", ["cut", "altered", "of a mesh with other partitions"])
+def test_a_file_that_cannot_be_restored_stops_nobody(operator: Operator, bad: str) -> None:
+    path = a_backup(operator.folder, partitions=8 if bad.startswith("of") else 32)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-1], "altered": whole.replace(b"0.2.0", b"0.2.1")}.get(bad, whole))
+    with pytest.raises(CommandError, match="was cut or altered" if bad in ("cut", "altered") else "has 32 partitions"):
+        tasks.restore(operator.desk, [], str(path))
+    assert operator.hosts.calls == []
