@@ -78,8 +78,9 @@ def backup(desk: Desk, vault: Vault) -> None:
 def drill(desk: Desk, name: str = NEWEST) -> None:
     """Bring a backup of the vault, or a file, back into a mesh of its own on this machine, and compare page by page."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tried.backup"
-        path.write_bytes(content_of(desk, name))
+        name, content = content_of(desk, name)
+        path = Path(folder) / Path(name).name  # which is what the drill calls it
+        path.write_bytes(content)
         done = subprocess.run([sys.executable, "-m", "hitmesh", "drill", str(path)], check=False)
     if done.returncode:
         raise CommandError("the backup isn't what it should be", hint="what differs is said above")
@@ -140,12 +141,12 @@ def check(desk: Desk, content: bytes) -> None:
         )
 
 
-def content_of(desk: Desk, name: str) -> bytes:
-    """A backup: of a file, or of the vault by its name, or the newest there. Raises CommandError."""
+def content_of(desk: Desk, name: str) -> tuple[str, bytes]:
+    """A backup, and its name: of a file, or of the vault by its name, or the newest there. Raises CommandError."""
     path = Path(name)
     if name != NEWEST and moment_of(name) is None:
         try:
-            return path.read_bytes()
+            return name, path.read_bytes()
         except OSError as error:
             raise CommandError(
                 f"{path}: can't be read: {error.strerror}", hint="a file, a name in the vault, or newest"
@@ -157,4 +158,4 @@ def content_of(desk: Desk, name: str) -> bytes:
             raise CommandError(f"there is no backup in {desk.config.deploy.backup.to}", hint="`fab backup` takes one")
         name = names[-1]
     desk.tell(f"{name}, of {desk.config.deploy.backup.to}")
-    return vault.get(name)
+    return name, vault.get(name)

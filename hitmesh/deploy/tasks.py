@@ -144,7 +144,7 @@ def backup(desk: Desk) -> None:
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
     """Bring a backup back into a mesh whose totals stores are empty."""
-    content = backups.content_of(desk, name)
+    name, content = backups.content_of(desk, name)
     backups.check(desk, content)
     with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
         backups.restore(desk, others, content, may_go_on)
