@@ -124,6 +124,20 @@ def keys(dc: str, rotate: str = "", revoke: str = "") -> None:
 
 
 @job
+def stop(dc: str) -> None:
+    """fab stop:dc=us-west  drain and stop balancers, collectors, processors"""
+    with _at(dc) as it:
+        tasks.stop(it)
+
+
+@job
+def start(dc: str) -> None:
+    """fab start:dc=us-west  start them again"""
+    with _at(dc) as it:
+        tasks.start(it)
+
+
+@job
 def finalize(dc: str) -> None:
     """fab finalize:dc=us-west  write the new formats; no older release then"""
     with _at(dc) as it:

@@ -64,6 +64,24 @@ def _wrongly(self: Hit, req: Request, resp: Response, page: str = "") -> None:
 
 Hit.on_post = Hit.on_get = _wrongly
 """
+# What makes a version's jobs ones of another format, once that is finalised: a byte in front, at which others stop.
+FORMATS: Final = (
+    ("hitmesh/protocol/formats.py", '"job": Range(1, 1)', '"job": Range(1, 2)'),
+    (
+        "hitmesh/collector/collector.py",
+        "body = encode(job)",
+        'body = (b"\\2" if self.live.written.formats.get("job") == 2 else b"") + encode(job)',
+    ),
+    ("hitmesh/collector/claims.py", "decode(claimed.body, Job)", 'decode(claimed.body.removeprefix(b"\\2"), Job)'),
+    ("hitmesh/cli/auditing.py", "decode(body, Job)", 'decode(body.removeprefix(b"\\2"), Job)'),
+)
+PYTHON: Final = "/usr/bin/python3.11"  # of the bed's hosts, as of the machine: Debian's
+SITE: Final = "/etc/python3.11/sitecustomize.py"
+OLDER: Final = """
+import collections, sys
+sys.version = "3.10.12 " + sys.version.partition(" ")[2]
+sys.version_info = collections.namedtuple("version", "major minor micro releaselevel serial")(3, 10, 12, "final", 0)
+"""
 
 
 class Operator(Fab):
@@ -142,6 +160,12 @@ class Bench:
         current = self.ran[-1]
         return f"deploy:dc=pair,version={[each for each in self.ran if each != current][-1]}"
 
+    def running(self) -> dict[str, list[str]]:
+        """The pid of each program and the release of each instance, host by host."""
+        script = f"{' '.join(SUPERVISORCTL)} status; cd /opt/hitmesh/current && readlink *"
+        said = {name: host.run(["sh", "-c", script]).stdout for name, host in self.fleet.hosts.items()}
+        return {name: re.findall(r"pid \d+|releases/\S+", text) for name, text in said.items()}
+
     def note(self, text: str) -> None:
         """A line in the log."""
         self.log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
@@ -153,6 +177,7 @@ class Bench:
         """Clients at work; what they were told goes into a trial's row."""
         place = self.bed.place("client")
         clients = [Client(place, self.fleet.url, PAGES) for _ in range(GUESTS)]
+        moves = self.fleet.moves()
         try:
             with at_work(*clients):
                 time.sleep(1.0)
@@ -160,6 +185,7 @@ class Bench:
                 time.sleep(1.0)
         finally:
             self._settle(clients, row)
+            row["moves"] = f"{self.fleet.moves() - moves} of the virtual IP"
 
     def _settle(self, clients: Sequence[Client], row: dict[str, str]) -> None:
         told = sum((client.told for client in clients), Counter[str]())
@@ -388,6 +414,78 @@ def _rolled_back(it: Bench) -> None:
     it.trial("rollback", "rollback:dc=pair", fab, again=None)
 
 
+def _formats(it: Bench) -> None:
+    """A version with another format of jobs, which isn't finalised: it is rolled back."""
+    fab = _version_with_formats(it)
+    it.trial("a version with job format 2", "deploy:dc=pair", fab, again=None)
+    _written(it, 1)
+    it.trial("rollback over it", "rollback:dc=pair", fab, again=None)
+
+
+def _finalized(it: Bench) -> None:
+    """A version with another format of jobs, which is finalised: no way back."""
+    fab = _version_with_formats(it)
+    it.trial("a version with job format 2, on a alone", "deploy:dc=pair,only=a", fab, again=None)
+    it.trial("finalize half-way", "finalize:dc=pair", fab, again=None)
+    _written(it, 1)
+    it.trial("everywhere", "deploy:dc=pair", fab, again=None)
+    it.trial("finalize", "finalize:dc=pair", fab, again=None)
+    _written(it, 2)
+    before = it.running()
+    it.trial("rollback after finalize", "rollback:dc=pair", fab, again=None)
+    it.trial("rollback after finalize, in the old checkout", "rollback:dc=pair", again=None)
+    it.trial("deploy after finalize, of the old checkout", "deploy:dc=pair", again=None)
+    print(f"    nothing was changed: {'yes' if it.running() == before else 'NO'}", flush=True)
+
+
+def _version_with_formats(it: Bench) -> Operator:
+    fab, _ = it.version()
+    for name, old, new in FORMATS:
+        path = fab.checkout / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name} has changed: {old}"
+        path.write_text(text.replace(old, new))
+    return fab
+
+
+def _written(it: Bench, expected: int) -> None:
+    _, said = it.run("hitmesh:dc=pair,args=formats --json")
+    found = re.search(r'"written": \{[^}]*"job": (\d+)', said)
+    print(f"    job format {found[1] if found else '?'} is written, and {expected} should be", flush=True)
+
+
+def _python(it: Bench) -> None:
+    """The Python of a host is gone, another one, too old."""
+    host = it.fleet.hosts["b"]
+
+    def on_it(script: str) -> Callable[[], None]:
+        def act() -> None:
+            done = host.run(["sh", "-ec", script])
+            it.note(f"  b$ {script}: {done.returncode} {done.stderr}")
+
+        return act
+
+    back = f"mv {PYTHON}.away {PYTHON}"
+    for what, change, mend in (
+        ("b's Python is gone", f"mv {PYTHON} {PYTHON}.away", back),
+        (
+            "b's Python is another one",
+            f"mv {PYTHON} {PYTHON}.away; printf '#!/bin/sh\\nexec {PYTHON}.away \"$@\"\\n' >{PYTHON}; chmod 755 {PYTHON}",
+            back,
+        ),
+        ("b's Python is too old", f"cp {SITE} {SITE}.away; cat >>{SITE} <<'E'\n{OLDER}E\n", f"mv {SITE}.away {SITE}"),
+    ):
+        fab, _ = it.version()
+        before = it.running()
+        on_it(change)()
+        for task in ("check:dc=pair", *(() if "another" in what else ("bootstrap:dc=pair,only=b",))):
+            status, said = it.run(task, fab)
+            print(f"{what}: fab {task}: {status}: {_last(said)}", flush=True)
+        it.trial(f"{what}: deploy", "deploy:dc=pair", fab, mend=on_it(mend), again=None)
+        print(f"    nothing was changed: {'yes' if it.running() == before else 'NO'}", flush=True)
+    it.trial("b's Python is well again", "deploy:dc=pair", it.version()[0], again=None)
+
+
 def _supervised(it: Bench) -> None:
     """Each role stopped, started and restarted by supervisorctl."""
     for role, number, host in (
@@ -457,7 +555,8 @@ def _tokens(it: Bench) -> dict[str, str]:
 TRIALS: Final[dict[str, Callable[[Bench], None]]] = {
     "unready": _unready, "failing": _failing, "rolledback": _rolled_back, "rotated": _rotated, "supervised": _supervised,
     "killed": _killed, "interrupted": _interrupted, "vanishing": _vanishing, "dark": _dark, "two": _two, "full": _full,
-    "invalid": _invalid, "acl": _acl,
+    "invalid": _invalid, "acl": _acl, "python": _python, "formats": _formats,
+    "finalized": _finalized,  # the last: after it no other release of these can come back
 }  # fmt: skip
 TOKEN: Final = "?token=/etc/hitmesh/keys/pair/{role}/consul.token"
 # What the datacenter's file says for a trial that has a bed of its own.

@@ -54,7 +54,7 @@ def backup(path: Path, stale: bool, state_dir: Path, as_json: bool) -> None:
     \b
     Example:
       hitmesh backup /var/backups/
-      hitmesh backup - | ssh backup@vault.example.com put "hitmesh-$(date -u +%Y-%m-%dT%H%M%SZ).backup"
+      hitmesh backup - | ssh hitmesh-vault@vault.example.com put "hitmesh-$(date -u +%Y-%m-%dT%H%M%SZ).backup"
     """
     at = time.gmtime()
     if path.is_dir():
@@ -71,7 +71,8 @@ def backup(path: Path, stale: bool, state_dir: Path, as_json: bool) -> None:
         with _new(path) as out:
             header = writer.finish(header, out)
     if str(path) == "-":
-        show("\n".join(text(header, "standard output")))
+        for line in text(header, "standard output"):
+            show(line)
     elif as_json:
         print(msgspec.json.encode({"file": str(path), **msgspec.to_builtins(header)}).decode())
     else:

@@ -41,8 +41,9 @@ ROW_BYTES: Final = 200  # of a row in a write beside its page, at most: its coun
 @click.command(short_help="Bring a backup back into an empty mesh.")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--dc", metavar="NAME", help="Which datacenter gets it; the first one's by default.")
+@click.option("--dry", is_flag=True, help="Only see whether it could be brought back; nothing is changed.")
 @state_dir_option
-def restore(path: Path, dc: str | None, state_dir: Path) -> None:
+def restore(path: Path, dc: str | None, dry: bool, state_dir: Path) -> None:
     """Bring the backup in FILE (`-`: standard input) back into a mesh that has no totals, and doesn't run.
 
     Every datacenter's totals store must be empty; the spools stay as they are. One datacenter gets all of it,
@@ -62,11 +63,16 @@ def restore(path: Path, dc: str | None, state_dir: Path) -> None:
     with BackupFile(path) as backup:
         mesh = Mesh(None, state_dir)
         check_stopped(mesh, state_dir)
-        print("\n".join(bring_back(backup, mesh.configs, state_dir, dc)))
+        print("\n".join(bring_back(backup, mesh.configs, state_dir, dc, dry=dry)))
 
 
-def bring_back(backup: BackupFile, configs: list[Config], state_dir: Path, dc: str | None = None) -> list[str]:
-    """Restore it into the datacenter `dc` of a mesh that doesn't run; what to say of it. Raises CommandError."""
+def bring_back(
+    backup: BackupFile, configs: list[Config], state_dir: Path, dc: str | None = None, *, dry: bool = False
+) -> list[str]:
+    """Restore it into the datacenter `dc` of a mesh that doesn't run; what to say of it. Raises CommandError.
+
+    With `dry` all is looked at, and nothing is written.
+    """
     from hitmesh.settings.open import open_settings
     from hitmesh.store.open import open_store
 
@@ -83,6 +89,8 @@ def bring_back(backup: BackupFile, configs: list[Config], state_dir: Path, dc: s
     for each in configs:
         with contextlib.closing(open_store(each, state_dir / each.name)) as store:
             _check_empty(store, each, mark if each is config else b"", owner)
+    if dry:
+        return [visible(f"{config.name} could have what was counted until {header.at}")]
     base = state_dir / config.name
     with contextlib.closing(open_settings(config.stores.settings, base)) as settings:
         _asked(config, "settings", settings.check)

@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from hitmesh.cli.backup_file import BackupFile
+from hitmesh.deploy import standstill
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.plan import Change
 from hitmesh.deploy.retention import MOMENT, may_go, moment_of
-from hitmesh.deploy.runner import Runner
-from hitmesh.errors import CommandError
+from hitmesh.errors import CommandError, HitmeshError
 
 TAKE_S: Final = 3600.0  # a million pages take some ten minutes from Consul
 NEWEST: Final = "newest"
-COUNTING: Final = ("balancer", "collector", "processor")  # the roles that must not run while a backup is brought back
 
 
 class Vault:
@@ -79,53 +78,75 @@ def backup(desk: Desk, vault: Vault) -> None:
 def drill(desk: Desk, name: str = NEWEST) -> None:
     """Bring a backup of the vault, or a file, back into a mesh of its own on this machine, and compare page by page."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tried.backup"
-        path.write_bytes(content_of(desk, name))
+        name, content = content_of(desk, name)
+        path = Path(folder) / Path(name).name  # which is what the drill calls it
+        path.write_bytes(content)
         done = subprocess.run([sys.executable, "-m", "hitmesh", "drill", str(path)], check=False)
     if done.returncode:
         raise CommandError("the backup isn't what it should be", hint="what differs is said above")
 
 
 def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Callable[[], None]) -> None:
-    """Bring a backup back into a mesh whose totals stores are empty: stopped everywhere meanwhile, then started."""
+    """Bring a backup back into a mesh whose totals stores are empty: stopped everywhere meanwhile, then started.
+
+    When it can't be, whoever ran is started again, and nobody else: in a store that was emptied on purpose nobody may
+    begin to count before it has what it is to begin with.
+    """
     everywhere = [desk, *others]
-    host = desk.any_host()
+    ran = {each.fleet.dc: standstill.running(each) for each in everywhere}
     try:
         for each in everywhere:
-            _stop(each)
-        done = host.hitmesh("restore", "-", "--dc", desk.fleet.dc, stdin=content, timeout_s=TAKE_S)
-        for line in (done.out.decode(errors="replace") + done.err).splitlines():
-            desk.tell(line)
-        if done.status:
-            raise CommandError("the backup wasn't brought back", hint="what is in the way is said above")
-    finally:
+            standstill.stop(each)
         for each in everywhere:
-            _start(each, may_go_on)
+            _bring(each, content, "--dry")
+        for line in _bring(desk, content):
+            desk.tell(line)
+    except (HitmeshError, KeyboardInterrupt):
+        for each in everywhere:
+            standstill.start_again(each, ran[each.fleet.dc])
+        raise
+    left = []
+    for each in everywhere:
+        try:
+            standstill.start(each, may_go_on)
+        except HitmeshError as error:
+            left.append(str(error))
+    if left:
+        raise CommandError(f"it is restored, and not all could be started: {'; '.join(left)}")
+    for each in everywhere:
+        standstill.wait(each)
 
 
-def _stop(desk: Desk) -> None:
-    for host, one in reversed(list(desk.fleet.in_order())):
-        if one.role in COUNTING:
-            desk.tell(f"{host.name}: drain and stop {one.name}")
-            desk.hosts[host.name].stop(one.name)
+def _bring(desk: Desk, content: bytes, *options: str) -> list[str]:
+    """Have a host bring it back into its datacenter; what it says of it. Raises CommandError."""
+    host = desk.any_host()
+    done = host.hitmesh("restore", "-", "--dc", desk.fleet.dc, *options, stdin=content, timeout_s=TAKE_S)
+    if done.status:
+        reasons = [line.removeprefix("hitmesh: ") for line in done.err.splitlines()]
+        raise CommandError(f"{host.name}: {'; '.join(reasons) or f'restore ended with {done.status}'}")
+    return [*done.out.decode(errors="replace").splitlines(), *done.err.splitlines()]
 
 
-def _start(desk: Desk, may_go_on: Callable[[], None]) -> None:
-    facts = desk.facts()
-    steps = [
-        Change(host.name, one.name, release, "")
-        for host, one in desk.fleet.in_order()
-        if one.role in COUNTING and (release := facts[host.name].current.get(one.name))
-    ]
-    Runner(desk.fleet, desk.hosts, {}, desk.tell, may_go_on).run(steps, undo=False)
+def check(desk: Desk, content: bytes) -> None:
+    """Raise CommandError for what isn't a whole backup, or is of a mesh of another size."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "the backup"
+        path.write_bytes(content)
+        with BackupFile(path) as backup:
+            header = backup.header
+    if header.partitions != desk.config.partitions:
+        raise CommandError(
+            f"{desk.fleet.dc} has {desk.config.partitions} partitions, and the backup {header.partitions}",
+            hint="a mesh keeps its number of partitions",
+        )
 
 
-def content_of(desk: Desk, name: str) -> bytes:
-    """A backup: of a file, or of the vault by its name, or the newest there. Raises CommandError."""
+def content_of(desk: Desk, name: str) -> tuple[str, bytes]:
+    """A backup, and its name: of a file, or of the vault by its name, or the newest there. Raises CommandError."""
     path = Path(name)
     if name != NEWEST and moment_of(name) is None:
         try:
-            return path.read_bytes()
+            return name, path.read_bytes()
         except OSError as error:
             raise CommandError(
                 f"{path}: can't be read: {error.strerror}", hint="a file, a name in the vault, or newest"
@@ -137,4 +158,4 @@ def content_of(desk: Desk, name: str) -> bytes:
             raise CommandError(f"there is no backup in {desk.config.deploy.backup.to}", hint="`fab backup` takes one")
         name = names[-1]
     desk.tell(f"{name}, of {desk.config.deploy.backup.to}")
-    return vault.get(name)
+    return name, vault.get(name)

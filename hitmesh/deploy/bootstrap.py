@@ -40,6 +40,7 @@ from hitmesh.errors import CommandError
 
 GROUP: Final = "hitmesh"
 ENVIRONMENTS: Final = f"{HOME}/systems"
+NOT_FOUND: Final = 127  # a shell's status for a program that isn't there
 BOOTSTRAP_S: Final = 900.0  # with packages from a slow mirror
 # Unpacked where only root can look: nobody else may put anything beside the script.
 UNPACK: Final = "d=$(mktemp -d) && tar -x -C $d && {python} -I $d/bootstrap.py; s=$?; rm -rf $d; exit $s"
@@ -177,6 +178,11 @@ def _make(fleet: Fleet, host: Host, root: Ssh, release: Path, authorized_keys: S
         try:
             said = msgspec.json.decode(last, type=dict[str, str])
         except msgspec.MsgspecError:
+            if result.status == NOT_FOUND:
+                python = fleet.config.deploy.python
+                raise CommandError(
+                    f"{host.name}: there is no {python}", hint="install Python 3.11 or later; deploy.python names it"
+                ) from None
             raise CommandError(f"{host.name}: bootstrap ended with {result.status}: {last}") from None
         raise CommandError(f"{host.name}: {said.get('error', last)}", hint=said.get("hint", ""))
     return msgspec.json.decode(result.out, type=Said).changed

@@ -27,6 +27,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     off_s: float = 0.0  # of its clock, at least, as whoever asked found out; above 0: it is ahead
     free_bytes: int  # where releases are
     releases: Sequence[str] = ()  # ids of whole ones, the oldest first
+    reads: Mapping[str, Mapping[str, int]] = {}  # id of such a one: formats that it can read, the highest of each kind
     current: Mapping[str, str] = {}  # instance: id
     configs: Mapping[str, str] = {}  # instance: what it saw of the datacenter's file when it was last started
     files: Mapping[str, str] = {}  # path: SHA-256 of the text, of rendered files that are there

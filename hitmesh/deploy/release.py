@@ -70,6 +70,18 @@ def build(checkout: Path, folder: Path) -> Built:
     return Built(release, tar)
 
 
+def wanted() -> Release:
+    """What a release that is built here needs of a host; it has no name yet."""
+    return Release(
+        id="",
+        version=__version__,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        platform=sysconfig.get_platform().replace("-", "_"),
+        wheels={},
+        formats=THIS.reads,
+    )
+
+
 def built(folder: Path) -> dict[str, Built]:
     """The releases that were built in a folder, by id."""
     found = {}
@@ -150,15 +162,8 @@ def _described(wheels: Path, lock: list[str]) -> Release:
         digest.update(path.name.encode())
         for name, text in _contents(path).items():
             digest.update(name.encode() + hashlib.sha256(text).digest())
-    return Release(
-        id=f"{__version__}-{digest.hexdigest()[:DIGEST_CHARS]}",
-        version=__version__,
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        platform=sysconfig.get_platform().replace("-", "_"),
-        wheels=sums,
-        lock=lock,
-        formats=THIS.reads,
-    )
+    id_ = f"{__version__}-{digest.hexdigest()[:DIGEST_CHARS]}"
+    return msgspec.structs.replace(wanted(), id=id_, wheels=sums, lock=lock)
 
 
 def _contents(wheel: Path) -> Mapping[str, bytes]:

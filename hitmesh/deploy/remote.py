@@ -18,11 +18,18 @@ from hitmesh.deploy.consul_requests import Replies, Reply, Request
 from hitmesh.deploy.facts import Facts, off_s
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Host
-from hitmesh.deploy.paths import HOST_PROGRAM
+from hitmesh.deploy.paths import HOST_PROGRAM, SYSTEM
 from hitmesh.deploy.ssh import TIMEOUT_S, Result, Ssh
 from hitmesh.errors import CommandError
 
 FACTS_S: Final = 30.0
+OLDEST: Final = "3.11 or later"
+# As the deploy user: "gone" when there is an environment whose Python isn't, "VERSION alone" when it finds no hitmesh.
+ASK_PYTHON: Final = f"""\
+test -L {SYSTEM}/bin/python || exit 0
+{SYSTEM}/bin/python -I -c 'import sys; print(sys.version.split()[0])' 2>/dev/null || {{ echo gone; exit 0; }}
+{SYSTEM}/bin/python -I -c 'import hitmesh' 2>/dev/null || echo alone
+"""
 NO_SUDO: Final = ("a password is required", "not in the sudoers", "may not run sudo", "not allowed to execute")
 
 Answer = TypeVar("Answer")
@@ -111,6 +118,17 @@ class RemoteHost:
         """The command that runs a hitmesh command there, on this terminal."""
         return self._ssh.command(self.host, self._sudo(["hitmesh", *args]), terminal=sys.stdin.isatty())
 
+    def _python_trouble(self) -> str:
+        """What is wrong with the Python that the host program needs; empty when nothing is, or no host program is there."""
+        done = self._ssh.run(self.host, ["sh", "-c", ASK_PYTHON], timeout_s=FACTS_S)
+        said = done.out.decode(errors="replace").split()
+        match said:
+            case ["gone"]:
+                return "its Python is gone, and hitmesh there can't run without it"
+            case [version, "alone"]:
+                return f"its Python is {version}, another one than hitmesh there was installed with"
+        return ""
+
     def _sudo(self, argv: list[str]) -> list[str]:
         return ["sudo", "-n", HOST_PROGRAM, "--dc", self._dc, *argv]
 
@@ -141,6 +159,8 @@ class RemoteHost:
             return CommandError(
                 f"{self.name}: the deploy user may not run {HOST_PROGRAM}", hint="`fab bootstrap` sees to it"
             )
+        if reason := self._python_trouble():
+            return CommandError(f"{self.name}: {reason}", hint=f"install Python {OLDEST}, then `fab bootstrap`")
         if "command not found" in result.err or "No such file" in result.err:
             return CommandError(f"{self.name}: there is no {HOST_PROGRAM}", hint="`fab bootstrap` puts it there")
         return CommandError(f"{self.name}: hitmesh-host {argv[0]} ended with {result.status}: {last or 'no word'}")

@@ -53,6 +53,7 @@ class Ssh:
 
     def __init__(self, folder: Path, user: str, config: Path | None = None) -> None:
         self._user = user
+        self._elsewhere: dict[str, str] = {}  # address of a host that is none of the fleet's: as whom
         self._options = [
             *(["-F", str(config)] if config else []),
             *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", f"ConnectTimeout={CONNECT_S}"),
@@ -73,6 +74,7 @@ class Ssh:
 
     def run_at(self, user: str, address: str, argv: Sequence[str], content: bytes, *, timeout_s: float) -> Result:
         """Run a command as another user, on a host that is none of the fleet's. Raises Unreachable."""
+        self._elsewhere[address] = user
         command = ["ssh", *self._options, "-T", "-l", user, address, "--", shlex.join(argv)]
         return self._run(command, content, timeout_s, address, user)
 
@@ -110,12 +112,10 @@ class Ssh:
 
     def close(self, hosts: list[Host]) -> None:
         """End the kept connections."""
-        for host in hosts:
-            address, port = host.ssh
-            subprocess.run(
-                ["ssh", *self._options, "-O", "exit", "-p", str(port), "-l", self._user, address],
-                capture_output=True, check=False,
-            )  # fmt: skip
+        fleet = [["-p", str(port), "-l", self._user, address] for address, port in (host.ssh for host in hosts)]
+        others = [["-l", user, address] for address, user in self._elsewhere.items()]
+        for at in [*fleet, *others]:
+            subprocess.run(["ssh", *self._options, "-O", "exit", *at], capture_output=True, check=False)
 
 
 def _unreachable(said: str, where: str, user: str) -> Unreachable:

@@ -14,7 +14,7 @@ import msgspec
 
 from hitmesh.cli.config import me
 from hitmesh.config import ROLES
-from hitmesh.deploy import backups, memory, scaling
+from hitmesh.deploy import backups, memory, scaling, standstill
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
@@ -24,7 +24,7 @@ from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import Entry, Lock
 from hitmesh.deploy.plan import is_there, problems
-from hitmesh.deploy.release import build
+from hitmesh.deploy.release import build, wanted
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
 from hitmesh.deploy.render.consul import AGENT, GOSSIP, gossip_text
@@ -79,7 +79,7 @@ def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) ->
         for host in desk.fleet.hosts:
             desk.tell(f"# {host.name}\n{nftables.rules(desk.fleet, host)}")
     facts = desk.facts()
-    reasons = problems(desk.fleet, None, facts)
+    reasons = problems(desk.fleet, wanted(), facts)
     for name, fact in facts.items():
         running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
         desk.tell(
@@ -164,9 +164,23 @@ def backup(desk: Desk) -> None:
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
     """Bring a backup back into a mesh whose totals stores are empty."""
-    content = backups.content_of(desk, name)
+    name, content = backups.content_of(desk, name)
+    backups.check(desk, content)
     with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
         backups.restore(desk, others, content, may_go_on)
+
+
+def stop(desk: Desk) -> None:
+    """Drain and stop whoever takes hits or counts them, until `start`."""
+    with at_work(desk, "stop", "", force=True):
+        standstill.stop(desk)
+
+
+def start(desk: Desk) -> None:
+    """Start whoever was stopped, and wait until all of the datacenter is there."""
+    with at_work(desk, "start", "", force=True) as may_go_on:
+        standstill.start(desk, may_go_on)
+        standstill.wait(desk)
 
 
 def finalize(desk: Desk) -> None:

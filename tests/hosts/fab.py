@@ -24,7 +24,7 @@ class Fab:
     """The operator's command."""
 
     def __init__(self, bed: Bed, config: Path, var: Path, *, checkout: Path = REPOSITORY) -> None:
-        self._bed, self._config, self._var, self._checkout = bed, config, var, checkout
+        self._bed, self._config, self._var, self.checkout = bed, config, var, checkout
 
     def of(self, checkout: Path) -> Fab:
         """The same in another checkout."""
@@ -38,7 +38,7 @@ class Fab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=self._checkout,
+            cwd=self.checkout,
             env=self._bed.environment,
             start_new_session=True,
         )

@@ -6,6 +6,9 @@ store-1, store-2: Consul, beanstalkd
 store-3: Consul                  app-3: Consul
 
 pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd; a: Consul
+
+north, VIP 10.4.0.100            south, VIP 10.5.0.100
+a: every role, Consul, beanstalkd
 """
 
 from __future__ import annotations
@@ -35,9 +38,13 @@ FLEETS: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]
     ),
     # The smallest that has a pair of everything that hits go through; a mesh of its own.
     "pair": (3, {"a": (11, ROLES | STORES), "b": (12, ROLES | {"beanstalkd": True})}),
+    # The smallest mesh of two.
+    "north": (4, {"a": (11, ROLES | STORES)}),
+    "south": (5, {"a": (11, ROLES | STORES)}),
     "eu-west": (1, {"app-1": (11, ROLES | STORES), "app-2": (12, ROLES | STORES), "app-3": (13, CONSUL)}),
 }
 MESH: Final = ("us-west", "eu-west")
+POLES: Final = ("north", "south")
 VIP: Final = 100
 NEXUS: Final = 8020
 BAKE_S: Final = 3.0
@@ -61,11 +68,18 @@ class Fleet:
         up = [host for host in self.hosts.values() if host.pid]
         return [host for host in up if f" {self.vip}/" in host.run(["ip", "-o", "addr", "show", "dev", "eth0"]).stdout]
 
+    def moves(self) -> int:
+        """How often a host has taken the virtual IP, by what keepalived says on those that have power."""
+        runs = {name for name, (_, each) in FLEETS[self.dc][1].items() if each.get("balancer")}
+        path = f"/var/log/hitmesh/{self.dc}-keepalived-1.log"
+        logs = (host.read(path) for name, host in self.hosts.items() if name in runs and host.pid)
+        return sum(log.count("Entering MASTER STATE") for log in logs)
+
 
 def text(dc: str, settings: Mapping[str, Any]) -> str:
     """The file of a datacenter."""
     nodes = {name: {"address": address(dc, number), **runs} for name, (number, runs) in FLEETS[dc][1].items()}
-    others = [other for other in MESH if other != dc] if dc in MESH else []
+    others = [other for mesh in (MESH, POLES) if dc in mesh for other in mesh if other != dc]
     wanted: dict[str, Any] = {
         "name": dc,
         "partitions": 8,

@@ -60,11 +60,6 @@ class Operator:
         """Clients of the virtual IP."""
         return [Guest(self.bed.place("client"), self.fleet.url, PAGES) for _ in range(2)]
 
-    def moves(self) -> int:
-        """How often a host has taken the virtual IP, by what keepalived says."""
-        logs = (host.read("/var/log/hitmesh/pair-keepalived-1.log") for host in self.fleet.hosts.values())
-        return sum(log.count("Entering MASTER STATE") for log in logs)
-
     def check(self, *guests: Guest, unplanned: int = 0) -> None:
         """No request has failed, and every hit that was answered is counted once.
 
@@ -99,22 +94,22 @@ def test_two_commands_make_a_datacenter_of_hosts_with_nothing_but_sshd(operator:
     said = operator.run("deploy:dc=pair")
     assert "wait until every instance and partition is there" in said
     wait_for(lambda: operator.total(PAGES[0]) == 0, what="the virtual IP to answer")
-    moves = operator.moves()
+    moves = operator.fleet.moves()
     with at_work(*operator.guests()) as guests:
         wait_for(lambda: accepted(*guests).total() > 50, what="some hits")
-    operator.check(*guests, unplanned=operator.moves() - moves)
+    operator.check(*guests, unplanned=operator.fleet.moves() - moves)
     assert "already; nothing to do" in operator.run("deploy:dc=pair")
 
 
 def test_another_version_is_deployed_under_load_and_no_request_fails(operator: Operator) -> None:
     newer = operator.of(f"{__version__}.post1")
-    moves, holders = operator.moves(), operator.fleet.holders()
+    moves, holders = operator.fleet.moves(), operator.fleet.holders()
     with at_work(*operator.guests()) as guests:
         said = operator.run("deploy:dc=pair", newer)
     assert said.count("drain and restart") == 8
     # a's balancer is restarted first: the address goes to b, and then back.
     planned = 2 if holders == [operator.fleet.hosts["a"]] else 1
-    operator.check(*guests, unplanned=max(0, operator.moves() - moves - planned))
+    operator.check(*guests, unplanned=max(0, operator.fleet.moves() - moves - planned))
 
 
 def test_a_mistake_is_one_line_and_changes_nothing(operator: Operator) -> None:

@@ -52,6 +52,14 @@ class Releases:
         found = [one for one in self._folders(RELEASES) if not one.name.endswith(PARTIAL) and not one.is_symlink()]
         return [one.name for one in sorted(found, key=lambda one: (one.stat().st_mtime, one.name))]
 
+    def reads(self, id_: str) -> Mapping[str, int]:
+        """The formats that one says it can read; none, when it can't be read what it says."""
+        try:
+            text = self._machine.at(f"{RELEASES}/{id_}/{RELEASE_JSON}").read_bytes()
+            return msgspec.json.decode(text, type=Release).formats
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
     def current(self) -> dict[str, str]:
         """The release that each instance has."""
         return {one.name: one.readlink().name for one in self._folders(CURRENT) if one.is_symlink()}

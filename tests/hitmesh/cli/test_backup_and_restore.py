@@ -268,12 +268,27 @@ def test_in_a_folder_it_is_named_by_the_moment(state: Path, tmp_path: Path, caps
     assert said["at"] == f"{path.name[8:21]}:{path.name[21:23]}:{path.name[23:25]}Z"
 
 
+def test_a_dry_restore_says_what_would_be_in_the_way_and_writes_nothing(
+    made: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["restore", str(state / "some.backup"), "--state-dir", str(state), "--dry"]
+    assert run(words) == 1
+    assert "has totals" in capsys.readouterr().err
+    wipe(state)
+    assert run(words) == 0
+    assert capsys.readouterr().out.startswith(f"{DCS[0]} could have what was counted until ")
+    assert run(words) == 0
+
+
 def test_standard_output_and_input_do(state: Path, backup: Path) -> None:
     hitmesh = [sys.executable, "-m", "hitmesh"]
     where = ["--state-dir", str(state)]
-    written = subprocess.run([*hitmesh, "backup", "-", *where], capture_output=True, check=True).stdout
+    done = subprocess.run([*hitmesh, "backup", "-", *where], capture_output=True, check=True)
+    said = done.stderr.decode().splitlines()
+    assert said[0].startswith("standard output: 18 hits of 4 pages")
+    assert [line.split()[0] for line in said[1:]] == list(DCS)
     wipe(state)
-    subprocess.run([*hitmesh, "restore", "-", *where], input=written, capture_output=True, check=True)
+    subprocess.run([*hitmesh, "restore", "-", *where], input=done.stdout, capture_output=True, check=True)
     assert restored(state) == EXPECTED
 
 

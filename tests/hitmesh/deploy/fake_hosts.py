@@ -7,6 +7,8 @@ requests).
 from __future__ import annotations
 
 import hashlib
+import sys
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -46,8 +48,12 @@ class FakeSsh:
         self.before_call: Callable[[str], None] = lambda call: None
         self.configs: dict[str, str] = {}
         self.seen: Counter[str] = Counter()
+        self.stopped: set[str] = set()
+        self.has_totals = False  # what a restore finds
         self.gone = ""  # a host that doesn't answer
         self.requests = 0
+        self.python = {host.name: ".".join(map(str, sys.version_info[:3])) for host in fleet.hosts}
+        self.reads: dict[str, dict[str, int]] = {}  # what releases that are there say of formats
         self.written = {"wire": 1, "job": 1, "head": 1, "settings": 1}
         self._settings = settings
         self.consul = FakeConsul(fleet.dc, len(fleet.hosts))
@@ -91,15 +97,21 @@ class FakeSsh:
     def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
         names = [one.name for one in host.instances]
         return Facts(
-            python="3.11.2", platform="linux_x86_64", system="0.2.0", clock=time.time(), free_bytes=10**10,
+            python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,
             files=self._digests(host.name),
-            releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
+            reads=self.reads, releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
             programs=[
-                *(Running(name=name, state="RUNNING", pid=self.pids[name]) for name in names if self.current[name]),
+                *(self._program(name) for name in names if self.current[name]),
                 *(Running(name=name, state="RUNNING", pid=1) for name in self.programs),
             ],
         )  # fmt: skip
+
+    def _program(self, name: str) -> Running:
+        is_stopped = name in self.stopped
+        return Running(
+            name=name, state="STOPPED" if is_stopped else "RUNNING", pid=0 if is_stopped else self.pids[name]
+        )
 
     def _seen(self, host: str, name: str) -> str:
         path = program_path(self.fleet.dc, name)
@@ -142,6 +154,7 @@ class FakeSsh:
     def _restart(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
         self.configs[words[0]] = self._seen(host.name, words[0])
         self.pids[words[0]] = self.pids.get(words[0], 0) + 1000
+        self.stopped.discard(words[0])
         dies = self._does(words[0]) == "dies"
         return {
             "state": "BACKOFF" if dies else "RUNNING",
@@ -152,7 +165,8 @@ class FakeSsh:
     def _start(self, host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
         return self._restart(host, words, _stdin)
 
-    def _stop(self, _host: Host, _words: list[str], _stdin: Any) -> dict[str, Any]:
+    def _stop(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, Any]:
+        self.stopped.add(words[0])
         return {"state": "STOPPED", "pid": 0}
 
     def _logs(self, _host: Host, words: list[str], _stdin: Any) -> dict[str, list[str]]:
@@ -170,6 +184,11 @@ class FakeSsh:
             return {self.fleet.dc: lacking} if lacking else {}
         if words[0] == "datacenter":
             self.calls.append(f"{host.name} hitmesh {' '.join(words)}")
+            return ""
+        if words[0] == "restore":
+            self.calls.append(f"{host.name} hitmesh {' '.join(words)}")
+            if self.has_totals:
+                raise CommandError(f"{self.fleet.dc} has totals")
             return ""
         if words[0] == "formats":
             return {"written": self.written}

@@ -46,3 +46,12 @@ def test_a_host_that_ssh_does_not_reach_is_one_line_with_its_reason(
 def test_a_command_that_fails_there_is_no_host_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = ssh_that("no such release", 1, tmp_path, monkeypatch).run(HOST, ["forget", "x"])
     assert (done.status, done.err) == (1, "no such release")
+
+
+def test_every_connection_is_ended_also_that_to_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh = ssh_that("", 0, tmp_path, monkeypatch)
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    ssh.run_at("hitmesh-vault", "10.6.0.11", ["list"], b"", timeout_s=5.0)
+    ssh.close([HOST])
+    ended = [line.partition("-O exit ")[2] for line in (tmp_path / "asked").read_text().splitlines()]
+    assert ended == ["", "-p 22 -l hitmesh-deploy 10.2.0.11", "-l hitmesh-vault 10.6.0.11"]

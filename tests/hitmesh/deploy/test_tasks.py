@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,14 +10,15 @@ import msgspec
 import pytest
 
 from hitmesh import config as settings
+from hitmesh.cli.backup_file import Header, Writer
 from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
-from hitmesh.deploy.facts import Release
 from hitmesh.deploy.fleet import Fleet
-from hitmesh.deploy.release import Built
+from hitmesh.deploy.release import Built, wanted
 from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError, ConfigError
+from hitmesh.protocol.formats import THIS
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
 OLD, NEW = "0.1.0-aaaa", "0.2.0-bbbb"
@@ -47,7 +49,7 @@ class Operator:
         self.folder = folder
 
     def checkout(self, id_: str, reads: dict[str, int]) -> None:
-        release = Release(id=id_, version="0.2.0", python="3.11", platform="linux_x86_64", wheels={}, formats=reads)
+        release = msgspec.structs.replace(wanted(), id=id_, version=id_.partition("-")[0], formats=reads)
         self.built = Built(release, Path("/dev/null"))
 
     def deploy(self, **asked: Any) -> None:
@@ -144,6 +146,37 @@ def test_a_release_that_cannot_read_what_is_written_is_refused(operator: Operato
     operator.deploy()
 
 
+def test_nor_is_one_deployed_that_is_older_than_what_runs_from_a_checkout_that_is_as_old(operator: Operator) -> None:
+    written = {**THIS.reads, "wire": THIS.reads["wire"] + 1, "more": 2}  # of a newer release than this one
+    operator.hosts.written = written
+    operator.checkout(NEW, dict(THIS.reads))
+    said = operator.refused()
+    assert f"{NEW} can't read what the mesh writes since it was finalised: wire {written['wire']}, more 2" in said
+    assert operator.runs() == {OLD}
+
+
+def test_what_a_release_reads_is_asked_of_the_hosts_where_they_alone_have_it(operator: Operator) -> None:
+    operator.deploy()
+    operator.checkout("0.3.0-dddd", {"wire": 2})
+    operator.deploy()
+    operator.hosts.written = {"wire": 2}
+    assert "can't read what the mesh writes" in operator.refused(version=OLD)
+    operator.hosts.reads = {NEW: {"wire": 2}}
+    deploying.rollback(operator.desk, operator.folder, operator.folder)
+    assert operator.runs() == {NEW}
+
+
+def test_another_python_on_a_host_is_one_line_of_a_deploy_that_changes_nothing_and_of_a_check(
+    operator: Operator,
+) -> None:
+    operator.hosts.python["b"] = "3.10.12"
+    line = f"b: its Python is 3.10.12, and the release is for {wanted().python}"
+    assert line in operator.refused()
+    assert operator.hosts.calls == []
+    with pytest.raises(CommandError, match=line):
+        tasks.check(operator.desk)
+
+
 def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
     operator.deploy()
     operator.checkout("0.3.0-dddd", {"wire": 2})
@@ -224,3 +257,68 @@ def test_a_backup_without_a_place_and_a_restore_without_a_file_are_refused_befor
         tasks.backup(operator.desk)
     with pytest.raises(CommandError, match=r"gone\.backup: can't be read"):
         tasks.restore(operator.desk, [], str(operator.folder / "gone.backup"))
+
+
+# --- backups -------------------------------------------------------------------------------
+
+
+WHO_COUNTS = {f"{role}-{number}" for role in ("processor", "collector", "balancer") for number in (1, 2)}
+
+
+def a_backup(folder: Path, partitions: int = 32) -> Path:
+    """A file with nothing in it."""
+    path = folder / "empty.backup"
+    header = Header(release="0.2.0", at="2026-11-30T00:05:01Z", partitions=partitions, datacenters={})
+    with contextlib.closing(Writer(folder)) as writer, path.open("wb") as out:
+        writer.finish(header, out)
+    return path
+
+
+def test_a_stopped_datacenter_keeps_its_nexuses_and_is_started_again_as_it_was(operator: Operator) -> None:
+    tasks.stop(operator.desk)
+    assert operator.hosts.stopped == WHO_COUNTS
+    assert operator.hosts.calls[:3] == ["b stop balancer-2", "a stop balancer-1", "b stop collector-2"]
+    tasks.start(operator.desk)
+    assert operator.hosts.stopped == set()
+    assert operator.runs() == {OLD}
+    assert [entry.what for entry in recall(operator.desk).trail] == ["stop", "start"]
+
+
+def test_a_restore_stops_every_datacenter_looks_into_each_and_starts_them(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    calls = operator.hosts.calls
+    looked, brought = calls.index("a hitmesh restore - --dc dc --dry"), calls.index("a hitmesh restore - --dc dc")
+    assert looked < brought
+    assert sum("stop" in call for call in calls[:looked]) == sum("start" in call for call in calls[brought:]) == 6
+    assert [call for call in hosts.calls if "hitmesh" in call] == ["a hitmesh restore - --dc far --dry"]
+    assert operator.hosts.stopped == hosts.stopped == set()
+
+
+def test_a_restore_that_is_refused_starts_whom_it_has_stopped_and_nobody_else(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    tasks.stop(operator.desk)
+    hosts.has_totals = True
+    with pytest.raises(CommandError, match="far has totals"):
+        tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    assert "a hitmesh restore - --dc dc" not in operator.hosts.calls
+    assert operator.hosts.stopped == WHO_COUNTS
+    assert hosts.stopped == set()
+
+
+@pytest.mark.parametrize("at", ["a stop collector-1", "a hitmesh restore"], ids=["while it stops", "afterwards"])
+def test_a_restore_names_the_host_that_is_gone_and_starts_all_others(operator: Operator, at: str) -> None:
+    operator.hosts.vanish("b", at)
+    with pytest.raises(CommandError, match="b: it can't be reached"):
+        tasks.restore(operator.desk, [], str(a_backup(operator.folder)))
+    assert {name for name in operator.hosts.stopped if name.endswith("1")} == set()
+
+
+@pytest.mark.parametrize("bad", ["cut", "altered", "of a mesh with other partitions"])
+def test_a_file_that_cannot_be_restored_stops_nobody(operator: Operator, bad: str) -> None:
+    path = a_backup(operator.folder, partitions=8 if bad.startswith("of") else 32)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-1], "altered": whole.replace(b"0.2.0", b"0.2.1")}.get(bad, whole))
+    with pytest.raises(CommandError, match="was cut or altered" if bad in ("cut", "altered") else "has 32 partitions"):
+        tasks.restore(operator.desk, [], str(path))
+    assert operator.hosts.calls == []
