@@ -28,7 +28,17 @@ class Problem(Struct, frozen=True, kw_only=True):
     key: str  # the same as long as it is the same problem
     level: Level  # bad: hits or totals suffer, or will; warn: somebody should look
     kind: Literal[
-        "datacenter", "instance", "link", "spool", "store", "books", "balancer", "partition", "disk", "settings", "dashboard"
+        "datacenter",
+        "instance",
+        "link",
+        "spool",
+        "store",
+        "books",
+        "balancer",
+        "partition",
+        "disk",
+        "settings",
+        "dashboard",
     ]
     dc: str
     who: str = ""  # the instance, spool or link, where it is one's
@@ -155,7 +165,9 @@ class Event(Struct, frozen=True, kw_only=True):
     key: str  # datacenter and number there
     at: float
     dc: str
-    kind: Literal["joined", "died", "left", "drained", "failed", "recovered", "took over", "deployed", "set", "scaled", "alert"]
+    kind: Literal[
+        "joined", "died", "left", "drained", "failed", "recovered", "took over", "deployed", "set", "scaled", "alert"
+    ]
     who: str = ""
     says: str
     cause: str = ""
