@@ -127,8 +127,8 @@ class Dashboard:
 
     def events(self) -> Iterable[bytes] | None:
         """The stream of one more."""
-        if not len(self._audience):
-            self._advance()  # nobody has listened for a while
+        if not len(self._audience) and self._status is not None:
+            self._stream.advance(self._status)  # nobody has listened for a while
         woken = Event()
         seat = self._audience.sit(woken.set)
         return None if seat is None else _Events(self, seat, woken)
@@ -162,27 +162,27 @@ class Dashboard:
         told_s = time.monotonic() - TELL_S
         while not self._stopping:
             began = time.monotonic()
-            self._look()
-            if began - told_s >= TELL_S - STEP_S / 2:
+            is_due = began - told_s >= TELL_S - STEP_S / 2
+            self._look(ticks=is_due)
+            if is_due:
                 told_s = began
-                if self._status is not None:
-                    self._audience.tick(tick(self._status.now))
                 self._exchange.tell(self._part)
             took_s = time.monotonic() - began
             gevent.sleep(max(STEP_S - took_s, SHARE * took_s))
 
-    def _look(self) -> None:
+    def _look(self, *, ticks: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
         self._part = self._view.part(self.mesh.view, ROLES, wall)
         others = self._exchange.board.parts(now, wall, self._live.retired)
         self._status = self._view.status({self._part.dc: self._part, **others}, wall)
         self._encoded = b""
-        if len(self._audience):
-            self._advance()
-
-    def _advance(self) -> None:
-        if self._status is not None and (patch := self._stream.advance(self._status)):
-            self._audience.tell(patch)
+        if not len(self._audience):
+            return
+        patch, moment = self._stream.advance(self._status), tick(wall) if ticks else b""
+        if patch:
+            self._audience.tell(patch + moment)
+        elif moment:
+            self._audience.tick(moment)
 
     # --- within ------------------------------------------------------------------------------
 

@@ -8,10 +8,12 @@ Invariant: the first document with every patch after it applied, in their order,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
+from msgspec import Struct
 
 from hitmesh.dashboard.status import Status
 
@@ -22,8 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 def stream_form(status: Status) -> dict[str, Any]:
     """A status as it is streamed."""
-    form: dict[str, Any] = _formed(msgspec.to_builtins(status))
-    return form
+    return _object(status)
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,11 +78,28 @@ def tick(now: float) -> bytes:
     return event("tick", {"now": now})
 
 
-def _formed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _formed(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(each, dict) and "key" in each for each in value):
-            return {each["key"]: _formed(each) for each in value}
-        return [_formed(each) for each in value]
-    return value
+def _object(value: Struct) -> dict[str, Any]:
+    form: dict[str, Any] = {}
+    by_key = _lists_by_key(type(value))
+    for name in value.__struct_fields__:
+        each = getattr(value, name)
+        if name in by_key:
+            form[name] = {one.key: _object(one) for one in each}
+        elif isinstance(each, Struct):
+            form[name] = _object(each)
+        elif isinstance(each, Mapping):
+            form[name] = {key: _object(one) if isinstance(one, Struct) else one for key, one in each.items()}
+        elif each is not None:
+            form[name] = list(each) if isinstance(each, tuple) else each
+    return form
+
+
+@functools.cache
+def _lists_by_key(kind: type[Struct]) -> frozenset[str]:
+    """The fields of a kind that are lists of objects with a key, empty ones too."""
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(kind)
+        if any(isinstance(one, type) and issubclass(one, Struct) for one in get_args(field.type))
+        and get_origin(field.type) is Sequence
+    )
