@@ -159,6 +159,26 @@ class Top(Struct, frozen=True, kw_only=True):
     minutes: Sequence[int] = ()  # hits of the last MINUTES, the oldest first
 
 
+class PagePart(Struct, frozen=True, kw_only=True):
+    """What one datacenter has counted of one page."""
+
+    key: str  # the datacenter
+    count: int | None  # None: nobody knows
+    age_s: float | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """`/page.json`: one page, asked for just now."""
+
+    page: str
+    total: int | None  # None: it can't be had, for `why`
+    parts: Sequence[PagePart] = ()
+    dc: str = ""  # whose collector has answered
+    instance: str = ""  # that collector
+    minutes: Sequence[int] = ()  # as in Top; empty: they aren't known
+    why: str = ""
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """What has happened."""
 
