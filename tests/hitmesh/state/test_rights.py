@@ -45,6 +45,7 @@ MAY_CONNECT = {
     "batches": {COLLECTOR},
     "acks": {PROCESSOR},
     "rows": {FAR_PROCESSOR},
+    "news": {Peer(dc, "dashboard", "dashboard-1") for dc in (HERE, THERE)},
 }
 
 
