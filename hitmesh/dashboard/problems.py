@@ -18,6 +18,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from hitmesh.dashboard.status import Balancer, Books, Instance, Level, Link, Problem, Spool, Store
+from hitmesh.state.senders import REFUSED_PUTS
 from hitmesh.state.standing import DEAD, SILENT, STARTING
 from hitmesh.visible import visible
 
@@ -35,7 +36,8 @@ OLD_S: Final = 30.0  # a job's delay (5 s) and two claims (10 s each) are over, 
 VERY_OLD_S: Final = 300.0
 COMMIT_LAG_S: Final = 5.0  # commits come each quarter of a second, and a take-over ends within 4 s
 LONG_COMMIT_LAG_S: Final = 15.0  # from then on processors call themselves failing
-GREW_S: Final = 60.0  # for which something that was counted is said
+GREW: Final[Mapping[str, float]] = {"log_lost": 60.0, "conflicts": 60.0, "faults": 600.0, REFUSED_PUTS: 5.0}
+"""For how long the growth of a counter is said, by figure: what somebody must look for in a log for longer."""
 WAITING_S: Final = 5.0  # requests wait for a connection: for less it is a burst
 HELD_S: Final = 2.0  # requests wait for a backend to live: a restart of all collectors takes less
 DISK_SHARE: Final = 0.90  # of the state folder's disk
@@ -268,6 +270,17 @@ def _spool_copies(facts: Facts) -> Iterator[Fault]:
         )  # fmt: skip
 
 
+def _refused_puts(facts: Facts) -> Iterator[Fault]:
+    """Collectors couldn't put hits into the spool, and answered with an error."""
+    names = facts.grew.get(REFUSED_PUTS, ())
+    if names:
+        yield Fault(
+            key="refused", level="bad", kind="spool", dc=facts.dc, who=names[0] if len(names) == 1 else "",
+            says=f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''} of {facts.dc} can't put hits into the "
+            "spool: they are refused",
+        )  # fmt: skip
+
+
 def _spool_depth(facts: Facts) -> Iterator[Fault]:
     """Too much waits in the spool, or for too long."""
     depth = max((one.depth or 0 for one in facts.spools), default=0)
@@ -475,6 +488,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _hub_lag,
     _log_lost,
     _spool_copies,
+    _refused_puts,
     _spool_depth,
     _buried,
     _store,

@@ -22,6 +22,9 @@ DRAINING: Final = "draining"
 SILENT: Final = "silent"
 DEAD: Final = "dead"
 
+VIRTUAL_IP: Final = "virtual_ip"
+"""Of a balancer's load, behind a virtual IP: 1 while its host has the address."""
+
 _WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 
