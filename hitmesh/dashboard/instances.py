@@ -189,9 +189,9 @@ class Instances:
             row.unheard = False
             row.began = now
             row.number = 0
-        elif one.alive and row.died_at is not None:
+        elif one.alive and (row.died_at is not None or row.left_at is not None):
             turns.append(Turn("joined", row.name, row.role, f"it is heard again after {now - row.heard:.1f} s"))
-            row.died_at = None
+            row.died_at = row.left_at = None
         row.role, row.gone = one.instance.role, False
         row.beats += max(0, one.number - row.number) if row.number else 1
         row.instance, row.number, row.heard = one.instance, max(row.number, one.number), one.heard
