@@ -14,7 +14,6 @@ from hitmesh.dashboard.status import EVENTS, Event, Hits, Instance, Part
 from hitmesh.errors import DecodeError
 from hitmesh.protocol.messages import MAX_DCS, MAX_NEWS_BYTES, News, decode, encode, make
 
-
 as_json = msgspec.json.encode
 
 
