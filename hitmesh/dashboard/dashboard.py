@@ -19,7 +19,7 @@ import gevent
 import msgspec
 from gevent.event import Event
 
-from hitmesh.config import ROLES, Config, host_port_text
+from hitmesh.config import Config, host_port_text
 from hitmesh.dashboard import shelf
 from hitmesh.dashboard.access import Access
 from hitmesh.dashboard.app import make_app
@@ -28,7 +28,7 @@ from hitmesh.dashboard.exchange import Exchange
 from hitmesh.dashboard.listener import Listener
 from hitmesh.dashboard.status import Status
 from hitmesh.dashboard.stream import RETRY, Stream, tick
-from hitmesh.dashboard.viewing import View
+from hitmesh.dashboard.watching import Watch
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
@@ -69,7 +69,7 @@ class Dashboard:
         names = [each for node in config.nodes.values() for each in (node.address, node.wan_address) if each]
         self._app = make_app(self, shelf.read(), Access(config.dashboard.token, names))
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
-        self._view = View(config.name, name)
+        self._watch = Watch(config, state_dir=state_dir, name=name, live=live)
         self._status: Status | None = None
         self._encoded = b""
         self._stream = Stream()
@@ -97,6 +97,7 @@ class Dashboard:
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
+        self._watch.start()
         self._look()
         spawn("looking", self._run)
         self._listener.start(self._app)
@@ -109,6 +110,7 @@ class Dashboard:
         self._listener.stop()
         self.mesh.stop()
         self._exchange.stop()
+        self._watch.stop()
         self._watchdog.stop()
         self._live.stop()
         self._settings.close()
@@ -135,11 +137,11 @@ class Dashboard:
 
     def history(self, dc: str, name: str) -> Any | None:
         """The reasons behind an instance's bars."""
-        return self._view.history(dc, name)
+        return self._watch.history(dc, name)
 
     def page(self, page: str) -> Any | None:
         """One page."""
-        return self._view.page(page)
+        return self._watch.page(page)
 
     # --- what a stream asks ------------------------------------------------------------------
 
@@ -166,15 +168,16 @@ class Dashboard:
             self._look(ticks=is_due)
             if is_due:
                 told_s = began
+                self.mesh.refresh()
                 self._exchange.tell(self._part)
             took_s = time.monotonic() - began
             gevent.sleep(max(STEP_S - took_s, SHARE * took_s))
 
     def _look(self, *, ticks: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
-        self._part = self._view.part(self.mesh.view, ROLES, wall)
+        self._part = self._watch.part(self.mesh.view, now, wall)
         others = self._exchange.board.parts(now, wall, self._live.retired)
-        self._status = self._view.status({self._part.dc: self._part, **others}, wall)
+        self._status = self._watch.status(others, now, wall)
         self._encoded = b""
         if not len(self._audience):
             return

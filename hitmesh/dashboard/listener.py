@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
-import socket
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -24,6 +23,7 @@ from typing import Any, Final
 
 import gevent
 import msgspec
+from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
