@@ -164,7 +164,7 @@ def test_without_a_nexus_the_nexuses_are_dead_and_nobody_else_is() -> None:
     heard = watched.now
     told = [sighting(instance("nexus-1"), 5, heard), sighting(instance("collector-1"), 5, heard)]
     watched.look(*told)
-    turns = watched.look(*told, after_s=4.0, connected=False)
+    turns = [turn for _ in range(8) for turn in watched.look(*told, connected=False)]
     assert [(turn.kind, turn.name) for turn in turns] == [("died", "nexus-1")]
     assert watched.row("nexus-1").state == "dead"
     assert (watched.row().state, watched.row().why) == ("silent", "no Nexus is heard, so nobody says how it is")
@@ -173,6 +173,19 @@ def test_without_a_nexus_the_nexuses_are_dead_and_nobody_else_is() -> None:
     )
     assert kinds(turns) == ["joined"]
     assert (watched.row("nexus-1").state, watched.row().state) == ("up", "up")
+
+
+def test_who_was_stopped_itself_judges_nobody_by_that_while() -> None:
+    watched = Watched(N1, C1)
+    told = [sighting(instance("nexus-1"), 5, watched.now), sighting(instance("collector-1"), 5, watched.now)]
+    watched.look(*told)
+    assert watched.look(*told, after_s=60.0, connected=False) == []
+    assert (watched.row("nexus-1").state, watched.row().state) == ("up", "up")
+    for _ in range(8):
+        watched.look(*told, connected=False)
+    assert (watched.row("nexus-1").state, watched.row().state) == ("dead", "silent"), (
+        "nobody has said a word since then"
+    )
 
 
 def test_who_fails_is_up_and_says_why() -> None:

@@ -49,6 +49,16 @@ def test_one_whose_dashboard_is_silent_keeps_its_last_part_and_gets_older() -> N
     assert found.says == "the dashboard of us isn't heard: what is shown of it is old"
 
 
+def test_who_was_stopped_itself_calls_nobody_silent_for_that_while() -> None:
+    merged, own, us = merging(), part("eu", 5, heard={"us": 1.0}), part("us", 7)
+    assert merged.status(own, {"us": Told(us, 0.5)}, NOTHING, 100.0, WALL).ok
+    assert merged.status(own, {"us": Told(us, 60.5)}, NOTHING, 160.0, WALL).ok
+    assert merged.status(own, {"us": Told(us, 61.5)}, NOTHING, 161.0, WALL).ok
+    for now in (162.0, 163.0, 163.5):
+        last = merged.status(own, {"us": Told(us, now - 99.5)}, NOTHING, now, WALL)
+    assert last.dcs["us"].state == "silent"
+
+
 def test_one_of_which_nobody_is_heard_is_dead() -> None:
     found = status(part("eu", 5), us=(part("us", 7), 41.0))
     assert found.dcs["us"].state == "dead"
