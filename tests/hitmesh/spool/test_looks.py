@@ -136,3 +136,15 @@ def test_looking_holds_no_lock(
     monkeypatch.setattr(spooled, "_age_s", age_s)
     assert spools(tmp_path, "sqlite:///spool.db").look().whole
     assert during
+
+
+def test_a_log_that_was_left_behind_stays_as_it_is(tmp_path: Path, make_place: Callable[..., Place]) -> None:
+    """Whoever opens such a file last and may write would put the log into it."""
+    make_place("sqlite:///spool.db").open().put(job(1, 0.0), 60)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    for name in ("spool.db", "spool.db-wal"):
+        (folder / name).write_bytes((tmp_path / name).read_bytes())
+    before = [(folder / name).read_bytes() for name in ("spool.db", "spool.db-wal")]
+    assert spools(folder, "sqlite:///spool.db").look().spools[0].depth == 1
+    assert [(folder / name).read_bytes() for name in ("spool.db", "spool.db-wal")] == before
