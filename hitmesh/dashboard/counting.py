@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from hitmesh.dashboard.pacing import pause_s
 from hitmesh.dashboard.spooled import Look as SpoolLook
 from hitmesh.dashboard.status import Books
 from hitmesh.dashboard.tally import Charts, Tally
+from hitmesh.dashboard.totalling import Found
 from hitmesh.errors import HitmeshError, StoreUnknown
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.mesh.duty import spawn
@@ -69,6 +70,9 @@ class Ledger(Struct, frozen=True):
     verdict: Verdict | None = None
     off: int = 0
     judged_at: float = 0.0
+    found: Found | None = None  # what the last look that was judged whole has found for the total
+    found_at: float = 0.0
+    living: Collection[str] = ()  # the workers that lived when it began
     took_s: float = 0.0
     looks: int = 0
 
@@ -148,6 +152,14 @@ class Counting:
         observed = Observed(before.workers, spooled.spooled, tally.books, after.workers, tally.unreadable)
         if before.workers.keys() == after.workers.keys():
             self._judge(check(observed), tally)
+            assert self.ledger.verdict is not None
+            committed = tally.sums.get(self._config.name, 0)
+            self.ledger = replace(
+                self.ledger,
+                found=Found(committed, tally.applied, self.ledger.verdict.spooled),
+                found_at=self.ledger.judged_at,
+                living=frozenset(before.workers),
+            )
 
     def read_page(self, partition: int, page: str) -> Mapping[str, int] | str:
         """The counts of one page by datacenter, as the store has them now; or why they can't be had."""

@@ -33,7 +33,7 @@ from hitmesh.dashboard.problems import CUT_ROWS_S, GREW, LATE_ROWS_S, LOOP_S, Fa
 from hitmesh.dashboard.rates import Rates
 from hitmesh.dashboard.spooled import Look, Spools
 from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom, Status, Store
-from hitmesh.dashboard.tally import Tally
+from hitmesh.dashboard.totalling import Totalling
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.pages import check_page, partition_of, trim
 from hitmesh.settings.live import LOAD, Live
@@ -80,10 +80,8 @@ class Watch:
         self._balancers = Balancers(config)
         self._merging = Merging(SeenFrom(dc=config.name, name=name, version=__version__, uptime_s=0.0), now)
         self._disk: tuple[float | None, int] = (None, 0)
-        self._gone: dict[
-            str, int
-        ] = {}  # of collectors that have ended since the last look at the books: hits on the way
-        self._last_ledger_at = 0.0
+        self._totalling = Totalling()
+        self._totalled_at = 0.0
         self._last: Part | None = None
         self._stopped = False
 
@@ -272,27 +270,17 @@ class Watch:
             numbers[instance.id] = one.number
             self._accepted.tell(instance.id, workers[instance.id].accepted, one.heard)
         self._accepted.keep(workers.keys())
+        self._totalling.heard({id: worker.accepted for id, worker in workers.items()})
         ledger = self._counting.ledger
-        if ledger.at != self._last_ledger_at:
-            self._gone, self._last_ledger_at = {}, ledger.at
-        for id, worker in self._counters.workers.items():
-            if id not in workers:
-                self._gone[id] = max(0, worker.accepted - _applied(ledger.tally, id))
+        if ledger.found is not None and ledger.found_at != self._totalled_at:
+            self._totalled_at = ledger.found_at
+            self._totalling.looked(ledger.found, ledger.living)
         self._counters = Counters(workers, numbers, whole)
 
     def _hits(self, now: float) -> Hits:
-        """What this datacenter has counted: what is committed as of the last look, and what was accepted since."""
         ledger = self._counting.ledger
-        if ledger.tally is None:
-            return Hits(count=None, per_s=round(self._accepted.total(now), 1))
-        committed = ledger.tally.sums.get(self._dc, 0)
-        spooled = ledger.verdict.spooled if ledger.verdict is not None else 0
-        on_the_way = sum(
-            max(0, worker.accepted - _applied(ledger.tally, id)) for id, worker in self._counters.workers.items()
-        )
-        count = committed + spooled + on_the_way + sum(self._gone.values())
         age_s = max(0.0, now - ledger.at) if ledger.store_why else 0.0
-        return Hits(count=count, per_s=round(self._accepted.total(now), 1), age_s=round(age_s, 1))
+        return Hits(count=self._totalling.count(), per_s=round(self._accepted.total(now), 1), age_s=round(age_s, 1))
 
     def _copies(self, wall: float) -> dict[str, Hits]:
         """The other datacenters' hits, as the store here has them."""
@@ -378,8 +366,3 @@ def _link(source: str, target: str, age_s: float | None, heard_s: float | None, 
         key=f"{source}>{target}", source=source, target=target, state=state,  # type: ignore[arg-type]
         rows_age_s=None if age_s is None else round(age_s, 1), why=why,
     )  # fmt: skip
-
-
-def _applied(tally: Tally | None, id: str) -> int:
-    """The hits of a worker that were applied as of the last look."""
-    return tally.applied.get(id, 0) if tally is not None else 0
