@@ -75,7 +75,7 @@ class Bars:
         """`name` is in this state now."""
         past = self._past.get(name)
         if past is None:
-            past = self._past[name] = _Past()
+            past = self._past[name] = _Past(seen=wall)
             self._bound()
         letter = letter_of(state, failing=failing)
         minute, day = int(wall // MINUTE_S), int(wall // DAY_S)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import gevent
+from gevent import monkey
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -42,7 +43,12 @@ POLL_S: Final = 0.1
 HUB_ROWS: Final = 200  # of a partition, added up on the hub; more of them in a thread
 FAILED_S: Final = 1.0  # after a look that failed: a store that is back is seen at once
 
+REST_S: Final = 0.05  # after a partition at most, as long as it took
+
 log = logging.getLogger(__name__)
+_sleep: Final[Callable[[float], None]] = monkey.get_original(
+    "time", "sleep"
+)  # in a thread that has no hub, and gets none
 
 
 class Counters(Struct, frozen=True):
@@ -179,8 +185,11 @@ class Counting:
 
         def scan() -> str:
             try:
+                began = time.monotonic()
                 for each in self._store.scan():
                     tally.take(reading(*each), follow)
+                    _sleep(min(REST_S, time.monotonic() - began))  # the hub has the interpreter meanwhile
+                    began = time.monotonic()
             except StoreUnknown as error:
                 return str(error)
             return ""

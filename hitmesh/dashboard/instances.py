@@ -6,6 +6,7 @@ how their words arrive, nor what follows from a state.
 Invariants:
 - A state is what was heard, never a guess: `dead` is the Nexuses' word, or that of a process that gave its place
   to another without having left; who was not heard because nobody was asked is not silent.
+- Who was stopped itself judges nobody by the silence of that while.
 - `since` is when the state began, and stays while the state does.
 - An instance of the configuration has a row always. Another one has one while it lives, or its death is told of.
 - A name that is used again is the same row: its heartbeats go on being counted.
@@ -108,6 +109,8 @@ class Instances:
             each.name: _Row(each.role, each.name, each.node, configured=True, began=now, since=wall) for each in expect
         }
         self._known_at: float | None = None  # when everybody alive could be known
+        self._looked = now
+        self._resumed = now  # when we looked again after a pause of our own, in which we could hear nobody
 
     def remember(self, states: Mapping[str, tuple[str, float]]) -> None:
         """In which state each was, and since when, before this process began: it may be in it still."""
@@ -127,6 +130,9 @@ class Instances:
         wall: float,
     ) -> list[Turn]:
         """Take in what the Nexuses say; what has changed. `answered` is when one of them told all that it had heard."""
+        if now - self._looked > self._missed_s / 2:
+            self._resumed = now
+        self._looked = now
         told = {one.instance.name: one for one in sorted(sightings, key=lambda one: one.alive)}  # the living win
         first = self._known_at is None
         if known and first:
@@ -189,9 +195,9 @@ class Instances:
             row.unheard = False
             row.began = now
             row.number = 0
-        elif one.alive and row.died_at is not None:
+        elif one.alive and (row.died_at is not None or row.left_at is not None):
             turns.append(Turn("joined", row.name, row.role, f"it is heard again after {now - row.heard:.1f} s"))
-            row.died_at = None
+            row.died_at = row.left_at = None
         row.role, row.gone = one.instance.role, False
         row.beats += max(0, one.number - row.number) if row.number else 1
         row.instance, row.number, row.heard = one.instance, max(row.number, one.number), one.heard
@@ -243,14 +249,14 @@ class Instances:
         if absent is not None:
             return absent
         assert row.instance is not None
-        # Of heartbeats since the last answer nobody has told: until then they may have been heard.
-        age_s = now - row.heard
         if not connected:
+            age_s = now - max(row.heard, self._resumed)
             if age_s <= self._missed_s:
                 return standing(row.instance.state, alive=True, age_s=age_s, heartbeat_s=self.heartbeat_s)
             if row.role == "nexus":
                 return Standing(DEAD, why="it isn't heard any more")
             return Standing(SILENT, why=NO_NEXUS)
+        # Of heartbeats since the last answer nobody has told: they may have been heard.
         evident_s = max(row.heard, answered or 0.0) - row.heard
         found = standing(row.instance.state, alive=True, age_s=evident_s, heartbeat_s=self.heartbeat_s)
         if found.state == SILENT:

@@ -57,9 +57,19 @@ class Merging:
         self._seen_from = seen_from
         self._began = now
         self._problems = Problems()
+        self._looked: float | None = None
+        self._resumed = float("-inf")  # when we looked again after a pause of our own
 
     def status(self, own: Part, others: Mapping[str, Told], around: Around, now: float, wall: float) -> Status:
         """Everything. `own` is of this datacenter, as of now."""
+        if self._looked is not None and now - self._looked > PART_S / 2:
+            self._resumed = now
+        self._looked = now
+        # Who was stopped itself has heard nobody meanwhile.
+        others = {
+            dc: Told(told.part, min(told.age_s, now - self._resumed)) if self._is_excused(told, now) else told
+            for dc, told in others.items()
+        }
         mine = self._seen_from.dc
         names = [mine, *sorted({*others, *around.expected, *own.heard} - {mine})][:MAX_DCS]
         dcs = {}
@@ -91,6 +101,10 @@ class Merging:
             top=own.top,
             events=_newest([own.events, *(told.part.events for dc, told in others.items() if dc != mine)]),
         )
+
+    def _is_excused(self, told: Told, now: float) -> bool:
+        """Whether a part may only be old because we were away when the next ones came."""
+        return now - self._resumed <= PART_S < told.age_s
 
     def _faults(
         self, mine: str, dcs: Mapping[str, Datacenter], others: Mapping[str, Told], now: float

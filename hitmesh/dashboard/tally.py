@@ -89,8 +89,10 @@ class Charts:
         """One more look has been completed."""
         minute = int(wall // MINUTE_S)
         now = {page: total for total, page in tally.top} | tally.followed
+        # While all pages are followed, one that wasn't there before had no hits.
+        unknown = 0 if self._seen is not None and len(self._totals) < FOLLOWED else None
         for page, total in now.items():
-            before = self._totals.get(page)
+            before = self._totals.get(page, unknown)
             if before is not None and total > before:
                 self._add(page, minute, total - before)
         self._top = tally.top[:TOP_PAGES]
