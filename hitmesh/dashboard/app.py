@@ -1,6 +1,6 @@
 """What a dashboard answers, as a WSGI app: GET and HEAD only, nothing that changes anything.
 
-It asks `Desk` for all that it shows, and knows nothing of where that comes from, nor of sockets.
+It asks `Provider` for all that it shows, and knows nothing of where that comes from, nor of sockets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_QUERY_CHARS: Final = 3 * MAX_PAGE_BYTES + 100  # a page, percent-encoded
 _encode = msgspec.json.Encoder().encode
 
 
-class Desk(Protocol):
+class Provider(Protocol):
     """What is shown."""
 
     def health(self) -> str:
@@ -78,36 +78,36 @@ class _Guard:
 
 
 class _Health:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
         """200, or 503 and the reason."""
-        reason = self._desk.health()
+        reason = self._provider.health()
         resp.status = falcon.HTTP_503 if reason else falcon.HTTP_200
         _say(resp, {"status": "failing", "reason": reason} if reason else {"status": "up"})
 
 
 class _Status:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
         """All of it."""
-        resp.data = self._desk.status()
+        resp.data = self._provider.status()
         resp.content_type = falcon.MEDIA_JSON
         if not resp.data:
             raise _unavailable("nothing is known yet: it has just started")
 
 
 class _Events:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
         """All of it, and then what changes."""
         _as_stream(resp)
-        stream = self._desk.events()
+        stream = self._provider.events()
         if stream is None:
             raise _unavailable("as many listen as may; /status.json can be asked all the same")
         resp.stream = stream
@@ -118,8 +118,8 @@ class _Events:
 
 
 class _History:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
         """The reasons behind one instance's bars."""
@@ -128,22 +128,22 @@ class _History:
             raise falcon.HTTPBadRequest(
                 title="Bad name", description="dc and name are a datacenter's and an instance's"
             )
-        found = self._desk.history(dc, name)
+        found = self._provider.history(dc, name)
         if found is None:
             raise falcon.HTTPNotFound(title="Not Found", description=f"nobody here knows {name} of {dc}")
         _say(resp, found)
 
 
 class _Page:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
         """One page."""
         page = req.get_param("page", required=True)
         if len(page.encode("utf-8", "surrogatepass")) > MAX_PAGE_BYTES:
             raise falcon.HTTPBadRequest(title="Bad page", description=f"a page has {MAX_PAGE_BYTES} bytes at most")
-        found = self._desk.page(page)
+        found = self._provider.page(page)
         if found is None:
             raise falcon.HTTPNotFound(title="Not Found", description="nobody here knows this page")
         _say(resp, found)
@@ -167,17 +167,17 @@ class _Files:
         resp.content_type = file.type
 
 
-def make_app(desk: Desk, files: Mapping[str, File], access: Access) -> falcon.App[Request, Response]:
+def make_app(provider: Provider, files: Mapping[str, File], access: Access) -> falcon.App[Request, Response]:
     """The WSGI app."""
     app = falcon.App(middleware=[_Guard(access)])
     app.req_options.keep_blank_qs_values = True
     app.add_route("/", _Files(files))
     app.add_route("/static/{name}", _Files(files))
-    app.add_route("/status.json", _Status(desk))
-    app.add_route("/events", _Events(desk))
-    app.add_route("/history.json", _History(desk))
-    app.add_route("/page.json", _Page(desk))
-    app.add_route(OPEN, _Health(desk))
+    app.add_route("/status.json", _Status(provider))
+    app.add_route("/events", _Events(provider))
+    app.add_route("/history.json", _History(provider))
+    app.add_route("/page.json", _Page(provider))
+    app.add_route(OPEN, _Health(provider))
     app.set_error_serializer(_write_error)
     return app
 

@@ -18,7 +18,7 @@ PAGE = b"<!doctype html><script src='/static/app.js'></script>"
 PATHS = ["/", "/static/app.js", "/status.json", "/history.json?dc=eu&name=c-1", "/page.json?page=a", "/health", "/none"]
 
 
-class FakeDesk:
+class FakeProvider:
     def __init__(self) -> None:
         self.reason = ""
         self.encoded = b'{"ok":true}'
@@ -49,9 +49,9 @@ def files() -> dict[str, File]:
     return {name: file for name, file in found.items() if file is not None}
 
 
-def client(desk: FakeDesk | None = None, token: str = "", hosts: Iterable[str] = ()) -> testing.TestClient:
+def client(provider: FakeProvider | None = None, token: str = "", hosts: Iterable[str] = ()) -> testing.TestClient:
     return testing.TestClient(
-        make_app(desk or FakeDesk(), files(), Access(token, list(hosts))), headers={"Host": "127.0.0.1"}
+        make_app(provider or FakeProvider(), files(), Access(token, list(hosts))), headers={"Host": "127.0.0.1"}
     )
 
 
@@ -79,12 +79,12 @@ def test_a_browser_that_has_a_file_is_not_sent_it_again() -> None:
 
 
 def test_the_status_is_there_once_something_is_known() -> None:
-    desk = FakeDesk()
-    answer = client(desk).simulate_get("/status.json")
+    provider = FakeProvider()
+    answer = client(provider).simulate_get("/status.json")
     assert (answer.json, answer.headers["content-type"]) == ({"ok": True}, "application/json")
     assert answer.headers["cache-control"] == "no-store"
-    desk.encoded = b""
-    answer = client(desk).simulate_get("/status.json")
+    provider.encoded = b""
+    answer = client(provider).simulate_get("/status.json")
     assert (answer.status_code, answer.json["description"]) == (503, "nothing is known yet: it has just started")
 
 
@@ -97,25 +97,25 @@ def test_the_stream_is_one_that_no_proxy_holds_back() -> None:
 
 
 def test_who_asks_only_what_the_stream_would_be_takes_no_seat() -> None:
-    desk = FakeDesk()
-    answer = client(desk).simulate_head("/events")
-    assert (answer.status_code, answer.headers["content-type"], desk.asked) == (200, "text/event-stream", [])
+    provider = FakeProvider()
+    answer = client(provider).simulate_head("/events")
+    assert (answer.status_code, answer.headers["content-type"], provider.asked) == (200, "text/event-stream", [])
 
 
 def test_when_all_seats_are_taken_it_says_so_in_words() -> None:
-    desk = FakeDesk()
-    desk.stream = None
-    answer = client(desk).simulate_get("/events")
+    provider = FakeProvider()
+    provider.stream = None
+    answer = client(provider).simulate_get("/events")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert answer.json["description"].startswith("as many listen as may")
 
 
 def test_history_and_pages_are_asked_for_by_name() -> None:
-    desk = FakeDesk()
-    assert client(desk).simulate_get("/history.json?dc=eu&name=c-1").json[0]["why"] == "it was killed"
-    assert client(desk).simulate_get("/page.json?page=a.example/%C3%BC%3Fq").json == {"page": "a.example/ü?q"}
-    assert desk.asked == [("eu", "c-1"), ("a.example/ü?q",)]
+    provider = FakeProvider()
+    assert client(provider).simulate_get("/history.json?dc=eu&name=c-1").json[0]["why"] == "it was killed"
+    assert client(provider).simulate_get("/page.json?page=a.example/%C3%BC%3Fq").json == {"page": "a.example/ü?q"}
+    assert provider.asked == [("eu", "c-1"), ("a.example/ü?q",)]
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_with_a_token_only_who_shows_it_may_look(path: str, headers: dict[str, s
 
 
 def test_a_balancer_may_ask_for_its_health_without_one() -> None:
-    desk = FakeDesk()
-    assert client(desk, token="secret").simulate_get("/health").json == {"status": "up"}
-    desk.reason = "it stops"
-    answer = client(desk).simulate_get("/health")
+    provider = FakeProvider()
+    assert client(provider, token="secret").simulate_get("/health").json == {"status": "up"}
+    provider.reason = "it stops"
+    answer = client(provider).simulate_get("/health")
     assert (answer.status_code, answer.json) == (503, {"status": "failing", "reason": "it stops"})
 
 
