@@ -34,6 +34,7 @@ from hitmesh.dashboard.rates import Rates
 from hitmesh.dashboard.spooled import Look, Spools
 from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom, Status, Store
 from hitmesh.dashboard.totalling import Totalling
+from hitmesh.errors import HitmeshError
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.pages import check_page, partition_of, trim
 from hitmesh.settings.live import LOAD, Live
@@ -198,9 +199,11 @@ class Watch:
     def page(self, page: str) -> Page | None:
         """One page, as this datacenter's store has it now; None of what can't be a page's name. Asks the store."""
         try:
-            page = trim(check_page(page))
-        except ValueError:
+            page = check_page(page)
+        except HitmeshError:
             return None
+        if self._live.config.pages.trailing_slash == "drop":
+            page = trim(page)
         wall = time.time()
         found = self._counting.read_page(partition_of(page, self._config.partitions), page)
         minutes = self._counting.charts.minutes(page, wall)
