@@ -38,7 +38,7 @@ class Look(Struct, frozen=True):
 
     spools: Sequence[Spool] = ()
     spooled: Spooled = Spooled((), 0)
-    whole: bool = False  # whether every copy could be asked
+    whole: bool = False  # whether any copy could be asked: each job is on all that are up
 
 
 class _Copy(Struct, frozen=True):
@@ -62,7 +62,7 @@ class Spools:
         counts = [(each.shown.depth or 0) + each.shown.buried for each in found]
         bad = [reason for each in found for reason in each.bad]
         spooled = Spooled(listed if complete else None, max(counts, default=0), bad)
-        return Look([each.shown for each in found], spooled, whole=all(each.asked for each in found))
+        return Look([each.shown for each in found], spooled, whole=any(each.asked for each in found))
 
     def close(self) -> None:
         """Give up connections."""

@@ -105,7 +105,9 @@ def test_a_pair_of_servers_each_for_itself(
     look = watched.look()
     assert [(each.usable, each.depth) for each in look.spools] == [(True, 2), (False, None)]
     assert look.spools[1].why
-    assert not look.whole
+    assert (look.spooled.count, look.whole) == (2, True), "the other one has every job"
+    servers[0].kill()
+    assert not watched.look().whole
     watched.close()
 
 
