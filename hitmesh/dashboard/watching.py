@@ -341,7 +341,9 @@ class Watch:
         return found
 
     def _links(self, view: MeshView, now: float) -> list[Link]:
-        """What is heard here of the others' rows."""
+        """What is heard here of the others' rows; nothing before everybody can have been heard."""
+        if not view.known:
+            return []
         ages: dict[str, float] = {}
         for one in view.live("processor"):
             heard = view.heard(one.id)
