@@ -31,7 +31,7 @@ from hitmesh.dashboard.merging import Around, Merging, Told
 from hitmesh.dashboard.pacing import pause_s
 from hitmesh.dashboard.problems import CUT_ROWS_S, GREW, LATE_ROWS_S, LOOP_S, Facts, Problems, faults
 from hitmesh.dashboard.rates import Rates
-from hitmesh.dashboard.spooled import Look, Spools
+from hitmesh.dashboard.spooled import Spools
 from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom, Status, Store
 from hitmesh.dashboard.totalling import Totalling
 from hitmesh.errors import HitmeshError
@@ -75,9 +75,8 @@ class Watch:
         self._past = Past(state_dir / ("dashboard.db" if name == "dashboard-1" else f"{name}.db"))
         self._past_why = ""
         self._spools = Spools(config, state_dir)
-        self._spooled = Look()
         self._counters = Counters({}, {}, whole=False)
-        self._counting = Counting(config, state_dir, counters=lambda: self._counters, spooled=self._look_at_spools)
+        self._counting = Counting(config, state_dir, counters=lambda: self._counters, spooled=self._spools.look)
         self._balancers = Balancers(config)
         self._merging = Merging(SeenFrom(dc=config.name, name=name, version=__version__, uptime_s=0.0), now)
         self._disk: tuple[float | None, int] = (None, 0)
@@ -95,6 +94,7 @@ class Watch:
             self._past_why = kept.why or f"{bad} records of {self._past.path.name} can't be read"
             log.warning("the past: %s", self._past_why)
         self._instances.remember(self._bars.states(wall, REMEMBERED_S))
+        self._spools.start()
         self._counting.start()
         spawn("the past", self._keep)
         spawn("the disk", self._measure)
@@ -140,11 +140,12 @@ class Watch:
         balancers = self._balancers.shown(sorted(shown), holders)
         store = self._store(view, owners)
         books = self._counting.ledger.books(now)
+        spools = self._spools.shown()
         facts = Facts(
             dc=self._dc,
             instances=rows,
             deaths=self._instances.deaths(now, LOOP_S),
-            spools=self._spooled.spools,
+            spools=spools,
             store=store,
             books=books,
             balancers=balancers,
@@ -163,7 +164,7 @@ class Watch:
             at=wall,
             hits=self._hits(now),
             instances=rows,
-            spools=self._spooled.spools,
+            spools=spools,
             store=store,
             books=books,
             balancers=balancers,
@@ -222,10 +223,6 @@ class Watch:
         )  # fmt: skip
 
     # --- greenlets ----------------------------------------------------------------------------
-
-    def _look_at_spools(self) -> Look:
-        self._spooled = self._spools.look()
-        return self._spooled
 
     def _keep(self) -> None:
         while not self._stopped:
