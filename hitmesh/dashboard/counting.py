@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from hitmesh.books.audit import Observed, Spooled, Verdict, Worker, check
 from hitmesh.books.reading import reading
 from hitmesh.config import Config
-from hitmesh.dashboard.pacing import pause_s
+from hitmesh.dashboard.pacing import LEAST_S, pause_s
 from hitmesh.dashboard.spooled import Look as SpoolLook
 from hitmesh.dashboard.status import Books
 from hitmesh.dashboard.tally import Charts, Tally
@@ -42,6 +42,7 @@ sent before."""
 NEWER_S: Final = 15.0  # that they are waited for
 POLL_S: Final = 0.1
 HUB_ROWS: Final = 200  # of a partition, added up on the hub; more of them in a thread
+ANSWER_S: Final = 2.0  # a store that is busy answers within tenths
 FAILED_S: Final = 1.0  # after a look that failed: a store that is back is seen at once
 
 REST_S: Final = 0.05  # after a partition at most, as long as it took
@@ -117,10 +118,19 @@ class Counting:
         self.charts = Charts()
         self.ledger = Ledger()
         self._stopped = False
+        self._asked_at: float | None = None  # since when the store hasn't answered whether it is there
+        self._check_why = ""
 
     def start(self) -> None:
         """Begin to look; returns at once."""
         spawn("looks at the books", self._run)
+        spawn("whether the store answers", self._check)
+
+    def why(self, now: float) -> str:
+        """Why the store can't be read; empty when it can."""
+        if self._asked_at is not None and now - self._asked_at > ANSWER_S:
+            return f"it hasn't answered for {ANSWER_S:g} s"
+        return self._check_why or self.ledger.store_why
 
     def stop(self) -> None:
         """Look no more."""
@@ -186,6 +196,18 @@ class Counting:
             gevent.sleep(FAILED_S if self.ledger.store_why else max(POLL_S, left_s))
         with contextlib.suppress(HitmeshError):
             self._store.close()
+
+    def _check(self) -> None:
+        """A look may wait for half a minute for a store that hangs; this question tells sooner."""
+        while not self._stopped:
+            self._asked_at = time.monotonic()
+            try:
+                self._store.check()
+                self._check_why = ""
+            except HitmeshError as error:
+                self._check_why = str(error)
+            self._asked_at = None
+            gevent.sleep(LEAST_S)
 
     def _read(self) -> Tally:
         """Everything in the store. Raises StoreUnknown."""

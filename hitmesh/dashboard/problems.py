@@ -266,7 +266,7 @@ def _spool_copies(facts: Facts) -> Iterator[Fault]:
         return
     for one in bad:
         yield Fault(
-            key=f"spool {one.name}", level="warn", kind="spool", dc=facts.dc, who=one.name,
+            key=f"spool {one.name}", level="warn", kind="spool", dc=facts.dc, who=one.name, after_s=0.0,
             says=f"a copy of the spool of {facts.dc} can't be used: {visible(one.name)}: {visible(one.why)}",
         )  # fmt: skip
 

@@ -138,7 +138,7 @@ class Watch:
         )
         holders = {one.name: one.load[VIRTUAL_IP] > 0 for one in view.live("balancer") if VIRTUAL_IP in one.load}
         balancers = self._balancers.shown(sorted(shown), holders)
-        store = self._store(view, owners)
+        store = self._store(view, owners, self._counting.why(now))
         books = self._counting.ledger.books(now)
         spools = self._spools.shown()
         facts = Facts(
@@ -293,13 +293,13 @@ class Watch:
             if dc != self._dc
         }
 
-    def _store(self, view: MeshView, owners: Mapping[int, str]) -> Store:
+    def _store(self, view: MeshView, owners: Mapping[int, str], why: str) -> Store:
         ledger = self._counting.ledger
         collectors, processors = view.live("collector"), view.live("processor")
         lags = [one.load[UNACKED_S] for one in collectors if UNACKED_S in one.load]
         return Store(
-            reachable=not ledger.store_why,
-            why=ledger.store_why,
+            reachable=not why,
+            why=why,
             commit_lag_s=max(lags, default=None),
             owners=[owners.get(number) for number in range(self._config.partitions)],
             unreadable=sorted(ledger.tally.unreadable) if ledger.tally is not None else (),
