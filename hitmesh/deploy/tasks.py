@@ -22,7 +22,7 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.memory import Entry, Lock
+from hitmesh.deploy.memory import Lock
 from hitmesh.deploy.plan import is_there, problems
 from hitmesh.deploy.release import build, wanted
 from hitmesh.deploy.remote import RemoteHost
@@ -32,6 +32,7 @@ from hitmesh.deploy.ssh import Ssh
 from hitmesh.deploy.tokens import Tokens
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
+from hitmesh.settings.trail import Entry
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
