@@ -1,0 +1,117 @@
+// The datacenters side by side: each one's part of the one total, its age, and each of its things in a line.
+
+import { el, h, icon, keyed, setAttribute, setHidden, setIcon, setText } from "./dom.js";
+import { age, byName, byRole, compact, count, duration, many, rate, stateOf } from "./words.js";
+import { Counter } from "./counter.js";
+
+const counters = new Map();
+let total = null;
+
+const LINES = ["instances", "spool", "store", "books", "balancers"];
+
+function create(dc) {
+  const number = h("span", { class: "number" });
+  counters.set(dc.key, new Counter(number));
+  const lines = h("dl", { class: "lines" });
+  for (const line of LINES) lines.append(h("div", {}, h("dt", {}, line), h("dd", {}, icon("ok"), h("span", {}))));
+  return h(
+    "article", { class: "card" },
+    h("h3", {}, icon("up"), h("span", { class: "foreign" }, dc.key), h("span", { class: "word" })),
+    h("p", { class: "part" }, number, h("span", { class: "unit" })),
+    h("p", { class: "age muted" }),
+    lines,
+  );
+}
+
+/** "12 up", "2 dead, 1 silent, 9 up", and whether that is well. */
+export function tally(instances) {
+  const counts = {};
+  for (const one of instances) counts[stateOf(one)] = (counts[stateOf(one)] ?? 0) + 1;
+  const order = ["dead", "failing", "silent", "draining", "starting", "up"];
+  const said = Object.keys(counts).sort((a, b) => order.indexOf(a) - order.indexOf(b)).map((state) => `${count(counts[state])} ${state}`);
+  return { says: said.join(", ") || "none", is: counts.dead || counts.failing ? "bad" : counts.silent ? "warn" : "ok" };
+}
+
+function spool(spools) {
+  if (!spools.length) return ["none is known", "unknown"];
+  const broken = spools.filter((each) => each.usable === false);
+  const depths = spools.map((each) => each.depth).filter((each) => each != null);
+  const oldest = Math.max(...spools.map((each) => each.oldest_s ?? 0));
+  const waits = depths.length ? `${many(Math.max(...depths), "job")}${oldest > 0 ? `, the oldest ${duration(oldest)}` : ""}` : "not known how many jobs";
+  if (broken.length) return [`${broken.length} of ${many(spools.length, "copy", "copies")} unusable; ${waits}`, "bad"];
+  return [waits, oldest > 60 ? "warn" : "ok"];
+}
+
+function store(store) {
+  if (store.reachable === false) return ["out of reach", "bad"];
+  const owners = store.owners ?? [];
+  const orphans = owners.filter((each) => each == null).length;
+  const said = [];
+  if ((store.unreadable ?? []).length) said.push(`${many(store.unreadable.length, "partition")} unreadable`);
+  if (orphans) said.push(`${many(orphans, "partition")} without owner`);
+  if (store.restoring) said.push(`${store.restoring} restoring`);
+  said.push(store.commit_lag_s == null ? "commit lag not known" : `commits ${duration(store.commit_lag_s)} behind`);
+  const bad = orphans || (store.unreadable ?? []).length;
+  return [said.join(", "), bad ? "bad" : store.restoring || store.commit_lag_s > 5 ? "warn" : "ok"];
+}
+
+function books(books) {
+  if (!books) return ["not looked at yet", "unknown"];
+  return books.balanced ? [`balance, ${compact(books.accepted)} accepted`, "ok"] : [`off by ${many(books.off ?? 0, "hit")}`, "bad"];
+}
+
+function balancers(all) {
+  if (!all.length) return ["none", "unknown"];
+  const mute = all.filter((each) => each.why).length;
+  const out = all.flatMap((each) => Object.values(each.backends ?? {})).filter((each) => each.status === "DOWN").length;
+  const sum = all.reduce((so, each) => so + (each.requests_per_s ?? 0), 0);
+  const waiting = all.reduce((so, each) => so + (each.waiting ?? 0), 0);
+  const said = [];
+  if (mute) said.push(`${mute} of ${all.length} can't be asked`);
+  if (out) said.push(`${many(out, "backend")} out`);
+  said.push(`${rate(sum)} requests/s`);
+  if (waiting) said.push(`${count(waiting)} waiting`);
+  return [said.join(", "), mute || out ? "warn" : "ok"];
+}
+
+const WORDS = { up: "up", silent: "not heard", dead: "dead", retired: "retired" };
+
+function update(card, dc) {
+  const [title, part, old, lines] = card.children;
+  setAttribute(card, "data-is", dc.state);
+  setIcon(title.firstChild, dc.state);
+  setText(title.lastChild, WORDS[dc.state] ?? "not known");
+  counters.get(dc.key).tell(dc.hits?.count ?? null);
+  setText(part.lastChild, dc.hits?.count == null ? " hits, not known yet" : " hits");
+  const stale = dc.state !== "up";
+  setText(old, `${rate(dc.hits?.per_s)} a second, ${age(dc.hits?.age_s)} old${stale ? `; what is below is ${age(dc.age_s)} old` : ""}`);
+  const instances = Object.values(dc.instances ?? {});
+  const told = tally(instances);
+  const said = [
+    [told.says, told.is],
+    spool(Object.values(dc.spools ?? {})),
+    store(dc.store ?? {}),
+    books(dc.books),
+    balancers(Object.values(dc.balancers ?? {})),
+  ];
+  said.forEach(([says, is], at) => {
+    const value = lines.children[at].lastChild;
+    setAttribute(lines.children[at], "data-is", is);
+    setIcon(value.firstChild, is);
+    setText(value.lastChild, says);
+  });
+}
+
+export function drawDatacenters(status) {
+  total ??= new Counter(el("total"));
+  total.tell(status.total?.hits ?? null);
+  setText(el("rate"), rate(status.total?.per_s));
+  setText(el("pages"), compact(status.total?.pages));
+  const dcs = Object.keys(status.dcs ?? {}).sort(byName).map((key) => ({ ...status.dcs[key], key }));
+  keyed(el("dcs"), dcs, (each) => each.key, create, update);
+  for (const [key, counter] of counters) {
+    if (key in (status.dcs ?? {})) continue;
+    counter.end();
+    counters.delete(key);
+  }
+}
