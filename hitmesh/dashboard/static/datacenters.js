@@ -1,11 +1,15 @@
 // The datacenters side by side: each one's part of the one total, its age, and each of its things in a line.
 
 import { el, h, icon, keyed, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { age, byName, byRole, compact, count, duration, many, rate, stateOf } from "./words.js";
+import { age, byName, compact, count, duration, many, old, rate, stateOf } from "./words.js";
 import { Counter } from "./counter.js";
 
 const counters = new Map();
 let total = null;
+
+const LATE_SPOOL_S = 60;
+const LATE_COMMIT_S = 5;
+const joined = (parts) => parts.filter(Boolean).join(", ");
 
 const LINES = ["instances", "spool", "store", "books", "balancers"];
 
@@ -13,7 +17,7 @@ function create(dc) {
   const number = h("span", { class: "number" });
   counters.set(dc.key, new Counter(number));
   const lines = h("dl", { class: "lines" });
-  for (const line of LINES) lines.append(h("div", {}, h("dt", {}, line), h("dd", {}, icon("ok"), h("span", {}))));
+  for (const line of LINES) lines.append(h("div", {}, h("dt", {}, line), h("dd", {}, icon("ok"), h("p", {}, h("strong", {}), h("span", {})))));
   return h(
     "article", { class: "card" },
     h("h3", {}, icon("up"), h("span", { class: "foreign" }, dc.key), h("span", { class: "word" })),
@@ -29,76 +33,76 @@ export function tally(instances) {
   for (const one of instances) counts[stateOf(one)] = (counts[stateOf(one)] ?? 0) + 1;
   const order = ["dead", "failing", "silent", "draining", "starting", "up"];
   const said = Object.keys(counts).sort((a, b) => order.indexOf(a) - order.indexOf(b)).map((state) => `${count(counts[state])} ${state}`);
-  return { says: said.join(", ") || "none", is: counts.dead || counts.failing ? "bad" : counts.silent ? "warn" : "ok" };
+  const well = counts.up ? `${count(counts.up)} up` : "";
+  return { says: said.join(", ") || "none", ill: said.filter((each) => each !== well).join(", "), well: well || (said.length ? "" : "none"), is: counts.dead || counts.failing ? "bad" : counts.silent ? "warn" : "ok" };
+}
+
+// Each says what is wrong, what is otherwise, and how that is.
+
+function instances(told) {
+  return [told.ill, told.well, told.is];
 }
 
 function spool(spools) {
-  if (!spools.length) return ["none is known", "unknown"];
-  const broken = spools.filter((each) => each.usable === false);
+  if (!spools.length) return ["", "none is known", "unknown"];
+  const broken = spools.filter((each) => each.usable === false).length;
   const depths = spools.map((each) => each.depth).filter((each) => each != null);
   const oldest = Math.max(...spools.map((each) => each.oldest_s ?? 0));
-  const waits = depths.length ? `${many(Math.max(...depths), "job")}${oldest > 0 ? `, the oldest ${duration(oldest)}` : ""}` : "not known how many jobs";
-  if (broken.length) return [`${broken.length} of ${many(spools.length, "copy", "copies")} unusable; ${waits}`, "bad"];
-  return [waits, oldest > 60 ? "warn" : "ok"];
+  const jobs = depths.length ? `${many(Math.max(...depths), "job")}${oldest > 0 ? `, the oldest ${duration(oldest)}` : ""}` : "how many jobs isn't known";
+  const late = oldest > LATE_SPOOL_S;
+  const wrong = [broken ? `${broken} of ${many(spools.length, "copy", "copies")} unusable` : "", late ? jobs : ""];
+  return [joined(wrong), late ? "" : jobs, broken ? "bad" : late ? "warn" : "ok"];
 }
 
 function store(store) {
-  if (store.reachable === false) return ["out of reach", "bad"];
-  const owners = store.owners ?? [];
-  const orphans = owners.filter((each) => each == null).length;
-  const said = [];
-  if ((store.unreadable ?? []).length) said.push(`${many(store.unreadable.length, "partition")} unreadable`);
-  if (orphans) said.push(`${many(orphans, "partition")} without owner`);
-  if (store.restoring) said.push(`${store.restoring} restoring`);
-  said.push(store.commit_lag_s == null ? "commit lag not known" : `commits ${duration(store.commit_lag_s)} behind`);
-  const bad = orphans || (store.unreadable ?? []).length;
-  return [said.join(", "), bad ? "bad" : store.restoring || store.commit_lag_s > 5 ? "warn" : "ok"];
+  if (store.reachable === false) return ["out of reach", "", "bad"];
+  const orphans = (store.owners ?? []).filter((each) => each == null).length;
+  const unreadable = (store.unreadable ?? []).length;
+  const lag = store.commit_lag_s == null ? "commit lag not known" : `commits ${duration(store.commit_lag_s)} behind`;
+  const late = store.commit_lag_s > LATE_COMMIT_S;
+  const wrong = [unreadable ? `${many(unreadable, "partition")} unreadable` : "", orphans ? `${many(orphans, "partition")} without owner` : "", store.restoring ? `${store.restoring} restoring` : "", late ? lag : ""];
+  return [joined(wrong), late ? "" : lag, orphans || unreadable ? "bad" : late || store.restoring ? "warn" : "ok"];
 }
 
 function books(books) {
-  if (!books) return ["not looked at yet", "unknown"];
-  return books.balanced ? [`balance, ${compact(books.accepted)} accepted`, "ok"] : [`off by ${many(books.off ?? 0, "hit")}`, "bad"];
+  if (!books) return ["", "not looked at yet", "unknown"];
+  return books.balanced ? ["", `balance, ${compact(books.accepted)} accepted`, "ok"] : [`off by ${many(books.off ?? 0, "hit")}`, "", "bad"];
 }
 
 function balancers(all) {
-  if (!all.length) return ["none", "unknown"];
+  if (!all.length) return ["", "none", "unknown"];
   const mute = all.filter((each) => each.why).length;
   const out = all.flatMap((each) => Object.values(each.backends ?? {})).filter((each) => each.status === "DOWN").length;
   const sum = all.reduce((so, each) => so + (each.requests_per_s ?? 0), 0);
   const waiting = all.reduce((so, each) => so + (each.waiting ?? 0), 0);
-  const said = [];
-  if (mute) said.push(`${mute} of ${all.length} can't be asked`);
-  if (out) said.push(`${many(out, "backend")} out`);
-  said.push(`${rate(sum)} requests/s`);
-  if (waiting) said.push(`${count(waiting)} waiting`);
-  return [said.join(", "), mute || out ? "warn" : "ok"];
+  const wrong = [mute ? `${mute} of ${all.length} can't be asked` : "", out ? `${many(out, "backend")} out` : "", waiting ? `${count(waiting)} waiting` : ""];
+  return [joined(wrong), `${rate(sum)} requests/s`, mute || out || waiting ? "warn" : "ok"];
 }
 
 const WORDS = { up: "up", silent: "not heard", dead: "dead", retired: "retired" };
 
 function update(card, dc) {
-  const [title, part, old, lines] = card.children;
+  const [title, part, since, lines] = card.children;
   setAttribute(card, "data-is", dc.state);
   setIcon(title.firstChild, dc.state);
   setText(title.lastChild, WORDS[dc.state] ?? "not known");
   counters.get(dc.key).tell(dc.hits?.count ?? null);
   setText(part.lastChild, dc.hits?.count == null ? " hits, not known yet" : " hits");
   const stale = dc.state !== "up";
-  setText(old, `${rate(dc.hits?.per_s)} a second, ${age(dc.hits?.age_s)} old${stale ? `; what is below is ${age(dc.age_s)} old` : ""}`);
-  const instances = Object.values(dc.instances ?? {});
-  const told = tally(instances);
+  setText(since, `${rate(dc.hits?.per_s)} a second, ${old(dc.hits?.age_s)}${stale ? `; what is below is ${old(dc.age_s)}` : ""}`);
   const said = [
-    [told.says, told.is],
+    instances(tally(Object.values(dc.instances ?? {}))),
     spool(Object.values(dc.spools ?? {})),
     store(dc.store ?? {}),
     books(dc.books),
     balancers(Object.values(dc.balancers ?? {})),
   ];
-  said.forEach(([says, is], at) => {
+  said.forEach(([wrong, right, is], at) => {
     const value = lines.children[at].lastChild;
     setAttribute(lines.children[at], "data-is", is);
     setIcon(value.firstChild, is);
-    setText(value.lastChild, says);
+    setText(value.lastChild.firstChild, wrong);
+    setText(value.lastChild.lastChild, wrong && right ? `, ${right}` : right);
   });
 }
 

@@ -140,7 +140,7 @@ class Row {
     const silentS = (performance.now() - this.beatAt) / 1000;
     const stopped = one.beats > 0 && silentS > STILL * (one.heartbeat_s || 1);
     setAttribute(this.node, "data-still", stopped || one.state === "dead" ? "yes" : null);
-    setText(this.still, stopped ? `no heartbeat for ${age(silentS)}` : isIll(one) ? `for ${age(now() - one.since)}` : "");
+    setText(this.still, isIll(one) ? `for ${age(now() - one.since)}` : stopped ? `no heartbeat for ${age(silentS)}` : "");
     if (one.uptime_s !== this.uptimeS) {
       this.uptimeS = one.uptime_s;
       this.startedAt = one.uptime_s == null ? null : now() - one.uptime_s;

@@ -5,8 +5,10 @@ import { cell, el, h, icon, keyed, s, setAttribute, setHidden, setIcon, setText 
 import { byName, delay, duration } from "./words.js";
 
 const RISE = 30;
-const STEP = 32;
+const STEP = 40;
 const LABEL = 18;
+const HALF = 15; // of a node's height
+const NODE = 116; // and its width at most
 let width = 0;
 let drawn = "";
 
@@ -17,17 +19,20 @@ const label = (link, room) => {
   return room > 150 && rows ? `${delay(link.delay_s)}, ${rows}` : delay(link.delay_s);
 };
 
-function arc(from, to, base, rise, above) {
-  const y = above ? base - 9 : base + 9;
+/** From node to node; those that reach farther leave and arrive nearer to a node's middle. */
+function arc(from, to, base, rise, above, distance) {
+  const y = above ? base - HALF : base + HALF;
   const top = above ? y - rise * 1.34 : y + rise * 1.34;
-  const lean = Math.min(40, Math.abs(to - from) / 4) * Math.sign(to - from);
-  return `M${from + 12 * Math.sign(to - from)} ${y}C${from + lean} ${top} ${to - lean} ${top} ${to - 12 * Math.sign(to - from)} ${y}`;
+  const way = Math.sign(to - from);
+  const lean = Math.min(90, Math.abs(to - from) / 3) * way;
+  const off = (distance > 1 ? 6 : 22) * way;
+  return `M${from + off} ${y}C${from + off + lean * 0.6} ${top} ${to - off - lean * 0.6} ${top} ${to - off} ${y}`;
 }
 
 function draw(names, links, dcs) {
   const span = Math.max(1, names.length - 1);
   const reach = RISE + STEP * (span - 1) + LABEL;
-  const height = 2 * (reach + 9) + 8;
+  const height = 2 * (reach + HALF) + 8;
   const base = height / 2;
   const x = (at) => Math.round(((at + 0.5) * width) / names.length);
   const drawing = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true", focusable: "false" });
@@ -46,8 +51,8 @@ function draw(names, links, dcs) {
     const above = from < to;
     const distance = Math.abs(to - from);
     const rise = RISE + STEP * (distance - 1);
-    drawing.append(s("path", { class: `link link-${state}`, d: arc(x(from), x(to), base, rise, above), "marker-end": `url(#arrow-${state})` }));
-    const [middle, y] = [(x(from) + x(to)) / 2, above ? base - 9 - rise : base + 9 + rise];
+    drawing.append(s("path", { class: `link link-${state}`, d: arc(x(from), x(to), base, rise, above, distance), "marker-end": `url(#arrow-${state})` }));
+    const [middle, y] = [(x(from) + x(to)) / 2, above ? base - HALF - rise : base + HALF + rise];
     const room = (distance * width) / names.length - 20;
     const text = s("text", { class: `link-label link-${state}`, x: middle, y: above ? y - 7 : y + 16, "text-anchor": "middle" }, `${above ? "" : "← "}${label(link, room)}${above ? " →" : ""}`);
     texts.push(text);
@@ -56,7 +61,11 @@ function draw(names, links, dcs) {
   drawing.append(...texts);
   names.forEach((name, at) => {
     const state = dcs[name]?.state ?? "unknown";
-    const shown = s("use", { class: "map-dot", "data-is": state, href: ["up", "silent", "dead", "retired"].includes(state) ? `#s-${state}` : "#s-unknown", x: x(at) - 10, y: base - 10, width: 20, height: 20 });
+    const wide = Math.min(NODE, width / names.length - 8);
+    const fits = Math.floor((wide - 30) / 7.4);
+    drawing.append(s("rect", { class: "node", "data-is": state, x: x(at) - wide / 2, y: base - HALF, width: wide, height: 2 * HALF, rx: HALF }));
+    drawing.append(s("text", { class: "node-name", x: x(at) + 8, y: base + 4.5, "text-anchor": "middle" }, name.length > fits ? `${name.slice(0, fits - 1)}…` : name));
+    const shown = s("use", { class: "map-dot", "data-is": state, href: ["up", "silent", "dead", "retired"].includes(state) ? `#s-${state}` : "#s-unknown", x: x(at) - wide / 2 + 7, y: base - 8, width: 16, height: 16 });
     drawing.append(shown);
   });
   el("map").replaceChildren(drawing);

@@ -21,6 +21,9 @@ export function health(status) {
   return Object.values(status.problems ?? {}).some((each) => each.level !== "warn") ? "bad" : "warn";
 }
 
+// A sentence begins with a capital, a name as it is written.
+const beginsWithName = (problem) => Boolean(problem?.who) && String(problem.says).startsWith(problem.who);
+
 function create(problem) {
   const who = h("span", { class: "says" });
   const line = h("li", {}, icon("warn"), h("span", { class: "level" }), who, h("span", { class: "since muted" }, h("time", {}), h("span", { class: "for" })));
@@ -38,6 +41,7 @@ function update(line, problem) {
   setText(level, is === "warn" ? "look" : "bad");
   setAttribute(line, "data-level", is);
   setText(says, problem.says ?? "");
+  setAttribute(says, "data-capital", beginsWithName(problem) ? null : "yes");
   setText(since.firstChild, `since ${moment(problem.since, now())}`);
   setAttribute(since.firstChild, "datetime", iso(problem.since));
   setText(since.lastChild, `, for ${age(now() - problem.since)}`);
@@ -49,6 +53,7 @@ export function drawSentence(status) {
   document.body.dataset.health = is;
   setIcon(el("health-icon").parentNode, is);
   setText(el("says"), status.says ?? "");
+  setAttribute(el("says"), "data-capital", beginsWithName(problems[0]) ? null : "yes");
   const oldest = problems.length ? Math.min(...problems.map((each) => each.since)) : null;
   const bad = problems.filter((each) => each.level !== "warn").length;
   const parts = [];

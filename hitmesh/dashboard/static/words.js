@@ -22,6 +22,7 @@ export function rate(value) {
 export function duration(seconds) {
   if (!isNumber(seconds)) return UNKNOWN;
   const s = Math.max(0, seconds);
+  if (s === 0) return "0 s";
   if (s < 9.95) return `${s.toFixed(1)} s`;
   if (s < 99.5) return `${Math.round(s)} s`;
   const minutes = Math.floor(s / 60);
@@ -34,6 +35,9 @@ export function duration(seconds) {
 
 /** The same without tenths, for what is read again each second. */
 export const age = (seconds) => (isNumber(seconds) && seconds < 9.95 ? `${Math.max(0, Math.floor(seconds))} s` : duration(seconds));
+
+/** How old something is, without tenths: a number that flickers isn't read. */
+export const old = (seconds) => (isNumber(seconds) && seconds < 1 ? "less than 1 s old" : `${age(seconds)} old`);
 
 /** "70 ms", "1.2 s". */
 export const delay = (seconds) => (!isNumber(seconds) ? UNKNOWN : seconds < 0.9995 ? `${(seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0)} ms` : duration(seconds));

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, cast
@@ -147,24 +147,25 @@ class Stage(ThreadingHTTPServer):
             self._number += 1
             self._turn.notify_all()
 
-    def told(self) -> Any:
+    def told(self) -> Iterator[tuple[str, Any]]:
         """The events of one stream: the whole, then what changes, and a tick each second."""
-        with self._turn:
-            shown, number = self._document, self._number
+        shown, number = self._wait(-1, 0.0)
         yield "status", shown
         ticks_at = time.monotonic() + TICK_S
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._ended or self._number != number, max(0.0, ticks_at - time.monotonic()))
-                if self._ended:
-                    return
-                after, number = self._document, self._number
+        while not self._ended:
+            after, number = self._wait(number, ticks_at - time.monotonic())
             if changes := patch(shown, after):
                 shown = after
                 yield "patch", changes
             if time.monotonic() >= ticks_at:
                 ticks_at += TICK_S
                 yield "tick", {"now": time.time()}
+
+    def _wait(self, number: int, within_s: float) -> tuple[Any, int]:
+        """What is shown, and its number: another than `number`, unless that takes too long."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._ended or self._number != number, max(0.0, within_s))
+            return self._document, self._number
 
     def page(self, name: str) -> Page:
         """What it says of any page."""
