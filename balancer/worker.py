@@ -35,10 +35,12 @@ from balancer.stats import FrontStats, Picture, picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from balancer.vip.behind import Behind
+from balancer.vip.place import is_here
 from hitmesh import __version__
 from hitmesh.config.addresses import host_port_text
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
+from hitmesh.state.standing import VIRTUAL_IP
 
 if TYPE_CHECKING:
     from hitmesh.config import Config
@@ -280,8 +282,14 @@ class Worker:
             "failed": sum(front.classes[5] for front in fronts),
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
+            **self._virtual_ip(),
             **(self._live.load() if self._live is not None else {}),
         }
+
+    def _virtual_ip(self) -> dict[str, float]:
+        """Whether the virtual IP is this host's now: the kernel says so at once."""
+        vip = self._front.vip
+        return {VIRTUAL_IP: float(is_here(vip.address))} if vip is not None and not self._index else {}
 
     def _tick(self) -> None:
         while True:

@@ -40,7 +40,7 @@ BEHIND: Final = 2  # heartbeats in a row with lower numbers, and the higher one 
 MAX_LEFT: Final = 1000  # last words of one interval that are remembered
 COMPLAINTS: Final = 8  # kept between two looks
 SHOWN_CHARS: Final = 80  # of a wrong key in an error
-TOLD_ROLES: Final = ("nexus", "processor")  # of whom other datacenters are told
+TOLD_ROLES: Final = ("nexus", "processor", "dashboard")  # of whom other datacenters are told
 
 
 class Registry:

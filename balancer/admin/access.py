@@ -7,16 +7,14 @@ elsewhere (Origin, Sec-Fetch-Site), a name that was made to point here (DNS rebi
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
-import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from hitmesh.config import is_loopback
+from hitmesh.http.asking import credentials, host_of, is_address
 
 READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 # A request with one of these came through a proxy, whose address says nothing of who asks.
@@ -61,32 +59,9 @@ class Access:
             if name in environ:
                 return "without a token a request may not come through a proxy"
         host = host_of(environ.get("HTTP_HOST", ""))
-        if host and not (_is_address(host) or host == "localhost" or host in self._hosts):
+        if host and not (is_address(host) or host == "localhost" or host in self._hosts):
             return f"this is no name of the admin listener's: {host[:_SHOWN_CHARS]!r}"
         return ""
-
-
-def credentials(environ: Mapping[str, str]) -> tuple[str, bytes]:
-    """The user's name, if one was given, and the token."""
-    scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    value = value.strip()
-    if scheme.lower() == "bearer":
-        return "", value.encode("latin-1", "replace")
-    if scheme.lower() == "basic":
-        try:
-            user, _, password = base64.b64decode(value, validate=True).partition(b":")
-        except (binascii.Error, ValueError):
-            return "", b""
-        return user.decode("utf-8", "replace"), password
-    return "", b""
-
-
-def host_of(host: str) -> str:
-    """The name in a Host field: small letters, without port, brackets and trailing dot."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].removesuffix(".")
 
 
 def _cross_site(environ: Mapping[str, str]) -> str:
@@ -102,11 +77,3 @@ def _cross_site(environ: Mapping[str, str]) -> str:
 def _unmapped(address: str) -> str:
     """An IPv4 address that a socket for both kinds shows as IPv6."""
     return address.lower().removeprefix("::ffff:")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -28,13 +28,13 @@ from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
 from gevent.socket import wait_read, wait_write
 
-from balancer.admin.wsgi import App, Environ, Headers, encoded, environ_of
 from balancer.answers import refusal, render
 from balancer.stats import FrontStats
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
+from hitmesh.http.wsgi import App, Environ, Headers, encoded, environ_of
 
 MAX_CONNECTIONS: Final = 32  # some people's browsers, and Prometheus; each may hold an answer of some MB
 LEAVING: Final = 32  # beside them, those that are cut and those that came just now; nobody else is taken yet

@@ -15,11 +15,11 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
-from balancer.admin.access import credentials
 from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause
 from hitmesh.config import Alias, host_pattern, parse_stored
 from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
+from hitmesh.http.asking import credentials
 from hitmesh.settings import Setting, SettingsStore
 
 T = TypeVar("T")

@@ -18,12 +18,12 @@ from balancer.admin.listener import MAX_CONNECTIONS, Listener
 from balancer.admin.merging import merge
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
-from balancer.admin.wsgi import Environ
 from balancer.front import Front
 from balancer.routes import RouteTable
 from balancer.stats import FrontStats, Pause, Picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
+from hitmesh.http.wsgi import Environ
 from hitmesh.settings import SettingsStore
 
 T = TypeVar("T")

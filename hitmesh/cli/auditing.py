@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 import msgspec
-from msgspec import Struct
 
+from hitmesh.books.audit import Observed, Verdict, check, with_copies
+from hitmesh.books.copies import compare
+from hitmesh.books.reading import Found, read_spools, read_store, refused, workers
 from hitmesh.cli import folder, picture
-from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
-from hitmesh.cli.copies import Stored, compare
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.retired import retired
 from hitmesh.cli.stderr import warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config
-from hitmesh.errors import CommandError, DecodeError, SpoolRefused, StoreUnknown
-from hitmesh.protocol.messages import Job, Seen, decode
+from hitmesh.errors import CommandError
+from hitmesh.protocol.messages import Seen
+from hitmesh.store.open import open_store
 from hitmesh.visible import visible
 
 # A heartbeat that a Nexus hadn't heard at the time may have been sent before; the one after wasn't.
 NEWER = 2
 FRESH_S = 15.0  # for two heartbeats of each collector: five times as long as for one to be dead
 POLL_S = 0.2
-REFUSED = ("refused", "bad_frames", "bad_rows")  # loads of all roles
 TRIES = 3  # collectors that start or end meanwhile make the numbers less exact, so look again
 
 
@@ -105,31 +105,6 @@ def text(verdicts: Mapping[str, Verdict]) -> str:
     return "\n".join(lines)
 
 
-def workers(collectors: Mapping[str, Seen]) -> dict[str, Worker]:
-    """The counters of live collectors, by worker id."""
-    found = {}
-    for worker, seen in collectors.items():
-        load = seen.instance.load
-        try:
-            accepted, acked, unknown, jobs = (int(load[key]) for key in ("accepted", "acked", "unknown", "jobs"))
-        except KeyError as error:
-            raise CommandError(f"{seen.instance.name} doesn't say how many hits it has {error}") from error
-        found[worker] = Worker(
-            seen.instance.name, accepted, acked, unknown, jobs, int(load.get("jumps", 0)), int(load.get("in_doubt", 0))
-        )
-    return found
-
-
-def refused(seen: Iterable[Seen]) -> dict[str, int]:
-    """What living instances have refused of what arrived, by name."""
-    found: dict[str, int] = {}
-    for one in seen:
-        count = sum(int(one.instance.load.get(key, 0)) for key in REFUSED)
-        if one.alive and count:
-            found[one.instance.name] = found.get(one.instance.name, 0) + count
-    return dict(sorted(found.items()))
-
-
 class _Look:
     """One datacenter being looked at. Made: everything is read once, but for what needs newer heartbeats."""
 
@@ -159,7 +134,7 @@ class _Look:
 
     def _read(self) -> None:
         self._before = self._collectors()
-        self._spool = _spooled(self._config, self._base)
+        self._spool = read_spools(self._config, self._base)
         found = _read(self._config, self._base)
         self._books, self._unreadable, self.stored = found.books, found.unreadable, found.stored
         self._heard = self._collectors()
@@ -196,44 +171,10 @@ class _Look:
             time.sleep(POLL_S)
 
 
-class _Found(Struct):
-    books: dict[int, Book]
-    unreadable: dict[int, str]
-    stored: Stored
-
-
-def _read(config: Config, base: Path) -> _Found:
+def _read(config: Config, base: Path) -> Found:
     """What a datacenter's store has. Raises CommandError."""
-    from hitmesh.store.open import open_store
-    from hitmesh.store.totals import read_partition
-
-    books: dict[int, Book] = {}
-    unreadable: dict[int, str] = {}
-    counts: dict[str, dict[str, int]] = {}
-    as_of_s: dict[str, float] = {}
-    restoring = set(range(config.partitions))  # those without a head too
-    store = open_store(config, base)
-    try:
-        for partition, stored, rows in store.scan():
-            try:
-                head, subtotals = read_partition(partition, stored, rows)
-            except StoreUnknown as error:
-                unreadable[partition] = error.message
-                continue
-            own = 0
-            for (page, dc), count in subtotals.items():
-                counts.setdefault(dc, {})[sys.intern(page)] = count
-                own += count if dc == config.name else 0
-            books[partition] = book(head, own)
-            for dc, origin in head.origins.items() if head else ():
-                as_of_s[dc] = min(as_of_s.get(dc, float("inf")), origin.as_of_s)
-            if head and not head.restoring:
-                restoring.discard(partition)
-    except StoreUnknown as error:
-        raise CommandError(f"the store of {config.name} can't be read: {error}") from error
-    finally:
-        store.close()
-    return _Found(books, unreadable, Stored(config.partitions, counts, as_of_s, restoring))
+    with contextlib.closing(open_store(config, base)) as store:
+        return read_store(store, config)
 
 
 def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
@@ -243,42 +184,3 @@ def _gone(configs: Iterable[Config], state_dir: Path) -> Collection[str]:
     except CommandError as error:
         warn(f"which datacenters are retired isn't known: {error}")
         return ()
-
-
-class _Copy(Struct, frozen=True):
-    jobs: list[Job] | None
-    count: int
-    bad: list[str] = []
-
-
-def _spooled(config: Config, base: Path) -> Spooled:
-    """The jobs of all copies together, if each can list them; else of the fullest copy how many."""
-    copies = []
-    for url in config.stores.spools:
-        stores = msgspec.structs.replace(config.stores, spools=(url,), spool_copies=0)
-        copies.append(_copy(msgspec.structs.replace(config, stores=stores), base))
-    listed = [job for copy in copies for job in copy.jobs or ()]
-    complete = all(copy.jobs is not None for copy in copies)
-    bad = [reason for copy in copies for reason in copy.bad]
-    return Spooled(listed if complete else None, max(copy.count for copy in copies), bad)
-
-
-def _copy(config: Config, base: Path) -> _Copy:
-    from hitmesh.spool.open import open_spool
-
-    spool = open_spool(config, base)
-    try:
-        if hasattr(spool, "jobs"):
-            listed, bad = [], []
-            for _, _, body in spool.jobs():
-                try:
-                    listed.append(decode(body, Job))
-                except DecodeError as error:
-                    bad.append(str(error))
-            return _Copy(listed, len(listed), bad)
-        counts = [each.waiting + each.ready + each.claimed + each.buried for each in spool.stats() if each.usable]
-        return _Copy(None, max(counts, default=0))
-    except SpoolRefused as error:
-        raise CommandError(f"the spool of {config.name} can't be read: {error}") from error
-    finally:
-        spool.close()

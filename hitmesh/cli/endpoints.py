@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -16,12 +17,14 @@ from hitmesh.config.addresses import interface
 from hitmesh.protocol.messages import Answer
 from hitmesh.visible import visible
 
+DASHBOARD: Final = "dashboard"
 # Of which role, under what name it is shown, and what the instance itself calls it.
 _ANNOUNCED = (
     ("balancer", "balancer", "http"),
     ("balancer", "balancer_tls", "tls"),
     ("balancer", "balancer_admin", "admin"),
     ("collector", "collector", "http"),
+    ("dashboard", DASHBOARD, "http"),
 )
 
 
@@ -31,7 +34,8 @@ _ANNOUNCED = (
 def endpoints(state_dir: Path, as_json: bool) -> None:
     """Show where the instances of a mesh listen, by datacenter and role.
 
-    The configured ones, whether they run or not, and those that somebody started by hand.
+    The configured ones, whether they run or not, and those that somebody started by hand. --json has the URL of one
+    dashboard besides, which shows all datacenters.
 
     \b
     Example:
@@ -43,7 +47,16 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
         found[config.name] = by_role(config)
         if config.name in running:
             _add_living(found[config.name], picture.ask(config))
-    print(json.dumps(found, indent=2) if as_json else text(found))
+    if not as_json:
+        print(text(found))
+        return
+    first = dashboard(found)
+    print(json.dumps({**found, DASHBOARD: first} if first else found, indent=2))
+
+
+def dashboard(found: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    """The URL of a dashboard, of which any shows all datacenters; empty where there is none."""
+    return next((urls[0] for roles in found.values() if (urls := roles.get(DASHBOARD))), "")
 
 
 def by_role(config: Config) -> dict[str, list[str]]:
@@ -57,8 +70,10 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "balancer_admin": [_url(admin, each.address, each.admin_port) for each in balancers if each.admin_port],
         "collector": [_url("http", each.address, each.port) for each in collectors],
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
+        DASHBOARD: [_url("http", each.address, each.port) for each in config.instances("dashboard")],
     }
-    return {role: urls for role, urls in found.items() if urls or not role.startswith(("balancer_", "virtual_ip"))}
+    seldom = ("balancer_", "virtual_ip", DASHBOARD)
+    return {role: urls for role, urls in found.items() if urls or not role.startswith(seldom)}
 
 
 def front(config: Config) -> list[str]:

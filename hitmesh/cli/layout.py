@@ -29,16 +29,28 @@ from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
 BLOCK_PORTS = 100  # of one datacenter
 # Where each kind of server starts in its datacenter's block.
 BALANCER_AT, BALANCER_ADMIN_AT, COLLECTOR_AT, NEXUS_AT = 0, 5, 10, 20
-BEANSTALKD_AT, CONSUL_AT, BALANCER_TLS_AT = 40, 50, 60
+BEANSTALKD_AT, CONSUL_AT, BALANCER_TLS_AT, DASHBOARD_AT = 40, 50, 60, 70
 MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
-MAX_INSTANCES: dict[Role, int] = {"balancer": MAX_BALANCERS, "collector": MAX_COLLECTORS, "nexus": MAX_NEXUSES}
+MAX_DASHBOARDS = 5
+MAX_INSTANCES: dict[Role, int] = {
+    "balancer": MAX_BALANCERS,
+    "collector": MAX_COLLECTORS,
+    "nexus": MAX_NEXUSES,
+    "dashboard": MAX_DASHBOARDS,
+}
 BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
 STOP_GRACE_S = 5  # that supervisor waits beyond a role's own deadline before it kills
 LOOPBACK = "127.0.0.1"
 KEYS_NAME = "keys"  # of the folder of keys, in the state folder
+# What is no datacenter's name here.
+TAKEN = {
+    KEYS_NAME: "the state folder keeps keys",
+    "log": "the state folder keeps logs",
+    "dashboard": "`hitmesh endpoints` says where a dashboard is",
+}
 MAX_PATH_BYTES = 380  # SQLite opens 460 at most: a datacenter's name, a file's and that of its draft come to it
 
 
@@ -198,14 +210,12 @@ def _check(template: Config, options: Options, source: str) -> None:
     for program in (options.python, options.consul, options.beanstalkd):
         _check_path("the program", program or "")
     for dc in options.dcs:
-        if dc == KEYS_NAME:
-            raise CommandError("--dcs: keys can't name a datacenter: the state folder keeps keys under that name")
+        if dc in TAKEN:
+            raise CommandError(f"--dcs: {dc} can't name a datacenter: {TAKEN[dc]} under that name")
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", dc):
             raise CommandError(
                 f"--dcs: {dc!r} can't name a datacenter: small letters, digits, hyphens, such as eu-west"
             )
-        if dc == "log":
-            raise CommandError("--dcs: log can't name a datacenter: the state folder keeps logs under that name")
     if len(set(options.dcs)) < len(options.dcs) or not options.dcs:
         raise CommandError(f"--dcs: {','.join(options.dcs)!r} must name each datacenter once")
     last = options.base_port + BLOCK_PORTS * len(options.dcs) - 1
@@ -236,6 +246,7 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         balancer_admin=first + BALANCER_ADMIN_AT if asked.balancer_admin else 0,
         collector=first + COLLECTOR_AT,
         nexus=first + NEXUS_AT,
+        dashboard=first + DASHBOARD_AT,
     )
     nodes = {
         name: msgspec.structs.replace(node, wan_address="", wan_ports=WanPorts())

@@ -42,6 +42,7 @@ COMMANDS = {
     "keys": ("keys", "Show, add, revoke and change keys."),
     "collector": ("roles", "Run one collector in the foreground."),
     "processor": ("roles", "Run one processor in the foreground."),
+    "dashboard": ("roles", "Run one dashboard in the foreground."),
 }
 
 

@@ -6,7 +6,6 @@ instances that somebody started by hand, supervisord also knows processes that d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +18,10 @@ from hitmesh.errors import MeshError
 from hitmesh.protocol import formats
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
-from hitmesh.state.dues import told
+from hitmesh.state.dues import FAILING
+from hitmesh.state.standing import heartbeat_names, place_in_list, program_of, standing
 from hitmesh.state.view import RIVALS
 from hitmesh.visible import visible
-
-_WORKER = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 
 class Shown(Struct, frozen=True):
@@ -79,14 +77,17 @@ def alive(answer: Answer | None, role: str) -> list[Seen]:
 
 
 def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms: int) -> list[Shown]:
-    """Every instance of one datacenter, living ones first among those of the same name."""
+    """Every instance of one datacenter, living ones first among those of the same name.
+
+    It is one look: a heartbeat that is late at this moment is shown by its age, and makes nobody silent.
+    """
     supervised = {each.name: each for each in programs if each.dc == dc}
     shown = []
     living = set()
     last_heard: dict[str, float] = {}
     for seen in sorted(answer.seen if answer else (), key=lambda seen: (not seen.alive, seen.age_ms)):
         instance = seen.instance
-        program = _program(instance.name)
+        program = program_of(instance.name)
         if seen.alive:
             living.add(instance.name)
         elif instance.name in living or program in supervised:
@@ -104,7 +105,7 @@ def missing(config: Config, answer: Answer | None) -> list[str]:
         heard = {seen.instance.name for seen in alive(answer, role)}
         workers = config.balancer.workers if role == "balancer" else 1
         for placement in config.instances(role):
-            lacking += [name for name in _heartbeat_names(placement.name, workers) if name not in heard]
+            lacking += [name for name in heartbeat_names(placement.name, workers) if name not in heard]
     owned = {partition for seen in alive(answer, "processor") for partition in seen.instance.owns}
     count = len(set(range(config.partitions)) - owned)
     return [*lacking, f"owners of {count} of {config.partitions} partitions"] if count else lacking
@@ -129,25 +130,15 @@ def as_json(shown: Shown) -> dict[str, Any]:
     return {field: getattr(shown, field) for field in shown.__struct_fields__}
 
 
-def _heartbeat_names(name: str, workers: int) -> list[str]:
-    """Under which names an instance of several workers heartbeats: its first one has its own."""
-    return [name, *(f"{name}-w{number}" for number in range(1, workers))]
-
-
 def rivals(dc: str, answer: Answer | None) -> int:
     """How many names two processes use in a datacenter, as the Nexus there says that hears the most of them."""
     here = (seen.instance for seen in alive(answer, "nexus") if seen.instance.dc == dc)
     return int(max((one.load.get(RIVALS, 0) for one in here), default=0))
 
 
-def _program(name: str) -> str:
-    """The name that supervisord has for whoever heartbeats under this one."""
-    return _WORKER.sub("", name)
-
-
 def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
     instance = seen.instance
-    state, why = told(instance.state)
+    found = standing(instance.state, alive=seen.alive, age_s=0.0, heartbeat_s=1.0)
     # By the instance's own clock that never steps; one of an earlier release tells a moment of its wall clock only.
     load = formats.without(instance.load)
     up_s = load.pop(UPTIME, None)
@@ -158,8 +149,8 @@ def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> S
         name=instance.name,
         version=formats.release_of(instance).version if seen.alive else None,
         pid=instance.pid if seen.alive else None,
-        state=state if seen.alive else "dead",
-        why=why if seen.alive else "",
+        state=FAILING if found.failing else found.state,
+        why=found.why,
         uptime_s=round(uptime_s, 3) if seen.alive else None,
         heartbeat_age_s=seen.age_ms / 1000,
         load=load if seen.alive else {},
@@ -186,9 +177,7 @@ def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> S
 
 
 def _order(shown: Shown) -> tuple[int, str, int, str]:
-    roles: dict[str, int] = {role: index for index, role in enumerate(ROLES)}
-    number = _program(shown.name).rpartition("-")[2]
-    return roles.get(shown.role, len(roles)), shown.role, int(number) if number.isdecimal() else 0, shown.name
+    return place_in_list(shown.role, shown.name, ROLES)
 
 
 def duration(seconds: float) -> str:

@@ -85,6 +85,29 @@ def processor(config_path: Path, name: str, state_dir: Path) -> int:
     return run(config, name=name, state_dir=state_dir)
 
 
+@click.command(short_help="Run one dashboard in the foreground.")
+@config_option
+@_name_option("dashboard-1")
+@state_dir_option
+@click.option("--listen", metavar="HOST:PORT", help="Instead of the configured address; port 0: any free one.")
+def dashboard(config_path: Path, name: str, state_dir: Path, listen: str | None) -> int:
+    """Show what every datacenter looks like, to people and programs that may only look.
+
+    It watches its own datacenter, and hears from the others' dashboards of theirs. An instance that isn't in the
+    configuration listens on any free port: `hitmesh endpoints` shows it.
+
+    \b
+    Example:
+      hitmesh dashboard --config var/eu-west/hitmesh.toml
+    """
+    log_to_stderr()
+    config = settings.load(config_path)
+    _make_key(config, "dashboard", name)
+    from hitmesh.dashboard.main import run
+
+    return run(config, name=name, state_dir=state_dir, listen=listen)
+
+
 def _make_key(config: settings.Config, role: str, name: str) -> None:
     if config.keys:
         from hitmesh.cli.keyfolder import make_own  # a mesh without keys needs none of it

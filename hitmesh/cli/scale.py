@@ -31,7 +31,7 @@ Changed = Mapping[Role, tuple[int, int]]
 @state_dir_option
 @json_option
 def scale(words: tuple[str, ...], dc: str | None, state_dir: Path, as_json: bool) -> None:
-    """Run N collectors, processors or balancers in a datacenter of a running mesh.
+    """Run N collectors, processors, balancers or dashboards in a datacenter of a running mesh.
 
     What is new is started, and waited for until it works; processors until each owns its share of
     the partitions. What is too much is drained and stopped one after the other, the highest numbers

@@ -272,9 +272,12 @@ def _announce(layout: Layout, options: Options, seconds: float, totals: Sequence
     for dc, counts in options.counts.items():
         if counts:
             print(f"{dc}: {', '.join(f'{role}={n}' for role, n in counts.items())}, as `hitmesh scale` was told")
-    print(endpoints.text({config.name: endpoints.by_role(config) for config in layout.datacenters}))
+    found = {config.name: endpoints.by_role(config) for config in layout.datacenters}
+    print(endpoints.text(found))
     first = endpoints.front(layout.datacenters[0])[0]
     print(f"count a hit:  curl -X POST {first}/hit/example.com/front")
+    if dashboard := endpoints.dashboard(found):
+        print(f"look at it:   {dashboard}")
     print(f"stop it:      hitmesh down{_where(state_dir)}" if detach else "stop it:      Ctrl-C")
     if totals:
         print("\n".join(["totals of a few hits:", *totals]))

@@ -44,7 +44,7 @@ from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
 from hitmesh.state.ages import Ages, AsOf
 from hitmesh.state.peers import Peers
-from hitmesh.state.senders import UNACKED_S, UNKNOWN
+from hitmesh.state.senders import REFUSED_PUTS, UNACKED_S, UNKNOWN
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 from hitmesh.store.consul_service import ConsulService
@@ -157,6 +157,7 @@ class Collector:
         self._peers = Peers(config.name, config.peers)
         self._draining = False
         self._resent = 0
+        self._refused_puts = 0
         self.mesh: MeshClient | None = None
 
     def start(self, http: str) -> None:
@@ -305,6 +306,7 @@ class Collector:
             UNACKED_S: int(batches.oldest_s(time.monotonic())),
             "claims": batches.claims,
             "resent": self._resent,
+            REFUSED_PUTS: self._refused_puts,
             "unacked_bytes": batches.size_bytes,
             "bad_frames": self._frames.bad,
             "jumps": batches.jumps,
@@ -343,12 +345,14 @@ class Collector:
                 unknown = error
             except SpoolRefused as error:
                 if unknown is None:
+                    self._refused_puts += 1
                     batches.refused(job, unknown=False)
                     forming.release(error)
                     return
             # It may be there already: putting the same job again is harmless, lanes see to that,
             # and better than to answer hits that may be counted with an error.
             if time.monotonic() > retry_until_s:
+                self._refused_puts += 1
                 batches.refused(job, unknown=True)
                 forming.release(unknown)
                 return

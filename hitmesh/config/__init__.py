@@ -36,7 +36,7 @@ from hitmesh.config.routes import (
     parse_stored,
     route_problems,
 )
-from hitmesh.config.sections import ROLES, Limits, Node, Pages, Ports, Role, Stores, Timing, WanPorts
+from hitmesh.config.sections import ROLES, Dashboard, Limits, Node, Pages, Ports, Role, Stores, Timing, WanPorts
 
 __all__ = [
     "DEFAULT_HOST",
@@ -48,6 +48,7 @@ __all__ = [
     "BalancerTls",
     "Config",
     "ConsulCluster",
+    "Dashboard",
     "Deploy",
     "Empty",
     "Hold",

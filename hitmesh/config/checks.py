@@ -20,8 +20,9 @@ from hitmesh.config.addresses import (
     usual,
 )
 from hitmesh.config.datacenter import Config, ports_of
+from hitmesh.config.outside import REACHED
 from hitmesh.config.routes import route_problems
-from hitmesh.config.sections import NEEDED_ROLES, ROLES, Role
+from hitmesh.config.sections import NEEDED_ROLES, ROLES
 from hitmesh.mistakes import nearest
 
 COLLECTOR_KEEP_ALIVE_S = 75.0  # it closes an idle connection then: a request would meet its end
@@ -47,6 +48,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes(config)
     yield from _clashes_outside(config)
     yield from _balancer(config)
+    yield from _dashboards(config)
     yield from _deployed(config)
     yield from _others(config)
     yield from route_problems(config.routes)
@@ -73,7 +75,8 @@ def _nodes(config: Config) -> Iterator[str]:
     for name, node in config.nodes.items():
         if usual(node.wan_address) in ("0.0.0.0", "::"):
             yield f"nodes.{name}.wan_address ({node.wan_address}) stands for every address of a host, and leads to none"
-        if (node.wan_ports.nexus or node.wan_ports.rows) and not node.wan_address:
+        ports = node.wan_ports
+        if (ports.nexus or ports.rows or ports.dashboard) and not node.wan_address:
             yield f"nodes.{name}.wan_ports are of nobody: nodes.{name}.wan_address is missing"
         if node.wan_ports.rows and not config.ports.rows:
             yield f"nodes.{name}.wan_ports.rows ({node.wan_ports.rows}) leads nowhere: ports.rows is 0, any port"
@@ -161,8 +164,7 @@ def _clashes(config: Config) -> Iterator[str]:
 def _clashes_outside(config: Config) -> Iterator[str]:
     """Of the ports as other datacenters see them: several nodes may be behind one router."""
     taken: dict[tuple[str, int], str] = {}
-    roles: tuple[Role, ...] = ("nexus", "processor")
-    for placement in (one for role in roles for one in config.instances(role)):
+    for placement in (one for role in REACHED for one in config.instances(role)):
         host = usual(placement.wan_address or placement.address)
         key = f"nodes.{placement.node}.wan_ports"
         for port in (port + placement.wan_shift for port in ports_of(placement)):
@@ -216,6 +218,19 @@ def _listeners(config: Config) -> Iterator[str]:
         yield "ports.balancer_tls is 0: nobody would be shown balancer.tls.certificates"
     if tls.redirect and not ports.balancer_tls:
         yield "balancer.tls.redirect has nowhere to go: ports.balancer_tls is 0"
+
+
+def _dashboards(config: Config) -> Iterator[str]:
+    if config.dashboard.token and config.dashboard.open:
+        yield "dashboard.open means nothing with dashboard.token; leave one of them out"
+    if config.dashboard.token or config.dashboard.open:
+        return
+    for name, node in config.nodes.items():
+        if node.dashboard and not is_loopback(node.address):
+            yield (
+                f"dashboard.token is missing: nodes.{name}.address ({node.address}) is beyond loopback, where anybody "
+                "could look; or dashboard.open = true on a network that you trust"
+            )
 
 
 def _others(config: Config) -> Iterator[str]:

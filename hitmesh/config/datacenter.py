@@ -11,10 +11,12 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
-from hitmesh.config.sections import Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
+from hitmesh.config.sections import Dashboard, Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
 from hitmesh.protocol.messages import MAX_PARTITIONS
 
 NEXUS_PORTS = 3  # heartbeats, changes, lookups
+DASHBOARD_PORTS = 2  # HTTP, news
+PORTS_EACH: dict[Role, int] = {"nexus": NEXUS_PORTS, "dashboard": DASHBOARD_PORTS}  # of others one
 
 
 class Config(Section, frozen=True):
@@ -46,6 +48,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     pages: Pages = Pages()
     balancer: Balancer = Balancer()
+    dashboard: Dashboard = Dashboard()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(
@@ -92,9 +95,12 @@ class Config(Section, frozen=True):
             return Placement(role, name, node_name, address, ports.balancer + index, tls, admin)
         if role == "collector":
             return Placement(role, name, node_name, address, ports.collector + index)
-        first, seen, width = ports.rows, node.wan_ports.rows, 1
+        first, seen = ports.rows, node.wan_ports.rows
         if role == "nexus":
-            first, seen, width = ports.nexus, node.wan_ports.nexus, NEXUS_PORTS
+            first, seen = ports.nexus, node.wan_ports.nexus
+        elif role == "dashboard":
+            first, seen = ports.dashboard, node.wan_ports.dashboard
+        width = PORTS_EACH.get(role, 1)
         return Placement(
             role, name, node_name, address, first + width * index if first else None,
             wan_address=node.wan_address, wan_shift=seen - first if seen else 0,
@@ -104,8 +110,8 @@ class Config(Section, frozen=True):
 class Placement(Struct, frozen=True):
     """One instance's place. `port` is its first one, a processor's that of its rows; None lets the kernel choose.
 
-    A balancer's other listeners: None is none, 0 lets the kernel choose. For other datacenters (Nexuses and
-    processors): the address, empty where it is the same, and what its ports there are above those here.
+    A balancer's other listeners: None is none, 0 lets the kernel choose. For other datacenters (Nexuses, processors
+    and dashboards): the address, empty where it is the same, and what its ports there are above those here.
     """
 
     role: Role
@@ -138,6 +144,5 @@ def ports_of(placement: Placement) -> list[int]:
     """Every port that an instance is configured to take."""
     if placement.port is None:
         return []
-    width = NEXUS_PORTS if placement.role == "nexus" else 1
-    own = [placement.port + offset for offset in range(width)]
+    own = [placement.port + offset for offset in range(PORTS_EACH.get(placement.role, 1))]
     return own + [port for port in (placement.tls_port, placement.admin_port) if port]

@@ -15,7 +15,11 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.datacenter import Placement
 from hitmesh.config.sections import Role
 
-REACHED: Final[dict[Role, tuple[str, ...]]] = {"nexus": ("heartbeats", "lookups"), "processor": ("rows",)}
+REACHED: Final[dict[Role, tuple[str, ...]]] = {
+    "nexus": ("heartbeats", "lookups"),
+    "processor": ("rows",),
+    "dashboard": ("news",),
+}
 """What other datacenters reach of a role, by the names of its endpoints."""
 
 MAX_PORT: Final = 65_535

@@ -8,9 +8,11 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
-Role = Literal["nexus", "processor", "collector", "balancer"]
+from hitmesh.mistakes import SECRET
+
+Role = Literal["nexus", "processor", "collector", "balancer", "dashboard"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# What a datacenter can't do without; balancers may be somebody else's.
+# What a datacenter can't do without; balancers may be somebody else's, and nobody needs to look.
 NEEDED_ROLES: tuple[Role, ...] = ("nexus", "processor", "collector")
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")]
@@ -28,6 +30,9 @@ class WanPorts(Section, frozen=True):
 
     nexus: Annotated[_PortOrNone, Meta(description="to ports.nexus; three ports an instance; 0: the same ones")] = 0
     rows: Annotated[_PortOrNone, Meta(description="to ports.rows; one port an instance; 0: the same ones")] = 0
+    dashboard: Annotated[
+        _PortOrNone, Meta(description="to ports.dashboard; two ports an instance; 0: the same ones")
+    ] = 0
 
 
 class Node(Section, frozen=True):
@@ -43,6 +48,7 @@ class Node(Section, frozen=True):
     processor: Annotated[_Instances, Meta(description="processor instances")] = 0
     collector: Annotated[_Instances, Meta(description="collector instances, each one worker process")] = 0
     balancer: Annotated[_Instances, Meta(description="balancer instances, each of balancer.workers processes")] = 0
+    dashboard: Annotated[_Instances, Meta(description="dashboard instances; two in all is the rule on hosts")] = 0
     beanstalkd: Annotated[bool, Meta(description="deployed with a beanstalkd, which stores.spools names")] = False
     consul_server: Annotated[
         bool, Meta(description="deployed with a Consul server; where there is one, agents elsewhere")
@@ -60,6 +66,9 @@ class Ports(Section, frozen=True):
     ] = 8005
     collector: Annotated[_Port, Meta(description="HTTP; one port an instance")] = 8010
     nexus: Annotated[_Port, Meta(description="heartbeats, changes, lookups; three ports an instance")] = 8020
+    dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (
+        8030
+    )
     rows: Annotated[
         _PortOrNone,
         Meta(description="processors, for other datacenters; one port an instance; 0: any that is free"),
@@ -126,6 +135,20 @@ class Limits(Section, frozen=True):
     ] = 64 * 1024 * 1024
     connections: Annotated[int, Meta(ge=1, description="client connections of one collector")] = 10_000
     known_pages: Annotated[int, Meta(ge=100, description="pages whose totals a collector remembers")] = 100_000
+
+
+class Dashboard(Section, frozen=True):
+    """Who may look at the dashboards of a datacenter."""
+
+    token: Annotated[
+        str,
+        Meta(
+            pattern=r"^[!-~]*\Z",
+            description="needed, as Authorization: Bearer or as the password of Basic; empty: none",
+            extra=SECRET,
+        ),
+    ] = ""
+    open: Annotated[bool, Meta(description="beyond loopback too whoever reaches it may look, without a token")] = False
 
 
 class Pages(Section, frozen=True):

@@ -14,9 +14,10 @@ import msgspec
 from hitmesh.cli.config import me
 from hitmesh.deploy import hooks, lock, memory
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.memory import DONE, ROLLED_BACK, Entry, Lock
+from hitmesh.deploy.memory import DONE, ROLLED_BACK, Lock
 from hitmesh.deploy.runner import Stopped
 from hitmesh.errors import CommandError, HitmeshError
+from hitmesh.settings.trail import Entry
 
 
 class Remembered(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,31 +16,42 @@ from hitmesh.config.addresses import ssh_place
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
-# Who is changed after whom: those that count before those that take hits, and balancers last.
-ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer")
+# Who is changed after whom: those that count before those that take hits, and last those that only look.
+ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard")
 
 
 SEES = "HITMESH_SEES"
 """Variable of an instance's program: what it sees of the datacenter's file, as `sees` says."""
-# What is none of a role's business, but for a balancer's; nor is `deploy` anybody's.
-_BALANCERS_OWN = ("balancer", "routes", "virtual_ip")
+# What is none of a role's business, but for that of the roles named here; nor is `deploy` anybody's.
+_OWN: Mapping[str, tuple[Role, ...]] = {
+    "balancer": ("balancer", "dashboard"),  # which asks the balancers' admin listeners
+    "routes": ("balancer",),
+    "virtual_ip": ("balancer", "dashboard"),
+    "dashboard": ("dashboard",),
+}
 
 
 def sees(text: str, one: Placement) -> str:
     """A digest of all that an instance sees of its datacenter's file: with another one it must be restarted.
 
-    Not of what is said to people there, nor of what concerns other hosts alone: how many instances they run.
+    Not of what is said to people there, nor of what concerns other hosts alone: how many instances they run, which only
+    a dashboard misses.
     """
     data = tomllib.loads(text)
     nodes: dict[str, dict[str, Any]] = data.pop("nodes", {})
-    for table in ("deploy", *(() if one.role == "balancer" else _BALANCERS_OWN)):
+    for table in ("deploy", *(table for table, roles in _OWN.items() if one.role not in roles)):
         data.pop(table, None)
+    if one.role == "dashboard":
+        return _digest({"file": data, "nodes": nodes, "own": msgspec.structs.asdict(one)})
     nexuses = {
         name: {key: value for key, value in node.items() if key in ("address", "wan_address", "wan_ports", "nexus")}
         for name, node in nodes.items()
         if node.get("nexus")
     }
-    known = {"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)}
+    return _digest({"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)})
+
+
+def _digest(known: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 

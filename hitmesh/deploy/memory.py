@@ -21,6 +21,7 @@ from msgspec import Struct
 from hitmesh.config.live import DEPLOYS
 from hitmesh.errors import CommandError, HitmeshError, SettingConflict
 from hitmesh.settings import Setting, SettingsStore
+from hitmesh.settings.trail import Entry
 
 Decoded = TypeVar("Decoded")
 
@@ -40,17 +41,6 @@ class Lock(Struct, frozen=True, kw_only=True):
     what: str
     since: float  # seconds since 1970
     until: float
-
-
-class Entry(Struct, frozen=True, kw_only=True):
-    """What somebody did."""
-
-    at: float  # when it ended
-    who: str
-    what: str  # such as deploy
-    result: str  # DONE, or what went wrong
-    release: str = ""
-    seconds: float = 0.0
 
 
 def held(lock: Lock | None, token: str, now: float) -> str:

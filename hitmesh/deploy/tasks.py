@@ -20,7 +20,7 @@ from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.memory import Entry, Lock
+from hitmesh.deploy.memory import Lock
 from hitmesh.deploy.plan import is_there, problems
 from hitmesh.deploy.release import build
 from hitmesh.deploy.remote import RemoteHost
@@ -28,6 +28,7 @@ from hitmesh.deploy.render import nftables
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
+from hitmesh.settings.trail import Entry
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50

@@ -147,6 +147,14 @@ class MeshClient:
         """Send a heartbeat now: something changed. Many calls in a row make one heartbeat."""
         self._beat_due.set()
 
+    def refresh(self) -> None:
+        """Ask every Nexus for all it knows: who is to see each heartbeat needs it, since Changes tell of news only.
+
+        Returns at once; many calls in a row make one question.
+        """
+        for wanted in self._wanted.values():
+            wanted.set()
+
     def drain(self) -> None:
         """Tell everybody that this instance finishes its work and wants no more."""
         self._state = "draining"
@@ -210,8 +218,9 @@ class MeshClient:
             if self._snapshot(nexus, line):
                 pause_s = TIMEOUT_S
                 wanted.wait()
-                self._eager = EAGER_TRIES  # a Nexus that is new to us may not know us
-                self.announce()
+                if self.view.lacks(self.instance_id):
+                    self._eager = EAGER_TRIES  # a Nexus that is new to us may not know us
+                    self.announce()
             else:
                 wanted.wait(pause_s)
                 pause_s = min(pause_s * 2, ASK_AGAIN_MAX_S)

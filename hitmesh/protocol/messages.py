@@ -40,6 +40,7 @@ ERA: Final = 1000  # epochs; a restored partition goes on in the next thousand
 MAX_DCS: Final = 64  # datacenters of a mesh
 UNFINISHED: Final = b"hitmesh restore "  # how begins what stands for a head while a backup is being brought back
 MAX_SETTINGS: Final = 10_000  # live settings in one answer
+MAX_NEWS_BYTES: Final = 2 * 1024 * 1024  # compressed: a datacenter of a thousand instances takes some 100 KiB
 MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
 
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
@@ -62,6 +63,7 @@ SettingText = Annotated[str, Meta(max_length=512)]
 SettingValue = Annotated[str, Meta(max_length=65_536)]
 Millis = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Number = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+Packed = Annotated[bytes, Meta(max_length=MAX_NEWS_BYTES)]
 Load = Annotated[float, Meta(ge=-MAX_LOAD, le=MAX_LOAD)]
 
 
@@ -293,7 +295,7 @@ class Neighbours(Message, frozen=True):
     nexuses: Annotated[
         dict[Name, Annotated[tuple[Endpoint, ...], Meta(max_length=MAX_ENDPOINTS)]], Meta(max_length=MAX_DCS)
     ]  # datacenter -> the heartbeats endpoints of its Nexuses, as far as it has heard; its own too
-    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]  # its datacenter's Nexuses and processors
+    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]  # its datacenter's Nexuses, processors, dashboards
 
 
 class LaneState(_Array, frozen=True):
@@ -406,6 +408,17 @@ class Settings(Message, frozen=True):
     records: Annotated[tuple[SettingRecord, ...], Meta(max_length=MAX_SETTINGS)]
 
 
+class News(Message, frozen=True):
+    """A dashboard to the dashboards of other datacenters: what its own looks like. The whole of it each time."""
+
+    KIND = 15
+    dc: Name
+    dashboard: Name  # its instance id
+    number: Number  # rises by one with every one of this dashboard
+    format: Number  # of what is packed: hitmesh.dashboard.status.FORMAT
+    packed: Packed  # a Part as JSON, by zlib
+
+
 # --- what the totals store holds ----------------------------------------------------------
 
 
@@ -456,7 +469,7 @@ class Head(Message, frozen=True):
 
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
-    Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Neighbours, Have, Rows, Settings,
+    Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Neighbours, Have, Rows, Settings, News,
     Job, EarlierHead, Head,
 )  # fmt: skip
 M = TypeVar("M", bound=Message)

@@ -55,6 +55,8 @@ class Live:
         """Of the newest change that is in force here, a deletion too; for the heartbeats."""
         self.settings: Mapping[str, Setting] = MappingProxyType({})
         """All of them as they stand in the store, routes too."""
+        self.editions: Mapping[str, Edition] = MappingProxyType({})
+        """The same with what was deleted."""
         self._file = config
         self._store = store
         self._on_change = on_change
@@ -78,6 +80,7 @@ class Live:
 
     def take(self, editions: Mapping[str, Edition]) -> None:
         """Put these in force."""
+        self.editions = editions
         self.settings = MappingProxyType(live_settings(editions))
         values = {
             key: setting.value.decode("utf-8", "replace")  # put there by hand, it may be anything

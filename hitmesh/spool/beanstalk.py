@@ -243,6 +243,23 @@ class BeanstalkSpool:
         counts = [tube[f"current-jobs-{state}"] for state in ("delayed", "ready", "reserved", "buried")]  # type: ignore[literal-required]
         return [CopyStats(self.url, problem is None, problem.message if problem else "", *counts)]
 
+    def first_bodies(self) -> list[bytes]:
+        """Of jobs that are ready, and of those that wait for their delay, the body of the first; they stay as they are.
+
+        Raises SpoolRefused when the server can't be asked.
+        """
+        bodies = []
+        with self._looks.turn:
+            client = self._connect(self._looks, "peek")
+            for peek in (client.peek_ready, client.peek_delayed):
+                try:
+                    bodies.append(self._ask(self._looks, peek).body)
+                except greenstalk.NotFoundError:
+                    continue
+                except (OSError, greenstalk.Error) as error:
+                    raise self._refused("peek", f"no clear answer: {error!r}") from error
+        return bodies
+
     def close(self) -> None:
         """Close the connections; a later call opens them again."""
         for line in (self._puts, self._deletes, self._claims, self._looks):

@@ -56,7 +56,7 @@ UPDATE jobs SET ready_at = :now + :claim_s, claims = claims + 1 WHERE id IN (
     ORDER BY ready_at LIMIT :limit
 ) RETURNING id, body, claims
 """
-_STATS: Final = """
+STATS: Final = """
 SELECT count(*) FILTER (WHERE buried = 0 AND claims = 0 AND ready_at > :now),
        count(*) FILTER (WHERE buried = 0 AND ready_at <= :now),
        count(*) FILTER (WHERE buried = 0 AND claims > 0 AND ready_at > :now),
@@ -144,7 +144,7 @@ class SqliteSpool:
         """The file's jobs by state; see Spool.stats."""
         try:
             self.check()
-            counts = self._call(lambda: self._opened().connection.execute(_STATS, {"now": time.time()}).fetchone())
+            counts = self._call(lambda: self._opened().connection.execute(STATS, {"now": time.time()}).fetchone())
         except (SpoolRefused, SpoolUnknown) as error:
             return [CopyStats(self.url, False, error.message, 0, 0, 0, 0)]
         return [CopyStats(self.url, True, "", *counts)]

@@ -12,6 +12,7 @@ Who speaks is known by the key of the connection, not by what a message says of 
     batches      collectors of its datacenter              Close: of their own lanes; Batch: hitmesh.state.senders
     acks         processors of its datacenter              Ack, Redirect
     rows         processors of the other datacenters       Have, Rows: of their own datacenter
+    news         dashboards of every datacenter            nothing: they listen
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from hitmesh.protocol.messages import (
 from hitmesh.protocol.names import split_key
 from hitmesh.state.keylist import OPERATOR, Peer
 
-Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows"]
+Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows", "news"]
 LINKS: Final[tuple[Link, ...]] = get_args(Link)
 
 # Why somebody isn't heard, as it is counted and told.
@@ -78,6 +79,8 @@ def may_connect(peer: Peer, link: str, dc: str) -> bool:
             return here and peer.role == "processor"
         case "rows":
             return not here and peer.role == "processor"
+        case "news":
+            return peer.role == "dashboard"
     return False
 
 

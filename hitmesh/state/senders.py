@@ -20,6 +20,7 @@ from hitmesh.state.view import MeshView
 # Of a collector's load.
 UNACKED_S: Final = "unacked_s"  # for how long its oldest job has waited for its acks, in whole seconds
 UNKNOWN: Final = "unknown"  # hits whose put had no clear answer
+REFUSED_PUTS: Final = "refused_puts"  # puts that the spool refused, or gave no clear answer to: their hits got an error
 
 
 def why_not(sender: Peer | None, worker: str, view: MeshView, now_s: float, retry_delay_s: float) -> str:

@@ -43,6 +43,16 @@ class Owner:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An instance as the Nexuses that are heard know it together."""
+
+    instance: Instance
+    number: int  # of its last heartbeat
+    heard: float  # when that one was heard by a Nexus
+    alive: bool
+
+
 def false_upto(claim: Owner, head: Head | None) -> int:
     """Up to which epoch this claim and higher ones of its instance are false, by the partition's head; 0: it is true."""
     if head is None:
@@ -116,6 +126,7 @@ class MeshView:
         self._owners: dict[str, dict[int, Owner]] = {}  # by datacenter and partition
         # by instance id: partitions, and the first and last epoch of claims that are false
         self._refuted: dict[str, dict[int, tuple[int, int]]] = {}
+        self._answered: float | None = None  # when a Nexus told everything it knew
         self._known = self._connected = False
         self._version = 0
         self._is_due = False  # the Nexuses have said something that isn't worked out yet
@@ -161,6 +172,7 @@ class MeshView:
             picture.whole = picture.adopt(answer)
         self._time(answer.seen, now)
         self._hear(picture, now)
+        self._answered = now
         self._is_due = True
         return not picture.whole
 
@@ -230,6 +242,31 @@ class MeshView:
         self._settle()
         return self._heard[id][1] if id in self._live and id in self._heard else None
 
+    @property
+    def answered(self) -> float | None:
+        """When a Nexus last told all it knew: by then every heartbeat that it had heard was told of.
+
+        In its Changes it says nothing of a heartbeat that brought no news.
+        """
+        return self._answered
+
+    def sightings(self, dc: str = "") -> list[Sighting]:
+        """Everybody of a datacenter, one for each role and name: the living, and the dead of whom a Nexus still tells."""
+        self._settle()
+        dc = dc or self._dc
+        living = [one for one in self._live.values() if one.dc == dc]
+        places = {(one.role, one.name) for one in living}
+        dead: dict[tuple[str, str], Sighting] = {}
+        for picture in self._pictures.values():
+            for id, seen in picture.seen.items() if not picture.silent else ():
+                place = (seen.instance.role, seen.instance.name)
+                if seen.instance.dc == dc and place not in places and id in self._heard:
+                    number, at = self._heard[id]
+                    if place not in dead or at > dead[place].heard:
+                        dead[place] = Sighting(seen.instance, number, at, alive=False)
+        alive = [Sighting(one, *self._heard[one.id], alive=True) for one in living if one.id in self._heard]
+        return alive + list(dead.values())
+
     def shows(self, id: str) -> bool:
         """Whether some Nexus that is heard calls `id` alive."""
         return any(id in one.seen and one.seen[id].alive for one in self._pictures.values() if not one.silent)
@@ -283,7 +320,7 @@ class MeshView:
         live = {one.id: one for one in _one_a_name(instances, self._live)}
         latest = max((one.heard for one in heard if one.heard is not None), default=0.0)
         self._since = {key: self._since.get(key, latest) for key in live}
-        self._heard = {key: self._heard[key] for key in live if key in self._heard}
+        self._heard = {key: at for key, at in self._heard.items() if key in live or key in newest}
         self._refuted = {key: claims for key, claims in self._refuted.items() if key in live}
         self._show(live, bool(judges), bool(heard))
 

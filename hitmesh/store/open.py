@@ -16,17 +16,17 @@ ENTRY_POINTS: Final = "hitmesh.stores"
 _KEY: Final = "stores.totals"
 
 
-def open_store(config: Config, base: Path, role: str = OPERATOR) -> TotalsStore:
+def open_store(config: Config, base: Path, role: str = OPERATOR, *, read_only: bool = False) -> TotalsStore:
     """The store of stores.totals, for a `role`; paths are relative to `base`. Nothing is opened or asked yet.
 
-    Raises ConfigError for a URL that names none.
+    `read_only` is for those who only read: of a file, which they neither make nor touch. Raises ConfigError for a URL that names none.
     """
     url = config.stores.totals
     scheme, separator, _ = url.partition("://")
     if separator and scheme == "sqlite":
         from hitmesh.store.sqlite import SqliteTotals
 
-        return SqliteTotals(sqlite_path(_KEY, url, base))
+        return SqliteTotals(sqlite_path(_KEY, url, base), read_only=read_only)
     if is_consul(url):
         from hitmesh.store.consul import ConsulTotals
 

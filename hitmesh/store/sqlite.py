@@ -53,15 +53,15 @@ _NEXT_INDEX = "UPDATE last_index SET value = value + 1 RETURNING value"
 
 
 class SqliteTotals:
-    """A TotalsStore in the file `path`, which is made when it isn't there."""
+    """A TotalsStore in the file `path`, which is made when it isn't there, unless it is `read_only`."""
 
     max_rows = MAX_ROWS
     max_write_bytes = MAX_WRITE_BYTES
     max_head_bytes = MAX_WRITE_BYTES
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, read_only: bool = False) -> None:
         self.path = path
-        self._file = SqliteFile(path, KIND, busy_timeout_s)
+        self._file = SqliteFile(path, KIND, busy_timeout_s, read_only=read_only)
         self._free: deque[tuple[sqlite3.Connection, Identity]] = deque()
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:

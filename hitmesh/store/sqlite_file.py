@@ -5,6 +5,7 @@ Invariants:
   there and is gone isn't an empty one. Nor is one of which only the log is left, which SQLite
   would take for the log of a new file.
 - Nothing but a file of the same kind is ever written to.
+- Whoever only reads writes nothing: it makes no file, and the log is others' to be put into the file.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ class Kind:
 class SqliteFile:
     """The file at `path`, and whether it has ever been seen."""
 
-    def __init__(self, path: Path, kind: Kind, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, kind: Kind, busy_timeout_s: float, *, read_only: bool = False) -> None:
         self.path = path
         self._kind = kind
         self._busy_timeout_s = busy_timeout_s
+        self._read_only = read_only
         self._seen = False
 
     def identity(self) -> Identity:
@@ -59,7 +61,7 @@ class SqliteFile:
         log = self.path.with_name(f"{self.path.name}-wal")
         log_is_there = log.exists()  # asked first: a file that others are making now is there before its log
         if not self.path.exists():
-            if self._seen:
+            if self._seen or self._read_only:
                 raise self._gone()
             if log_is_there:
                 raise self._gone(f", but {log.name} is there")
@@ -67,16 +69,17 @@ class SqliteFile:
         identity = self.identity()
         # mode=rw: a file that is removed at this moment is not made again, empty.
         db = sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode=rw",
+            f"file:{quote(str(self.path))}?mode={'ro' if self._read_only else 'rw'}",
             uri=True,
             timeout=self._busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
         )
         try:
-            db.execute("PRAGMA synchronous = FULL")
+            if not self._read_only:
+                db.execute("PRAGMA synchronous = FULL")
             self._check_kind(db)
-            if self._kind.later:
+            if self._kind.later and not self._read_only:
                 db.execute(self._kind.later)
             self.check(identity)
         except BaseException:

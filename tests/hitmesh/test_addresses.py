@@ -70,7 +70,7 @@ def on_ipv6() -> Config:
 
 def test_every_endpoint_of_a_datacenter_on_ipv6_is_in_brackets() -> None:
     urls = [url for found in by_role(on_ipv6()).values() for url in found]
-    assert len(urls) == 6
+    assert len(urls) == 7
     assert all("://[::1]:80" in url for url in urls)
 
 

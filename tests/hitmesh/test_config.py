@@ -78,7 +78,10 @@ def test_an_instance_that_is_not_configured_runs_on_any_port() -> None:
         ),
         (
             lambda d: d["ports"].update(zzz=1),
-            "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, nexus, rows",
+            (
+                "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, nexus, "
+                "dashboard, rows"
+            ),
         ),
     ],
 )
@@ -188,7 +191,7 @@ def behind_a_router(**ports: int) -> Change:
     second = {"address": "127.0.0.2", "processor": 1, "nexus": 1, "wan_address": "::1", "wan_ports": ports}
 
     def change(data: dict[str, Any]) -> None:
-        data["nodes"]["local"]["wan_address"] = "::1"
+        data["nodes"]["local"].update(wan_address="::1", dashboard=0)
         data["nodes"]["b"] = second
         data["ports"]["rows"] = 8030
 
@@ -243,7 +246,7 @@ def test_a_store_that_somebody_else_registered_is_known(monkeypatch: pytest.Monk
 def test_a_trusted_network_beyond_loopback_is_allowed_when_it_is_said() -> None:
     def change(data: dict[str, Any]) -> None:
         data["insecure"] = True
-        data["nodes"]["local"].update(address="10.0.0.1", balancer=0)
+        data["nodes"]["local"].update(address="10.0.0.1", balancer=0, dashboard=0)
 
     assert configured(change).instances("collector")[0].address == "10.0.0.1"
 

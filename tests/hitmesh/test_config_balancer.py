@@ -43,7 +43,7 @@ def test_a_datacenter_needs_no_balancer() -> None:
 def test_a_balancer_beyond_loopback_with_a_token_is_allowed() -> None:
     def change(data: dict[str, Any]) -> None:
         data["insecure"] = True
-        data["nodes"]["local"]["address"] = BEYOND
+        data["nodes"]["local"].update(address=BEYOND, dashboard=0)
         data["balancer"]["admin_token"] = "secret"
 
     assert configured(change).instances("balancer")[0].address == BEYOND
@@ -51,7 +51,7 @@ def test_a_balancer_beyond_loopback_with_a_token_is_allowed() -> None:
 
 def _beyond(data: dict[str, Any], **ports: int) -> None:
     data["insecure"] = True
-    data["nodes"]["local"]["address"] = BEYOND
+    data["nodes"]["local"].update(address=BEYOND, dashboard=0)
     data["ports"].update(ports)
 
 

@@ -29,7 +29,7 @@ from tests.services.guarded_consul import AccessFiles, Guarded
 from tests.system.mesh import Mesh
 
 POLICIES: Final = Path(__file__).parents[2] / "docs" / "consul"
-ROLES: Final = ("collector", "processor", "nexus", "balancer", "operator")
+ROLES: Final = ("collector", "processor", "nexus", "balancer", "dashboard", "operator")
 PAGE: Final = "example.com/a"
 FREE: Final = 99  # a partition of nobody's
 
@@ -188,6 +188,7 @@ MAY: Final = {
     "processor": {"read totals", "write totals", "read settings", "register itself"},
     "nexus": {"read settings", "set a route", "set anything", "register a Nexus", "register itself"},
     "balancer": {"read settings", "set a route", "register itself"},
+    "dashboard": {"read totals", "read settings", "register itself"},
     "operator": {"read totals", "read settings", "set a route", "set anything"},
 }
 

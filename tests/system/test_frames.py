@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from bench.frames import HONEST, Forger, living_of, send, targets
-from hitmesh.cli.auditing import refused
+from hitmesh.books.reading import refused
 from hitmesh.protocol.messages import Close, LaneEnd, Redirect, encode, make
 from hitmesh.protocol.pages import partition_of
 from tests.services import wait_for

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import zmq
 
-from hitmesh.cli.auditing import refused
+from hitmesh.books.reading import refused
 from hitmesh.config import dump, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import connect

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from hitmesh.cli import folder as state_folder
 from tests.services import require, wait_for
 from tests.system.user import PATIENCE_S, SETTLED_S, User, free_block
 
@@ -28,8 +29,12 @@ REPLAY_S = 600.0  # for 10,000 hits; two cores that are busy otherwise take 200 
 @pytest.fixture(scope="module", params=["embedded", "real"])
 def user(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A mesh on each kind of store, whose tests have a site each."""
-    user = User(tmp_path_factory.mktemp(request.param) / "var")
-    words = ["up", "-d", "--dcs", "eu-west", "--base-port", str(free_block())]
+    folder = tmp_path_factory.mktemp(request.param)
+    template = folder / "template.toml"
+    text = state_folder.shipped("config/dev.toml").read_text()
+    template.write_text(text.replace("dashboard = 1 ", "dashboard = 0 ", 1))
+    user = User(folder / "var")
+    words = ["up", "-d", "--config", str(template), "--dcs", "eu-west", "--base-port", str(free_block())]
     if request.param == "real":
         require("consul")
         require("beanstalkd")

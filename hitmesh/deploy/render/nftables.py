@@ -97,10 +97,18 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
         yield from _rule(
             f"{one.name}: heartbeats and lookups of other datacenters", others or None, [ports[0], ports[2]]
         )
+    yield from _dashboards(host, everybody, others)
     if host.has_beanstalkd:
         yield from _rule("beanstalkd: collectors, and commands", everybody, beanstalkd.ports(fleet, host))
     if fleet.has_consul:
         yield from _consul(host, everybody, others)
+
+
+def _dashboards(host: Host, everybody: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    for one in host.of("dashboard"):
+        http, news = ports_of(one)
+        yield from _rule(f"{one.name}: balancers, and commands", everybody, [http])
+        yield from _rule(f"{one.name}: news for dashboards of other datacenters", others or None, [news])
 
 
 def _consul(host: Host, everybody: Sequence[str], others: Sequence[str]) -> Iterator[str]:

@@ -158,9 +158,9 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 
 @contextlib.contextmanager
 def meshes(state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, **instances: int) -> Iterator[Mesh]:
-    """A mesh that can be started, with so many instances; all of it is gone afterwards."""
+    """A mesh that can be started, with so many instances; all of it is gone afterwards. Dashboards only where asked for."""
     template = load(DEV)
-    node = msgspec.structs.replace(template.nodes["local"], address=address, **instances)
+    node = msgspec.structs.replace(template.nodes["local"], address=address, **{"dashboard": 0, **instances})
     timing = msgspec.structs.replace(template.timing, **TIMING)
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     config = state_dir.parent / "template.toml"

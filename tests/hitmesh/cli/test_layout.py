@@ -22,7 +22,7 @@ from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
-ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "beanstalkd", "consul")
+ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "beanstalkd", "consul")
 
 
 def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
@@ -67,7 +67,16 @@ def programs(parser: configparser.RawConfigParser) -> dict[str, Mapping[str, str
 
 def test_each_instance_of_each_datacenter_is_a_program() -> None:
     found = programs(parsed(options()))
-    roles = ("balancer-1", "collector-1", "collector-2", "processor-1", "processor-2", "nexus-1", "nexus-2")
+    roles = (
+        "balancer-1",
+        "collector-1",
+        "collector-2",
+        "processor-1",
+        "processor-2",
+        "nexus-1",
+        "nexus-2",
+        "dashboard-1",
+    )
     assert sorted(found) == sorted(f"{dc}-{role}" for dc in ("eu-west", "us-west") for role in roles)
 
 
@@ -101,6 +110,9 @@ def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> 
         for nexus in config.instances("nexus"):
             assert nexus.port is not None
             assert {nexus.port, nexus.port + 1, nexus.port + 2} <= wanted
+        for dashboard in config.instances("dashboard"):
+            assert dashboard.port is not None
+            assert {dashboard.port, dashboard.port + 1} <= wanted
 
 
 def test_the_written_configuration_is_the_template_with_its_own_name_and_ports() -> None:
@@ -109,7 +121,7 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
     assert written == layout.datacenters[1]
     assert (written.name, written.ports) == (
         "us-west",
-        Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120),
+        Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120, dashboard=8170),
     )
     assert written.keys == "/srv/mesh/keys"
     assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports, peers={}, keys="") == TEMPLATE
@@ -176,7 +188,7 @@ def test_a_datacenter_that_was_scaled_starts_with_as_many() -> None:
     assert names == [*(f"eu-west-collector-{n}" for n in (1, 2)), *(f"us-west-collector-{n}" for n in (1, 2, 3, 4))]
 
 
-def test_balancers_stop_first_and_stores_last() -> None:
+def test_dashboards_and_balancers_stop_first_and_stores_last() -> None:
     priorities = {name: int(program["priority"]) for name, program in programs(parsed(whole())).items()}
     order = [
         "consul-1",
@@ -185,6 +197,7 @@ def test_balancers_stop_first_and_stores_last() -> None:
         "processor-1",
         "collector-1",
         "balancer-1",
+        "dashboard-1",
     ]  # supervisord stops the last first
     assert [priorities[f"eu-west-{name}"] for name in order] == sorted({priorities[f"eu-west-{n}"] for n in order})
 
@@ -319,6 +332,7 @@ def test_what_cannot_be_laid_out_is_refused(changes: dict[str, Any], message: st
     [
         ({"balancer": 6}, "dev.toml: 6 balancer instances; `hitmesh up` has ports for 5"),
         ({"collector": 11}, "dev.toml: 11 collector instances; `hitmesh up` has ports for 10"),
+        ({"dashboard": 6}, "dev.toml: 6 dashboard instances; `hitmesh up` has ports for 5"),
         ({"nexus": 7}, "dev.toml: 7 nexus instances; `hitmesh up` has ports for 6"),
         ({"address": "10.0.0.1"}, "dev.toml: nodes.local.address is 10.0.0.1"),
     ],

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.books.audit import Verdict
+from hitmesh.books.copies import Copy
 from hitmesh.cli import auditing, datacenter, endpoints, live_lines, picture, totals
-from hitmesh.cli.audit import Verdict
-from hitmesh.cli.copies import Copy
 from hitmesh.cli.main import run
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.stderr import warn

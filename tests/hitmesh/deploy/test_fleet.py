@@ -16,8 +16,8 @@ def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     fleet = Fleet.of(US_WEST)
     assert {host.name: [one.name for one in host.instances] for host in fleet.hosts} == {
         "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1"],
-        "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2"],
-        "app-3": ["processor-3", "collector-5", "collector-6"],
+        "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2", "dashboard-1"],
+        "app-3": ["processor-3", "collector-5", "collector-6", "dashboard-2"],
         "store-1": [],
         "store-2": [],
         "store-3": [],
@@ -26,9 +26,9 @@ def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     assert [host.name for host in fleet.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
 
 
-def test_a_deploy_changes_balancers_last() -> None:
+def test_a_deploy_changes_balancers_after_whom_they_need_and_dashboards_last() -> None:
     roles = [one.role for _, one in Fleet.of(US_WEST).in_order()]
-    assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2
+    assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2 + ["dashboard"] * 2
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,29 @@ def test_an_instance_is_restarted_for_what_concerns_it_and_for_nothing_else(
     changed = TEXT.replace(was, now, 1)
     names = ["nexus-1", "processor-1", "processor-2", "collector-1", "collector-2", "balancer-1"]
     assert {name for name in names if seen(TEXT, name) != seen(changed, name)} == concerned
+
+
+LOOKED_AT = TEXT.replace("[nodes.b]", "dashboard = 1\n[nodes.b]").replace(
+    "[ports]", "[dashboard]\nopen = true\n[ports]"
+)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "concerned"),
+    [
+        ("open = true", 'token = "x"', {"dashboard-1"}),
+        (
+            "dashboard = 1\n[nodes.b]",
+            "dashboard = 1\n[virtual_ip]\nrouter_id = 3\n[nodes.b]",
+            {"balancer-1", "dashboard-1"},
+        ),
+        ("collector = 1\n", "collector = 2\n", {"collector-2", "dashboard-1"}),
+        ("[dashboard]", "[deploy]\nbake_s = 1.0\n[dashboard]", set()),
+    ],
+)
+def test_a_dashboard_is_restarted_for_whatever_it_shows_and_nobody_for_what_is_its_own(
+    was: str, now: str, concerned: set[str]
+) -> None:
+    changed = LOOKED_AT.replace(was, now, 1)
+    names = ["nexus-1", "processor-1", "collector-2", "balancer-1", "dashboard-1"]
+    assert {name for name in names if seen(LOOKED_AT, name) != seen(changed, name)} == concerned

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.deploy.memory import MAX_TRAIL, Entry, Memory, before, was_rolled_back
+from hitmesh.deploy.memory import MAX_TRAIL, Memory, before, was_rolled_back
 from hitmesh.errors import CommandError
 from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.settings.trail import Entry
 
 ANNA, BEN = "anna@desk", "ben@desk"
 

@@ -134,3 +134,14 @@ def test_a_firewall_knows_no_names() -> None:
     of = fleet(TEXT.replace('"10.2.0.13"', '"app-3.example.com"').replace("[deploy] ", "[deploy]\nfirewall = true\n#"))
     with pytest.raises(CommandError, match=r"app-3\.example\.com: a firewall knows addresses"):
         nftables.files(of, of.host("app-1"))
+
+
+def test_a_dashboards_page_is_for_its_own_datacenter_and_its_news_are_for_others_too() -> None:
+    assert "tcp dport 8040 accept\n" in firewall("app-3")
+    assert "        tcp dport 8040 accept\n" not in firewall("app-3"), "whoever looks comes by a balancer, or by ssh"
+    assert "        tcp dport 8041 accept\n" in firewall("app-3")
+    text = firewall("app-3", with_firewall('firewall_others = ["192.0.2.0/24"]\n'))
+    assert "10.2.0.21-10.2.0.23" not in text
+    assert "192.0.2.0/24 } tcp dport 8041 accept\n" in text
+    assert "192.0.2.0/24 } tcp dport 8040 accept\n" not in text
+    assert "8041" not in firewall("app-1")

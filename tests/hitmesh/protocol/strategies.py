@@ -74,11 +74,8 @@ def _any(info: declared.Type) -> st.SearchStrategy[Any]:
             return st.one_of(st.integers(least, min(most, least + 300)), st.integers(least, most), st.just(most))
         case declared.FloatType(ge=least_load, le=most_load):
             return st.floats(least_load, most_load, allow_nan=False)
-        case declared.StrType(pattern=str(pattern)):
-            return ENDPOINTS if pattern == ENDPOINT else NAMES
-        case declared.StrType(min_length=shortest, max_length=longest):
-            assert longest is not None, "text without a bound"
-            return st.text(CHARACTERS, min_size=shortest or 0, max_size=min(longest, 12))
+        case declared.StrType() | declared.BytesType():
+            return _text(info)
         case declared.VarTupleType(item_type=item, min_length=fewest):
             return st.lists(_any(item), min_size=fewest or 0, max_size=FEW).map(tuple)
         case declared.TupleType(item_types=items):
@@ -92,3 +89,13 @@ def _any(info: declared.Type) -> st.SearchStrategy[Any]:
         case declared.StructType():
             return _struct(info)
     raise AssertionError(f"no strategy for {info}")
+
+
+def _text(info: declared.StrType | declared.BytesType) -> st.SearchStrategy[Any]:
+    if isinstance(info, declared.StrType) and info.pattern is not None:
+        return ENDPOINTS if info.pattern == ENDPOINT else NAMES
+    assert info.max_length is not None, "text without a bound"
+    longest = min(info.max_length, 12)
+    if isinstance(info, declared.BytesType):
+        return st.binary(max_size=longest)
+    return st.text(CHARACTERS, min_size=info.min_length or 0, max_size=longest)

@@ -18,6 +18,7 @@ from hitmesh.protocol.messages import (
     Lookup,
     Message,
     Neighbours,
+    News,
     Redirect,
     Rows,
     Seen,
@@ -30,6 +31,7 @@ from hitmesh.state.rights import LINKS, may_connect, refusal
 HERE, THERE = "eu-west", "us-west"
 COLLECTOR, PROCESSOR = Peer(HERE, "collector", "collector-1"), Peer(HERE, "processor", "processor-1")
 NEXUS, BALANCER, OPERATOR = Peer(HERE, "nexus", "nexus-1"), Peer(HERE, "balancer", "b"), Peer(HERE, "operator", "ops")
+DASHBOARD = Peer(HERE, "dashboard", "dashboard-1")
 FAR_NEXUS, FAR_PROCESSOR = Peer(THERE, "nexus", "nexus-1"), Peer(THERE, "processor", "processor-1")
 EVERYBODY = [Peer(dc, role, f"{role}-1") for dc in (HERE, THERE) for role in KEY_ROLES]
 KEYS = {f"{number:064x}": peer for number, peer in enumerate((COLLECTOR, PROCESSOR, FAR_PROCESSOR), start=1)}
@@ -45,6 +47,7 @@ MAY_CONNECT = {
     "batches": {COLLECTOR},
     "acks": {PROCESSOR},
     "rows": {FAR_PROCESSOR},
+    "news": {Peer(dc, "dashboard", "dashboard-1") for dc in (HERE, THERE)},
 }
 
 
@@ -72,6 +75,8 @@ ALLOWED: list[tuple[Peer, Message]] = [
     (COLLECTOR, heartbeat(COLLECTOR, at=with_key(AT, KEY_OF[COLLECTOR]))),
     (COLLECTOR, heartbeat(COLLECTOR, at="http://10.0.0.1:80")),
     (BALANCER, heartbeat(Peer(HERE, "balancer", "b-w3"), id="b-w3-00ff")),
+    (DASHBOARD, heartbeat(DASHBOARD)),
+    (DASHBOARD, make(Lookup, 1, "snapshot", "")),
     (COLLECTOR, make(Leave, "collector-1.0a1b")),
     (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff")),
     (FAR_NEXUS, neighbours(THERE, "nexus-1-00ff", shown(FAR_PROCESSOR, KEY_OF[FAR_PROCESSOR]))),
@@ -112,6 +117,9 @@ REFUSED: list[tuple[Peer, Message, str]] = [
         make(Heartbeat, 1, 1000, Instance(*COLLECTOR, "collector-1.0a", "up", 1, 0, {}, {}, {3: 1})),
         "claims partitions, as only processors may",
     ),
+    (DASHBOARD, heartbeat(COLLECTOR), "speaks as eu-west/collector/collector-1"),
+    (DASHBOARD, make(Control, 1, "forget", "x"), "gives an order, as only operators may"),
+    (DASHBOARD, make(News, HERE, "dashboard-1.0a", 1, 1, b""), "says what nobody may say here"),
     (COLLECTOR, make(Control, 1, "forget", "x"), "gives an order, as only operators may"),
     (Peer(THERE, "operator", "o"), make(Control, 1, "forget", "x"), "is of another datacenter"),
     (COLLECTOR, make(Batch, "collector-1.0a", AT, ()), "isn't under its key"),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cli.copies import Copy, Replicated, Stored, compare
+from hitmesh.books.copies import Copy, Replicated, Stored, compare
 from hitmesh.protocol.pages import partition_of
 
 PARTITIONS = 8

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hitmesh.cli.copies import Copy, Replicated
+from hitmesh.books.copies import Copy, Replicated
 from hitmesh.protocol.bounds import MAX_AHEAD
 from hitmesh.protocol.messages import Head, Job, LaneState
 from hitmesh.state.lanes import Marks

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cli.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
-from hitmesh.cli.auditing import refused, text
-from hitmesh.cli.copies import Copy, Replicated
+from hitmesh.books.audit import Book, Observed, Spooled, Verdict, Worker, book, check, with_copies
+from hitmesh.books.copies import Copy, Replicated
+from hitmesh.books.reading import refused
+from hitmesh.cli.auditing import text
 from hitmesh.protocol.messages import Head, Instance, Job, LaneState, Part, Seen, make
 from hitmesh.state.lanes import Marks
 

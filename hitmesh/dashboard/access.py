@@ -1,0 +1,60 @@
+"""Who may look. Pure: says why not, or nothing.
+
+With a token, whoever shows it: as a Bearer, or as the password of Basic, which browsers ask people for. Without one
+whoever gets here; but a page from elsewhere must not make a browser read this one under a name that was made to point
+here (DNS rebinding). So the Host must be an address or a name of ours, unless a proxy passed the request on: a
+balancer's route has chosen by the name then, and no script in a browser can set `Via`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from hitmesh.http.asking import credentials, host_of, is_address
+
+METHODS: Final = ("GET", "HEAD")
+OPEN: Final = "/health"  # whether it is up is asked by balancers, which have no token
+CHALLENGE: Final = 'Basic realm="hitmesh dashboard", charset="UTF-8"'
+_SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
+
+
+class Refusal(Struct, frozen=True):
+    """Why a request isn't answered. 401 asks for the token."""
+
+    status: int
+    title: str
+    description: str
+
+
+class Access:
+    """The rules of one dashboard. `hosts` are the names, besides addresses, by which it may be asked without a token."""
+
+    def __init__(self, token: str, hosts: Collection[str] = ()) -> None:
+        self._token = token.encode()
+        self._hosts = frozenset(host.lower() for host in (*hosts, "localhost"))
+
+    def refusal(self, environ: Mapping[str, str]) -> Refusal | None:
+        """What is wrong with a request, by its WSGI environment; None when nothing is."""
+        method = environ["REQUEST_METHOD"]
+        if method not in METHODS:
+            return Refusal(405, "Method Not Allowed", f"{method[:_SHOWN_CHARS]} is not possible here; GET and HEAD are")
+        if environ["PATH_INFO"] == OPEN:
+            return None
+        if self._token:
+            _, shown = credentials(environ)
+            if hmac.compare_digest(shown, self._token):
+                return None
+            problem = "the token is wrong" if shown else "this needs the token, as the password; any user name will do"
+            return Refusal(401, "Unauthorized", problem)
+        host = host_of(environ.get("HTTP_HOST", ""))
+        if host and "HTTP_VIA" not in environ and not is_address(host) and host not in self._hosts:
+            return Refusal(
+                403,
+                "Forbidden",
+                f"{host[:_SHOWN_CHARS]!a} is no name of this dashboard's; its address is, or a route's",
+            )
+        return None

@@ -1,0 +1,65 @@
+"""What an instance's state is called, by its word and by how long ago its last heartbeat was heard. Pure.
+
+Owns the words and the bounds for all who show states to people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from hitmesh.state.dues import FAILING, told
+
+SILENT_INTERVALS: Final = 1.5
+"""Of its heartbeats: by then one is missing. Half an interval more than between two, for a busy host and the way here."""
+
+UP: Final = "up"
+STARTING: Final = "starting"
+DRAINING: Final = "draining"
+SILENT: Final = "silent"
+DEAD: Final = "dead"
+
+VIRTUAL_IP: Final = "virtual_ip"
+"""Of a balancer's load, behind a virtual IP: 1 while its host has the address."""
+
+_WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
+
+
+class Standing(Struct, frozen=True):
+    """How an instance is."""
+
+    state: str  # one of the words above
+    failing: bool = False  # it lives, and can't do its work
+    why: str = ""
+
+
+def standing(said: str, *, alive: bool, age_s: float, heartbeat_s: float) -> Standing:
+    """Of an instance whose last heartbeat said `said`, and was heard `age_s` ago; `alive` is the Nexuses' verdict."""
+    word, why = told(said)
+    if not alive:
+        return Standing(DEAD)
+    if age_s > SILENT_INTERVALS * heartbeat_s:
+        return Standing(SILENT)
+    if word == FAILING:
+        return Standing(UP, failing=True, why=why)
+    return Standing(DRAINING if word == DRAINING else UP, why=why)
+
+
+def heartbeat_names(name: str, workers: int) -> list[str]:
+    """Under which names an instance of several workers heartbeats: its first one has its own."""
+    return [name, *(f"{name}-w{number}" for number in range(1, workers))]
+
+
+def program_of(name: str) -> str:
+    """The configured instance to which whoever heartbeats under this name belongs."""
+    return _WORKER.sub("", name)
+
+
+def place_in_list(role: str, name: str, roles: Sequence[str]) -> tuple[int, str, int, str]:
+    """By what instances are sorted for people: by role in that order, then by number."""
+    number = program_of(name).rpartition("-")[2]
+    at = roles.index(role) if role in roles else len(roles)
+    return at, role, int(number) if number.isdecimal() and number.isascii() else 0, name

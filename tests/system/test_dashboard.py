@@ -1,0 +1,179 @@
+"""Dashboards of a whole mesh of two datacenters, as `hitmesh up` starts them: each shows both, by itself and through a
+balancer, and nobody misses one that is killed or stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.hitmesh.cli.meshes import Mesh, meshes, settled, status_of
+from tests.services import wait_for
+
+DCS = ("eu-west", "us-west")
+HOST = "dashboard.example"
+ROLES = ("nexus", "processor", "collector", "balancer", "dashboard")
+SOON_S = 60.0  # for what takes a second or two on a quiet machine
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp("dashboard")
+    with meshes(folder / "var", nexus=1, processor=1, collector=1, balancer=1, dashboard=1) as mesh:
+        mesh.up(",".join(DCS))
+        yield mesh
+
+
+def asked(url: str, path: str = "/status.json", host: str = "") -> Any:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SOON_S)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host} if host else {})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+        return json.loads(body)
+
+
+def states(url: str) -> dict[str, dict[str, str]]:
+    return {dc: {one["name"]: one["state"] for one in each["instances"]} for dc, each in asked(url)["dcs"].items()}
+
+
+def shows(url: str, name: str, *wanted: str) -> Callable[[], bool]:
+    """Whether a dashboard shows this instance of eu-west in one of these states."""
+    return lambda: states(url)["eu-west"].get(name) in wanted
+
+
+def urls(mesh: Mesh) -> list[str]:
+    return [mesh.urls(dc, "dashboard")[0] for dc in DCS]
+
+
+def test_each_dashboard_shows_every_instance_of_every_datacenter(mesh: Mesh) -> None:
+    up = {dc: {f"{role}-1": "up" for role in ROLES} for dc in DCS}
+    for dc, url in zip(DCS, urls(mesh), strict=True):
+        wait_for(partial(shows_all, url, up), within_s=SOON_S, what="both datacenters to be up")
+        status = asked(url)
+        assert (status["format"], status["seen_from"]["dc"]) == (1, dc)
+    assert mesh.json("endpoints")["dashboard"] == urls(mesh)[0]
+    assert f"look at it:   {urls(mesh)[0]}" in mesh.shown
+
+
+def shows_all(url: str, wanted: dict[str, dict[str, str]]) -> bool:
+    return states(url) == wanted
+
+
+def knows_all(url: str) -> bool:
+    return set(states(url)) == set(DCS)
+
+
+def test_whoever_is_killed_is_shown_in_the_other_datacenter_too(mesh: Mesh) -> None:
+    file = mesh.state_dir / "eu-west" / "hitmesh.toml"
+    command = mesh.command("collector", "--config", str(file), "--name", "collector-9")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            for url in urls(mesh):
+                wait_for(shows(url, "collector-9", "up"), within_s=SOON_S, what="it to be up")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    for url in urls(mesh):
+        wait_for(shows(url, "collector-9", "silent", "dead"), within_s=SOON_S, what="it to be gone")
+        assert not asked(url)["ok"]
+
+
+def events_of(url: str, host: str, count: int) -> list[tuple[str, Any]]:
+    """The first events of a stream that doesn't end."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SOON_S)
+    with contextlib.closing(connection):
+        connection.request("GET", "/events", headers={"Host": host})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+        found = b""
+        while found.count(b"\n\n") < count:
+            data = answer.read1(65_536)
+            assert data, "it ended"
+            found += data
+    events = re.findall(rb"event: (\w+)\ndata: (.*)\n\n", found)
+    return [(name.decode(), json.loads(data)) for name, data in events]
+
+
+def test_behind_a_balancer_it_is_found_by_its_host_and_streams_without_waiting(mesh: Mesh) -> None:
+    [admin], [balancer] = mesh.urls("us-west", "balancer_admin"), mesh.urls("us-west", "balancer")
+    route = '{"action": "proxy", "service": "dashboard"}'
+    assert status_of(admin, "PUT", f"/routes/{HOST}", route) in {200, 201}
+    wait_for(lambda: status_of(balancer, "GET", "/status.json", host=HOST) == 200, within_s=SOON_S, what="the route")
+    assert asked(balancer, host=HOST)["seen_from"]["dc"] == "us-west"
+    found = events_of(balancer, HOST, 8)
+    assert found[0][0] == "status"
+    assert set(found[0][1]["dcs"]["eu-west"]["instances"]) >= {f"{role}-1" for role in ROLES}
+    ticks = [data["now"] for name, data in found if name == "tick"]
+    assert len(ticks) >= 2
+    assert ticks == sorted(set(ticks))
+
+
+def test_a_dashboard_that_is_stopped_or_killed_costs_nobody_a_hit(mesh: Mesh) -> None:
+    [balancer] = mesh.urls("eu-west", "balancer")
+    pids = [one["pid"] for name, one in mesh.status().items() if "dashboard" in name]
+    over = threading.Event()
+    answers: list[int] = []
+    load = threading.Thread(target=lambda: answers.extend(hits(balancer, over)))
+    load.start()
+    try:
+        os.kill(pids[0], signal.SIGSTOP)
+        os.kill(pids[1], signal.SIGKILL)
+        wait_for(lambda: dashboards(mesh, besides=pids), within_s=SOON_S, what="another one in its place")
+        os.kill(pids[0], signal.SIGCONT)
+    finally:
+        over.set()
+        load.join()
+    assert len(answers) > 10
+    assert set(answers) == {200}
+    wait_for(lambda: settled(mesh), within_s=SOON_S, what="all hits to be committed")
+    assert {each["page"]: each["total"] for each in mesh.json("top")}["load.example/x"] == len(answers)
+    for url in urls(mesh):
+        wait_for(partial(knows_all, url), within_s=SOON_S, what="each to know both again")
+
+
+def dashboards(mesh: Mesh, besides: list[int]) -> bool:
+    found = [one for name, one in mesh.status().items() if "dashboard" in name and one["state"] == "up"]
+    return any(one["pid"] not in besides for one in found)
+
+
+def hits(url: str, over: threading.Event) -> list[int]:
+    answers = []
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SOON_S)
+    with contextlib.closing(connection):
+        while not over.wait(0.01):
+            connection.request("POST", "/hit/load.example/x")
+            answer = connection.getresponse()
+            answer.read()
+            answers.append(answer.status)
+    return answers
+
+
+def test_it_ends_at_once_and_sends_whoever_listens_away(mesh: Mesh) -> None:
+    file = mesh.state_dir / "eu-west" / "hitmesh.toml"
+    command = mesh.command("dashboard", "--config", str(file), "--name", "dashboard-9")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: len(mesh.urls("eu-west", "dashboard")) == 2, within_s=SOON_S, what="one more")
+            url = mesh.urls("eu-west", "dashboard")[1]
+            connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SOON_S)
+            with contextlib.closing(connection):
+                connection.request("GET", "/events")
+                answer = connection.getresponse()
+                assert answer.read1(7) == b"event: "
+                process.send_signal(signal.SIGTERM)
+                assert answer.read().endswith(b"retry: 500\n\n")
+            assert process.wait(SOON_S) == 0
+        finally:
+            process.kill()
