@@ -295,7 +295,9 @@ class Neighbours(Message, frozen=True):
     nexuses: Annotated[
         dict[Name, Annotated[tuple[Endpoint, ...], Meta(max_length=MAX_ENDPOINTS)]], Meta(max_length=MAX_DCS)
     ]  # datacenter -> the heartbeats endpoints of its Nexuses, as far as it has heard; its own too
-    seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)]  # its datacenter's Nexuses, processors, dashboards
+    seen: Annotated[
+        tuple[Seen, ...], Meta(max_length=MAX_INSTANCES)
+    ]  # its datacenter's Nexuses, processors, dashboards
 
 
 class LaneState(_Array, frozen=True):

@@ -3,7 +3,7 @@
 
 export const LOST_MS = 3000;
 const FIRST_RETRY_MS = 500;
-const LONGEST_RETRY_MS = 5000;
+const LONGEST_RETRY_MS = 2000;
 const LOOK_MS = 250;
 
 export class Connection {

@@ -69,7 +69,8 @@ class Row {
     );
     this.node.__id = id(dc, one.name);
     this.beats = one.beats;
-    this.beatAt = performance.now() - 1000 * (one.heartbeat_age_s ?? 0);
+    this.toldAt = performance.now(); // what is known of it
+    this.beatAt = this.toldAt - 1000 * (one.heartbeat_age_s ?? 0);
     this.startedAt = null;
     this.drawWords();
     eye.observe(this.node);
@@ -97,7 +98,7 @@ class Row {
     this.drawWords();
     if (one.beats !== this.beats) {
       this.beats = one.beats;
-      this.beatAt = performance.now() - 1000 * (one.heartbeat_age_s ?? 0);
+      this.beatAt = this.toldAt - 1000 * (one.heartbeat_age_s ?? 0);
       if (!isIll(one) || one.failing) this.beat();
     }
     drawBar(this.hour, one.hour ?? "", `${one.name} of ${this.dc}, the last hour`);
@@ -134,13 +135,13 @@ class Row {
     });
   }
 
-  /** What moves on by itself. */
+  /** What moves on by itself. Its state is the dashboard's to say; that its pulse has stopped is seen here. */
   second() {
     const { one } = this;
     const silentS = (performance.now() - this.beatAt) / 1000;
     const stopped = one.beats > 0 && silentS > STILL * (one.heartbeat_s || 1);
     setAttribute(this.node, "data-still", stopped || one.state === "dead" ? "yes" : null);
-    setText(this.still, isIll(one) ? `for ${age(now() - one.since)}` : stopped ? `no heartbeat for ${age(silentS)}` : "");
+    setText(this.still, isIll(one) ? `for ${age(now() - one.since)}` : "");
     if (one.uptime_s !== this.uptimeS) {
       this.uptimeS = one.uptime_s;
       this.startedAt = one.uptime_s == null ? null : now() - one.uptime_s;
@@ -170,7 +171,9 @@ function drawTouched() {
 /** An instance has changed, but neither its state nor who is there. */
 export function touch(dc, name) {
   const row = rows.get(id(dc, name));
-  if (!row || !inSight.has(row)) return;
+  if (!row) return;
+  row.toldAt = performance.now();
+  if (!inSight.has(row)) return;
   touched.add(row);
   soon("rows", drawTouched);
 }
