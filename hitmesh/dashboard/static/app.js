@@ -36,7 +36,7 @@ function draw(...names) {
 }
 
 const SECTIONS = { ok: ["sentence"], says: ["sentence"], problems: ["sentence"], seen_from: ["sentence"], total: ["datacenters"], links: ["links"], top: ["top"], events: ["events"] };
-const PARTS = { state: ["datacenters", "links", "stores"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"] };
+const PARTS = { state: ["datacenters", "links", "stores", "instances", "balancers"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"] };
 const TURNS = ["state", "failing", "why", "role", "name", "since"]; // of an instance: more than its row is drawn for
 
 /** What a patch makes to be drawn anew; instances that only beat are rows of their own. Before it is merged. */
@@ -92,6 +92,11 @@ setInterval(() => {
   soon("seconds", instances.eachSecond);
   draw("sentence");
 }, 1000);
+
+// What is jumped to is below the sentence, however long that is.
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.scrollPaddingTop = getComputedStyle(target).position === "sticky" ? `${target.offsetHeight + 12}px` : "";
+}).observe(document.querySelector(".top"));
 
 sentence.whenAllAreAsked(() => draw("sentence"));
 links.whenWidthChanges(() => draw("links"));

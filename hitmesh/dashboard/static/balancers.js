@@ -1,7 +1,8 @@
 // Balancers, by datacenter; each one's backends with HAProxy's columns one click away, and those that are out at once.
 
 import { cell, el, h, icon, keyed, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { byName, compact, count, delay, duration, many, rate } from "./words.js";
+import { byName, compact, count, delay, duration, many, rate, stale } from "./words.js";
+import { now } from "./clock.js";
 
 const CLASSES = ["2xx", "3xx", "4xx", "5xx"];
 const HEADS = ["balancer", "requests/s", ...CLASSES, "connections", "waiting", "held", "backends", "virtual IP"];
@@ -14,7 +15,7 @@ let redraw = () => {};
 
 function createDc(dc) {
   return h("div", { class: "dc-balancers" },
-    h("h3", {}, h("span", { class: "foreign" }, dc.key), h("span", { class: "muted" })),
+    h("h3", {}, h("span", { class: "foreign" }, dc.key), h("span", { class: "muted" }), h("span", { class: "stale" })),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Balancers of ${dc.key}` }, h("table", { class: "plain" }, headRow(HEADS), h("tbody", {}))),
     h("ul", { class: "out problems" }),
     h("div", { class: "backends" }));
@@ -68,7 +69,9 @@ function updateDc(node, dc) {
   const [title, scroll, out, folds] = node.children;
   const balancers = Object.values(dc.balancers ?? {}).sort((a, b) => byName(a.name, b.name));
   const holder = balancers.find((each) => each.has_virtual_ip);
-  setText(title.lastChild, dc.virtual_ip ? `virtual IP ${dc.virtual_ip}, ${holder ? `${holder.name} has it` : "nobody is known to have it"}` : "");
+  setAttribute(node, "data-is", dc.state);
+  setText(title.lastChild, stale(dc, now()));
+  setText(title.children[1], dc.virtual_ip ? `virtual IP ${dc.virtual_ip}, ${holder ? `${holder.name} has it` : "nobody is known to have it"}` : "");
   keyed(scroll.firstChild.tBodies[0], balancers, (each) => String(each.key), create, update);
   const missing = balancers.flatMap((balancer) => Object.values(balancer.backends ?? {}).filter((each) => each.status === "DOWN").map((backend) => ({ balancer, backend })));
   keyed(out, missing.slice(0, 20), (each) => `${each.balancer.key}\n${each.backend.key}`, createOut, updateOut);

@@ -2,7 +2,7 @@
 // counts them and the rows of those that aren't well. A row is drawn when it is in sight.
 
 import { cell, el, h, icon, keyed, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { age, byName, byRole, compact, count, duration, iso, moment, rate, stateOf } from "./words.js";
+import { age, byName, byRole, compact, count, duration, moment, one as single, rate, stale, stateOf } from "./words.js";
 import { bar, drawBar } from "./bars.js";
 import { tally } from "./datacenters.js";
 import { isCalm, soon } from "./frames.js";
@@ -124,7 +124,7 @@ class Row {
       if (how === "rate") {
         const known = rateOf(this.node.__id, load[name]);
         said.push(known === null ? [compact(load[name]), unit.split("/")[0]] : [rate(known), unit]);
-      } else said.push([how === "time" ? duration(load[name]) : compact(load[name]), unit]);
+      } else said.push([how === "time" ? duration(load[name]) : compact(load[name]), load[name] === 1 ? single(unit) : unit]);
     }
     if (load.hub_lag_s >= LAG_S) said.push([duration(load.hub_lag_s), "lag"]);
     while (this.load.children.length > said.length) this.load.lastChild.remove();
@@ -199,7 +199,7 @@ function createTable(part) {
     "table", { class: "instances", role: "table", "aria-label": `Instances of ${part.dc}` },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row", class: "heads" }, ...heads)),
   );
-  return h("div", { class: "dc-instances" }, h("h3", {}, h("span", { class: "foreign" }, part.dc), h("span", { class: "muted tally" })), table);
+  return h("div", { class: "dc-instances" }, h("h3", {}, h("span", { class: "foreign" }, part.dc), h("span", { class: "muted tally" }), h("span", { class: "stale" })), table);
 }
 
 function createGroup(group) {
@@ -267,10 +267,12 @@ export function drawInstances(status) {
       for (const one of shown) alive.add(id(dc, one.name));
       groups.push({ key, dc, role, open, shown, all: fitting.length, tally: tally(all).says });
     }
-    if (groups.length) parts.push({ dc, groups, tally: tally(instances).says });
+    if (groups.length) parts.push({ dc, groups, tally: tally(instances).says, stale: stale(status.dcs[dc], now()), state: status.dcs[dc].state });
   }
   keyed(el("instance-tables"), parts, (part) => part.dc, createTable, (node, part) => {
-    setText(node.firstChild.lastChild, part.tally);
+    setAttribute(node, "data-is", part.state);
+    setText(node.firstChild.children[1], part.tally);
+    setText(node.firstChild.lastChild, part.stale);
     const table = node.lastChild;
     keyedBodies(table, part.groups);
   });

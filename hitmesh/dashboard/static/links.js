@@ -6,7 +6,7 @@ import { byName, delay, duration } from "./words.js";
 
 const RISE = 30;
 const STEP = 40;
-const LABEL = 18;
+const LABEL = 22;
 const HALF = 15; // of a node's height
 const NODE = 116; // and its width at most
 let width = 0;
@@ -53,8 +53,9 @@ function draw(names, links, dcs) {
     const rise = RISE + STEP * (distance - 1);
     drawing.append(s("path", { class: `link link-${state}`, d: arc(x(from), x(to), base, rise, above, distance), "marker-end": `url(#arrow-${state})` }));
     const [middle, y] = [(x(from) + x(to)) / 2, above ? base - HALF - rise : base + HALF + rise];
+    const away = state === "cut" ? 11 : 7; // beyond the cross
     const room = (distance * width) / names.length - 20;
-    const text = s("text", { class: `link-label link-${state}`, x: middle, y: above ? y - 7 : y + 16, "text-anchor": "middle" }, `${above ? "" : "← "}${label(link, room)}${above ? " →" : ""}`);
+    const text = s("text", { class: `link-label link-${state}`, x: middle, y: above ? y - away : y + away + 9, "text-anchor": "middle" }, `${above ? "" : "← "}${label(link, room)}${above ? " →" : ""}`);
     texts.push(text);
     if (state === "cut") texts.push(s("path", { class: "cross", d: `M${middle - 5} ${y - 5}l10 10m0-10l-10 10` }));
   }

@@ -1,7 +1,8 @@
 // Spools, totals store and books of each datacenter. Who owns which partition is drawn as a map.
 
 import { cell, el, h, icon, keyed, s, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { age, byName, compact, count, duration, many } from "./words.js";
+import { age, byName, compact, count, duration, many, stale } from "./words.js";
+import { now } from "./clock.js";
 
 const HUES = 6;
 const NUMBERED = 128; // partitions: with more the map has no numbers
@@ -17,7 +18,7 @@ function create(dc) {
   for (const [sign, term] of [["", "accepted"], ["=", "committed"], ["+", "spooled"], ["+", "in flight"]])
     terms.append(h("div", {}, h("dt", {}, h("span", { class: "sign" }, sign), term), h("dd", {})));
   return h("article", { class: "card" },
-    h("h3", {}, h("span", { class: "foreign" }, dc.key)),
+    h("h3", {}, h("span", { class: "foreign" }, dc.key), h("span", { class: "stale" })),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Spools of ${dc.key}` }, spools),
     h("h4", {}, "Totals store"), h("p", { class: "verdict" }, icon("ok"), h("span", {})), map, legend,
     h("h4", {}, "Books"), books);
@@ -104,7 +105,8 @@ function drawBooks(node, books) {
 }
 
 function update(card, dc) {
-  const [, scroll, , verdict] = card.children;
+  const [title, scroll, , verdict] = card.children;
+  setText(title.lastChild, stale(dc, now()));
   const spools = Object.values(dc.spools ?? {}).sort((a, b) => byName(a.name, b.name));
   keyed(scroll.firstChild.tBodies[0], spools, (each) => String(each.key), createSpool, updateSpool);
   setHidden(scroll, !spools.length);

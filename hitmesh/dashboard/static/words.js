@@ -56,6 +56,14 @@ export const iso = (at) => date(at).toISOString();
 
 export const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
 
+export const one = (unit) => unit.replace(/s$/, "");
+
+/** Of a datacenter that isn't heard: of when all is that is shown of it. */
+export function stale(dc, now) {
+  if (dc.state === "up" || dc.state == null) return "";
+  return `${dc.state === "silent" ? "not heard" : dc.state}: this is as of ${moment(now - (dc.age_s ?? 0), now)}`;
+}
+
 const ROLES = ["nexus", "processor", "collector", "balancer", "dashboard"];
 const natural = new Intl.Collator("en", { numeric: true });
 const role = (name) => (ROLES.indexOf(name) + ROLES.length + 1) % (ROLES.length + 1);

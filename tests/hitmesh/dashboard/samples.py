@@ -77,7 +77,7 @@ def sick(now: float) -> Status:
             conflicts=3,
         ),
         books=Books(
-            balanced=False, accepted=41_203_125, committed=41_203_118, spooled=0, in_flight=7, off=40, age_s=1.2,
+            balanced=False, accepted=41_203_165, committed=41_203_118, spooled=0, in_flight=7, off=40, age_s=1.2,
             problems=["partition 7: its rows sum to 1287540, its head says 1287500 hits"],
         ),
         balancers=[

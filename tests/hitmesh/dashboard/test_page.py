@@ -151,7 +151,10 @@ def test_each_problem_is_said_in_words_and_goes_when_it_is_mended(screen: Screen
     for selector, text in (
         ("#dcs .card", "out of reach"),
         ("#dcs .card", "off by 40 hits"),
-        ("#dcs .card", "not heard"),
+        ("#dcs .card[data-is=silent]", "0 a second, 41 s old"),
+        ("#store-cards .card[data-is=silent]", "not heard: this is as of"),
+        (".dc-instances[data-is=silent]", "not heard: this is as of"),
+        (".dc-balancers[data-is=silent]", "not heard: this is as of"),
         ("#link-rows tr", "nothing of ap-south was heard for 41 s"),
         ("#map text", "late, rows 17 s old"),
         (".instance[data-is=dead]", "no heartbeat for 92 s"),
