@@ -82,7 +82,7 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
     pid = mesh.status()["eu-west-collector-1"]["pid"]
     complaints: list[str] = []
     with contextlib.closing(Relay(int(urls(mesh)[0].rpartition(":")[2]))) as relay, chromium() as browser:
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 1280, "height": 2000})
         page.set_default_timeout(1000 * SOON_S)
         page.on("pageerror", lambda each: complaints.append(str(each)))
         page.on("console", lambda each: complaints.append(each.text) if each.type == "error" else None)

@@ -104,7 +104,7 @@ async function drawPage() {
     h("p", { class: "total" }, h("span", { class: "number" }, count(told.total)), " ", h("span", { class: "unit" }, told.total == null ? "its hits aren't known" : "hits")),
   );
   if (told.why) body.append(h("p", { class: "why" }, told.why));
-  if (told.instance) body.append(h("p", { class: "muted foreign" }, `answered by ${told.instance} of ${told.dc}`));
+  if (told.dc && told.total != null) body.append(h("p", { class: "muted foreign" }, `answered by ${told.instance ? `${told.instance} of ` : ""}${told.dc}`));
   if ((told.minutes ?? []).length) {
     const drawn = h("div", { class: "big-chart" });
     chart(drawn, told.minutes, 60);

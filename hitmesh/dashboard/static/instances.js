@@ -10,6 +10,7 @@ import { now } from "./clock.js";
 
 const OPEN_AT = 30;
 const STILL = 2.6; // heartbeats that are missed: its pulse has stopped
+const STILL_S = 2.5; // at least: news of them come twice a second, or a little late
 const LAG_S = 0.1; // of a hub, from which on it is shown
 
 // What matters of each role's load: its name, the unit that is shown, and how.
@@ -139,7 +140,7 @@ class Row {
   second() {
     const { one } = this;
     const silentS = (performance.now() - this.beatAt) / 1000;
-    const stopped = one.beats > 0 && silentS > STILL * (one.heartbeat_s || 1);
+    const stopped = one.beats > 0 && silentS > Math.max(STILL_S, STILL * (one.heartbeat_s || 1));
     setAttribute(this.node, "data-still", stopped || one.state === "dead" ? "yes" : null);
     setText(this.still, isIll(one) ? `for ${age(now() - one.since)}` : "");
     if (one.uptime_s !== this.uptimeS) {

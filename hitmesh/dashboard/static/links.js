@@ -16,6 +16,7 @@ const label = (link, room) => {
   if (link.state === "cut") return room > 130 ? `cut, rows ${duration(link.rows_age_s)} old` : "cut";
   const rows = link.rows_age_s == null ? "" : `rows ${duration(link.rows_age_s)} old`;
   if (link.state === "late") return room > 130 ? `late, ${rows}` : `${duration(link.rows_age_s)} late`;
+  if (link.delay_s == null) return rows || "up";
   return room > 150 && rows ? `${delay(link.delay_s)}, ${rows}` : delay(link.delay_s);
 };
 

@@ -63,7 +63,7 @@ export function drawSentence(status) {
   const running = Object.values(status.dcs ?? {}).reduce((sum, dc) => sum + Object.keys(dc.instances ?? {}).length, 0);
   setText(
     el("says-more"),
-    problems.length ? `${parts.join(", ")}; since ${moment(problems[0].since, now())}, the oldest since ${moment(oldest, now())}` : `${many(running, "instance")} in ${many(dcs, "datacenter")}`,
+    problems.length ? `${parts.join(", ")}; since ${moment(problems[0].since, now())}${oldest < problems[0].since ? `, the oldest since ${moment(oldest, now())}` : ""}` : `${many(running, "instance")} in ${many(dcs, "datacenter")}`,
   );
   setHidden(el("problems"), !problems.length);
   keyed(el("problem-list"), all ? problems : problems.slice(0, SHOWN), (each) => String(each.key), create, update);

@@ -100,6 +100,12 @@ def says(page: Page, selector: str, text: str) -> None:
     page.locator(selector).filter(has_text=text).first.wait_for(state="attached")
 
 
+def show_all_problems(page: Page, count: int) -> None:
+    """And wait until they are there."""
+    page.click("#problems-all")
+    wait_for(lambda: page.locator("#problem-list li").count() == count, what="all problems")
+
+
 @contextmanager
 def beating(stage: Stage, status: Status, *, frozen: str = "") -> Iterator[Any]:
     """A function that shows the next heartbeat of all but the instance `frozen`."""
@@ -142,9 +148,8 @@ def test_each_problem_is_said_in_words_and_goes_when_it_is_mended(screen: Screen
     says(page, "#says", ill.says)
     assert page.title() == f"✕ ({len(ill.problems)}) {ill.says} · hitmesh"
     assert str(page.get_attribute("#favicon", "href")).endswith("icon-bad.svg")
-    page.click("#problems-all")
+    show_all_problems(page, len(ill.problems))
     lines = page.locator("#problem-list li").all_inner_texts()
-    assert len(lines) == len(ill.problems)
     for problem in ill.problems:
         (line,) = [each for each in lines if problem.says.lower() in each.lower()]
         assert "since" in line
@@ -256,6 +261,7 @@ def test_a_muted_connection_is_said_and_greyed_and_comes_back(screen: Screen) ->
         assert "grayscale" in page.evaluate("getComputedStyle(document.querySelector('main')).filter")
         rows = page.locator(".instance")
         assert {str(row.get_attribute("data-is")) for row in rows.all()} == {"up"}, "the dashboard said nothing else"
+        assert "no heartbeat" not in str(page.text_content("#instance-tables"))
         assert page.title() == "… not connected · hitmesh"
         stage.show(samples.sick(now))
         relay.heal()
@@ -338,7 +344,7 @@ def test_what_strangers_wrote_is_text(screen: Screen) -> None:
     stage = screen.stage(_hostile(time.time()))
     stage.history = [{"from": 1.0, "to": 2.0, "state": each, "why": each} for each in HOSTILE]
     page = screen.open(stage.url, width=360)
-    page.click("#problems-all")
+    show_all_problems(page, len(HOSTILE))
     for selector in ("#problem-list", "#link-rows", "#instance-tables", "#store-cards", "#top-rows", "#event-rows"):
         text = str(page.text_content(selector))
         for each in HOSTILE:
@@ -452,10 +458,19 @@ def test_a_bar_says_why(screen: Screen) -> None:
     tip = page.locator("#tip")
     tip.filter(has_text="silent from").wait_for()
     assert "for 2.0 s: no heartbeat for 1.6 s" in tip.inner_text()
+    page.keyboard.press("Escape")
+    tip.wait_for(state="hidden")
+    box = bar.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 49.5 / 60, box["y"] + box["height"] / 2)
+    tip.filter(has_text="no heartbeat for 1.6 s").wait_for()
+    page.mouse.move(box["x"] + box["width"] * 5.5 / 60, box["y"] + box["height"] / 2)
+    tip.filter(has_text="up").wait_for()
 
 
-def test_a_phone_is_never_scrolled_sideways(screen: Screen) -> None:
-    stage = screen.stage(samples.sick(time.time()))
+def test_a_phone_is_never_scrolled_sideways_and_shows_the_whole_sentence(screen: Screen) -> None:
+    status = samples.sick(time.time())
+    stage = screen.stage(replace(status, says=" and ".join(each.says for each in status.problems[:8])))
     page = screen.open(stage.url, width=360)
     wide = """() => {
         const scrolls = (each) => each.closest(".scroll, .jump, .heads"); // the last are for screen readers there
@@ -464,6 +479,7 @@ def test_a_phone_is_never_scrolled_sideways(screen: Screen) -> None:
     }"""
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.evaluate(wide) == [360, []]
+    assert page.evaluate("(({ scrollHeight, clientHeight }) => scrollHeight - clientHeight)(says)") == 0
     page.locator("#top-rows a").last.click()
     page.locator("#drawer .number").wait_for()
     assert page.evaluate(wide) == [360, []]
