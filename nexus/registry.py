@@ -235,7 +235,7 @@ class Registry:
     def neighbourhood(self, now: float) -> tuple[Seen, ...]:
         """What other datacenters are told of this one, Nexuses first; the dead of the last minutes included."""
         told = [record.seen(now) for record in self._records.of(self._dc) if record.instance.role in TOLD_ROLES]
-        return tuple(sorted(told, key=lambda one: (one.instance.role, one.instance.id)))
+        return tuple(sorted(told, key=lambda one: (TOLD_ROLES.index(one.instance.role), one.instance.id)))
 
     def answer(self, request: Lookup, now: float) -> Answer:
         """The answer to a lookup: "snapshot" (of everybody); in the own datacenter "service" (a role) or "owner"."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +25,11 @@ from msgspec.structs import replace
 from hitmesh.books.audit import Observed, Spooled, Verdict, Worker, check
 from hitmesh.books.reading import reading
 from hitmesh.config import Config
-from hitmesh.dashboard.pacing import pause_s
+from hitmesh.dashboard.pacing import LEAST_S, pause_s
 from hitmesh.dashboard.spooled import Look as SpoolLook
 from hitmesh.dashboard.status import Books
 from hitmesh.dashboard.tally import Charts, Tally
+from hitmesh.dashboard.totalling import Found
 from hitmesh.errors import HitmeshError, StoreUnknown
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.mesh.duty import spawn
@@ -41,6 +42,7 @@ sent before."""
 NEWER_S: Final = 15.0  # that they are waited for
 POLL_S: Final = 0.1
 HUB_ROWS: Final = 200  # of a partition, added up on the hub; more of them in a thread
+ANSWER_S: Final = 2.0  # a store that is busy answers within tenths
 FAILED_S: Final = 1.0  # after a look that failed: a store that is back is seen at once
 
 REST_S: Final = 0.05  # after a partition at most, as long as it took
@@ -69,6 +71,9 @@ class Ledger(Struct, frozen=True):
     verdict: Verdict | None = None
     off: int = 0
     judged_at: float = 0.0
+    found: Found | None = None  # what the last look that was judged whole has found for the total
+    found_at: float = 0.0
+    living: Collection[str] = ()  # the workers that lived when it began
     took_s: float = 0.0
     looks: int = 0
 
@@ -113,10 +118,19 @@ class Counting:
         self.charts = Charts()
         self.ledger = Ledger()
         self._stopped = False
+        self._asked_at: float | None = None  # since when the store hasn't answered whether it is there
+        self._check_why = ""
 
     def start(self) -> None:
         """Begin to look; returns at once."""
         spawn("looks at the books", self._run)
+        spawn("whether the store answers", self._check)
+
+    def why(self, now: float) -> str:
+        """Why the store can't be read; empty when it can."""
+        if self._asked_at is not None and now - self._asked_at > ANSWER_S:
+            return f"it hasn't answered for {ANSWER_S:g} s"
+        return self._check_why or self.ledger.store_why
 
     def stop(self) -> None:
         """Look no more."""
@@ -148,6 +162,14 @@ class Counting:
         observed = Observed(before.workers, spooled.spooled, tally.books, after.workers, tally.unreadable)
         if before.workers.keys() == after.workers.keys():
             self._judge(check(observed), tally)
+            assert self.ledger.verdict is not None
+            committed = tally.sums.get(self._config.name, 0)
+            self.ledger = replace(
+                self.ledger,
+                found=Found(committed, tally.applied, self.ledger.verdict.spooled),
+                found_at=self.ledger.judged_at,
+                living=frozenset(before.workers),
+            )
 
     def read_page(self, partition: int, page: str) -> Mapping[str, int] | str:
         """The counts of one page by datacenter, as the store has them now; or why they can't be had."""
@@ -174,6 +196,18 @@ class Counting:
             gevent.sleep(FAILED_S if self.ledger.store_why else max(POLL_S, left_s))
         with contextlib.suppress(HitmeshError):
             self._store.close()
+
+    def _check(self) -> None:
+        """A look may wait for half a minute for a store that hangs; this question tells sooner."""
+        while not self._stopped:
+            self._asked_at = time.monotonic()
+            try:
+                self._store.check()
+                self._check_why = ""
+            except HitmeshError as error:
+                self._check_why = str(error)
+            self._asked_at = None
+            gevent.sleep(LEAST_S)
 
     def _read(self) -> Tally:
         """Everything in the store. Raises StoreUnknown."""

@@ -76,6 +76,8 @@ class Merging:
         for dc in names:
             told = Told(own, 0.0) if dc == mine else others.get(dc)
             dcs[dc] = _datacenter(dc, told, own, around)
+            if told is None and dcs[dc].state == "dead" and now - self._began <= FIRST_S:
+                dcs[dc] = replace(dcs[dc], state="silent")  # there was no time to hear of it
         links = _links(own, others, dcs)
         said = [*own.problems]
         for dc, told in others.items():
@@ -112,12 +114,14 @@ class Merging:
         for dc, found in dcs.items():
             if dc == mine or found.state not in ("silent", "dead"):
                 continue
+            if dc not in others and now - self._began <= FIRST_S:
+                continue
             if found.state == "dead":
                 yield Fault(
                     key="datacenter", level="bad", kind="datacenter", dc=dc,
                     says=f"datacenter {dc} is out of reach: {UNHEARD}; its last count stands",
                 )  # fmt: skip
-            elif dc in others or now - self._began > FIRST_S:
+            else:
                 yield Fault(
                     key="datacenter", level="bad" if dc in others else "warn", kind="datacenter", dc=dc,
                     says=f"the dashboard of {dc} isn't heard: what is shown of it is old",

@@ -125,18 +125,19 @@ class Problems:
     """The faults that are there, each with its beginning."""
 
     def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}  # by datacenter and key
 
     def update(self, faults: Iterable[Fault], now: float, wall: float) -> list[Problem]:
         """These are there now; the problems, the worst first."""
         for fault in faults:
-            known = self._known.get(fault.key)
+            place = fault.dc, fault.key
+            known = self._known.get(place)
             if known is None:
-                self._known[fault.key] = _Known(fault, now, wall, now)
+                self._known[place] = _Known(fault, now, wall, now)
             else:
                 known.fault, known.seen = fault, now
-        for key in [key for key, known in self._known.items() if now - known.seen > GONE_S]:
-            del self._known[key]
+        for place in [place for place, known in self._known.items() if now - known.seen > GONE_S]:
+            del self._known[place]
         shown = [known for known in self._known.values() if known.seen - known.began >= _after_s(known.fault)]
         return worst_first(_problem(known) for known in shown)[:MAX_PROBLEMS]
 
@@ -265,7 +266,7 @@ def _spool_copies(facts: Facts) -> Iterator[Fault]:
         return
     for one in bad:
         yield Fault(
-            key=f"spool {one.name}", level="warn", kind="spool", dc=facts.dc, who=one.name,
+            key=f"spool {one.name}", level="warn", kind="spool", dc=facts.dc, who=one.name, after_s=0.0,
             says=f"a copy of the spool of {facts.dc} can't be used: {visible(one.name)}: {visible(one.why)}",
         )  # fmt: skip
 

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import gevent
 from msgspec import Struct
 
 from hitmesh.books.audit import Spooled
 from hitmesh.books.reading import decoded
 from hitmesh.config import Config
+from hitmesh.dashboard.pacing import LEAST_S
 from hitmesh.dashboard.status import Spool
 from hitmesh.errors import SpoolRefused
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Job
 from hitmesh.spool.beanstalk import BeanstalkSpool
 from hitmesh.spool.open import beanstalk_address, sqlite_path
@@ -36,9 +39,8 @@ LEAST_FREE_BYTES: Final = 256 * 1024  # on a file's disk: SQLite needs some page
 class Look(Struct, frozen=True):
     """All copies of a datacenter's spool."""
 
-    spools: Sequence[Spool] = ()
     spooled: Spooled = Spooled((), 0)
-    whole: bool = False  # whether every copy could be asked
+    whole: bool = False  # whether any copy could be asked: each job is on all that are up
 
 
 class _Copy(Struct, frozen=True):
@@ -54,15 +56,25 @@ class Spools:
     def __init__(self, config: Config, base: Path) -> None:
         self._copies = [_copy_of(url, config, base) for url in config.stores.spools]
 
+    def start(self) -> None:
+        """Begin to ask the servers, each by itself: one that hangs is known to within seconds, and holds up nobody."""
+        for each in self._copies:
+            if isinstance(each, _Server):
+                spawn("a spool's figures", each.run)
+
     def look(self) -> Look:
-        """Ask every copy, one after the other. Raises nothing."""
+        """Read every file, and what the servers said last, or say now where nobody has begun to ask. Raises nothing."""
         found = [each.look() for each in self._copies]
         complete = all(each.jobs is not None for each in found)
         listed = [job for each in found for job in each.jobs or ()]
         counts = [(each.shown.depth or 0) + each.shown.buried for each in found]
         bad = [reason for each in found for reason in each.bad]
         spooled = Spooled(listed if complete else None, max(counts, default=0), bad)
-        return Look([each.shown for each in found], spooled, whole=all(each.asked for each in found))
+        return Look(spooled, whole=any(each.asked for each in found))
+
+    def shown(self) -> list[Spool]:
+        """Every copy as it was seen last."""
+        return [each.last.shown for each in self._copies if each.last is not None]
 
     def close(self) -> None:
         """Give up connections."""
@@ -75,9 +87,11 @@ class _File:
 
     def __init__(self, url: str, path: Path) -> None:
         self._url, self._path = url, path
+        self.last: _Copy | None = None
 
     def look(self) -> _Copy:
-        return call_blocking(self._look)
+        self.last = call_blocking(self._look)
+        return self.last
 
     def close(self) -> None:
         """Nothing is kept open: a file that is replaced is another one at the next look."""
@@ -128,8 +142,37 @@ class _Server:
     def __init__(self, url: str, config: Config) -> None:
         self._url = url
         self._spool = BeanstalkSpool(*beanstalk_address(url), claim_s=config.timing.claim_s)
+        self.last: _Copy | None = None
+        self._runs = self._closed = False
+
+    def run(self) -> None:
+        """Ask again and again."""
+        self._runs = True
+        while not self._closed:
+            self._ask()
+            gevent.sleep(LEAST_S)
+        self._spool.close()
 
     def look(self) -> _Copy:
+        if self._runs and self.last is not None:
+            return self.last
+        return self._ask()
+
+    def close(self) -> None:
+        self._closed = True
+        if not self._runs:
+            self._spool.close()
+
+    def _ask(self) -> _Copy:
+        try:
+            self._spool.check()
+        except SpoolRefused as error:  # known now; its figures take another time-out, if it hangs
+            shown = Spool(key=self._url, name=self._url, depth=None, oldest_s=None, usable=False, why=error.message)
+            self.last = _Copy(shown, asked=False)
+        self.last = self._figures()
+        return self.last
+
+    def _figures(self) -> _Copy:
         (stats,) = self._spool.stats()
         try:
             first = self._spool.first_bodies() if stats.usable else []
@@ -147,19 +190,16 @@ class _Server:
         )
         return _Copy(shown, asked=asked)
 
-    def close(self) -> None:
-        self._spool.close()
-
 
 class _Stranger:
     """A third party's, of which nothing is known but that it is there."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        shown = Spool(key=url, name=url, depth=None, oldest_s=None, why="it can't be looked into")
+        self.last = _Copy(shown, asked=False)
 
     def look(self) -> _Copy:
-        shown = Spool(key=self._url, name=self._url, depth=None, oldest_s=None, why="it can't be looked into")
-        return _Copy(shown, asked=False)
+        return self.last
 
     def close(self) -> None:
         """Nothing."""

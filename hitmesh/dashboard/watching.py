@@ -31,9 +31,10 @@ from hitmesh.dashboard.merging import Around, Merging, Told
 from hitmesh.dashboard.pacing import pause_s
 from hitmesh.dashboard.problems import CUT_ROWS_S, GREW, LATE_ROWS_S, LOOP_S, Facts, Problems, faults
 from hitmesh.dashboard.rates import Rates
-from hitmesh.dashboard.spooled import Look, Spools
+from hitmesh.dashboard.spooled import Spools
 from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom, Status, Store
-from hitmesh.dashboard.tally import Tally
+from hitmesh.dashboard.totalling import Totalling
+from hitmesh.errors import HitmeshError
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.pages import check_page, partition_of, trim
 from hitmesh.settings.live import LOAD, Live
@@ -74,16 +75,13 @@ class Watch:
         self._past = Past(state_dir / ("dashboard.db" if name == "dashboard-1" else f"{name}.db"))
         self._past_why = ""
         self._spools = Spools(config, state_dir)
-        self._spooled = Look()
         self._counters = Counters({}, {}, whole=False)
-        self._counting = Counting(config, state_dir, counters=lambda: self._counters, spooled=self._look_at_spools)
+        self._counting = Counting(config, state_dir, counters=lambda: self._counters, spooled=self._spools.look)
         self._balancers = Balancers(config)
         self._merging = Merging(SeenFrom(dc=config.name, name=name, version=__version__, uptime_s=0.0), now)
         self._disk: tuple[float | None, int] = (None, 0)
-        self._gone: dict[
-            str, int
-        ] = {}  # of collectors that have ended since the last look at the books: hits on the way
-        self._last_ledger_at = 0.0
+        self._totalling = Totalling()
+        self._totalled_at = 0.0
         self._last: Part | None = None
         self._stopped = False
 
@@ -96,6 +94,7 @@ class Watch:
             self._past_why = kept.why or f"{bad} records of {self._past.path.name} can't be read"
             log.warning("the past: %s", self._past_why)
         self._instances.remember(self._bars.states(wall, REMEMBERED_S))
+        self._spools.start()
         self._counting.start()
         spawn("the past", self._keep)
         spawn("the disk", self._measure)
@@ -139,13 +138,14 @@ class Watch:
         )
         holders = {one.name: one.load[VIRTUAL_IP] > 0 for one in view.live("balancer") if VIRTUAL_IP in one.load}
         balancers = self._balancers.shown(sorted(shown), holders)
-        store = self._store(view, owners)
+        store = self._store(view, owners, self._counting.why(now))
         books = self._counting.ledger.books(now)
+        spools = self._spools.shown()
         facts = Facts(
             dc=self._dc,
             instances=rows,
             deaths=self._instances.deaths(now, LOOP_S),
-            spools=self._spooled.spools,
+            spools=spools,
             store=store,
             books=books,
             balancers=balancers,
@@ -164,7 +164,7 @@ class Watch:
             at=wall,
             hits=self._hits(now),
             instances=rows,
-            spools=self._spooled.spools,
+            spools=spools,
             store=store,
             books=books,
             balancers=balancers,
@@ -200,9 +200,11 @@ class Watch:
     def page(self, page: str) -> Page | None:
         """One page, as this datacenter's store has it now; None of what can't be a page's name. Asks the store."""
         try:
-            page = trim(check_page(page))
-        except ValueError:
+            page = check_page(page)
+        except HitmeshError:
             return None
+        if self._live.config.pages.trailing_slash == "drop":
+            page = trim(page)
         wall = time.time()
         found = self._counting.read_page(partition_of(page, self._config.partitions), page)
         minutes = self._counting.charts.minutes(page, wall)
@@ -221,10 +223,6 @@ class Watch:
         )  # fmt: skip
 
     # --- greenlets ----------------------------------------------------------------------------
-
-    def _look_at_spools(self) -> Look:
-        self._spooled = self._spools.look()
-        return self._spooled
 
     def _keep(self) -> None:
         while not self._stopped:
@@ -272,27 +270,17 @@ class Watch:
             numbers[instance.id] = one.number
             self._accepted.tell(instance.id, workers[instance.id].accepted, one.heard)
         self._accepted.keep(workers.keys())
+        self._totalling.heard({id: worker.accepted for id, worker in workers.items()})
         ledger = self._counting.ledger
-        if ledger.at != self._last_ledger_at:
-            self._gone, self._last_ledger_at = {}, ledger.at
-        for id, worker in self._counters.workers.items():
-            if id not in workers:
-                self._gone[id] = max(0, worker.accepted - _applied(ledger.tally, id))
+        if ledger.found is not None and ledger.found_at != self._totalled_at:
+            self._totalled_at = ledger.found_at
+            self._totalling.looked(ledger.found, ledger.living)
         self._counters = Counters(workers, numbers, whole)
 
     def _hits(self, now: float) -> Hits:
-        """What this datacenter has counted: what is committed as of the last look, and what was accepted since."""
         ledger = self._counting.ledger
-        if ledger.tally is None:
-            return Hits(count=None, per_s=round(self._accepted.total(now), 1))
-        committed = ledger.tally.sums.get(self._dc, 0)
-        spooled = ledger.verdict.spooled if ledger.verdict is not None else 0
-        on_the_way = sum(
-            max(0, worker.accepted - _applied(ledger.tally, id)) for id, worker in self._counters.workers.items()
-        )
-        count = committed + spooled + on_the_way + sum(self._gone.values())
         age_s = max(0.0, now - ledger.at) if ledger.store_why else 0.0
-        return Hits(count=count, per_s=round(self._accepted.total(now), 1), age_s=round(age_s, 1))
+        return Hits(count=self._totalling.count(), per_s=round(self._accepted.total(now), 1), age_s=round(age_s, 1))
 
     def _copies(self, wall: float) -> dict[str, Hits]:
         """The other datacenters' hits, as the store here has them."""
@@ -305,13 +293,13 @@ class Watch:
             if dc != self._dc
         }
 
-    def _store(self, view: MeshView, owners: Mapping[int, str]) -> Store:
+    def _store(self, view: MeshView, owners: Mapping[int, str], why: str) -> Store:
         ledger = self._counting.ledger
         collectors, processors = view.live("collector"), view.live("processor")
         lags = [one.load[UNACKED_S] for one in collectors if UNACKED_S in one.load]
         return Store(
-            reachable=not ledger.store_why,
-            why=ledger.store_why,
+            reachable=not why,
+            why=why,
             commit_lag_s=max(lags, default=None),
             owners=[owners.get(number) for number in range(self._config.partitions)],
             unreadable=sorted(ledger.tally.unreadable) if ledger.tally is not None else (),
@@ -350,7 +338,9 @@ class Watch:
         return found
 
     def _links(self, view: MeshView, now: float) -> list[Link]:
-        """What is heard here of the others' rows."""
+        """What is heard here of the others' rows; nothing before everybody can have been heard."""
+        if not view.known:
+            return []
         ages: dict[str, float] = {}
         for one in view.live("processor"):
             heard = view.heard(one.id)
@@ -378,8 +368,3 @@ def _link(source: str, target: str, age_s: float | None, heard_s: float | None, 
         key=f"{source}>{target}", source=source, target=target, state=state,  # type: ignore[arg-type]
         rows_age_s=None if age_s is None else round(age_s, 1), why=why,
     )  # fmt: skip
-
-
-def _applied(tally: Tally | None, id: str) -> int:
-    """The hits of a worker that were applied as of the last look."""
-    return tally.applied.get(id, 0) if tally is not None else 0

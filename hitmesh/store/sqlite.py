@@ -15,8 +15,9 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.hub.blocking import call_blocking
@@ -24,7 +25,9 @@ from hitmesh.store import Done, HeadAndRows, Outcome, Refused, Row, StoredHead, 
 from hitmesh.store.limits import check_writes
 from hitmesh.store.sqlite_file import Identity, Kind, SqliteFile
 
+S = TypeVar("S")
 T = TypeVar("T")
+Raw = list[tuple[str, str, int, int]]
 
 MAX_ROWS = 5000  # a redo of 4,096 rows fits, and the write lock is held for some 20 ms
 MAX_WRITE_BYTES = 4 * 1024 * 1024  # as large as a frame; SQLite itself would take far more
@@ -50,6 +53,10 @@ _SET_HEAD = "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET hea
 _SET_ROW = """INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO UPDATE SET count = ?4, commit_number = ?5"""
 _NEXT_INDEX = "UPDATE last_index SET value = value + 1 RETURNING value"
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 class SqliteTotals:
@@ -81,9 +88,9 @@ class SqliteTotals:
 
     def scan(self) -> Iterable[tuple[int, StoredHead | None, list[Row]]]:
         # A snapshot for each partition, not for all: a long one would keep the log from being checkpointed.
-        for partition in self._read(_partitions):
-            head, rows = self._read(lambda db, at=partition: (_head(db, at), _rows(db, at)))  # type: ignore[misc]
-            yield partition, head, rows
+        present: list[int] = self._read(_partitions)
+        for partition in present:
+            yield partition, *self._read(partial(_raw_partition, partition=partition), _with_rows)
 
     def check(self) -> None:
         self._read(lambda db: db.execute("SELECT value FROM last_index").fetchone())
@@ -106,13 +113,15 @@ class SqliteTotals:
             unknown = Unknown(f"SQLite: {error} ({self.path})")
             return [unknown for _ in writes]
 
-    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, query: Callable[[sqlite3.Connection], S], finish: Callable[[S], T] = _as_it_is) -> T:
+        """What `finish` makes of a query's answer, when the snapshot is given up: nobody waits for that."""
+
         def snapshot() -> T:
             with self._connection() as db:
                 db.execute("BEGIN")
                 answer = query(db)
                 db.execute("COMMIT")
-                return answer
+            return finish(answer)
 
         try:
             return call_blocking(snapshot)
@@ -165,8 +174,21 @@ def _head(db: sqlite3.Connection, partition: int) -> StoredHead | None:
 
 
 def _rows(db: sqlite3.Connection, partition: int) -> list[Row]:
+    return [Row(*found) for found in _raw_rows(db, partition)]
+
+
+def _raw_rows(db: sqlite3.Connection, partition: int) -> Raw:
     query = "SELECT page, dc, count, commit_number FROM rows WHERE partition = ?"
-    return [Row(*found) for found in db.execute(query, (partition,))]
+    return db.execute(query, (partition,)).fetchall()
+
+
+def _raw_partition(db: sqlite3.Connection, partition: int) -> tuple[StoredHead | None, Raw]:
+    return _head(db, partition), _raw_rows(db, partition)
+
+
+def _with_rows(read: tuple[StoredHead | None, Raw]) -> HeadAndRows:
+    head, raw = read
+    return head, [Row(*found) for found in raw]
 
 
 def _rows_of(db: sqlite3.Connection, partition: int, pages: Sequence[str]) -> Iterator[Row]:

@@ -210,12 +210,12 @@ def test_lookups_and_forget_mean_the_own_datacenter() -> None:
         one.registry.forget("processor-1", 1.2)
 
 
-def test_others_are_told_of_the_own_nexuses_and_processors_only() -> None:
+def test_others_are_told_of_the_own_nexuses_processors_and_dashboards_only() -> None:
     one = Listener()
     one.hear(N1, seen(FAR), now=1.0)
     for role in ("processor", "collector", "nexus", "balancer", "dashboard"):
         one.registry.heartbeat(heartbeat(instance(f"{role}-1", role=role), 1), 1.0)
-    assert [each.instance.role for each in one.registry.neighbourhood(1.0)] == ["dashboard", "nexus", "processor"]
+    assert [each.instance.role for each in one.registry.neighbourhood(1.0)] == ["nexus", "processor", "dashboard"]
 
 
 def test_those_elsewhere_never_crowd_out_an_own_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,3 +129,11 @@ def test_what_others_wrote_is_cut() -> None:
     events = Events("eu")
     made = events.add("set", "a" * 5000, "b" * 5000, "c" * 5000, WALL)
     assert max(len(made.who), len(made.says), len(made.cause)) <= 300
+
+
+def test_a_partition_that_nobody_had_is_not_taken_from_anybody() -> None:
+    events = Events("eu")
+    events.owned({0: "processor-1"}, 0.0, WALL)
+    events.owned({0: "processor-1", 1: "processor-1"}, 1.0, WALL)
+    events.owned({0: "processor-1", 1: "processor-1"}, 1.1 + SETTLED_S, WALL)
+    assert told(events) == []

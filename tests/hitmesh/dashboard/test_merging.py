@@ -76,12 +76,22 @@ def test_a_newer_copy_here_stands_in_for_the_word_of_a_silent_one() -> None:
 def test_one_without_a_dashboard_is_shown_with_what_is_known_here() -> None:
     around = Around(expected=["us", "ap"], copies={"us": Hits(count=9, age_s=3.0)})
     own = part("eu", 5, heard={"us": 1.0})
-    found = status(own, around=around, now=FIRST_S - 1)
+    found = status(own, around=around)
     assert {dc: (each.state, each.hits.count) for dc, each in found.dcs.items()} == {
         "eu": ("up", 5), "ap": ("dead", None), "us": ("silent", 9)
     }  # fmt: skip
     assert found.total.hits == 14
-    assert {each.dc for each in found.problems} == {"ap"}
+    assert {each.dc: each.level for each in found.problems} == {"ap": "bad"}
+
+
+def test_each_datacenter_that_is_away_is_a_problem_of_its_own() -> None:
+    found = status(part("eu", 5, heard={"us": 1.0}), us=(part("us", 7), 41.0), ap=(part("ap", 7), 41.0))
+    assert {each.key for each in found.problems} == {"us datacenter", "ap datacenter"}
+
+
+def test_a_dashboard_that_begins_calls_nobody_dead_of_whom_there_was_no_time_to_hear() -> None:
+    found = status(part("eu", 5), around=Around(expected=["ap"]), now=FIRST_S - 1)
+    assert (found.dcs["ap"].state, found.ok) == ("silent", True)
 
 
 def test_a_retired_one_is_no_problem_and_stays_in_the_sum() -> None:

@@ -156,3 +156,10 @@ def test_minutes_are_what_came_between_looks(sqlite_store: SqliteTotals, tmp_pat
     watched.look()
     (top,) = watched.charts.shown(time.time())
     assert (top.total, sum(top.minutes)) == (16, 7)
+
+
+def test_a_store_that_never_was_is_not_made_by_looking(tmp_path: Path) -> None:
+    watched = counting_of(SqliteTotals(tmp_path / "totals.db", read_only=True), tmp_path)
+    watched.look()
+    assert "the file is gone" in watched.ledger.store_why
+    assert list(tmp_path.iterdir()) == []
