@@ -2,9 +2,12 @@
 // second there is a `tick` whatever happens, and after LOST_MS without any the connection is given up and made anew.
 
 export const LOST_MS = 3000;
-const FIRST_RETRY_MS = 500;
+const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 2000;
 const LOOK_MS = 250;
+// How long a new attempt may hear nothing: short at first, since a browser sends it over the connections that it has
+// kept, one after the other, and after a cut all of them may be dead.
+const FIRST_PATIENCE_MS = 1000;
 
 export class Connection {
   /** `heard(kind, data)` for each event; `changed()` when it is lost or back. */
@@ -16,6 +19,8 @@ export class Connection {
     this.last = performance.now(); // that anything was heard
     this.retryMs = FIRST_RETRY_MS;
     this.retryAt = 0;
+    this.patienceMs = LOST_MS;
+    this.attempts = 0;
     this.source = null;
     this.hasWhole = false; // patches mean nothing before it
     this.open();
@@ -32,7 +37,8 @@ export class Connection {
     this.close();
     this.hasWhole = false;
     this.opened = performance.now();
-    this.source = new EventSource(this.url);
+    // Each by a name of its own: Chromium lets one request to the same URL wait up to 20 s for the one before.
+    this.source = new EventSource(`${this.url}?attempt=${++this.attempts}`);
     for (const kind of ["status", "patch", "tick"]) this.source.addEventListener(kind, (event) => this.hear(kind, event));
     this.source.addEventListener("error", () => this.fail());
   }
@@ -54,6 +60,7 @@ export class Connection {
     else if (!this.hasWhole) return;
     this.last = performance.now();
     this.retryMs = FIRST_RETRY_MS;
+    this.patienceMs = LOST_MS;
     if (this.state !== "live") this.turn("live");
     this.heard(kind, data);
   }
@@ -73,7 +80,10 @@ export class Connection {
 
   look() {
     const now = performance.now();
-    if (this.source && now - Math.max(this.last, this.opened) > LOST_MS) this.fail();
+    if (this.source && now - Math.max(this.last, this.opened) > this.patienceMs) {
+      this.patienceMs = this.last > this.opened ? FIRST_PATIENCE_MS : Math.min(LOST_MS, this.patienceMs * 1.5);
+      this.fail();
+    }
     if (!this.source && now >= this.retryAt) this.open();
     if (this.state === "live" && this.silentMs > LOST_MS) this.turn("lost");
   }
