@@ -1,5 +1,5 @@
 """Dashboards of a whole mesh of two datacenters, as `hitmesh up` starts them: each shows both, by itself and through a
-balancer, and nobody misses one that is killed or stopped.
+balancer, its page says in a real browser what isn't well, and nobody misses one that is killed or stopped.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pytest
 
 from tests.hitmesh.cli.meshes import Mesh, meshes, settled, status_of
 from tests.services import wait_for
+from tests.services.browser import chromium
+from tests.services.relay import Relay
 
 DCS = ("eu-west", "us-west")
 HOST = "dashboard.example"
@@ -74,6 +76,39 @@ def shows_all(url: str, wanted: dict[str, dict[str, str]]) -> bool:
 
 def knows_all(url: str) -> bool:
     return set(states(url)) == set(DCS)
+
+
+def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_heard(mesh: Mesh) -> None:
+    pid = mesh.status()["eu-west-collector-1"]["pid"]
+    complaints: list[str] = []
+    with contextlib.closing(Relay(int(urls(mesh)[0].rpartition(":")[2]))) as relay, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 2000})
+        page.set_default_timeout(1000 * SOON_S)
+        page.on("pageerror", lambda each: complaints.append(str(each)))
+        page.on("console", lambda each: complaints.append(each.text) if each.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{relay.port}/")
+        sentence, row = page.locator("#says"), page.locator(".instance", has_text="collector-1").first
+        sentence.filter(has_text="all is well").wait_for()
+        assert set(page.locator("#dcs h3 .foreign").all_inner_texts()) == set(DCS)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            page.locator("#problem-list li", has_text="collector-1 of eu-west is silent").wait_for()
+            page.locator(".instance[data-is=silent][data-still]", has_text="collector-1").wait_for()
+            assert "all is well" not in sentence.inner_text()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        sentence.filter(has_text="all is well").wait_for()
+        page.locator("#problems").wait_for(state="hidden")
+        assert row.get_attribute("data-is") == "up"
+        assert complaints == []
+
+        relay.cut()
+        page.locator("#lost", has_text="Not connected to the dashboard").wait_for()
+        assert "grayscale" in page.evaluate("getComputedStyle(document.querySelector('main')).filter")
+        relay.heal()
+        page.locator("body[data-live=live]").wait_for()
+        page.locator("#lost").wait_for(state="hidden")
+        sentence.filter(has_text="all is well").wait_for()
 
 
 def test_whoever_is_killed_is_shown_in_the_other_datacenter_too(mesh: Mesh) -> None:

@@ -77,7 +77,7 @@ def sick(now: float) -> Status:
             conflicts=3,
         ),
         books=Books(
-            balanced=False, accepted=41_203_125, committed=41_203_118, spooled=0, in_flight=7, off=40, age_s=1.2,
+            balanced=False, accepted=41_203_165, committed=41_203_118, spooled=0, in_flight=7, off=40, age_s=1.2,
             problems=["partition 7: its rows sum to 1287540, its head says 1287500 hits"],
         ),
         balancers=[
@@ -188,8 +188,8 @@ def _datacenter(dc: str, now: float, count: int, instances: int = 0) -> Datacent
 def _roles(instances: int) -> dict[str, int]:
     if not instances:
         return {"nexus": 2, "processor": 4, "collector": 4, "balancer": 2, "dashboard": 1}
-    rest = instances - 2 - 4 - 2
-    return {"nexus": 2, "processor": rest // 3, "collector": rest - rest // 3, "balancer": 4, "dashboard": 2}
+    rest = max(3, instances - 2 - 2 - 1)
+    return {"nexus": 2, "processor": rest // 3, "collector": rest - rest // 3, "balancer": 2, "dashboard": 1}
 
 
 def _instance(dc: str, role: str, number: int, node: str, now: float, state: State = "up") -> Instance:
