@@ -21,17 +21,17 @@ from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
-ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1}
+ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1, "dashboard": 1}
 TOKEN = "token=/etc/hitmesh/keys/dc/{role}/consul.token"
 DATA: dict[str, Any] = {
-    "name": "dc", "keys": "keys", "ports": {"balancer_admin": 0}, "deploy": {"ready_s": 2, "consul": {"acl": True}},
+    "name": "dc", "keys": "keys", "ports": {"balancer_admin": 0}, "dashboard": {"open": True}, "deploy": {"ready_s": 2, "consul": {"acl": True}},
     "nodes": {"a": {"address": "10.0.0.1", "consul_server": True, **ONE}, "b": {"address": "10.0.0.2", **ONE}},
     "stores": {
         "totals": f"consul://127.0.0.1:8500/counts/all?{TOKEN}", "settings": f"consul://127.0.0.1:8500/live?{TOKEN}",
         "spools": ["beanstalk://10.0.0.1:11300/hitmesh"],
     },
 }  # fmt: skip
-ROLES = ("balancer", "collector", "nexus", "operator", "processor")
+ROLES = ("balancer", "collector", "dashboard", "nexus", "operator", "processor")
 
 
 class Place:
@@ -184,10 +184,10 @@ def test_rotating_deletes_the_old_tokens_when_all_have_been_restarted_with_the_n
 
     place.hosts.before_call = look
     place.keys().rotate(lambda: None)
-    assert known == [True] * 16
+    assert known == [True] * 2 * 2 * len(ONE)
     assert not set(before.values()) & set(place.consul.tokens)
     assert len(place.consul.names()) == len(ROLES) + 1
-    assert "dc: 6 new ACL tokens, 6 old ones deleted" in place.told
+    assert "dc: 7 new ACL tokens, 7 old ones deleted" in place.told
     assert [path.name for path in place.folder.rglob(".consul.token*")] == []
 
 
