@@ -130,6 +130,8 @@ class Forger:
             return self._number(info, name)
         if isinstance(info, declared.StrType):
             return self._text(info, name)
+        if isinstance(info, declared.BytesType):
+            return random.randbytes(random.choice((0, 1, 1000)))
         if isinstance(info, declared.DictType):
             count = random.randint(0, FEW)
             return {self._make(info.key_type, "key"): self._make(info.value_type, name) for _ in range(count)}

@@ -39,15 +39,15 @@ OTHER, FAR = Peer(DC, "collector", "collector-2"), Peer("us-west", "processor", 
 OPERATOR = Peer(DC, "operator", "operator")
 KINDS: dict[Link, int] = {
     "heartbeats": zmq.SUB, "changes": zmq.PUB, "lookups": zmq.ROUTER, "batches": zmq.PULL, "acks": zmq.PULL,
-    "rows": zmq.PULL,
+    "rows": zmq.PULL, "news": zmq.PUB,
 }  # fmt: skip
 SPEAKS: dict[Link, int] = {
     "heartbeats": zmq.PUB, "changes": zmq.SUB, "lookups": zmq.DEALER, "batches": zmq.PUSH, "acks": zmq.PUSH,
-    "rows": zmq.PUSH,
+    "rows": zmq.PUSH, "news": zmq.SUB,
 }  # fmt: skip
 STRANGER: dict[Link, Peer] = {  # somebody of the list who has no business there
     "heartbeats": OPERATOR, "changes": FAR, "lookups": FAR, "batches": PROCESSOR, "acks": COLLECTOR,
-    "rows": PROCESSOR,
+    "rows": PROCESSOR, "news": COLLECTOR,
 }  # fmt: skip
 SILENCE_S = 0.5  # for somebody to be heard who isn't to be
 
@@ -170,7 +170,7 @@ MESSAGE: dict[Link, Message] = {
 HONEST: dict[Link, Peer] = {
     "heartbeats": COLLECTOR, "lookups": COLLECTOR, "batches": COLLECTOR, "acks": PROCESSOR, "rows": FAR,
 }  # fmt: skip
-READ: list[Link] = [link for link in LINKS if link != "changes"]
+READ: list[Link] = [link for link in LINKS if link not in ("changes", "news")]
 
 
 @pytest.mark.parametrize("link", READ)
