@@ -77,11 +77,16 @@ def test_the_deployed_datacenters_are_one_mesh() -> None:
         listeners = {endpoint.removeprefix("tcp://") for endpoint in endpoints}
         assert config.peers == {other.name: tuple(sorted(listeners))}
         assert len(config.nodes) > 1
+        assert config.keys and not config.insecure  # one with keys hears nobody without
         assert config.stores.totals.startswith("consul://")
         assert [spool.partition(":")[0] for spool in config.stores.spools] == ["beanstalk", "beanstalk"]
     assert {node.address for node in configs[0].nodes.values()}.isdisjoint(
         node.address for node in configs[1].nodes.values()
     )
+
+
+def test_secrets_beside_the_datacenters_files_are_never_committed() -> None:
+    assert "/config/keys/" in (REPOSITORY / ".gitignore").read_text().splitlines()
 
 
 def test_every_test_folder_is_a_package() -> None:

@@ -37,6 +37,7 @@ DC = "eu-west"
 COLLECTOR, PROCESSOR, NEXUS = (Peer(DC, role, f"{role}-1") for role in ("collector", "processor", "nexus"))
 OTHER, FAR = Peer(DC, "collector", "collector-2"), Peer("us-west", "processor", "processor-1")
 OPERATOR = Peer(DC, "operator", "operator")
+TOLD: tuple[Link, ...] = ("changes", "news")  # where nobody but who is bound speaks
 KINDS: dict[Link, int] = {
     "heartbeats": zmq.SUB, "changes": zmq.PUB, "lookups": zmq.ROUTER, "batches": zmq.PULL, "acks": zmq.PULL,
     "rows": zmq.PULL, "news": zmq.PUB,
@@ -82,7 +83,7 @@ class Door:
         self.heard: list[Message] = []
         if link == "heartbeats":
             self.socket.setsockopt(zmq.SUBSCRIBE, b"")
-        if link != "changes":
+        if link not in TOLD:
             gevent.spawn(self._read)
 
     def turned_away(self, reason: str) -> float:
@@ -123,7 +124,7 @@ def stranger(keys: Path, peer: Peer) -> Keyring:
 
 def speak(network: Network, link: Link, endpoint: str) -> Socket:
     socket = open_socket(network, SPEAKS[link], heartbeat_s=1.0, receive_bytes=10_000)
-    if link == "changes":
+    if link in TOLD:
         socket.setsockopt(zmq.SUBSCRIBE, b"")
     connect(network, socket, endpoint)
     return socket
@@ -170,7 +171,7 @@ MESSAGE: dict[Link, Message] = {
 HONEST: dict[Link, Peer] = {
     "heartbeats": COLLECTOR, "lookups": COLLECTOR, "batches": COLLECTOR, "acks": PROCESSOR, "rows": FAR,
 }  # fmt: skip
-READ: list[Link] = [link for link in LINKS if link not in ("changes", "news")]
+READ: list[Link] = [link for link in LINKS if link not in TOLD]
 
 
 @pytest.mark.parametrize("link", READ)
@@ -207,7 +208,7 @@ def test_nobody_else_is_and_each_is_counted_under_its_reason(keys: Path, network
 
     for reason in tried:
         until(partial(is_counted, reason), what=reason)
-    if link != "changes":
+    if link not in TOLD:
         for socket in (*tried.values(), tried_revoked):
             say(socket, MESSAGE[link])
         gevent.sleep(SILENCE_S)
