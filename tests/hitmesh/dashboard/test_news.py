@@ -115,8 +115,15 @@ def test_one_that_died_with_a_clock_far_ahead_is_not_believed_for_ever() -> None
     stage.hear("a", 9e9, 10.0)
     stage.hear("b", 100.0, 10.4)
     assert stage.shown(now=11.0)[0] == "a"
-    stage.hear("b", 106.0, 16.4)
-    assert stage.shown(now=16.5)[0] == "b"
+    stage.hear("b", 104.0, 14.4)
+    assert stage.shown(now=15.5)[0] == "b"
+
+
+def test_of_two_that_both_fell_silent_the_one_that_was_heard_last_is_shown() -> None:
+    stage = Stage()
+    stage.hear("a", 9e9, 10.0)
+    stage.hear("b", 104.0, 14.4)
+    assert stage.shown(now=60.0)[0] == "b"
 
 
 def test_the_last_word_of_a_datacenter_that_fell_silent_stays_and_grows_old() -> None:
