@@ -11,23 +11,13 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from msgspec import Struct
-
 from hitmesh.config import is_loopback
-from hitmesh.http.asking import credentials, host_of, is_address
+from hitmesh.http.asking import Refusal, credentials, host_of, is_address
 
 READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 # A request with one of these came through a proxy, whose address says nothing of who asks.
 _FORWARDED: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
 _SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
-
-
-class Refusal(Struct, frozen=True):
-    """Why a request isn't carried out. 401 asks for the token."""
-
-    status: int
-    title: str
-    description: str
 
 
 class Access:

@@ -12,22 +12,12 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from msgspec import Struct
-
-from hitmesh.http.asking import credentials, host_of, is_address
+from hitmesh.http.asking import Refusal, credentials, host_of, is_address
 
 METHODS: Final = ("GET", "HEAD")
 OPEN: Final = "/health"  # whether it is up is asked by balancers, which have no token
 CHALLENGE: Final = 'Basic realm="hitmesh dashboard", charset="UTF-8"'
 _SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
-
-
-class Refusal(Struct, frozen=True):
-    """Why a request isn't answered. 401 asks for the token."""
-
-    status: int
-    title: str
-    description: str
 
 
 class Access:

@@ -1,6 +1,6 @@
 """What isn't well, in words: the rules, and how long each problem has been one. Pure: `now` comes in.
 
-Every rule is a line of RULES. It gets what is known of one datacenter (`Facts`) and gives its faults; `Standing` makes
+Every rule is a line of RULES. It gets what is known of one datacenter (`Facts`) and gives its faults; `Problems` makes
 problems of them, with a beginning that stays. The bounds are here, each with its reason.
 
 Invariants:
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
-from hitmesh.dashboard.status import Balancer, Books, Instance, Level, Link, Problem, Spool, Store
+from hitmesh.dashboard.status import Balancer, Books, Instance, Kind, Level, Link, Problem, Spool, Store
 from hitmesh.state.senders import REFUSED_PUTS
 from hitmesh.state.standing import DEAD, SILENT, STARTING
 from hitmesh.visible import visible
@@ -61,20 +61,6 @@ _SUFFERS: Final = {
     "dashboard": "nobody watches",
 }
 _PLURALS: Final = {"nexus": "Nexuses"}
-
-Kind = Literal[
-    "datacenter",
-    "instance",
-    "link",
-    "spool",
-    "store",
-    "books",
-    "balancer",
-    "partition",
-    "disk",
-    "settings",
-    "dashboard",
-]
 
 
 class Fault(Struct, frozen=True, kw_only=True):

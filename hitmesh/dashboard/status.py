@@ -18,6 +18,10 @@ DAYS: Final = 90
 
 State = Literal["up", "starting", "draining", "silent", "dead"]
 Level = Literal["bad", "warn"]
+Kind = Literal[
+    "datacenter", "instance", "link", "spool", "store", "books", "balancer", "partition", "disk", "settings", "dashboard"
+]  # fmt: skip
+"""What a problem is with."""
 # One letter of a bar: up, failing, draining or starting, silent, dead, nothing known.
 BAR: Final = "ufdsx "
 
@@ -27,19 +31,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
     key: str  # the same as long as it is the same problem
     level: Level  # bad: hits or totals suffer, or will; warn: somebody should look
-    kind: Literal[
-        "datacenter",
-        "instance",
-        "link",
-        "spool",
-        "store",
-        "books",
-        "balancer",
-        "partition",
-        "disk",
-        "settings",
-        "dashboard",
-    ]
+    kind: Kind
     dc: str
     who: str = ""  # the instance, spool or link, where it is one's
     says: str  # a sentence without a full stop, such as "collector-1 of eu-west is dead"

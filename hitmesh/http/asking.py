@@ -7,6 +7,16 @@ import binascii
 import ipaddress
 from collections.abc import Mapping
 
+from msgspec import Struct
+
+
+class Refusal(Struct, frozen=True):
+    """Why a request isn't carried out. 401 asks for the token."""
+
+    status: int
+    title: str
+    description: str
+
 
 def credentials(environ: Mapping[str, str]) -> tuple[str, bytes]:
     """The user's name, if one was given, and the token."""
