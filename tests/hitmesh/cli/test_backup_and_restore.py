@@ -367,9 +367,10 @@ def test_a_datacenter_that_can_t_be_read_fails_the_backup_or_is_named_in_it(
 
 def test_a_drill_restores_a_backup_elsewhere_and_leaves_nothing(backup: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # a short name: supervisord's socket is in it
-        command = [sys.executable, "-m", "hitmesh", "drill", str(backup)]
+        command = [str(Path(sys.executable).parent / "hitmesh"), "drill", str(backup.resolve())]
         environment = {**os.environ, "TMPDIR": temporary}
-        drilled = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        (Path(temporary) / "hitmesh").mkdir()  # what a clone's parent has, which isn't the package
+        drilled = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=temporary)
         left = list(Path(temporary).glob("hitmesh-*"))
     assert drilled.returncode == 0, drilled.stdout + drilled.stderr
     assert "compared 4 pages with 18 hits, and 1 settings, in eu-west, us-west" in drilled.stdout
