@@ -165,10 +165,6 @@ def check_siblings(config: Config, folder: Path) -> None:
         if path.stem not in config.peers:
             continue
         other = settings.load(path)
-        if other.partitions != config.partitions:
-            raise ConfigError(
-                f"partitions is {config.partitions} in {config.name} and {other.partitions} in {other.name}; "
-                "it must be the same in every datacenter"
-            )
+        settings.check_partitions([config, other])
         if bool(other.keys) != bool(config.keys) and not (other.insecure or config.insecure):
             raise ConfigError(f"{config.name} and {other.name} must both have keys, or neither")
