@@ -83,6 +83,13 @@ class Desk:
             raise CommandError("; ".join(problems), hint=self._hint(found))
         return {name: answer for name, answer in found.items() if isinstance(answer, Facts)}
 
+    def any_answer(self) -> None:
+        """Raise CommandError when none of its hosts answers."""
+        found = self.each(self.fleet.hosts, lambda host: host.facts()).values()
+        problems = [str(answer) for answer in found if isinstance(answer, CommandError)]
+        if len(problems) == len(self.fleet.hosts):
+            raise CommandError(f"no host of {self.fleet.dc} answers: {'; '.join(problems)}", hint="nothing was changed")
+
     def each(self, hosts: Sequence[Host], ask: Callable[[RemoteHost], Answer]) -> dict[str, Answer | CommandError]:
         """What each of these answers, all asked at the same time."""
 
