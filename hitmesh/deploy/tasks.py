@@ -42,10 +42,10 @@ def bootstrap(
     desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "", others: Sequence[Desk] = ()
 ) -> None:
     """Make hosts ready for deploys: users, folders, programs, Consul, beanstalkd; twice changes nothing."""
-    found = build(checkout, folder)
     wanted = [desk.fleet.host(only)] if only else list(desk.fleet.hosts)
-    desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     authorized = root.public_keys(wanted[0])
+    found = build(checkout, folder)
+    desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     secrets = _consuls_secrets(desk, others)
 
     def one(host: RemoteHost) -> list[str]:

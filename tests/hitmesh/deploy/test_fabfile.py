@@ -55,3 +55,10 @@ def test_scale_is_given_the_role_and_runs_once(tmp_path: Path) -> None:
     _, heard = fab(tmp_path, "scale:dc=us-west,role=collector,count=9,dry=1")
     assert "Executing task" not in heard
     assert "nodes.app-" in heard
+
+
+def test_who_has_no_ssh_key_is_told_so_before_anything_is_built(tmp_path: Path) -> None:
+    status, heard = fab(tmp_path, "bootstrap:dc=us-west")
+    assert heard.startswith("fab: you have no SSH key")
+    assert status == 1
+    assert not (tmp_path / "var").exists()
