@@ -9,6 +9,7 @@ import contextlib
 import functools
 import inspect
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,7 +43,10 @@ class Job(WrappedCallableTask):  # type: ignore[misc]  # Fabric has no types
         return [], []
 
     def run(self, *args: str, **kwargs: str) -> None:
-        """Run it with them."""
+        """Run it with them; whatever ends it is a Ctrl-C, so that it takes back and closes what it has begun."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+                signal.signal(number, signal.default_int_handler)
         super().run(*args, **kwargs, **self.typed)
 
 

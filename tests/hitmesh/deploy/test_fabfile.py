@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,26 +10,38 @@ from pathlib import Path
 import pytest
 
 from hitmesh.cli.folder import shipped
+from tests.services import wait_for
 
 CHECKOUT = Path(__file__).parents[3]
 FAB = Path(sys.executable).parent / "fab"
 
 
-def fab(folder: Path, *words: str) -> tuple[int, str]:
-    """The status of a command that reaches no host, and what it says."""
+REFUSED = "echo 'ssh: connect to host: Connection refused' >&2; exit 255"
+SILENT = 'case "$*" in *"-O exit"*) exit 0 ;; esac; touch "$TMPDIR/asked"; sleep 1; exit 255'
+
+
+def started(folder: Path, *words: str, ssh: str = REFUSED) -> subprocess.Popen[str]:
+    """A command whose `ssh` reaches no host."""
     for name in ("eu-west", "us-west"):
         (folder / f"{name}.toml").write_bytes(shipped(f"config/{name}.toml").read_bytes())
-    (folder / "ssh").write_text("#!/bin/sh\necho 'ssh: connect to host: Connection refused' >&2\nexit 255\n")
+    (folder / "ssh").write_text(f"#!/bin/sh\n{ssh}\n")
     (folder / "ssh").chmod(0o755)
-    done = subprocess.run(
+    return subprocess.Popen(
         [FAB, "--set", f"config={folder},var={folder}/var", *words],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
         cwd=CHECKOUT,
         env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)},
     )
-    return done.returncode, done.stdout + done.stderr
+
+
+def fab(folder: Path, *words: str) -> tuple[int, str]:
+    """The status of a command that reaches no host, and what it says."""
+    with started(folder, *words) as process:
+        heard, _ = process.communicate()
+    return process.returncode, heard
 
 
 @pytest.mark.parametrize(
@@ -62,3 +75,14 @@ def test_who_has_no_ssh_key_is_told_so_before_anything_is_built(tmp_path: Path) 
     assert heard.startswith("fab: you have no SSH key")
     assert status == 1
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_interrupts_it_leaves_no_folder_of_connections(sent: signal.Signals, tmp_path: Path) -> None:
+    with started(tmp_path, "status:dc=us-west", ssh=SILENT) as process:
+        wait_for((tmp_path / "asked").exists, what="ssh to be started")
+        process.send_signal(sent)
+        heard, _ = process.communicate()
+    assert list(tmp_path.glob("hm-ssh-*")) == []
+    assert heard == "fab: interrupted\n"
+    assert process.returncode == 130
