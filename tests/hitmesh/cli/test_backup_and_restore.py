@@ -278,6 +278,9 @@ def test_a_dry_restore_says_what_would_be_in_the_way_and_writes_nothing(
     assert run(words) == 0
     assert capsys.readouterr().out.startswith(f"{DCS[0]} could have what was counted until ")
     assert run(words) == 0
+    capsys.readouterr()
+    assert run(words[:-1]) == 0
+    assert f"start it; {DCS[1]} takes theirs from it" in capsys.readouterr().out
 
 
 def test_standard_output_and_input_do(state: Path, backup: Path) -> None:
