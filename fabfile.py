@@ -9,25 +9,48 @@ import contextlib
 import functools
 import inspect
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fabric.api import env, task
+from fabric.api import env
+from fabric.tasks import WrappedCallableTask
 
-from hitmesh.config import ROLES
 from hitmesh.deploy import backups, deploying, tasks
 from hitmesh.deploy.desk import Desk, desk, siblings
 from hitmesh.deploy.ssh import opened
 from hitmesh.errors import HitmeshError
 
 CHECKOUT = Path(__file__).parent
-# `role=` is Fabric's own argument: a task with it runs once for each host of that role, which here is its name.
-env.roledefs = {role: [role] for role in ROLES}
 
 
-def job(function: Callable[..., None]) -> Callable[..., None]:
+class Job(WrappedCallableTask):  # type: ignore[misc]  # Fabric has no types
+    """A task that runs once, here, and is given all that was typed.
+
+    `role=` and its like are Fabric's own arguments: it would run a task once for each host of that role.
+    """
+
+    def get_hosts_and_effective_roles(
+        self, hosts: Sequence[str], roles: Sequence[str], exclude_hosts: Sequence[str], env: Any = None
+    ) -> tuple[list[str], list[str]]:
+        """None, so that it runs once; they are kept for the task."""
+        typed = {"host": hosts, "role": roles, "exclude_hosts": exclude_hosts}
+        usual = {"host": "hosts", "role": "roles", "exclude_hosts": "exclude_hosts"}  # fab -H, -R and -x
+        typed = {name: words or (env or {}).get(usual[name]) or () for name, words in typed.items()}
+        self.typed = {name: ";".join(words) for name, words in typed.items() if words}
+        return [], []
+
+    def run(self, *args: str, **kwargs: str) -> None:
+        """Run it with them; whatever ends it is a Ctrl-C, so that it takes back and closes what it has begun."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+                signal.signal(number, signal.default_int_handler)
+        super().run(*args, **kwargs, **self.typed)
+
+
+def job(function: Callable[..., None]) -> Job:
     """A task whose wrong use is one line, and status 2."""
 
     @functools.wraps(function)
@@ -42,7 +65,7 @@ def job(function: Callable[..., None]) -> Callable[..., None]:
             sys.exit(2)
         function(*args, **kwargs)
 
-    return task(checked)
+    return Job(checked)
 
 
 @job
@@ -63,7 +86,9 @@ def bootstrap(dc: str, only: str = "") -> None:
 
 
 @job
-def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str = "") -> None:
+def deploy(
+    dc: str, dry: str = "", only: str = "", version: str = "", force: str = "", *, role: str | None = None
+) -> None:
     """fab deploy:dc=us-west  bring this checkout there, the canary first
 
     dry=1 shows the plan and what would change in files; only=HOST, role=ROLE leave the others as they are;
@@ -72,7 +97,7 @@ def deploy(dc: str, dry: str = "", only: str = "", version: str = "", force: str
     with _mesh(dc) as (it, others):
         deploying.deploy(
             it, _releases(), CHECKOUT, others=others, dry=_yes(dry), only=only, version=version, force=_yes(force),
-            roles=env.effective_roles,
+            roles=[] if role is None else role.split(";"),
         )  # fmt: skip
 
 
@@ -91,9 +116,8 @@ def status(dc: str) -> None:
 
 
 @job
-def scale(dc: str, count: str, dry: str = "") -> None:
+def scale(dc: str, count: str, dry: str = "", *, role: str) -> None:
     """fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
-    role = env.effective_roles[0] if env.effective_roles else ""
     with _at(dc) as it:
         changed = tasks.scale(it, role, _number(count), dry=_yes(dry))
         release = tasks.most_used(it)

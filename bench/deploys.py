@@ -91,9 +91,9 @@ class Operator(Fab):
         super().__init__(*args, **kwargs)
         self.pids: list[int] = []
 
-    def start(self, task: str) -> subprocess.Popen[str]:
+    def start(self, task: str, **environment: str) -> subprocess.Popen[str]:
         """As it does."""
-        process = super().start(task)
+        process = super().start(task, **environment)
         self.pids.append(process.pid)
         return process
 

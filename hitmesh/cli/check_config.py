@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from hitmesh import config as settings
+from hitmesh.cli import folder
+from hitmesh.cli.stderr import warn
 from hitmesh.config import ROLES, Config
 from hitmesh.errors import ConfigError
 
@@ -16,18 +18,23 @@ from hitmesh.errors import ConfigError
 def check_config(files: tuple[Path, ...]) -> None:
     """Check configuration files; the first mistake ends it with status 1.
 
-    No store is asked, and nothing has to run.
+    Several files are of one mesh. No store is asked, and nothing has to run.
 
     \b
     Example:
       hitmesh check-config config/eu-west.toml
     """
+    configs = []
     for path in files:
         config = load(path)
+        configs.append(config)
+        settings.check_partitions(configs)
         counts = ", ".join(f"{len(config.instances(role))} {role}" for role in ROLES)
         spools = ", ".join(config.stores.spools)
         stores = f"totals in {config.stores.totals}, settings in {config.stores.settings}, spools in {spools}"
         print(f"{path}: ok: {config.name}: {counts}; {config.partitions} partitions; {stores}")
+        if path.name not in (f"{config.name}.toml", folder.CONFIG_NAME):
+            warn(f"{path}: fab looks for {config.name} in {config.name}.toml")
 
 
 def load(path: Path) -> Config:

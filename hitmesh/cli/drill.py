@@ -163,7 +163,8 @@ def _lay_out(dcs: Sequence[str], partitions: int, state_dir: Path) -> tuple[Layo
 @contextlib.contextmanager
 def _running(state_dir: Path, *words: str) -> Iterator[None]:
     """The mesh, started by `hitmesh up`, and stopped whatever happens."""
-    hitmesh, where = (sys.executable, "-m", "hitmesh"), ("--state-dir", str(state_dir))
+    # -P: the caller's folder may have one named hitmesh, as a clone's parent does.
+    hitmesh, where = (sys.executable, "-P", "-m", "hitmesh"), ("--state-dir", str(state_dir))
     try:
         started = subprocess.run([*hitmesh, "up", "-d", *words, *where], capture_output=True, text=True, check=False)
         if started.returncode:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from hitmesh.cli import check_config, folder, keyfolder
-from hitmesh.config import Config
+from hitmesh.config import Config, check_partitions
 
 TEMPLATE = "config/dev.toml"
 
@@ -37,6 +37,7 @@ def keygen(directory: Path, files: tuple[Path, ...], dcs: str) -> None:
       hitmesh keygen keys --config config/us-west.toml --config config/eu-west.toml
     """
     configs = [check_config.load(file) for file in files] or _as_up_has_them(dcs)
+    check_partitions(configs)
     everybody = [peer for config in configs for peer in keyfolder.peers_of(config)]
     made = keyfolder.make_missing(directory, everybody, is_shared=True)
     counts = Counter(peer.dc for peer in made)

@@ -103,7 +103,9 @@ def bring_back(
     if lost:
         lines.append(f"{lost} hits of {config.name} had no rows in the backup: they are lost, as `hitmesh audit` says")
     if others:
-        lines.append(f"start it; {', '.join(others)} take theirs from it, each when its totals store is empty")
+        lines.append(
+            f"start it; {', '.join(others)} {'take' if others[1:] else 'takes'} theirs from it, each when its totals store is empty"
+        )
     return [visible(line) for line in lines]
 
 

@@ -21,7 +21,7 @@ from hitmesh.config.addresses import (
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
-from hitmesh.config.files import dump, load, loads, parse
+from hitmesh.config.files import check_partitions, dump, load, loads, parse
 from hitmesh.config.routes import (
     Alias,
     Empty,
@@ -70,6 +70,7 @@ __all__ = [
     "Timing",
     "VirtualIp",
     "WanPorts",
+    "check_partitions",
     "dump",
     "host_pattern",
     "host_port",

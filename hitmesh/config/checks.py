@@ -5,6 +5,7 @@ Whether a file that is named exists, or a store answers, is for those who use it
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 
@@ -247,7 +248,8 @@ def _others(config: Config) -> Iterator[str]:
 
 
 def _virtual_ip(config: Config) -> Iterator[str]:
-    address = interface(config.virtual_ip.address).ip
+    whole = interface(config.virtual_ip.address)
+    address = whole.ip
     if not config.behind_virtual_ip():
         yield f"virtual_ip.address ({address}) is nobody's: no node runs a balancer"
     for name, node in config.nodes.items():
@@ -258,6 +260,16 @@ def _virtual_ip(config: Config) -> Iterator[str]:
                 f"nodes.{name}.address ({node.address}) must be an IPv{address.version} address, as virtual_ip.address "
                 "is: keepalived knows no names, and the balancers' hosts tell each other of it"
             )
+        elif node.balancer and not _is_alone(whole) and ipaddress.ip_address(usual(node.address)) not in whole.network:
+            yield (
+                f"virtual_ip.address ({whole}) is of the network {whole.network}, and nodes.{name}.address "
+                f"({node.address}) is not in it; /{whole.max_prefixlen} is an address that is routed to whoever has it"
+            )
+
+
+def _is_alone(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> bool:
+    """Whether its network is this address alone (/32, /128): it is routed to whoever has it."""
+    return address.network.num_addresses == 1
 
 
 def _deployed(config: Config) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Hooks(Section, frozen=True):
 class Backup(Section, frozen=True):
     """Where backups go, and how many stay there."""
 
-    to: Annotated[str, Meta(description="USER@HOST:FOLDER; empty: none")] = ""
+    to: Annotated[str, Meta(description="USER@HOST:/FOLDER; empty: none")] = ""
     daily: Annotated[_Kept, Meta(description="days of which the last backup is kept")] = 7
     weekly: Annotated[_Kept, Meta(description="weeks of which the last backup is kept")] = 4
     monthly: Annotated[_Kept, Meta(description="months of which the last backup is kept")] = 12

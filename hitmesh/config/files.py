@@ -6,6 +6,7 @@ Every mistake is a ConfigError that names the file, the key, and the nearest rig
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def parse(data: dict[str, Any], *, source: str) -> Config:
     for problem in contradictions(config):
         raise ConfigError(f"{source}: {problem}")
     return config
+
+
+def check_partitions(configs: Iterable[Config]) -> None:
+    """Raise ConfigError when datacenters of one mesh don't have the same number of partitions."""
+    first, *others = configs
+    for other in others:
+        if other.partitions != first.partitions:
+            raise ConfigError(
+                f"partitions is {first.partitions} in {first.name} and {other.partitions} in {other.name}; "
+                "it must be the same in every datacenter"
+            )
 
 
 def dump(config: Config) -> str:

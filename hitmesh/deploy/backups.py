@@ -81,7 +81,7 @@ def drill(desk: Desk, name: str = NEWEST) -> None:
         name, content = content_of(desk, name)
         path = Path(folder) / Path(name).name  # which is what the drill calls it
         path.write_bytes(content)
-        done = subprocess.run([sys.executable, "-m", "hitmesh", "drill", str(path)], check=False)
+        done = subprocess.run([sys.executable, "-P", "-m", "hitmesh", "drill", str(path)], check=False)
     if done.returncode:
         raise CommandError("the backup isn't what it should be", hint="what differs is said above")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from hitmesh.config import Role
 from hitmesh.deploy import hooks, memory
 from hitmesh.deploy.at_work import at_work, recall
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts, Release
+from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
 from hitmesh.deploy.release import Built, build, built
@@ -35,12 +35,13 @@ def deploy(
     dry: bool = False,
     force: bool = False,
     only: str = "",
-    roles: Sequence[Role] = (),
+    roles: Sequence[str] = (),
     version: str = "",
     what: str = "deploy",
     bake_s: float | None = None,
 ) -> None:
     """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
+    those = [role_of(word) for word in roles]
     facts = desk.facts(only)
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
@@ -51,7 +52,7 @@ def deploy(
         _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
     unborn = _unborn(desk, others) if is_first else []
-    asked = Asked(only=only, roles=roles, bake_s=bake_s, unborn=unborn)
+    asked = Asked(only=only, roles=those, bake_s=bake_s, unborn=unborn)
     steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
     mine = Keys(desk, others) if desk.config.keys or token_name(desk.fleet) else None
     lacking = mine.lacking(facts) if mine else []

@@ -83,6 +83,13 @@ class Desk:
             raise CommandError("; ".join(problems), hint=self._hint(found))
         return {name: answer for name, answer in found.items() if isinstance(answer, Facts)}
 
+    def any_answer(self) -> None:
+        """Raise CommandError when none of its hosts answers."""
+        found = self.each(self.fleet.hosts, lambda host: host.facts()).values()
+        problems = [str(answer) for answer in found if isinstance(answer, CommandError)]
+        if len(problems) == len(self.fleet.hosts):
+            raise CommandError(f"no host of {self.fleet.dc} answers: {'; '.join(problems)}", hint="nothing was changed")
+
     def each(self, hosts: Sequence[Host], ask: Callable[[RemoteHost], Answer]) -> dict[str, Answer | CommandError]:
         """What each of these answers, all asked at the same time."""
 
@@ -165,10 +172,6 @@ def check_siblings(config: Config, folder: Path) -> None:
         if path.stem not in config.peers:
             continue
         other = settings.load(path)
-        if other.partitions != config.partitions:
-            raise ConfigError(
-                f"partitions is {config.partitions} in {config.name} and {other.partitions} in {other.name}; "
-                "it must be the same in every datacenter"
-            )
+        settings.check_partitions([config, other])
         if bool(other.keys) != bool(config.keys) and not (other.insecure or config.insecure):
             raise ConfigError(f"{config.name} and {other.name} must both have keys, or neither")

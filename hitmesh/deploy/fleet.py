@@ -31,6 +31,14 @@ _OWN: Mapping[str, tuple[Role, ...]] = {
 }
 
 
+def role_of(word: str) -> Role:
+    """The role of a name that somebody has typed. Raises CommandError."""
+    for role in ROLES:
+        if role == word:
+            return role
+    raise CommandError(f"{word!a} is no role; {nearest(word, list(ROLES))}")
+
+
 def sees(text: str, one: Placement) -> str:
     """A digest of all that an instance sees of its datacenter's file: with another one it must be restarted.
 

@@ -70,6 +70,8 @@ class Keys:
 
     def make(self, facts: Mapping[str, Facts] | None = None) -> None:
         """Make what is missing, and bring all to the hosts that lack it; twice changes nothing. Raises CommandError."""
+        if facts is None:
+            self._desk.any_answer()  # or keys would be made that nobody gets
         made = keyfolder.make_missing(self._folder, self._peers(), is_shared=True)
         for peer in made:
             self._desk.tell(f"{peer}: a key was made")

@@ -138,6 +138,7 @@ def _pip_wheel(what: list[str], into: Path, *options: str) -> None:
         return
     command = [
         sys.executable,
+        "-P",  # pip is not what happens to be in the caller's folder
         "-m",
         "pip",
         "wheel",

@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 
 from hitmesh.cli.config import me
-from hitmesh.config import ROLES
 from hitmesh.deploy import backups, memory, scaling, standstill
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import Lock
@@ -42,10 +42,10 @@ def bootstrap(
     desk: Desk, root: Ssh, folder: Path, checkout: Path, *, only: str = "", others: Sequence[Desk] = ()
 ) -> None:
     """Make hosts ready for deploys: users, folders, programs, Consul, beanstalkd; twice changes nothing."""
-    found = build(checkout, folder)
     wanted = [desk.fleet.host(only)] if only else list(desk.fleet.hosts)
-    desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     authorized = root.public_keys(wanted[0])
+    found = build(checkout, folder)
+    desk.tell(f"bootstrapping {', '.join(host.name for host in wanted)} with {found.release.id}")
     secrets = _consuls_secrets(desk, others)
 
     def one(host: RemoteHost) -> list[str]:
@@ -208,9 +208,7 @@ def unlock(desk: Desk) -> None:
 
 def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
     """Change how many instances of a role the datacenter's file has, and deploy that; the changed lines."""
-    if role not in ROLES:
-        raise CommandError(f"{role} is no role; {nearest(role, list(ROLES))}")
-    text, lines = scaling.scaled(desk.text, desk.fleet, role, count)
+    text, lines = scaling.scaled(desk.text, desk.fleet, role_of(role), count)
     for line in lines:
         desk.tell(line)
     if not dry and lines:

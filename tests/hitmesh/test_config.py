@@ -156,6 +156,10 @@ def test_a_wrong_value_is_shown_with_what_is_right(change: Change, message: str)
             lambda d: d["virtual_ip"].update(address="10.2/8"),
             "virtual_ip.address: '10.2/8' must be an address with its",
         ),
+        (
+            lambda d: d["virtual_ip"].update(address="10.2.0.100/24", interface="eth0"),
+            "virtual_ip.address (10.2.0.100/24) is of the network 10.2.0.0/24, and nodes.local.address (127.0.0.1) is",
+        ),
         (lambda d: d["deploy"]["backup"].update(to="/srv"), "deploy.backup.to: '/srv' is not USER@HOST:/FOLDER"),
     ],
 )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ class Fab:
         """The same in another checkout."""
         return Fab(self._bed, self._config, self._var, checkout=checkout)
 
-    def start(self, task: str) -> subprocess.Popen[str]:
+    def start(self, task: str, **environment: str) -> subprocess.Popen[str]:
         """Start `fab TASK`, whose output and errors are to be read; in a session of its own."""
         return subprocess.Popen(
             self.command(task),
@@ -39,13 +40,17 @@ class Fab:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.checkout,
-            env=self._bed.environment,
+            env={**self._bed.environment, **environment},
             start_new_session=True,
         )
 
     def run(self, task: str, tell: Callable[[str], None] = lambda _: None) -> tuple[int, str]:
         """Its status and what it said, all of it; each line is told when it comes."""
-        with self.start(task) as process:
+        # What it leaves when it is killed is removed. A short name: the sockets of ssh's connections are below.
+        with (
+            tempfile.TemporaryDirectory(prefix="hm-fab-", ignore_cleanup_errors=True) as temporary,
+            self.start(task, TMPDIR=temporary) as process,
+        ):
             patience = threading.Timer(FAB_S, self.kill, [process])
             patience.start()
             said = []

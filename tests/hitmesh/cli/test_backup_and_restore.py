@@ -278,6 +278,9 @@ def test_a_dry_restore_says_what_would_be_in_the_way_and_writes_nothing(
     assert run(words) == 0
     assert capsys.readouterr().out.startswith(f"{DCS[0]} could have what was counted until ")
     assert run(words) == 0
+    capsys.readouterr()
+    assert run(words[:-1]) == 0
+    assert f"start it; {DCS[1]} takes theirs from it" in capsys.readouterr().out
 
 
 def test_standard_output_and_input_do(state: Path, backup: Path) -> None:
@@ -367,9 +370,10 @@ def test_a_datacenter_that_can_t_be_read_fails_the_backup_or_is_named_in_it(
 
 def test_a_drill_restores_a_backup_elsewhere_and_leaves_nothing(backup: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # a short name: supervisord's socket is in it
-        command = [sys.executable, "-m", "hitmesh", "drill", str(backup)]
+        command = [str(Path(sys.executable).parent / "hitmesh"), "drill", str(backup.resolve())]
         environment = {**os.environ, "TMPDIR": temporary}
-        drilled = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        (Path(temporary) / "hitmesh").mkdir()  # what a clone's parent has, which isn't the package
+        drilled = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=temporary)
         left = list(Path(temporary).glob("hitmesh-*"))
     assert drilled.returncode == 0, drilled.stdout + drilled.stderr
     assert "compared 4 pages with 18 hits, and 1 settings, in eu-west, us-west" in drilled.stdout

@@ -117,6 +117,31 @@ def test_a_right_configuration_is_summed_up(capsys: pytest.CaptureFixture[str]) 
     )
 
 
+@pytest.mark.parametrize("words", [["check-config"], ["keygen", "--config"]], ids=["check-config", "keygen"])
+def test_files_that_are_given_together_are_one_mesh_with_one_number_of_partitions(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "far.toml"
+    path.write_text(DEV.read_text().replace('"dev"', '"far"', 1).replace("partitions = 32", "partitions = 8", 1))
+    keys = tmp_path / "keys"
+    command, *option = words
+    files = [word for file in (DEV, path) for word in (*option, str(file))]
+    assert run([command, *([str(keys)] if option else []), *files]) == 1
+    assert "partitions is 32 in dev and 8 in far; it must be the same" in capsys.readouterr().err
+    assert not keys.exists()
+
+
+def test_a_file_that_fab_would_not_find_is_right_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "west.toml"
+    path.write_text(DEV.read_text())
+    assert run(["check-config", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{path}: ok: dev: ")
+    assert err == f"hitmesh: {path}: fab looks for dev in dev.toml\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from hitmesh import config as settings
+from hitmesh.config import host_port_text
 from hitmesh.deploy.fleet import Fleet, sees
 from hitmesh.errors import CommandError
 
-US_WEST = settings.load(Path(__file__).parents[3] / "config" / "us-west.toml")
+CONFIG = Path(__file__).parents[3] / "config"
+US_WEST = settings.load(CONFIG / "us-west.toml")
 
 
 def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
@@ -127,3 +129,18 @@ def test_a_dashboard_is_restarted_for_whatever_it_shows_and_nobody_for_what_is_i
     changed = LOOKED_AT.replace(was, now, 1)
     names = ["nexus-1", "processor-1", "collector-2", "balancer-1", "dashboard-1"]
     assert {name for name in names if seen(LOOKED_AT, name) != seen(changed, name)} == concerned
+
+
+def test_the_two_examples_are_one_mesh_and_neither_consul_joins_what_a_router_hides() -> None:
+    examples = {name: settings.load(CONFIG / f"{name}.toml") for name in ("eu-west", "us-west")}
+    settings.check_partitions(examples.values())
+    for here, there in (("eu-west", "us-west"), ("us-west", "eu-west")):
+        outside = {
+            host_port_text(node.wan_address or node.address, node.wan_ports.nexus or examples[there].ports.nexus)
+            for node in examples[there].nodes.values()
+            if node.nexus
+        }
+        assert set(examples[here].peers[there]) == outside
+        reached = {node.wan_address or node.address for node in examples[there].nodes.values() if node.consul_server}
+        behind = any(node.wan_address for node in examples[there].nodes.values())
+        assert not behind or not reached & set(examples[here].deploy.consul.join_wan)

@@ -10,7 +10,7 @@ from hitmesh import config as settings
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.ssh import Ssh
+from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
@@ -84,6 +84,17 @@ def test_a_list_that_could_not_be_brought_everywhere_is_said(desk: Desk) -> None
     hosts(desk).vanish("b", "b ")
     with pytest.raises(CommandError, match="the list isn't everywhere: b: it can't be reached"):
         Keys(desk, []).make()
+
+
+def test_no_key_is_made_while_no_host_answers(desk: Desk) -> None:
+    def away(call: str) -> None:
+        raise Unreachable(f"{call.partition(' ')[0]}: it can't be reached")
+
+    hosts(desk).before_call = away
+    with pytest.raises(CommandError, match="no host of dc answers: a: it can't be reached; b: ") as caught:
+        Keys(desk, []).make()
+    assert caught.value.hint == "nothing was changed"
+    assert not Path(desk.config.keys).exists()
 
 
 def test_a_datacenter_without_keys_is_told_what_to_write(desk: Desk) -> None:

@@ -76,8 +76,7 @@ def test_consul_has_three_servers_that_look_for_each_other_and_agents_that_look_
 
 
 def test_consul_joins_other_datacenters_has_a_gossip_key_and_acls_where_they_are_configured() -> None:
-    wan = 'join_wan = ["10.1.0.21", "10.1.0.22", "10.1.0.23"]'
-    text = TEXT.replace(wan, 'join_wan = ["10.1.0.21", "[fd00::1]:9302"]\ngossip_key = "gossip"\nacl = true')
+    text = TEXT + '[deploy.consul]\njoin_wan = ["10.1.0.21", "[fd00::1]:9302"]\ngossip_key = "gossip"\nacl = true\n'
     token = "?token=/etc/hitmesh/keys/us-west/{role}/consul.token"
     of = fleet(text.replace('8500/hitmesh"', f'8500/hitmesh{token}"').replace('settings"', f'settings{token}"'))
     server = consul_of("store-1", of)
