@@ -84,6 +84,7 @@ class Guard:
         self._zap = context.socket(zmq.ROUTER)  # answers need not come in the order of the questions
         self._zap.linger = 0
         self._zap.bind(ENDPOINT)
+        self._took_plain = keyring.takes_plain  # as it is now: the watch may begin after an end
         spawn("the guard of the sockets", self._answer)
         spawn("the watch over the list of keys", self._watch)
 
@@ -170,11 +171,10 @@ class Guard:
                 raise
 
     def _watch(self) -> None:
-        takes_plain = self._keyring.takes_plain
         while not self._closed:
             gevent.sleep(LOOK_S)
-            took_plain, takes_plain = takes_plain, self._keyring.takes_plain
-            if self._keyring.look() or took_plain != takes_plain:
+            took_plain, self._took_plain = self._took_plain, self._keyring.takes_plain
+            if self._keyring.look() or took_plain != self._took_plain:
                 log.info("the list of keys has changed: %d keys", len(self._keyring.keys))
                 for call in tuple(self._listeners):
                     call()

@@ -378,6 +378,13 @@ def test_at_its_end_what_is_pushed_without_a_key_ends_too(
         until(lambda: not pushes.send(door.endpoint, encode(MESSAGE["batches"])), what="the end")
 
 
+def test_an_end_before_the_watch_has_begun_is_seen(keys: Path, networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seen = networks(phase(keys, COLLECTOR, **SWITCHING)), []
+    network.on_change(lambda: seen.append("end"))
+    monkeypatch.setattr(network.keyring, "_plain_until_s", 0.0)  # no greenlet has run yet
+    until(lambda: seen, what="the end")
+
+
 def test_events_that_nobody_reads_stop_no_message(networks: Any) -> None:
     network = networks(None)
     pull, push = (open_socket(network, kind, heartbeat_s=1.0, receive_bytes=100) for kind in (zmq.PULL, zmq.PUSH))
