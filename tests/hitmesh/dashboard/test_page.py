@@ -271,8 +271,7 @@ def test_what_is_clicked_or_has_the_focus_isnt_lost_when_its_place_is_another(sc
     for turned in (False, True):
         page.locator("#top-rows a", has_text=name).focus()
         stage.show(_ranked(status, turned=turned))
-        place = -1 if turned else 0
-        wait_for(lambda place=place: page.locator("#top-rows a").nth(place).text_content() == name, what="the order")
+        says(page, f"#top-rows tr:{'last' if turned else 'first'}-child a", name)
         assert page.evaluate("document.activeElement.textContent") == name
 
 
