@@ -190,7 +190,11 @@ class Datacenter:
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the first process of `name`."""
-        os.kill(self._processes[name][1].pid, number)
+        os.kill(self.pid(name), number)
+
+    def pid(self, name: str) -> int:
+        """Of the first process of `name`, and of the group that it is the first of."""
+        return self._processes[name][1].pid
 
     def prioritize(self, nice: int) -> None:
         """Give everything that runs of it this nice value: as if it had, below 0, most of the machine to itself."""
