@@ -12,7 +12,7 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, host_port_text, nexus_endpoints
+from hitmesh.config import DEFAULT_HOST, Alias, Config, Placement, Proxy, host_port_text, nexus_endpoints
 from hitmesh.config.addresses import interface
 from hitmesh.protocol.messages import Answer
 from hitmesh.visible import visible
@@ -24,6 +24,9 @@ _ANNOUNCED = (
     ("balancer", "balancer_tls", "tls"),
     ("balancer", "balancer_admin", "admin"),
     ("collector", "collector", "http"),
+    ("collector", "collector_admin", "admin"),
+    ("processor", "processor_admin", "admin"),
+    ("nexus", "nexus_admin", "admin"),
     ("dashboard", DASHBOARD, "http"),
 )
 
@@ -69,11 +72,14 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "balancer_tls": [_url("https", each.address, each.tls_port) for each in balancers if each.tls_port],
         "balancer_admin": [_url(admin, each.address, each.admin_port) for each in balancers if each.admin_port],
         "collector": [_url("http", each.address, each.port) for each in collectors],
+        "collector_admin": _admin(collectors),
+        "processor_admin": _admin(config.instances("processor")),
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
+        "nexus_admin": _admin(config.instances("nexus")),
         DASHBOARD: [_url("http", each.address, each.port) for each in config.instances("dashboard")],
     }
-    seldom = ("balancer_", "virtual_ip", DASHBOARD)
-    return {role: urls for role, urls in found.items() if urls or not role.startswith(seldom)}
+    always = ("balancer", "collector", "nexus")
+    return {role: urls for role, urls in found.items() if urls or role in always}
 
 
 def front(config: Config) -> list[str]:
@@ -98,6 +104,10 @@ def _virtual_ip(config: Config) -> list[str]:
     address = str(interface(config.virtual_ip.address).ip)
     tls = [_url("https", address, config.ports.balancer_tls)] if config.ports.balancer_tls else []
     return [_url("http", address, config.ports.balancer), *tls]
+
+
+def _admin(placements: Sequence[Placement]) -> list[str]:
+    return [_url("http", each.address, each.admin_port) for each in placements if each.admin_port]
 
 
 def _url(scheme: str, address: str, port: int | None) -> str:
