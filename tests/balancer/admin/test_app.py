@@ -140,7 +140,7 @@ def test_stats_in_another_format_are_refused(admin: Client) -> None:
 def test_metrics_are_for_prometheus(admin: Client) -> None:
     answer = admin.simulate_get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert 'hitmesh_balancer_frontend_requests_total{listener="http"} 1234567' in answer.text
+    assert 'hitmesh_balancer_frontend_requests_total{listener="http"} 1.234567e+06' in answer.text
 
 
 def test_health_says_up_or_why_not(admin: Client, worker: Worker) -> None:
