@@ -12,6 +12,7 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
+from hitmesh.cli.targets import targets
 from hitmesh.config import DEFAULT_HOST, Alias, Config, Placement, Proxy, host_port_text, nexus_endpoints
 from hitmesh.config.addresses import interface
 from hitmesh.protocol.messages import Answer
@@ -34,7 +35,13 @@ _ANNOUNCED = (
 @click.command(short_help="Show where the roles of a mesh listen.")
 @state_dir_option
 @json_option
-def endpoints(state_dir: Path, as_json: bool) -> None:
+@click.option(
+    "--prometheus",
+    "as_targets",
+    is_flag=True,
+    help="Print where Prometheus scrapes it: a file for its file_sd_configs.",
+)
+def endpoints(state_dir: Path, as_json: bool, as_targets: bool) -> None:
     """Show where the instances of a mesh listen, by datacenter and role.
 
     The configured ones, whether they run or not, and those that somebody started by hand. --json has the URL of one
@@ -43,13 +50,18 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
     \b
     Example:
       curl -X POST "$(hitmesh endpoints --json | jq -r '.["eu-west"].balancer[0]')/hit/example.com/"
+      hitmesh endpoints --prometheus >targets.json
     """
     running = Supervisor(state_dir).running()
-    found = {}
+    found, groups = {}, []
     for config in folder.datacenters(state_dir):
+        answer = picture.ask(config) if config.name in running else None
         found[config.name] = by_role(config)
-        if config.name in running:
-            _add_living(found[config.name], picture.ask(config))
+        _add_living(found[config.name], answer)
+        groups += targets(config, answer)
+    if as_targets:
+        print(json.dumps(groups, indent=2))
+        return
     if not as_json:
         print(text(found))
         return
