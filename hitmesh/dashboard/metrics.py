@@ -118,8 +118,8 @@ def _books(books: Books) -> Iterator[Metric]:
 def _links(part: Part) -> Iterator[Metric]:
     yield gauge(
         "link_up",
-        "Whether this datacenter hears another one in time: 1, late: 0.5, cut: 0",
-        [({"source": one.source}, {"up": 1.0, "late": 0.5, "cut": 0.0}[one.state]) for one in part.links],
+        "Whether this datacenter hears another one: 0 when the link is cut",
+        [({"source": one.source}, one.state != "cut") for one in part.links],
     )
     yield gauge(
         "link_rows_age_seconds",
