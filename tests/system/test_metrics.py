@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from hitmesh import __version__
-from tests.hitmesh.cli.meshes import Mesh, hit, meshes
+from tests.hitmesh.cli.meshes import Mesh, hit, meshes, status_of
 from tests.hitmesh.metrics.rules import FOLDER, REPOSITORY, RULES, alerts, compared
 from tests.services import PATIENCE_S, wait_for
 from tests.services.prometheus import Prometheus
@@ -174,6 +174,16 @@ def test_prometheus_scrapes_every_instance(server: Prometheus) -> None:
     )
     # What happens is counted, by all who have to do with it.
     wait_for_none(lambda: {name for name in BUSY if len(server.query(f"sum by (dc) ({name}) > 0")) < len(DCS)})
+
+
+def test_requests_that_are_refused_are_counted_by_reason(mesh: Mesh, targets: str) -> None:
+    url = mesh.urls("eu-west", "collector")[0]
+    assert status_of(url, "GET", "/hit/a%00b") == 400
+    assert status_of(url, "POST", "/hits", "nonsense") == 415
+    assert status_of(url, "GET", "/hit/a", host="two words") == 400
+    text = scraped(targets, "collector")[2]
+    found = dict(re.findall(r'hitmesh_collector_refused_requests_total\{reason="(\w+)"\} (\S+)', text))
+    assert (float(found["bad_request"]), float(found["unreadable"]), float(found["not_counted"])) == (2, 1, 0)
 
 
 def panels() -> list[Any]:
