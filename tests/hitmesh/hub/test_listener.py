@@ -165,19 +165,21 @@ def test_idle_connections_take_no_place_from_whoever_asks() -> None:
 
 
 def test_those_who_ask_without_end_take_no_place_from_whoever_asks_once() -> None:
-    stage = Stage(places=8)
+    stage = Stage(places=8, turn_s=0.002)
     asked = 0
 
     def ask_without_end() -> None:
         nonlocal asked
         while True:
             with contextlib.suppress(OSError), stage.connect() as connection:
-                while connection.send(HELLO) and connection.recv(1000):
+                connection.sendall(HELLO * 20)
+                while connection.recv(1000):  # there is a next request before this answer is taken
+                    connection.sendall(HELLO * 4)
                     asked += 1
 
     busy = [gevent.spawn(ask_without_end) for _ in range(8 + 5 + 3)]  # of places, of streams, and more
     with gevent.Timeout(PATIENCE_S):
-        while asked < 100:
+        while asked < 40:
             gevent.sleep(0.001)
         for _ in range(3):
             assert stage.ask(LAST).endswith(b"hello")
