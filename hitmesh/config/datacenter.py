@@ -154,7 +154,7 @@ def ports_of(placement: Placement) -> list[int]:
 
 
 def served_ports(placement: Placement) -> list[int]:
-    """Those of its work: without HTTPS, and what is asked about it."""
+    """Those of its work: without HTTPS and the admin port."""
     if placement.port is None:
         return []
     return [placement.port + offset for offset in range(PORTS_EACH.get(placement.role, 1))]

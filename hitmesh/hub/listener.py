@@ -75,8 +75,12 @@ class Listener:
         listening = socket.socket(info[0], socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # its connections have it, too
-        listening.bind(info[4])
-        listening.listen(BACKLOG)
+        try:
+            listening.bind(info[4])
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
         self.own: tuple[str, int] = listening.getsockname()[:2]
         self.streams = _places(streams, places) if streams else 0
         self._places = places
