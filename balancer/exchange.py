@@ -506,8 +506,13 @@ class Exchange:
         stats.last_used = now
         stats.queue_s += self.assigned_at - self.ready_at
         stats.connect_s += self.connected_at - self.assigned_at
-        stats.first_byte_s += self.first_byte_at - self.connected_at
-        stats.total_s += now - self.began
+        first_byte_s = self.first_byte_at - self.connected_at
+        total_s = now - self.began
+        stats.first_byte_s += first_byte_s
+        stats.total_s += total_s
+        of_service = self.service.stats
+        of_service.first_bytes.observe(first_byte_s)
+        of_service.requests.observe(total_s)
         self.upstream = None
         if (
             response.keep_alive and self.request_done and upstream.reading

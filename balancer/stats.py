@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from balancer.rates import Average, Rate
+from hitmesh.state.histogram import Histogram
 
 Picture = dict[str, Any]
 Pause = Callable[[], None]  # called between pieces of long work; whoever gives one may let others go on in it
@@ -229,6 +230,8 @@ class ServiceStats:
     held_total: int = 0
     failures: dict[str, int] = field(default_factory=dict)  # requests that no backend answered, by "STATUS reason"
     backends: dict[str, BackendStats] = field(default_factory=dict)
+    requests: Histogram = field(default_factory=Histogram)  # that a backend answered: from the head to the whole answer
+    first_bytes: Histogram = field(default_factory=Histogram)  # from the connection to the first byte of the answer
     rate: Rate = field(init=False)
     _gone: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMMED, 0))
     _gone_classes: list[int] = field(default_factory=_no_answers)
@@ -281,6 +284,7 @@ class ServiceStats:
             "rate_max": round(self.rate.max, 3),
             "classes": _classes([sum(column) for column in columns]),
             "sums_s": {each: round(self._sum(f"{each}_s"), 6) for each in TIMES},
+            "times": {"request": self.requests.snapshot(), "backend": self.first_bytes.snapshot()},
             "backends": {},
         }
         for name, backend in list(self.backends.items()):  # one may leave meanwhile

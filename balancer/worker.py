@@ -202,6 +202,9 @@ class Worker:
             "state": "draining" if self.traffic.draining else "up",
             "workers_hung": self._hung(),
         }
+        if self._mesh is not None:
+            about |= {"dc": self._front.config.name if self._front.config else "", "hub_lag": self._mesh.lag()}
+            about["figures"] = self._mesh.figures()
         return picture(
             now,
             about=about,

@@ -15,9 +15,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
 import zmq
@@ -61,6 +61,11 @@ from nexus.federation import MAX_NEIGHBOURS_BYTES, Catalogue, Federation
 from nexus.registry import Registry
 from nexus.wan import Wan
 
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from hitmesh.metrics.admin import AdminListener
+
 TICKS: Final = 5  # per interval: how closely a death is noticed
 HEARD: Final[tuple[type[Message], ...]] = (Heartbeat, Leave, Neighbours)
 FAREWELL_S: Final = 0.05  # for the last words to reach the wire; a lost one costs the others three heartbeats
@@ -73,7 +78,8 @@ class Server:
     """One Nexus: `start`, and it serves until `stop`. `name` must be configured.
 
     `settings` is exchanged with the other datacenters' where it is given; the store is closed with the
-    Nexus. `retired` names the datacenters that nobody misses, `written` the formats in force.
+    Nexus. `retired` names the datacenters that nobody misses, `written` the formats in force. At `admin` its metrics
+    are told.
     """
 
     def __init__(
@@ -86,7 +92,9 @@ class Server:
         settings: SettingsStore | None = None,
         retired: Callable[[], Collection[str]] = tuple,
         written: Callable[[], Written] = Written,
+        admin: AdminListener | None = None,
     ) -> None:
+        self._admin = admin
         placement = config.placement("nexus", name)
         self._endpoints = nexus_endpoints(placement)
         nexuses = config.instances("nexus")
@@ -106,7 +114,7 @@ class Server:
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._bound: list[Socket] = []
         self._complained = float("-inf")
-        self._numeric: dict[str, str] = {}  # of the three endpoints: as the others are told
+        self._numeric: dict[str, str] = {}  # of the endpoints: as the others are told
         self._readers: list[FrameReader] = []
         self.registry = Registry(
             id,
@@ -142,6 +150,8 @@ class Server:
         except MeshError:
             self._close()
             raise
+        if self._admin is not None:
+            self._numeric["admin"] = self._admin.url
         heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
         self.registry.opened(time.monotonic())
         self._pulse = Pulse(
@@ -162,6 +172,8 @@ class Server:
             gevent.spawn(self._service.run, self._state)
         if self._exchange is not None:
             self._exchange.start()
+        if self._admin is not None:
+            self._admin.start(self._collect, self._late)
         self._lag.start()
         self._watchdog.start()
 
@@ -180,6 +192,8 @@ class Server:
         if self._catalogue is not None:
             self._catalogue.stop()
         gevent.sleep(FAREWELL_S)
+        if self._admin is not None:
+            self._admin.stop()
         self._lag.stop()
         self._watchdog.stop()
         if self._exchange is not None:
@@ -288,17 +302,7 @@ class Server:
             {
                 UPTIME: int(now - self._began),
                 "hub_lag_s": self._lag.read(),
-                "log_lost": output.lost(),
-                "instances": len(self.registry),
-                "bad_frames": sum(reader.bad for reader in self._readers),
-                "refused": self.registry.refused,
-                RIVALS: self.registry.rivals(now),
-                SHUT_OUT: self._pulse.failing + self._wan.failing,
-                "peers": len(self.federation.heard(now)),
-                UNHEARD: self.federation.unheard(self._retired(), now),
-                "peers_refused": self.federation.refused(now),
-                **(self._exchange.load() if self._exchange else {}),
-                **self._network.load(),  # at the end: what strangers do pushes nothing else out
+                **self._figures(now),
             },
             written.wire,
         )
@@ -307,8 +311,34 @@ class Server:
             release,
         )  # fmt: skip
 
+    def _figures(self, now: float) -> dict[str, float]:
+        return {
+            "log_lost": output.lost(),
+            "instances": len(self.registry),
+            "bad_frames": sum(reader.bad for reader in self._readers),
+            "refused": self.registry.refused,
+            RIVALS: self.registry.rivals(now),
+            SHUT_OUT: self._pulse.failing + self._wan.failing,
+            "peers": len(self.federation.heard(now)),
+            UNHEARD: self.federation.unheard(self._retired(), now),
+            "peers_refused": self.federation.refused(now),
+            **(self._exchange.load() if self._exchange else {}),
+            **self._network.load(),  # at the end: what strangers do pushes nothing else out
+        }
+
+    def _late(self) -> str:
+        return self._watchdog.late() or self._written().unreadable
+
+    def _collect(self) -> Iterator[Metric]:
+        from nexus import metrics  # with Prometheus's client, which nobody needs who isn't asked
+
+        figures = self._figures(time.monotonic())
+        return metrics.collect(
+            self._dc, self._name, figures, self._lag.histogram.snapshot(), is_failing=bool(self._late())
+        )
+
     def _state(self) -> str:
-        return state_of("up", self._watchdog.late() or self._written().unreadable)
+        return state_of("up", self._late())
 
     def _bind(self, kind: int, link: Link, receive_bytes: int) -> Socket:
         one = open_socket(

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "install-services"
 PROGRAMS = (
     *("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "nft"),
-    *("ssh", "sshd", "keepalived", "sudo", "python3-venv", "chromium", "consul"),
+    *("ssh", "sshd", "keepalived", "sudo", "python3-venv", "chromium", "prometheus", "consul"),
 )
 NAMES = {
     "nginx": "nginx-light", "ip": "iproute2", "nft": "nftables", "ssh": "openssh-client", "sshd": "openssh-server"

@@ -3,6 +3,8 @@
 With a token, whoever shows it: as a Bearer, or as the password of Basic, which browsers ask people
 for. Without one, this machine only, and nobody who merely makes a browser on it ask: a page from
 elsewhere (Origin, Sec-Fetch-Site), a name that was made to point here (DNS rebinding), or a proxy.
+
+/metrics can also be read with a token that is good for nothing else (`metrics.token`), or by anybody (`metrics.open`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from hitmesh.config import is_loopback
+from hitmesh.http.access import METRICS, MetricsAccess
 from hitmesh.http.asking import Refusal, credentials, host_of, is_address
 
 READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -23,17 +26,23 @@ _SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wro
 class Access:
     """The rules of one listener. `hosts` are further names by which it may be asked when there is no token."""
 
-    def __init__(self, token: str, hosts: Collection[str] = ()) -> None:
+    def __init__(self, token: str, hosts: Collection[str] = (), metrics: MetricsAccess | None = None) -> None:
         self._token = token.encode()
+        self._metrics = metrics or MetricsAccess()
         self._hosts = frozenset(host.lower() for host in hosts)
 
     def refusal(self, environ: Mapping[str, str]) -> Refusal | None:
         """What is wrong with a request, by its WSGI environment; None when nothing is."""
         if environ["REQUEST_METHOD"] not in READS and (problem := _cross_site(environ)):
             return Refusal(403, "Cross-site request", problem)
-        if self._token:
+        for_metrics = environ["PATH_INFO"] == METRICS and environ["REQUEST_METHOD"] in READS
+        if for_metrics and self._metrics.is_open:
+            return None
+        if self._token or (for_metrics and self._metrics.needs_token):
             _, shown = credentials(environ)
-            if hmac.compare_digest(shown, self._token):
+            if self._token and hmac.compare_digest(shown, self._token):
+                return None
+            if for_metrics and self._metrics.admits(shown):
                 return None
             problem = "the token is wrong" if shown else "this needs the token: Authorization: Bearer ..."
             return Refusal(401, "Unauthorized", problem)

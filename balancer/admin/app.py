@@ -20,11 +20,13 @@ from falcon import Request, Response
 
 from balancer.admin.access import Access
 from balancer.admin.columns import csv
-from balancer.admin.metrics import CONTENT_TYPE, metrics
+from balancer.admin.metrics import families
 from balancer.admin.page import REFRESH_S, page
 from balancer.admin.routes import OneRoute, RouteList
 from balancer.routes import RouteTable
 from balancer.stats import Pause, Picture
+from hitmesh.http.access import MetricsAccess
+from hitmesh.metrics.text import encoded
 from hitmesh.settings import SettingsStore
 
 T = TypeVar("T")
@@ -98,9 +100,12 @@ class Metrics:
         self._provider = provider
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Tell Prometheus."""
-        resp.text = self._provider.shown(metrics)
-        resp.content_type = CONTENT_TYPE
+        """Tell Prometheus, or whatever reads OpenMetrics."""
+        _, why_not = self._provider.health()
+        accept = req.get_header("Accept", default="")
+        resp.data, resp.content_type = self._provider.shown(
+            lambda picture, pause: encoded(families(picture, why_not=why_not), accept, pause)
+        )
 
     on_head = on_get
 
@@ -154,10 +159,15 @@ class _Guard:
 
 
 def make_admin(
-    provider: Provider, settings: SettingsStore | None, *, token: str = "", hosts: Collection[str] = ()
+    provider: Provider,
+    settings: SettingsStore | None,
+    *,
+    token: str = "",
+    hosts: Collection[str] = (),
+    metrics: MetricsAccess | None = None,
 ) -> falcon.App[Request, Response]:
     """The WSGI app. `hosts`: names by which the listener may be asked when there is no token."""
-    app = falcon.App(middleware=[_Guard(Access(token, hosts))])
+    app = falcon.App(middleware=[_Guard(Access(token, hosts, metrics))])
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.keep_blank_qs_values = True
     app.add_route("/", Start())

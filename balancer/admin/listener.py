@@ -22,7 +22,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
-from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
@@ -35,6 +34,7 @@ from balancer.traffic import Traffic
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
 from hitmesh.http.wsgi import App, Environ, Headers, encoded, environ_of
+from hitmesh.hub.turns import Turns
 
 MAX_CONNECTIONS: Final = 32  # some people's browsers, and Prometheus; each may hold an answer of some MB
 LEAVING: Final = 32  # beside them, those that are cut and those that came just now; nobody else is taken yet
@@ -77,8 +77,7 @@ class Listener:
         self.tls = tls
         self.own: tuple[str, int] = listener.getsockname()[:2]
         self.stopping = False
-        self._turn = BoundedSemaphore(1)  # one after the other; who is cut while it waits takes no turn
-        self._next_at = 0.0  # when the next step may be done
+        self.turns = Turns()
         self._server = StreamServer(_green(listener), self._serve, spawn=Pool(MAX_CONNECTIONS + LEAVING))
         self._connections: set[Connection] = set()
 
@@ -90,14 +89,6 @@ class Listener:
         """Answer those that are there, and nobody else."""
         self.stopping = True
         self._server.close()
-
-    def await_turn(self, then_s: float) -> None:
-        """Return when a step may be done, one client's after the other's; `then_s` later it is the next one's turn."""
-        with self._turn:
-            left_s = self._next_at - _monotonic()
-            if left_s > 0:
-                gevent.sleep(left_s)
-            self._next_at = _monotonic() + then_s
 
     def _serve(self, stream: Any, address: tuple[Any, ...]) -> None:
         connection = Connection(self, stream, address[0])
@@ -175,7 +166,7 @@ class Connection:
             self._stats.refused(error.status)
             self._send_own(error.status, error.message)
             return False
-        self._listener.await_turn(REQUEST_S)
+        self._listener.turns.wait(REQUEST_S)
         if self._is_cut:
             return False  # its end comes in a moment, which mustn't be in the middle of the app
         self.waits_since = None
@@ -263,7 +254,7 @@ class Connection:
             if plain or not stream.pending():
                 # Bytes may be there already; asking the hub all the same lets everybody else go first.
                 wait_read(stream.fileno(), timeout=left_s)
-            self._listener.await_turn(READ_S if plain or stream.shaken else REQUEST_S)  # a handshake signs something
+            self._listener.turns.wait(READ_S if plain or stream.shaken else REQUEST_S)  # a handshake signs something
             with contextlib.suppress(BlockingIOError):  # a part of a handshake, or of a record
                 data: bytes = stream.recv(size)
                 self._stats.bytes_in += len(data)

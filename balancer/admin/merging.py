@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from balancer.rates import SAMPLES
 from balancer.stats import TIMES, Pause, Picture, no_pause
+from hitmesh.settings.live import LOAD, LOAD_REFUSED
 
 # From best to worst: a backend that one worker can use is of use.
 _STATUSES: Final = ("UP", "DRAIN", "MAINT", "DOWN")
@@ -33,10 +34,21 @@ def merge(pictures: Sequence[Picture], pause: Pause = no_pause) -> Picture:
         return {"workers": 0, "fronts": {}, "services": {}}
     return {
         **pictures[0],
+        **_of_processes(pictures),
         "workers": sum(each["workers"] for each in pictures),
         "fronts": _by_name((each["fronts"] for each in pictures), _summed, pause),
         "services": _by_name((each["services"] for each in pictures), partial(_service, pause=pause), pause),
     }
+
+
+def _of_processes(pictures: Sequence[Picture]) -> Picture:
+    """What workers have in a mesh only. They all follow one table of live settings: the first one's word counts."""
+    found = {key: [each[key] for each in pictures if key in each] for key in ("hub_lag", "figures")}
+    merged = {key: _summed(those) for key, those in found.items() if those}
+    for key in (LOAD, LOAD_REFUSED):
+        if key in pictures[0].get("figures", {}):
+            merged["figures"][key] = pictures[0]["figures"][key]
+    return merged
 
 
 def _by_name(

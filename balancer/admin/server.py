@@ -23,6 +23,8 @@ from balancer.routes import RouteTable
 from balancer.stats import FrontStats, Pause, Picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
+from hitmesh.config import Metrics
+from hitmesh.http.access import MetricsAccess
 from hitmesh.http.wsgi import Environ
 from hitmesh.settings import SettingsStore
 
@@ -47,7 +49,9 @@ class AdminServer:
         self._showing = BoundedSemaphore(1)
         self.stats = FrontStats(time.monotonic(), sessions_limit=MAX_CONNECTIONS)
         access = Access(front.balancer.admin_token)
-        app = make_admin(self, store, token=front.balancer.admin_token)
+        reading = front.config.metrics if front.config is not None else Metrics()
+        metrics = MetricsAccess(reading.token, is_open=reading.open)
+        app = make_admin(self, store, token=front.balancer.admin_token, metrics=metrics)
 
         def takes_body(environ: Environ) -> bool:
             return environ["REQUEST_METHOD"] == "PUT" and access.refusal(environ) is None

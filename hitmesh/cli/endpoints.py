@@ -12,7 +12,8 @@ import click
 from hitmesh.cli import folder, picture
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.supervision import Supervisor
-from hitmesh.config import DEFAULT_HOST, Alias, Config, Proxy, host_port_text, nexus_endpoints
+from hitmesh.cli.targets import targets
+from hitmesh.config import DEFAULT_HOST, Alias, Config, Placement, Proxy, host_port_text, nexus_endpoints
 from hitmesh.config.addresses import interface
 from hitmesh.protocol.messages import Answer
 from hitmesh.visible import visible
@@ -24,6 +25,9 @@ _ANNOUNCED = (
     ("balancer", "balancer_tls", "tls"),
     ("balancer", "balancer_admin", "admin"),
     ("collector", "collector", "http"),
+    ("collector", "collector_admin", "admin"),
+    ("processor", "processor_admin", "admin"),
+    ("nexus", "nexus_admin", "admin"),
     ("dashboard", DASHBOARD, "http"),
 )
 
@@ -31,7 +35,13 @@ _ANNOUNCED = (
 @click.command(short_help="Show where the roles of a mesh listen.")
 @state_dir_option
 @json_option
-def endpoints(state_dir: Path, as_json: bool) -> None:
+@click.option(
+    "--prometheus",
+    "as_targets",
+    is_flag=True,
+    help="Print where Prometheus scrapes it: a file for its file_sd_configs.",
+)
+def endpoints(state_dir: Path, as_json: bool, as_targets: bool) -> None:
     """Show where the instances of a mesh listen, by datacenter and role.
 
     The configured ones, whether they run or not, and those that somebody started by hand. --json has the URL of one
@@ -40,13 +50,18 @@ def endpoints(state_dir: Path, as_json: bool) -> None:
     \b
     Example:
       curl -X POST "$(hitmesh endpoints --json | jq -r '.["eu-west"].balancer[0]')/hit/example.com/"
+      hitmesh endpoints --prometheus >targets.json
     """
     running = Supervisor(state_dir).running()
-    found = {}
+    found, groups = {}, []
     for config in folder.datacenters(state_dir):
+        answer = picture.ask(config) if config.name in running else None
         found[config.name] = by_role(config)
-        if config.name in running:
-            _add_living(found[config.name], picture.ask(config))
+        _add_living(found[config.name], answer)
+        groups += targets(config, answer)
+    if as_targets:
+        print(json.dumps(groups, indent=2))
+        return
     if not as_json:
         print(text(found))
         return
@@ -69,11 +84,14 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "balancer_tls": [_url("https", each.address, each.tls_port) for each in balancers if each.tls_port],
         "balancer_admin": [_url(admin, each.address, each.admin_port) for each in balancers if each.admin_port],
         "collector": [_url("http", each.address, each.port) for each in collectors],
+        "collector_admin": _admin(collectors),
+        "processor_admin": _admin(config.instances("processor")),
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
+        "nexus_admin": _admin(config.instances("nexus")),
         DASHBOARD: [_url("http", each.address, each.port) for each in config.instances("dashboard")],
     }
-    seldom = ("balancer_", "virtual_ip", DASHBOARD)
-    return {role: urls for role, urls in found.items() if urls or not role.startswith(seldom)}
+    always = ("balancer", "collector", "nexus")
+    return {role: urls for role, urls in found.items() if urls or role in always}
 
 
 def front(config: Config) -> list[str]:
@@ -98,6 +116,10 @@ def _virtual_ip(config: Config) -> list[str]:
     address = str(interface(config.virtual_ip.address).ip)
     tls = [_url("https", address, config.ports.balancer_tls)] if config.ports.balancer_tls else []
     return [_url("http", address, config.ports.balancer), *tls]
+
+
+def _admin(placements: Sequence[Placement]) -> list[str]:
+    return [_url("http", each.address, each.admin_port) for each in placements if each.admin_port]
 
 
 def _url(scheme: str, address: str, port: int | None) -> str:

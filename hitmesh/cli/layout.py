@@ -29,15 +29,18 @@ from hitmesh.store.consul_agent import AgentPorts, agent_command, agent_config
 BLOCK_PORTS = 100  # of one datacenter
 # Where each kind of server starts in its datacenter's block.
 BALANCER_AT, BALANCER_ADMIN_AT, COLLECTOR_AT, NEXUS_AT = 0, 5, 10, 20
-BEANSTALKD_AT, CONSUL_AT, BALANCER_TLS_AT, DASHBOARD_AT = 40, 50, 60, 70
+BEANSTALKD_AT, NEXUS_ADMIN_AT, CONSUL_AT, BALANCER_TLS_AT, DASHBOARD_AT = 40, 42, 50, 60, 70
+COLLECTOR_ADMIN_AT, PROCESSOR_ADMIN_AT = 80, 90
 MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
+MAX_PROCESSORS = BLOCK_PORTS - PROCESSOR_ADMIN_AT
 MAX_DASHBOARDS = 5
 MAX_INSTANCES: dict[Role, int] = {
     "balancer": MAX_BALANCERS,
     "collector": MAX_COLLECTORS,
     "nexus": MAX_NEXUSES,
+    "processor": MAX_PROCESSORS,
     "dashboard": MAX_DASHBOARDS,
 }
 BEANSTALKDS = 2  # a pair: one may lose its disk
@@ -245,7 +248,10 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         balancer_tls=first + BALANCER_TLS_AT if asked.balancer_tls else 0,
         balancer_admin=first + BALANCER_ADMIN_AT if asked.balancer_admin else 0,
         collector=first + COLLECTOR_AT,
+        collector_admin=first + COLLECTOR_ADMIN_AT,
+        processor_admin=first + PROCESSOR_ADMIN_AT,
         nexus=first + NEXUS_AT,
+        nexus_admin=first + NEXUS_ADMIN_AT,
         dashboard=first + DASHBOARD_AT,
     )
     nodes = {

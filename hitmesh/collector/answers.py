@@ -17,6 +17,10 @@ FIELDS: Final = (
     ("X-Content-Type-Options", "nosniff"),
 )
 
+# Why a request was answered with an error, as its metric tells them apart: what couldn't be read as a request, what is
+# wrong as one, hits that weren't counted, hits that perhaps were, totals that aren't known now.
+REASONS: Final = ("unreadable", "bad_request", "not_counted", "perhaps_counted", "not_known")
+
 _REFUSAL: Final = "\r\n".join(
     (
         "HTTP/1.1 {status.value} {status.phrase}",

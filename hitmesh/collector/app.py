@@ -11,6 +11,7 @@ good has {"count", "age_s": 0, "retired": true}: its count is final.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection
 from functools import partial
 from heapq import nsmallest
@@ -175,10 +176,11 @@ def make_app(collector: Collector) -> falcon.App[Request, Response]:
     app.add_route("/totals", Totals(collector, live))
     app.add_route("/health", Health(collector))
     app.set_error_serializer(_write_error)
-    app.add_error_handler(RequestError, _refuse_request)
-    app.add_error_handler(BadMessage, _refuse_body)
+    refuse = _Refusals(collector.refusals)
+    app.add_error_handler(RequestError, refuse.request)
+    app.add_error_handler(BadMessage, refuse.body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
-        app.add_error_handler(error, _refuse_for_now)
+        app.add_error_handler(error, refuse.for_now)
     return app
 
 
@@ -220,26 +222,37 @@ def _total(page: str, total: Total, retired: Collection[str]) -> dict[str, objec
     return {"page": page, "total": total.total, "dcs": dcs}
 
 
-def _refuse_request(req: Request, resp: Response, error: RequestError, params: object) -> None:
-    raise falcon.HTTPError(falcon.code_to_http_status(error.status), title=error.title, description=error.description)
+class _Refusals:
+    """The answers to what can't be done, each counted by its reason."""
 
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
 
-def _refuse_body(req: Request, resp: Response, error: BadMessage, params: object) -> None:
-    raise falcon.HTTPError(falcon.code_to_http_status(error.status), description=str(error))
+    def request(self, req: Request, resp: Response, error: RequestError, params: object) -> None:
+        """It asks for what can't be."""
+        self._counts["bad_request"] += 1
+        status = falcon.code_to_http_status(error.status)
+        raise falcon.HTTPError(status, title=error.title, description=error.description)
 
+    def body(self, req: Request, resp: Response, error: BadMessage, params: object) -> None:
+        """Its body can't be read."""
+        self._counts["bad_request"] += 1
+        raise falcon.HTTPError(falcon.code_to_http_status(error.status), description=str(error))
 
-def _refuse_for_now(req: Request, resp: Response, error: HitmeshError, params: object) -> None:
-    if isinstance(error, SpoolUnknown):
-        title = "Perhaps counted"
-    elif isinstance(error, SpoolRefused):
-        title = "Not counted"
-    else:
-        title = "Not known"
-    _complaints.warn(title, "%s: %s", title.lower(), error)
-    description = error.reason
-    if isinstance(error, StoreUnknown) and error.op:  # of the store's own words some name pages
-        description = "the totals can't be read now"
-    raise falcon.HTTPServiceUnavailable(title=title, description=description, retry_after=RETRY_AFTER_S)
+    def for_now(self, req: Request, resp: Response, error: HitmeshError, params: object) -> None:
+        """It might be done a moment later."""
+        if isinstance(error, SpoolUnknown):
+            title = "Perhaps counted"
+        elif isinstance(error, SpoolRefused):
+            title = "Not counted"
+        else:
+            title = "Not known"
+        self._counts[title.lower().replace(" ", "_")] += 1
+        _complaints.warn(title, "%s: %s", title.lower(), error)
+        description = error.reason
+        if isinstance(error, StoreUnknown) and error.op:  # of the store's own words some name pages
+            description = "the totals can't be read now"
+        raise falcon.HTTPServiceUnavailable(title=title, description=description, retry_after=RETRY_AFTER_S)
 
 
 def _read_body(req: Request, limit_bytes: int) -> bytes:

@@ -56,6 +56,7 @@ class Settled:
 
     parts: list[Part]  # of this worker's own lanes, without those that were left to the spool
     done: list[JobId]  # jobs with nothing left to commit: delete them from the spool
+    since_s: list[float] = field(default_factory=list)  # when those of them that this worker has put were put
     claims: int = 0  # how many of those were claimed ones
     jumped_to: int = 0  # where somebody else has brought this worker's lane; 0: nowhere
     in_doubt: int = 0  # hits of this worker under numbers that somebody else may have used
@@ -268,6 +269,7 @@ class Batches:
         else:
             self._flights.pop(flight.id, None)
             self.acked += flight.hits
+            settled.since_s.append(flight.since_s)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event
@@ -43,12 +43,18 @@ from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
 from hitmesh.state.ages import Ages, AsOf
+from hitmesh.state.histogram import Histogram
 from hitmesh.state.peers import Peers
 from hitmesh.state.senders import REFUSED_PUTS, UNACKED_S, UNKNOWN
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 from hitmesh.store.consul_service import ConsulService
 from hitmesh.store.totals import Reading
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from hitmesh.metrics.admin import AdminListener
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +103,18 @@ class Forming:
 
 
 class Collector:
-    """One collector worker process: a lane per partition, under an id of its own."""
+    """One collector worker process: a lane per partition, under an id of its own. At `admin` its metrics are told."""
 
     def __init__(
-        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, settings: SettingsStore, network: Network
+        self,
+        config: Config,
+        *,
+        name: str,
+        spool: Spool,
+        store: TotalsStore,
+        settings: SettingsStore,
+        network: Network,
+        admin: AdminListener | None = None,
     ) -> None:
         self._config = config  # of the file, for what only a restart changes
         self.live = Live(config, settings, self._settings_changed)
@@ -110,6 +124,12 @@ class Collector:
         self._spool = spool
         self._store = store
         self._network = network
+        self._admin = admin
+        self.answers = Histogram()
+        """How long the answers to hits took, from the whole request on."""
+        self.refusals: Counter[str] = Counter()
+        """Requests that were answered with an error, by reason: a few fixed words."""
+        self._puts, self._commits_s = Histogram(), Histogram()
         self.id = f"{name}.{secrets.token_hex(6)}"
         self._batches = Batches(
             self.id,
@@ -162,12 +182,13 @@ class Collector:
 
     def start(self, http: str) -> None:
         """Begin to work; `http` is the URL that hits reach this worker at."""
+        admin = {"admin": self._admin.url} if self._admin is not None else {}
         self.mesh = MeshClient(
             self._config,
             role="collector",
             name=self._name,
             instance_id=self.id,
-            endpoints={"http": http, "acks": self._ack_endpoint},
+            endpoints={"http": http, "acks": self._ack_endpoint, **admin},
             network=self._network,
             load=self._load,
             on_change=self._on_change,
@@ -188,6 +209,8 @@ class Collector:
         self._reader.start()
         for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run, self._doubts.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
+        if self._admin is not None:
+            self._admin.start(self._collect, self._watchdog.late)
         log.info("%s of %s takes hits at %s/hit/<page>", self._name, self._config.name, http)
 
     def leave(self) -> None:
@@ -211,6 +234,8 @@ class Collector:
         if self._batches.unacked:
             log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
         self._close_lanes()
+        if self._admin is not None:
+            self._admin.stop()
         self._watchdog.stop()
         self.live.stop()
         if self.mesh is not None:
@@ -315,6 +340,20 @@ class Collector:
             **self.live.load(),
         }
 
+    def _collect(self) -> Iterator[Metric]:
+        from hitmesh.collector import metrics  # with Prometheus's client, which nobody needs who isn't asked
+
+        assert self.mesh is not None
+        return metrics.collect(
+            self._config.name,
+            self._name,
+            self.mesh.figures(),
+            times={"hit": self.answers, "spool_put": self._puts, "commit": self._commits_s},
+            refusals=self.refusals,
+            lag=self.mesh.lag(),
+            is_failing=bool(self._watchdog.late()),
+        )
+
     # --- group commit --------------------------------------------------------------------------
 
     def _commit(self) -> None:
@@ -335,7 +374,8 @@ class Collector:
         job = batches.form(forming.counts, int(time.time() * 1000))
         body = encode(job)
         unknown: SpoolUnknown | None = None
-        retry_until_s = time.monotonic() + PUT_RETRY_S
+        began_s = time.monotonic()
+        retry_until_s = began_s + PUT_RETRY_S
         while True:
             try:
                 with self._watchdog.expect("a put into the spool"):
@@ -358,6 +398,7 @@ class Collector:
                 return
             gevent.sleep(PUT_RETRY_PAUSE_S)
         now_s = time.monotonic()
+        self._puts.observe(now_s - began_s)
         flight = batches.spooled(job, id, now_s, only_once=unknown is None)
         for part in flight.open_parts():
             self._known.added(part)
@@ -489,10 +530,13 @@ class Collector:
                 "somebody else has used numbers of our lane in partition %d: it goes on at %d; %d hits may not be counted",
                 applied.partition, settled.jumped_to, settled.in_doubt,
             )  # fmt: skip
+        now_s = time.monotonic()
+        for since_s in settled.since_s:
+            self._commits_s.observe(now_s - since_s)
         for part in settled.parts:
             self._known.settled(part, applied)
         if worker == self.id:
-            self._known.told(applied, time.monotonic(), as_of, ledger)
+            self._known.told(applied, now_s, as_of, ledger)
         if settled.done:
             self._done += settled.done
             self._has_done.set()

@@ -109,6 +109,7 @@ class CollectorWorker(GeventWorker):  # type: ignore[misc]
     def _refuse(self, connection: Connection, addr: Any, error: BadMessage) -> None:
         """Our form of error for a request that can't be read, and nothing of it back."""
         connection.refuse(refusal(HTTPStatus(error.status), str(error)))
+        self.app.collector.refusals["unreadable"] += 1
         self._refused += 1
         now = time.monotonic()
         if now >= self._refusals_at:
@@ -207,6 +208,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         from hitmesh.collector.app import make_app
         from hitmesh.collector.collector import Collector
         from hitmesh.mesh.network import open_network
+        from hitmesh.metrics.opening import open_admin
         from hitmesh.settings.open import open_settings
         from hitmesh.spool.open import open_spool
         from hitmesh.store.open import open_store
@@ -217,20 +219,25 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
             store = open_store(self._config, base, "collector")
             settings = open_settings(self._config.stores.settings, base, "collector")
             network = open_network(zmq.green.Context(), self._config, "collector", self._name)
+            admin = open_admin(self._config, "collector", self._name)
         except ConfigError as error:  # gunicorn shows what it says, without a traceback, and ends
             raise AppImportError(f"hitmesh: {error}") from error
         collector = Collector(
-            self._config, name=self._name, spool=spool, store=store, settings=settings, network=network
+            self._config, name=self._name, spool=spool, store=store, settings=settings, network=network, admin=admin
         )
         self.collector = collector
         app = make_app(collector)
+        monotonic, observe = time.monotonic, collector.answers.observe
 
         def counted(environ: Any, start_response: Any) -> Any:
             self.busy += 1
+            began_s = monotonic()
             try:
                 return app(environ, start_response)
             finally:
                 self.busy -= 1
+                if environ["PATH_INFO"].startswith("/hit"):  # /hit/<page> and /hits
+                    observe(monotonic() - began_s)
 
         return counted
 

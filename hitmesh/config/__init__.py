@@ -19,7 +19,7 @@ from hitmesh.config.addresses import (
     network,
 )
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
-from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of
+from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of, served_ports
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
 from hitmesh.config.files import check_partitions, dump, load, loads, parse
 from hitmesh.config.routes import (
@@ -36,7 +36,19 @@ from hitmesh.config.routes import (
     parse_stored,
     route_problems,
 )
-from hitmesh.config.sections import ROLES, Dashboard, Limits, Node, Pages, Ports, Role, Stores, Timing, WanPorts
+from hitmesh.config.sections import (
+    ROLES,
+    Dashboard,
+    Limits,
+    Metrics,
+    Node,
+    Pages,
+    Ports,
+    Role,
+    Stores,
+    Timing,
+    WanPorts,
+)
 
 __all__ = [
     "DEFAULT_HOST",
@@ -55,6 +67,7 @@ __all__ = [
     "Hooks",
     "HostPattern",
     "Limits",
+    "Metrics",
     "Network",
     "NexusEndpoints",
     "Node",
@@ -87,4 +100,5 @@ __all__ = [
     "parse_stored",
     "ports_of",
     "route_problems",
+    "served_ports",
 ]

@@ -20,7 +20,7 @@ from hitmesh.config.addresses import (
     ssh_place,
     usual,
 )
-from hitmesh.config.datacenter import Config, ports_of
+from hitmesh.config.datacenter import Config, ports_of, served_ports
 from hitmesh.config.outside import REACHED
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
@@ -50,6 +50,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _clashes_outside(config)
     yield from _balancer(config)
     yield from _dashboards(config)
+    yield from _metrics(config)
     yield from _deployed(config)
     yield from _others(config)
     yield from route_problems(config.routes)
@@ -158,7 +159,8 @@ def _clashes(config: Config) -> Iterator[str]:
                     yield f"{placement.name} would get port {port}; lower ports.{'rows' if role == 'processor' else role}"
                     return
             if len(set(ports_of(placement))) < len(ports_of(placement)):
-                yield f"{placement.name} wants one port twice; see ports.balancer, balancer_tls and balancer_admin"
+                which = "balancer_tls and balancer_admin" if role == "balancer" else f"and {role}_admin"
+                yield f"{placement.name} wants one port twice; see ports.{role}, {which}"
                 return
 
 
@@ -168,7 +170,7 @@ def _clashes_outside(config: Config) -> Iterator[str]:
     for placement in (one for role in REACHED for one in config.instances(role)):
         host = usual(placement.wan_address or placement.address)
         key = f"nodes.{placement.node}.wan_ports"
-        for port in (port + placement.wan_shift for port in ports_of(placement)):
+        for port in (port + placement.wan_shift for port in served_ports(placement)):
             other = taken.setdefault((host, port), placement.name)
             if other != placement.name:
                 yield f"{placement.name} and {other} both are port {port} of {host} to other datacenters; see {key}"
@@ -232,6 +234,22 @@ def _dashboards(config: Config) -> Iterator[str]:
                 f"dashboard.token is missing: nodes.{name}.address ({node.address}) is beyond loopback, where anybody "
                 "could look; or dashboard.open = true on a network that you trust"
             )
+
+
+def _metrics(config: Config) -> Iterator[str]:
+    if config.metrics.token and config.metrics.open:
+        yield "metrics.open means nothing with metrics.token; leave one of them out"
+    if config.metrics.token or config.metrics.open:
+        return
+    for role in ("collector", "processor", "nexus"):
+        for one in config.instances(role):
+            if one.admin_port and not is_loopback(one.address):
+                yield (
+                    f"metrics.token is missing: nodes.{one.node}.address ({one.address}) is beyond loopback, where anybody "
+                    f"could read what ports.{role}_admin ({getattr(config.ports, f'{role}_admin')}) tells; "
+                    "or metrics.open = true on a network that you trust"
+                )
+                return
 
 
 def _others(config: Config) -> Iterator[str]:

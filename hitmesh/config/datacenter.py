@@ -11,7 +11,7 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
-from hitmesh.config.sections import Dashboard, Limits, Name, Node, Pages, Ports, Role, Section, Stores, Timing
+from hitmesh.config.sections import Dashboard, Limits, Metrics, Name, Node, Pages, Ports, Role, Section, Stores, Timing
 from hitmesh.protocol.messages import MAX_PARTITIONS
 
 NEXUS_PORTS = 3  # heartbeats, changes, lookups
@@ -49,6 +49,7 @@ class Config(Section, frozen=True):
     pages: Pages = Pages()
     balancer: Balancer = Balancer()
     dashboard: Dashboard = Dashboard()
+    metrics: Metrics = Metrics()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(
@@ -75,9 +76,10 @@ class Config(Section, frozen=True):
             if placement.name == name:
                 return placement
         node_name, node = next(iter(self.nodes.items()))
+        admin = 0 if self._first_admin_port(role) else None
         if role != "balancer":
-            return Placement(role, name, node_name, node.address, None, wan_address=node.wan_address)
-        tls, admin = (0 if port else None for port in (self.ports.balancer_tls, self.ports.balancer_admin))
+            return Placement(role, name, node_name, node.address, None, admin_port=admin, wan_address=node.wan_address)
+        tls = 0 if self.ports.balancer_tls else None
         return Placement(role, name, node_name, node.address, None, tls, admin)
 
     def behind_virtual_ip(self) -> list[Placement]:
@@ -90,11 +92,13 @@ class Config(Section, frozen=True):
 
     def _placed(self, role: Role, name: str, node_name: str, node: Node, index: int) -> Placement:
         ports, address = self.ports, node.address
+        first_admin = self._first_admin_port(role)
+        admin = first_admin + index if first_admin else None
         if role == "balancer":
-            tls, admin = (port + index if port else None for port in (ports.balancer_tls, ports.balancer_admin))
+            tls = ports.balancer_tls + index if ports.balancer_tls else None
             return Placement(role, name, node_name, address, ports.balancer + index, tls, admin)
         if role == "collector":
-            return Placement(role, name, node_name, address, ports.collector + index)
+            return Placement(role, name, node_name, address, ports.collector + index, admin_port=admin)
         first, seen = ports.rows, node.wan_ports.rows
         if role == "nexus":
             first, seen = ports.nexus, node.wan_ports.nexus
@@ -102,15 +106,19 @@ class Config(Section, frozen=True):
             first, seen = ports.dashboard, node.wan_ports.dashboard
         width = PORTS_EACH.get(role, 1)
         return Placement(
-            role, name, node_name, address, first + width * index if first else None,
+            role, name, node_name, address, first + width * index if first else None, admin_port=admin,
             wan_address=node.wan_address, wan_shift=seen - first if seen else 0,
         )  # fmt: skip
+
+    def _first_admin_port(self, role: Role) -> int:
+        """Of a role's admin listeners on a node; 0: it has none of its own."""
+        return 0 if role == "dashboard" else int(getattr(self.ports, f"{role}_admin"))
 
 
 class Placement(Struct, frozen=True):
     """One instance's place. `port` is its first one, a processor's that of its rows; None lets the kernel choose.
 
-    A balancer's other listeners: None is none, 0 lets the kernel choose. For other datacenters (Nexuses, processors
+    The other listeners: None is none, 0 lets the kernel choose. A dashboard answers at its first port. For other datacenters (Nexuses, processors
     and dashboards): the address, empty where it is the same, and what its ports there are above those here.
     """
 
@@ -142,7 +150,11 @@ def nexus_endpoints(placement: Placement) -> NexusEndpoints:
 
 def ports_of(placement: Placement) -> list[int]:
     """Every port that an instance is configured to take."""
+    return served_ports(placement) + [port for port in (placement.tls_port, placement.admin_port) if port]
+
+
+def served_ports(placement: Placement) -> list[int]:
+    """Those of its work: without HTTPS and the admin port."""
     if placement.port is None:
         return []
-    own = [placement.port + offset for offset in range(PORTS_EACH.get(placement.role, 1))]
-    return own + [port for port in (placement.tls_port, placement.admin_port) if port]
+    return [placement.port + offset for offset in range(PORTS_EACH.get(placement.role, 1))]

@@ -65,7 +65,10 @@ class Ports(Section, frozen=True):
         _PortOrNone, Meta(description="/stats, /metrics, /routes; one port an instance; 0: none")
     ] = 8005
     collector: Annotated[_Port, Meta(description="HTTP; one port an instance")] = 8010
+    collector_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
+    processor_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     nexus: Annotated[_Port, Meta(description="heartbeats, changes, lookups; three ports an instance")] = 8020
+    nexus_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (
         8030
     )
@@ -149,6 +152,22 @@ class Dashboard(Section, frozen=True):
         ),
     ] = ""
     open: Annotated[bool, Meta(description="beyond loopback too whoever reaches it may look, without a token")] = False
+
+
+class Metrics(Section, frozen=True):
+    """Who may read the metrics of a datacenter's roles."""
+
+    token: Annotated[
+        str,
+        Meta(
+            pattern=r"^[!-~]*\Z",
+            description="needed for /metrics of every role, as Authorization: Bearer; empty: none",
+            extra=SECRET,
+        ),
+    ] = ""
+    open: Annotated[
+        bool, Meta(description="beyond loopback too whoever reaches /metrics of a role may read it, without a token")
+    ] = False
 
 
 class Pages(Section, frozen=True):

@@ -12,8 +12,9 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
-from hitmesh.dashboard.access import CHALLENGE, METHODS, OPEN, Access
 from hitmesh.dashboard.shelf import PAGE, File, is_known
+from hitmesh.http.access import HEALTH, METHODS, METRICS, Access
+from hitmesh.metrics.text import Answer
 from hitmesh.protocol.names import is_name
 from hitmesh.protocol.pages import MAX_PAGE_BYTES
 
@@ -31,6 +32,7 @@ HEADERS: Final = (
         ),
     ),
 )
+CHALLENGE: Final = 'Basic realm="hitmesh dashboard", charset="UTF-8"'
 SOON_S: Final = "5"  # that whoever finds all seats taken should wait
 _MAX_QUERY_CHARS: Final = 3 * MAX_PAGE_BYTES + 100  # a page, percent-encoded
 
@@ -54,6 +56,9 @@ class Provider(Protocol):
 
     def page(self, page: str) -> Any | None:
         """One page; None: nobody knows it."""
+
+    def metrics(self, accept: str) -> Answer:
+        """For Prometheus, in the form that the field `Accept` asks for."""
 
 
 class _Guard:
@@ -149,6 +154,15 @@ class _Page:
         _say(resp, found)
 
 
+class _Metrics:
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """For Prometheus."""
+        resp.data, resp.content_type = self._provider.metrics(req.get_header("Accept", default=""))
+
+
 class _Files:
     def __init__(self, files: Mapping[str, File]) -> None:
         self._files = files
@@ -177,7 +191,8 @@ def make_app(provider: Provider, files: Mapping[str, File], access: Access) -> f
     app.add_route("/events", _Events(provider))
     app.add_route("/history.json", _History(provider))
     app.add_route("/page.json", _Page(provider))
-    app.add_route(OPEN, _Health(provider))
+    app.add_route(METRICS, _Metrics(provider))
+    app.add_route(HEALTH, _Health(provider))
     app.set_error_serializer(_write_error)
     return app
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,22 +18,25 @@ from typing import Any, Final
 import gevent
 import msgspec
 from gevent.event import Event
+from prometheus_client.core import Metric
 
 from hitmesh.config import Config, host_port_text
-from hitmesh.dashboard import shelf
-from hitmesh.dashboard.access import Access
-from hitmesh.dashboard.app import make_app
+from hitmesh.dashboard import metrics, shelf
+from hitmesh.dashboard.app import HEADERS, make_app
 from hitmesh.dashboard.audience import MAX_SEATS, Audience, Seat
 from hitmesh.dashboard.exchange import Exchange
-from hitmesh.dashboard.listener import Listener
 from hitmesh.dashboard.pacing import STEP_S, Telling
 from hitmesh.dashboard.status import Status
 from hitmesh.dashboard.stream import RETRY, Stream, tick
 from hitmesh.dashboard.watching import Watch
+from hitmesh.http.access import Access, MetricsAccess
+from hitmesh.hub.listener import Listener
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
+from hitmesh.metrics.admin import hosts_of
+from hitmesh.metrics.text import Answer, encoded, registry
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.view import MeshView
@@ -59,14 +62,16 @@ class Dashboard:
         network: Network,
     ) -> None:
         self._config, self._settings, self._network = config, settings, network
+        self._name = name
         self._id = f"{name}.{secrets.token_hex(6)}"
         self._live = live = Live(config, settings, self._settings_changed)
         self._watchdog = Watchdog()
-        self._listener = Listener(*listen, streams=MAX_SEATS)
+        self._listener = Listener(*listen, headers=HEADERS, streams=MAX_SEATS)
         host, port = self._listener.own
         self.url = f"http://{host_port_text(host, port)}"
-        names = [each for node in config.nodes.values() for each in (node.address, node.wan_address) if each]
-        self._app = make_app(self, shelf.read(), Access(config.dashboard.token, names))
+        reading = MetricsAccess(config.metrics.token, is_open=config.metrics.open)
+        self._app = make_app(self, shelf.read(), Access(config.dashboard.token, hosts_of(config), reading))
+        self._registry = registry(self._collect)
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
         self._watch = Watch(config, state_dir=state_dir, name=name, live=live)
         self._status: Status | None = None
@@ -142,6 +147,10 @@ class Dashboard:
         """One page."""
         return self._watch.page(page)
 
+    def metrics(self, accept: str) -> Answer:
+        """What Prometheus is told."""
+        return encoded(self._registry.collect(), accept)
+
     # --- what a stream asks ------------------------------------------------------------------
 
     def next_event(self, seat: Seat, woken: Event) -> bytes:
@@ -193,6 +202,11 @@ class Dashboard:
 
     def _settings_changed(self) -> None:
         self.mesh.announce()
+
+    def _collect(self) -> Iterator[Metric]:
+        return metrics.collect(
+            self._part, self._name, self.mesh.figures(), lag=self.mesh.lag(), is_failing=bool(self._watchdog.late())
+        )
 
     def _load(self) -> dict[str, float]:
         return {"clients": len(self._audience), **self._exchange.load(), **self._live.load()}

@@ -147,6 +147,19 @@ class MeshClient:
         """Send a heartbeat now: something changed. Many calls in a row make one heartbeat."""
         self._beat_due.set()
 
+    def figures(self) -> dict[str, float]:
+        """What heartbeats tell, but for how busy and how old this instance is."""
+        return {
+            "log_lost": output.lost(),
+            SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
+            **self._load(),
+            **self._network.load(),  # at the end: what strangers do pushes nothing else out
+        }
+
+    def lag(self) -> dict[str, float]:
+        """How long the hub has kept callbacks waiting since the start: a histogram's snapshot."""
+        return self._lag.histogram.snapshot()
+
     def refresh(self) -> None:
         """Ask every Nexus for all it knows: who is to see each heartbeat needs it, since Changes tell of news only.
 
@@ -302,10 +315,7 @@ class MeshClient:
             {
                 UPTIME: int(time.monotonic() - self._began),
                 "hub_lag_s": self._lag.read(),
-                "log_lost": output.lost(),
-                SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
-                **self._load(),
-                **self._network.load(),  # at the end: what strangers do pushes nothing else out
+                **self.figures(),
             },
             written.wire,
         )

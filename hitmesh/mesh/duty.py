@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import gevent
 
+from hitmesh.state.histogram import Histogram
+
 EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h
 EXIT_UNFIT = 4  # with which gunicorn's master ends as well, instead of starting the next worker
 LAG_PROBE_S = 0.1  # how often the hub's lag is measured
@@ -54,6 +56,8 @@ class LagMeter:
     """
 
     def __init__(self) -> None:
+        self.histogram = Histogram()
+        """All of it since the start: one in LAG_PROBE_S."""
         self._worst = 0.0
         self._previous = 0.0
         self._stopped = False
@@ -76,4 +80,6 @@ class LagMeter:
         while not self._stopped:
             before = time.monotonic()
             gevent.sleep(LAG_PROBE_S)
-            self._worst = max(self._worst, time.monotonic() - before - LAG_PROBE_S)
+            lag_s = max(0.0, time.monotonic() - before - LAG_PROBE_S)
+            self.histogram.observe(lag_s)
+            self._worst = max(self._worst, lag_s)

@@ -15,9 +15,9 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event
@@ -38,12 +38,18 @@ from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Red
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
+from hitmesh.state.histogram import Histogram
 from hitmesh.state.leavers import Leavers
 from hitmesh.state.ownership import Tenure
 from hitmesh.state.senders import why_not
 from hitmesh.state.view import MeshView, Owner, false_upto
 from hitmesh.store import TotalsStore, Unknown, Write
 from hitmesh.store.consul_service import ConsulService
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from hitmesh.metrics.admin import AdminListener
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +64,22 @@ TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh
 
 
 class Processor:
-    """One processor process."""
+    """One processor process. At `admin` its metrics are told."""
 
     def __init__(
-        self, config: Config, *, name: str, store: TotalsStore, settings: SettingsStore, network: Network
+        self,
+        config: Config,
+        *,
+        name: str,
+        store: TotalsStore,
+        settings: SettingsStore,
+        network: Network,
+        admin: AdminListener | None = None,
     ) -> None:
         self._config = config
+        self._name = name
+        self._admin = admin
+        self._commits = Histogram()
         self._settings = settings
         self._live = live = Live(config, settings, self._settings_changed)
         self._store = store
@@ -124,7 +140,11 @@ class Processor:
             role="processor",
             name=name,
             instance_id=self._id,
-            endpoints={"batches": endpoint, "rows": self._replication.endpoint},
+            endpoints={
+                "batches": endpoint,
+                "rows": self._replication.endpoint,
+                **({"admin": admin.url} if admin is not None else {}),
+            },
             network=network,
             load=self._load,
             owns=self._owns,
@@ -145,6 +165,8 @@ class Processor:
         spawn("committer", self._commit)
         spawn("tenure", self._keep_tenure)
         self._replication.start(self.mesh.view)
+        if self._admin is not None:
+            self._admin.start(self._collect, self._late)
 
     def stop(self) -> None:
         """Hand every partition over, committing what is staged; bounded by `drain_s`."""
@@ -164,6 +186,8 @@ class Processor:
         left = [p.number for p in self._partitions if p.phase is not Phase.AWAY]
         if left:
             log.warning("stopped before partitions %s were handed over; the spool keeps their hits", left)
+        if self._admin is not None:
+            self._admin.stop()
         self.mesh.stop()
         self._pushes.close()
         self._replication.stop()
@@ -214,6 +238,18 @@ class Processor:
             **self._live.load(),
             **self._replication.load(),
         }
+
+    def _collect(self) -> Iterator[Metric]:
+        from hitmesh.processor import metrics  # with Prometheus's client, which nobody needs who isn't asked
+
+        return metrics.collect(
+            self._config.name,
+            self._name,
+            self.mesh.figures(),
+            commits=self._commits,
+            lag=self.mesh.lag(),
+            is_failing=bool(self._late()),
+        )
 
     # --- batches -----------------------------------------------------------------------------
 
@@ -304,8 +340,10 @@ class Processor:
         if not due:
             return
         acks: dict[Recipient, list[Applied]] = defaultdict(list)
+        began_s = time.monotonic()
         with self._watchdog.expect("a commit"):
             outcomes = self._store.write(writes)
+        self._commits.observe(time.monotonic() - began_s)
         for partition, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unknown):
                 log.warning("commit of partition %d is unknown: %s", partition.number, outcome.reason)

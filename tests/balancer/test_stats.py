@@ -13,6 +13,8 @@ from balancer.admin.merging import merge
 from balancer.rates import SAMPLES, Average, Rate
 from balancer.stats import MAX_REASONS, SUMMED, BackendStats, FrontStats, Picture, ServiceStats, picture
 from balancer.worker import Worker
+from hitmesh.settings.live import LOAD, LOAD_REFUSED
+from hitmesh.state.histogram import Histogram
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full, service
 
 
@@ -188,6 +190,35 @@ def numbers(told: Picture, path: str = "") -> dict[str, float]:
 
 def test_one_workers_picture_is_the_picture_of_all() -> None:
     assert merge([full()]) == full()
+
+
+def test_times_are_summed_over_workers_bucket_by_bucket() -> None:
+    def worker(*took_s: float) -> Picture:
+        stats = ServiceStats(STARTED)
+        for each in took_s:
+            stats.requests.observe(each)
+            stats.first_bytes.observe(each / 2)
+        return picture(NOW, about=ABOUT, fronts={}, services={"collector": stats})
+
+    times = merge([worker(0.002, 0.2), worker(0.002)])["services"]["collector"]["times"]
+    assert {bound: count for bound, count in times["request"].items() if count} == {
+        "0.0025": 2,
+        "0.25": 1,
+        "sum": 0.204,
+    }
+    assert {bound: count for bound, count in times["backend"].items() if count} == {"0.001": 2, "0.1": 1, "sum": 0.102}
+
+
+def test_what_workers_have_in_a_mesh_is_summed_but_for_the_settings_that_they_all_follow() -> None:
+    def worker(lost: int, lag_s: float) -> Picture:
+        lag = Histogram()
+        lag.observe(lag_s)
+        about = {**ABOUT, "hub_lag": lag.snapshot(), "figures": {"log_lost": lost, LOAD: 7, LOAD_REFUSED: 1}}
+        return picture(NOW, about=about, fronts={}, services={})
+
+    merged = merge([worker(2, 0.002), worker(3, 0.002)])
+    assert merged["figures"] == {"log_lost": 5, LOAD: 7, LOAD_REFUSED: 1}
+    assert merged["hub_lag"]["0.0025"] == 2
 
 
 def test_counters_are_summed_over_workers() -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from hitmesh.config import ports_of
+from hitmesh.config import ROLES, served_ports
 from hitmesh.config.datacenter import NEXUS_PORTS
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet, Host
@@ -76,28 +76,27 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
     for one in host.of("balancer"):
         public = [port for port in (one.port, one.tls_port) if port]
         yield from _rule(f"{one.name}: clients, wherever they are", None, public)
-        if one.admin_port:
-            yield from _rule(f"{one.name}: admin pages", everybody, [one.admin_port])
     if host.of("balancer") and config.virtual_ip.address:
         yield "# keepalived's adverts"
         yield from _from(running["balancer"], f"meta l4proto {VRRP}")
     for one in host.of("collector"):
         is_front = not running["balancer"]
-        yield from _rule(f"{one.name}: balancers, and commands", None if is_front else everybody, ports_of(one))
+        yield from _rule(f"{one.name}: balancers, and commands", None if is_front else everybody, served_ports(one))
     if host.of("collector"):
         yield from _rule("collectors: acks of processors", running["processor"], [ANY])
     if host.of("processor"):
         yield from _rule("processors: batches of collectors", running["collector"], [ANY])
     for one in host.of("processor"):
-        yield from _rule(f"{one.name}: rows for other datacenters", others or None, ports_of(one) or [ANY])
+        yield from _rule(f"{one.name}: rows for other datacenters", others or None, served_ports(one) or [ANY])
     for one in host.of("nexus"):
-        ports = ports_of(one)
+        ports = served_ports(one)
         yield from _rule(f"{one.name}: heartbeats, changes, lookups", everybody, ports)
         assert len(ports) == NEXUS_PORTS, "a Nexus has three ports in a row"
         yield from _rule(
             f"{one.name}: heartbeats and lookups of other datacenters", others or None, [ports[0], ports[2]]
         )
     yield from _dashboards(host, everybody, others)
+    yield from _admin(host, everybody)
     if host.has_beanstalkd:
         yield from _rule("beanstalkd: collectors, and commands", everybody, beanstalkd.ports(fleet, host))
     if fleet.has_consul:
@@ -106,9 +105,15 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
 
 def _dashboards(host: Host, everybody: Sequence[str], others: Sequence[str]) -> Iterator[str]:
     for one in host.of("dashboard"):
-        http, news = ports_of(one)
+        http, news = served_ports(one)
         yield from _rule(f"{one.name}: balancers, and commands", everybody, [http])
         yield from _rule(f"{one.name}: news for dashboards of other datacenters", others or None, [news])
+
+
+def _admin(host: Host, everybody: Sequence[str]) -> Iterator[str]:
+    for one in (each for role in ROLES for each in host.of(role)):
+        if one.admin_port:
+            yield from _rule(f"{one.name}: admin pages, metrics", everybody, [one.admin_port])
 
 
 def _consul(host: Host, everybody: Sequence[str], others: Sequence[str]) -> Iterator[str]:

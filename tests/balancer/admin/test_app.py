@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from falcon.testing import Result, TestClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from balancer.admin.access import Access
 from balancer.admin.app import make_admin
@@ -17,6 +18,7 @@ from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Empty, Proxy, Route, parse_stored
 from hitmesh.errors import StoreUnknown
+from hitmesh.http.access import MetricsAccess
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.balancer.pictures import full
@@ -140,7 +142,17 @@ def test_stats_in_another_format_are_refused(admin: Client) -> None:
 def test_metrics_are_for_prometheus(admin: Client) -> None:
     answer = admin.simulate_get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert 'hitmesh_balancer_frontend_requests_total{listener="http"} 1234567' in answer.text
+    assert 'hitmesh_balancer_frontend_requests_total{listener="http"} 1.234567e+06' in answer.text
+
+
+def test_metrics_are_openmetrics_for_who_wants_them(admin: Client, worker: Worker) -> None:
+    worker.ill = "no backend is alive"
+    answer = admin.simulate_get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    read: Callable[[str], Iterator[Any]] = text_string_to_metric_families
+    found = {family.name: family for family in read(answer.text)}
+    assert found["hitmesh_failing"].samples[0].value == 1
+    assert found["hitmesh_balancer_frontend_sessions"].samples[0].name == "hitmesh_balancer_frontend_sessions_total"
 
 
 def test_health_says_up_or_why_not(admin: Client, worker: Worker) -> None:
@@ -413,6 +425,40 @@ def test_with_a_token_nothing_is_told_without_it(guarded: Client, path: str) -> 
 )
 def test_a_wrong_token_is_refused(guarded: Client, authorization: str) -> None:
     assert_error(guarded.simulate_get("/stats", headers={"Authorization": authorization}), 401)
+
+
+READER = "reads-metrics"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "path", "authorization", "status"),
+    [
+        (MetricsAccess(READER), "/metrics", f"Bearer {READER}", 200),
+        (MetricsAccess(READER), "/metrics", f"Bearer {TOKEN}", 200),
+        (MetricsAccess(READER), "/metrics", "Bearer wrong", 401),
+        (MetricsAccess(READER), "/metrics", "", 401),
+        (MetricsAccess(READER), "/stats", f"Bearer {READER}", 401),
+        (MetricsAccess(READER), "/routes", f"Bearer {READER}", 401),
+        (MetricsAccess(is_open=True), "/metrics", "", 200),
+        (MetricsAccess(is_open=True), "/stats", "", 401),
+    ],
+)
+def test_the_metrics_have_a_token_of_their_own_which_opens_nothing_else(
+    worker: Worker, settings: SqliteSettings, metrics: MetricsAccess, path: str, authorization: str, status: int
+) -> None:
+    app = Client(make_admin(worker, settings, token=TOKEN, metrics=metrics), headers=LOCAL)
+    answer = app.simulate_get(path, headers={"Authorization": authorization}, remote_addr="203.0.113.9")
+    assert answer.status_code == status
+    changed = app.simulate_put(
+        "/routes/a.example", body=json.dumps(EMPTY), headers={"Authorization": f"Bearer {READER}"}
+    )
+    assert changed.status_code == 401
+
+
+def test_with_a_token_for_the_metrics_this_machine_needs_it_too(worker: Worker) -> None:
+    app = Client(make_admin(worker, None, metrics=MetricsAccess(READER)), headers=LOCAL)
+    assert app.simulate_get("/metrics").status_code == 401
+    assert app.simulate_get("/stats").status_code == 200
 
 
 def test_with_the_token_anybody_may_ask_from_anywhere(guarded: Client, settings: SqliteSettings) -> None:

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.admin.cells import age, count, size
 from balancer.admin.columns import HEADER, csv
 from balancer.admin.merging import merge
-from balancer.admin.metrics import STATUSES, metrics
+from balancer.admin.metrics import STATUSES, families
 from balancer.admin.page import page
 from balancer.routes import RouteTable
 from balancer.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Static
+from hitmesh.metrics.text import encoded
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full
 from tests.examples import examples
 from tests.services import free_port, require, wait_for
@@ -281,33 +283,24 @@ def fetch(url: str) -> str:
 
 # --- Prometheus ---------------------------------------------------------------------------------
 
-NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
-SAMPLE = re.compile(rf"({NAME})(?:\{{({LABEL}(?:,{LABEL})*)\}})? (-?[0-9.e+-]+)")
+
+def metrics(told: Picture) -> str:
+    return encoded(families(told, why_not=""), "").body.decode()
 
 
 def samples_of(text: str) -> dict[tuple[str, str], float]:
-    """Reads as strictly as the format says: help and type once, before all of a metric's samples."""
-    assert text.endswith("\n")
-    told: dict[str, set[str]] = {"HELP": set(), "TYPE": set()}
+    """Reads as the official client's parser does; each metric is there once, each of its samples too."""
     found: dict[tuple[str, str], float] = {}
-    current = ""
-    for line in text[:-1].split("\n"):
-        if line.startswith("# "):
-            _, kind, current, rest = line.split(" ", 3)
-            assert current not in told[kind] and rest
-            told[kind].add(current)
-            if kind == "TYPE":
-                assert rest in ("counter", "gauge")
-                assert (rest == "counter") == current.endswith("_total")
-            continue
-        matched = SAMPLE.fullmatch(line)
-        assert matched, line
-        assert matched[1] == current and current in told["HELP"] & told["TYPE"]
-        assert current.startswith("hitmesh_balancer_")
-        key = (matched[1].removeprefix("hitmesh_balancer_"), matched[2] or "")
-        assert key not in found
-        found[key] = float(matched[3])
+    seen: set[str] = set()
+    for family in text_string_to_metric_families(text):
+        assert family.name not in seen and family.documentation
+        seen.add(family.name)
+        assert family.type in ("counter", "gauge", "histogram")
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            key = (sample.name.removeprefix("hitmesh_balancer_"), labels)
+            assert key not in found
+            found[key] = sample.value
     return found
 
 
@@ -315,20 +308,25 @@ def test_the_metrics_are_in_prometheus_format_and_have_the_numbers() -> None:
     found = samples_of(metrics(full()))
     assert found["frontend_requests_total", 'listener="http"'] == 1_234_567
     assert found["frontend_request_errors_total", 'listener="http",status="400"'] == 2
-    assert found["frontend_responses_total", 'listener="http",class="5xx"'] == 67
-    assert found["service_queue", 'service="collector"'] == 3
-    assert found["service_failures_total", 'service="collector",status="504",reason="no answer in time"'] == 1
-    assert found["service_responses_total", 'service="collector",class="2xx"'] == 990_000
-    where = 'service="collector",backend="collector-2"'
-    assert found["backend_connection_errors_total", where] == 12
-    assert found["backend_time_seconds_total", f'{where},phase="total"'] == 300
-    assert [found["backend_status", f'{where},status="{status}"'] for status in STATUSES] == [0, 1, 0, 0]
+    assert found["frontend_responses_total", 'class="5xx",listener="http"'] == 67
+    assert found["service_current_queue", 'service="collector"'] == 3
+    assert found["service_failures_total", 'reason="no answer in time",service="collector",status="504"'] == 1
+    assert found["service_responses_total", 'class="2xx",service="collector"'] == 990_000
+    where = 'backend="collector-2"'
+    assert found["backend_connection_errors_total", f'{where},service="collector"'] == 12
+    assert found["backend_time_seconds_total", f'{where},phase="total",service="collector"'] == 300
+    assert [found["backend_status", f'{where},service="collector",status="{status}"'] for status in STATUSES] == [
+        0,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_large_counters_keep_every_digit_in_the_metrics() -> None:
     told = full()
     told["fronts"]["http"]["bytes_out"] = 123_456_789_012_345
-    assert 'sent_bytes_total{listener="http"} 123456789012345\n' in metrics(told)
+    assert samples_of(metrics(told))["frontend_sent_bytes_total", 'listener="http"'] == 123_456_789_012_345
 
 
 @pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "a}b{", "ä", EVIL])

@@ -107,6 +107,10 @@ def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> 
         assert {each.port for each in config.instances("collector")} <= wanted
         for balancer in config.instances("balancer"):
             assert {balancer.port, balancer.tls_port, balancer.admin_port} - {None} <= wanted
+        for role in ("collector", "processor", "nexus"):
+            admin = {each.admin_port for each in config.instances(role)}
+            assert None not in admin  # whatever the template says
+            assert admin <= wanted
         for nexus in config.instances("nexus"):
             assert nexus.port is not None
             assert {nexus.port, nexus.port + 1, nexus.port + 2} <= wanted
@@ -121,7 +125,17 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
     assert written == layout.datacenters[1]
     assert (written.name, written.ports) == (
         "us-west",
-        Ports(balancer=8100, balancer_tls=0, balancer_admin=8105, collector=8110, nexus=8120, dashboard=8170),
+        Ports(
+            balancer=8100,
+            balancer_tls=0,
+            balancer_admin=8105,
+            collector=8110,
+            collector_admin=8180,
+            processor_admin=8190,
+            nexus=8120,
+            nexus_admin=8142,
+            dashboard=8170,
+        ),
     )
     assert written.keys == "/srv/mesh/keys"
     assert msgspec.structs.replace(written, name=TEMPLATE.name, ports=TEMPLATE.ports, peers={}, keys="") == TEMPLATE

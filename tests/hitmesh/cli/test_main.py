@@ -254,6 +254,22 @@ def test_endpoints_are_those_of_the_configuration(tmp_path: Path, capsys: pytest
     }
 
 
+def test_endpoints_are_what_prometheus_scrapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dc").mkdir()
+    text = DEV.read_text().replace('"dev"', '"dc"').replace("collector_admin = 0", "collector_admin = 8050")
+    (tmp_path / "dc" / "hitmesh.toml").write_text(text)
+    assert run(["endpoints", "--prometheus", "--state-dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"targets": [at], "labels": {"dc": "dc", "role": role, "name": name}}
+        for at, role, name in (
+            ("127.0.0.1:8050", "collector", "collector-1"),
+            ("127.0.0.1:8051", "collector", "collector-2"),
+            ("127.0.0.1:8005", "balancer", "balancer-1"),
+            ("127.0.0.1:8030", "dashboard", "dashboard-1"),
+        )
+    ]
+
+
 def test_a_virtual_ip_is_where_hits_are_sent(tmp_path: Path) -> None:
     config = load(DEV.parent / "us-west.toml")
     assert by_role(config)["virtual_ip"] == ["http://10.2.0.100:80"]

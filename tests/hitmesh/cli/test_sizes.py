@@ -66,7 +66,7 @@ def test_a_role_is_named_once() -> None:
         ({"collector": 0}, "collector=0: a datacenter can't do without a collector"),
         ({"collector": 11}, "collector=11: a datacenter of `hitmesh up` has ports for 10 of them"),
         ({"balancer": 6}, "balancer=6: a datacenter of `hitmesh up` has ports for 5 of them"),
-        ({"processor": 65}, "dc: nodes.n1.processor must be a whole number <= 64, not 65"),
+        ({"processor": 11}, "processor=11: a datacenter of `hitmesh up` has ports for 10 of them"),
     ],
 )
 def test_what_cannot_run_is_refused(counts: dict[str, int], message: str) -> None:

@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from hitmesh.dashboard.access import Access
 from hitmesh.dashboard.app import make_app
 from hitmesh.dashboard.shelf import File, file_of
+from hitmesh.http.access import Access
+from hitmesh.metrics.text import Answer
 
 PAGE = b"<!doctype html><script src='/static/app.js'></script>"
-PATHS = ["/", "/static/app.js", "/status.json", "/history.json?dc=eu&name=c-1", "/page.json?page=a", "/health", "/none"]
+PATHS = [
+    "/",
+    "/static/app.js",
+    "/status.json",
+    "/history.json?dc=eu&name=c-1",
+    "/page.json?page=a",
+    "/metrics",
+    "/health",
+    "/none",
+]
 
 
 class FakeProvider:
@@ -42,6 +52,9 @@ class FakeProvider:
     def page(self, page: str) -> Any | None:
         self.asked.append((page,))
         return None if page == "nobody" else {"page": page}
+
+    def metrics(self, accept: str) -> Answer:
+        return Answer(b"up 1\n", accept or "text/plain")
 
 
 def files() -> dict[str, File]:

@@ -1,7 +1,8 @@
-"""The HTTP listener of a dashboard, on a real socket: what a client may do, hold and wait for."""
+"""The HTTP listener beside a role, on a real socket: what a client may do, hold and wait for."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,8 +11,9 @@ import gevent
 import pytest
 from gevent import socket
 
-from hitmesh.dashboard import listener as module
-from hitmesh.dashboard.listener import Listener
+from hitmesh.dashboard.app import HEADERS
+from hitmesh.hub import listener as module
+from hitmesh.hub.listener import Listener
 
 PATIENCE_S = 20.0
 
@@ -19,8 +21,8 @@ PATIENCE_S = 20.0
 class Stage:
     """A listener with an app that says "hello", streams at /events and fails at /fault."""
 
-    def __init__(self) -> None:
-        self.listener = Listener("127.0.0.1", 0, streams=5)
+    def __init__(self, *, places: int = module.PLACES, turn_s: float = 0.0) -> None:
+        self.listener = Listener("127.0.0.1", 0, headers=HEADERS, places=places, streams=5, turn_s=turn_s)
         self.listener.start(self.app)
         self.closed = 0
         self.pieces: list[bytes] = [b"data: 1\n\n", b"data: 2\n\n"]
@@ -153,13 +155,46 @@ def test_whoever_takes_nothing_loses_the_connection(stage: Stage, monkeypatch: p
                 gevent.sleep(0.01)
 
 
-def test_idle_connections_take_no_place_from_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OTHERS", 8)
-    stage = Stage()  # with room for 8 connections, and 5 streams
+def test_idle_connections_take_no_place_from_whoever_asks() -> None:
+    stage = Stage(places=8)
     idle = [stage.connect() for _ in range(30)]
     assert stage.ask(LAST).endswith(b"hello")
     for each in idle:
         each.close()
+    stage.listener.stop()
+
+
+def test_those_who_ask_without_end_take_no_place_from_whoever_asks_once() -> None:
+    stage = Stage(places=8, turn_s=0.002)
+    asked = 0
+
+    def ask_without_end() -> None:
+        nonlocal asked
+        while True:
+            with contextlib.suppress(OSError), stage.connect() as connection:
+                connection.sendall(HELLO * 20)
+                while connection.recv(1000):  # there is a next request before this answer is taken
+                    connection.sendall(HELLO * 4)
+                    asked += 1
+
+    busy = [gevent.spawn(ask_without_end) for _ in range(8 + 5 + 3)]  # of places, of streams, and more
+    with gevent.Timeout(PATIENCE_S):
+        while asked < 40:
+            gevent.sleep(0.001)
+        for _ in range(3):
+            assert stage.ask(LAST).endswith(b"hello")
+    gevent.killall(busy)
+    stage.listener.stop()
+
+
+@pytest.mark.parametrize("request_bytes", [LAST, b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /\r\n\r\n"])
+def test_all_clients_together_get_one_answer_in_a_turns_time(request_bytes: bytes) -> None:
+    stage = Stage(turn_s=0.05)
+    began = time.monotonic()
+    jobs = [gevent.spawn(stage.ask, request_bytes) for _ in range(9)]
+    gevent.joinall(jobs, timeout=PATIENCE_S)
+    assert all(job.value and job.value.startswith(b"HTTP/1.1") for job in jobs)
+    assert time.monotonic() - began >= 8 * 0.05
     stage.listener.stop()
 
 
