@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from hitmesh.config.addresses import host_port_text
+from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
@@ -49,6 +50,7 @@ class Config(Section, frozen=True):
     pages: Pages = Pages()
     balancer: Balancer = Balancer()
     dashboard: Dashboard = Dashboard()
+    alerts: Alerts = Alerts()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(
