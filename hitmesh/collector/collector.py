@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -97,11 +97,20 @@ class Forming:
 
 
 class Collector:
-    """One collector worker process: a lane per partition, under an id of its own."""
+    """One collector worker process: a lane per partition, under an id of its own. `room` says how full its disk is."""
 
     def __init__(
-        self, config: Config, *, name: str, spool: Spool, store: TotalsStore, settings: SettingsStore, network: Network
+        self,
+        config: Config,
+        *,
+        name: str,
+        spool: Spool,
+        store: TotalsStore,
+        settings: SettingsStore,
+        network: Network,
+        room: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        self._room = room
         self._config = config  # of the file, for what only a restart changes
         self.live = Live(config, settings, self._settings_changed)
         """The live settings in force."""
@@ -312,6 +321,7 @@ class Collector:
             "jumps": batches.jumps,
             "in_doubt": batches.in_doubt,
             "false_claims": self._doubts.refuted,
+            **self._room(),
             **self.live.load(),
         }
 

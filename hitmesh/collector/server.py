@@ -207,6 +207,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         from hitmesh.collector.app import make_app
         from hitmesh.collector.collector import Collector
         from hitmesh.mesh.network import open_network
+        from hitmesh.mesh.room import Room
         from hitmesh.settings.open import open_settings
         from hitmesh.spool.open import open_spool
         from hitmesh.store.open import open_store
@@ -220,7 +221,13 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         except ConfigError as error:  # gunicorn shows what it says, without a traceback, and ends
             raise AppImportError(f"hitmesh: {error}") from error
         collector = Collector(
-            self._config, name=self._name, spool=spool, store=store, settings=settings, network=network
+            self._config,
+            name=self._name,
+            spool=spool,
+            store=store,
+            settings=settings,
+            network=network,
+            room=Room(base).load,
         )
         self.collector = collector
         app = make_app(collector)

@@ -13,6 +13,7 @@ from gevent.event import Event
 from hitmesh.config import Config
 from hitmesh.errors import ConfigError
 from hitmesh.mesh.network import open_network
+from hitmesh.mesh.room import Room
 from hitmesh.processor.processor import Processor
 from hitmesh.settings.open import open_settings
 from hitmesh.store.open import open_store
@@ -33,6 +34,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
         store=open_store(config, base, "processor"),
         settings=open_settings(config.stores.settings, base, "processor"),
         network=open_network(zmq.green.Context(), config, "processor", name),
+        room=Room(base).load,
     )
     processor.start()
     log.info("%s of %s is up", name, config.name)

@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -58,11 +58,19 @@ TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh
 
 
 class Processor:
-    """One processor process."""
+    """One processor process. `room` says how full its disk is."""
 
     def __init__(
-        self, config: Config, *, name: str, store: TotalsStore, settings: SettingsStore, network: Network
+        self,
+        config: Config,
+        *,
+        name: str,
+        store: TotalsStore,
+        settings: SettingsStore,
+        network: Network,
+        room: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        self._room = room
         self._config = config
         self._settings = settings
         self._live = live = Live(config, settings, self._settings_changed)
@@ -211,6 +219,7 @@ class Processor:
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
             "rows_received": counters.rows_received,
+            **self._room(),
             **self._live.load(),
             **self._replication.load(),
         }
