@@ -1,4 +1,5 @@
-"""A dashboard: puts together what it watches, what others tell it, and who looks. It changes nothing anywhere.
+"""A dashboard: puts together what it watches, what others tell it, who looks, and who is told when something isn't well.
+It changes nothing anywhere, but for its memory of alerts.
 
 Invariants:
 - Whoever looks costs the mesh nothing: what is shown is made twice a second, whoever asks.
@@ -22,6 +23,7 @@ from gevent.event import Event
 from hitmesh.config import Config, host_port_text
 from hitmesh.dashboard import shelf
 from hitmesh.dashboard.access import Access
+from hitmesh.dashboard.alerts.alerting import Alerting
 from hitmesh.dashboard.app import make_app
 from hitmesh.dashboard.audience import MAX_SEATS, Audience, Seat
 from hitmesh.dashboard.exchange import Exchange
@@ -33,6 +35,7 @@ from hitmesh.dashboard.watching import Watch
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
+from hitmesh.mesh.room import Room
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
@@ -68,7 +71,9 @@ class Dashboard:
         names = [each for node in config.nodes.values() for each in (node.address, node.wan_address) if each]
         self._app = make_app(self, shelf.read(), Access(config.dashboard.token, names))
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
+        self._room = Room(state_dir)
         self._watch = Watch(config, state_dir=state_dir, name=name, live=live)
+        self._alerts = Alerting(config, who=self._id, store=settings, live=live)
         self._status: Status | None = None
         self._encoded = b""
         self._stream = Stream()
@@ -98,6 +103,7 @@ class Dashboard:
         self.mesh.start()
         self._watch.start()
         self._look()
+        self._alerts.start()
         spawn("looking", self._run)
         self._listener.start(self._app)
 
@@ -105,6 +111,7 @@ class Dashboard:
         """Send everybody away, and leave."""
         self.mesh.drain()
         self._stopping = True
+        self._alerts.stop()
         self._audience.wake_all()
         self._listener.stop()
         self.mesh.stop()
@@ -174,10 +181,12 @@ class Dashboard:
 
     def _look(self, *, ticks: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
-        self._part = self._watch.part(self.mesh.view, now, wall)
+        self._watch.alerted(self._alerts.turns(), wall)
+        self._part = self._watch.part(self.mesh.view, now, wall, self._alerts.shown(now))
         others = self._exchange.board.parts(now, wall, self._live.retired)
         self._status = self._watch.status(others, now, wall)
         self._encoded = b""
+        self._alerts.look(self._part, self._status.dcs, self.mesh.view, now, wall)
         if not len(self._audience):
             return
         patch, moment = self._stream.advance(self._status), tick(wall) if ticks else b""
@@ -195,7 +204,7 @@ class Dashboard:
         self.mesh.announce()
 
     def _load(self) -> dict[str, float]:
-        return {"clients": len(self._audience), **self._exchange.load(), **self._live.load()}
+        return {"clients": len(self._audience), **self._room.load(), **self._exchange.load(), **self._live.load()}
 
 
 class _Events:
