@@ -130,5 +130,9 @@ def _lines(title: str, table: dict[str, Any]) -> list[str]:
 
 
 def _toml(value: object) -> str:
-    # JSON's strings, numbers, booleans and arrays are TOML's too, but for one character.
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    # JSON's strings, numbers and booleans are TOML's too, but for one character.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hitmesh.config import load
+from hitmesh.config import dump, load, parse
 from hitmesh.config.alerts import RULES, Alerts
 from tests.hitmesh.dev_config import DEV, Change, configured, mistake
 
@@ -31,6 +32,12 @@ def test_the_files_with_secrets_are_relative_to_the_file(tmp_path: Path) -> None
     path.write_text(text)
     [hook] = load(path).alerts.webhook
     assert (hook.url, hook.url_file, hook.token_file) == ("", str(tmp_path / "hook.url"), "/etc/token")
+
+
+def test_where_alerts_go_is_read_back_from_a_dump() -> None:
+    hooks = [{"url": "https://x/\"y"}, {"url_file": "/u", "token_file": "/t"}]
+    config = configured(alerts(webhook=hooks, mail=MAIL, rules={"disk": {"off": True}}))
+    assert parse(tomllib.loads(dump(config)), source="dumped") == config
 
 
 @pytest.mark.parametrize(
