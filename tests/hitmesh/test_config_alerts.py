@@ -35,7 +35,7 @@ def test_the_files_with_secrets_are_relative_to_the_file(tmp_path: Path) -> None
 
 
 def test_where_alerts_go_is_read_back_from_a_dump() -> None:
-    hooks = [{"url": "https://x/\"y"}, {"url_file": "/u", "token_file": "/t"}]
+    hooks = [{"url": 'https://x/"y'}, {"url_file": "/u", "token_file": "/t"}]
     config = configured(alerts(webhook=hooks, mail=MAIL, rules={"disk": {"off": True}}))
     assert parse(tomllib.loads(dump(config)), source="dumped") == config
 

@@ -208,11 +208,10 @@ class Machine:
         found = []
         for name, firing in sorted(memory.firings.items()):
             silence = silence_of(silences, self._dc, name, wall)
-            says = self._signs[name][0].says if name in self._signs else firing.says
             found.append(
                 Alert(
                     key=f"{self._dc} {name}", dc=self._dc, name=name, rule=firing.rule, level=firing.level,
-                    state="silenced" if silence else "firing", says=says, since=firing.since, id=firing.id,
+                    state="silenced" if silence else "firing", says=firing.says, since=firing.since, id=firing.id,
                     told=firing.told, silence=silence.key if silence else "",
                 )
             )  # fmt: skip
