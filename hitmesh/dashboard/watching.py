@@ -157,6 +157,7 @@ class Watch:
             disk_free_bytes=self._disk[1],
             past_why=self._past_why,
             untold=alerts.troubles,
+            unagreed=alerts.unagreed,
             settings=self._settings_versions(view),
             refused=self._live.refused,
         )

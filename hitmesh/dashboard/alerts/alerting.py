@@ -62,6 +62,7 @@ class Shown(Struct, frozen=True):
     silences: Sequence[Silence] = ()
     actions: Sequence[Action] = ()
     troubles: Mapping[str, str] = {}  # by action: why it fails, and has for a while
+    unagreed: str = ""  # why what was told can't be written, and couldn't for a while
 
 
 NONE_SHOWN: Final = Shown()
@@ -93,6 +94,7 @@ class Alerting:
         self._seen_at = self._judged_at = float("-inf")
         self._alone: Memory | None = None  # what we go on with while the store is away
         self._away_since: float | None = None
+        self._away_why = ""
         self._again_at = float("-inf")
         self._alerts: Sequence[Alert] = ()
         self._firings: Mapping[str, Firing] | None = None  # those that events were made of
@@ -133,7 +135,9 @@ class Alerting:
         troubles = {box.name: box.shown().why for box in failing}
         if self._dead_man is not None and (why := self._dead_man.shown().why):
             troubles["the dead man's URL"] = why
-        return Shown(self._alerts, silences_among(self._live.settings), actions, troubles)
+        is_away = self._away_since is not None and now - self._away_since >= TROUBLE_S
+        unagreed = self._away_why if is_away else ""
+        return Shown(self._alerts, silences_among(self._live.settings), actions, troubles, unagreed)
 
     def turns(self) -> list[Turn]:
         """What has begun to fire or recovered since this was asked last."""
@@ -182,6 +186,7 @@ class Alerting:
             if self._away_since is None:
                 log.warning("alerts can't be agreed upon: %s", error)
                 self._away_since = now
+            self._away_why = str(error)
             self._again_at = now + AGAIN_S
             self._go_on(memory, now)
             return

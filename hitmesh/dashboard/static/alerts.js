@@ -5,7 +5,8 @@ import { byName, iso, many, moment } from "./words.js";
 import { now } from "./clock.js";
 
 const STATES = { firing: 0, silenced: 1, pending: 2 };
-const WORDS = { firing: "fires", silenced: "is silenced", pending: "is about to fire" };
+const WORDS = { firing: "fires", silenced: "silenced", pending: "soon" };
+const MORE = { silenced: ", silenced", pending: ", hasn't lasted long enough yet" };
 
 const createAlert = () => h("li", {}, icon("warn"), h("span", { class: "level" }), h("span", { class: "says foreign" }), h("span", { class: "since muted" }, h("time", {}), h("span", {})));
 
@@ -15,7 +16,7 @@ function updateAlert(line, alert) {
   setIcon(shape, is);
   setAttribute(line, "data-level", is);
   setText(level, WORDS[alert.state] ?? String(alert.state));
-  setText(says, `${alert.says} (${alert.dc} ${alert.name})`);
+  setText(says, `${alert.says} (${alert.dc} ${alert.name}${MORE[alert.state] ?? ""})`);
   setText(since.firstChild, `since ${moment(alert.since, now())}`);
   setAttribute(since.firstChild, "datetime", iso(alert.since));
   setText(since.lastChild, alert.told ? `, told ${many(alert.told, "time")}` : "");

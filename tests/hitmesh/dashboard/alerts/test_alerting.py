@@ -311,6 +311,7 @@ def test_without_the_settings_store_who_leads_goes_on_and_nothing_comes_twice_wh
     for desk in (first, second):
         desk.show(DISK)
     until(lambda: hook.alerts, "it to be told without a store")
+    assert first.alerting.shown(time.monotonic() + 60).unagreed == "set: no leader"
     monkeypatch.setattr(Away, "is_away", False)
     until(lambda: (found := first.store.get(key_of("eu"))) and decode(found.value).firings, "it to be remembered")
     until(lambda: second.alerting._memory.firings, "the other to know")
