@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import gevent
+from gevent.event import Event
 from msgspec import Struct
 
 from hitmesh.config import Config
@@ -74,8 +74,11 @@ class Alerting:
     def __init__(self, config: Config, *, who: str, store: SettingsStore, live: Live) -> None:
         settings = config.alerts
         self._rules, self._live, self._who = settings.rules, live, who
+        self._due = (
+            Event()
+        )  # a step, before its time: what was sent is written at once, or it is sent again after a kill
         self._agreement = Agreement(config.name, store, live)
-        self._boxes = [Outbox(config.name, way, self._may_send) for way in ways_of(settings)]
+        self._boxes = [Outbox(config.name, way, self._may_send, self._due.set) for way in ways_of(settings)]
         self._dead_man = (
             DeadMan(settings.dead_man, settings.dead_man_s, self._is_well) if settings.dead_man else None
         )  # fmt: skip
@@ -148,8 +151,9 @@ class Alerting:
 
     def _run(self) -> None:
         while not self._stopped:
+            self._due.clear()
             self._step()
-            gevent.sleep(STEP_S)
+            self._due.wait(STEP_S)
 
     def _step(self) -> None:
         now, wall, seen = time.monotonic(), time.time(), self._seen

@@ -31,12 +31,22 @@ log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """What is owed to `way` in datacenter `dc`. `may_send` says whether that is ours to send now."""
+    """What is owed to `way` in datacenter `dc`. `may_send` says whether that is ours to send now;
+    `finished` is called when something is owed no more.
+    """
 
     def __init__(
-        self, dc: str, way: Way, may_send: Callable[[], bool], *, pause_s: float = FIRST_PAUSE_S, try_s: float = TRY_S
+        self,
+        dc: str,
+        way: Way,
+        may_send: Callable[[], bool],
+        finished: Callable[[], None],
+        *,
+        pause_s: float = FIRST_PAUSE_S,
+        try_s: float = TRY_S,
     ) -> None:
         self.name = way.name
+        self._finished = finished
         self.done: frozenset[tuple[str, int, str]] = frozenset()
         """The notices, by their keys and this action's name, that needn't be sent any more."""
         self.failing_since: float | None = None
@@ -117,6 +127,7 @@ class Outbox:
 
     def _finish(self, notices: Sequence[Notice]) -> None:
         self.done |= {(*each.key, self.name) for each in notices}
+        self._finished()
 
 
 def attempt(work: Callable[[], object], try_s: float = TRY_S) -> str:
