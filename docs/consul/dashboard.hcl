@@ -8,7 +8,7 @@ key_prefix "hitmesh/" {
 key_prefix "hitmesh-settings/" {
   policy = "list"
 }
-key_prefix "hitmesh-settings/settings/alerts/" {
+key_prefix "hitmesh-settings/settings/deploys/alerts/" {
   policy = "write"
 }
 key "hitmesh-settings/settings/.last-change" {

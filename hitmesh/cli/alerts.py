@@ -24,6 +24,7 @@ from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.stderr import warn
 from hitmesh.config import Config
 from hitmesh.config.alerts import RULES, Alerts
+from hitmesh.config.live import ALERTS
 from hitmesh.dashboard.alerts.memory import Firing, Memory, Notice, decode, key_of
 from hitmesh.dashboard.alerts.silences import EVERYWHERE, MAX_WHY_CHARS, SILENCES, silence_of, silences_among, value_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
@@ -205,7 +206,7 @@ def _store(config: Config, state_dir: Path) -> Iterator[SettingsStore]:
 
 def _read(config: Config, state_dir: Path) -> Mapping[str, Setting]:
     with _store(config, state_dir) as store:
-        return store.list(SILENCES.partition("/")[0] + "/")
+        return store.list(ALERTS)
 
 
 @contextlib.contextmanager

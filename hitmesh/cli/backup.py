@@ -27,7 +27,7 @@ from hitmesh.cli.datacenter import Mesh, age_said
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config
-from hitmesh.config.live import ALERTS, DEPLOYS, FORMATS
+from hitmesh.config.live import DEPLOYS, FORMATS
 from hitmesh.errors import CommandError, StoreUnknown
 from hitmesh.protocol.messages import MAX_CHUNK_ROWS, Head, Origin, OriginRow, Position
 from hitmesh.settings import Edition, live_settings
@@ -243,7 +243,7 @@ def _editions(configs: Sequence[Config], state_dir: Path, *, stale: bool) -> Map
         raise CommandError("; ".join(failed))
     for line in failed:
         warn(line)
-    return {key: latest[key] for key in live_settings(latest) if not key.startswith((ALERTS, DEPLOYS, FORMATS))}
+    return {key: latest[key] for key in live_settings(latest) if not key.startswith((DEPLOYS, FORMATS))}
 
 
 @contextlib.contextmanager

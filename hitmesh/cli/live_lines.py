@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from hitmesh.config import Config
-from hitmesh.config.live import ALERTS, DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
+from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
 from hitmesh.settings import Edition, Setting, live_settings
 from hitmesh.visible import visible
 
@@ -39,7 +39,7 @@ def entries(config: Config, editions: Mapping[str, Edition]) -> list[Line]:
         problem = applied.refused.get(key, "")
         from_where = "live" if key in live and not problem else "default" if in_file == default else "file"
         lines.append(Line(key, value, default, from_where, problem, live.get(key)))
-    others = sorted(key for key in live.keys() - set(LIVE) if not key.startswith((ALERTS, DEPLOYS)))
+    others = sorted(key for key in live.keys() - set(LIVE) if not key.startswith(DEPLOYS))
     return lines + [Line(key, texts[key], None, "live", applied.refused.get(key, ""), live[key]) for key in others]
 
 

@@ -36,7 +36,9 @@ DATACENTERS: Final = "datacenters/"  # what follows is a datacenter's name
 DEPLOYS: Final = (
     "deploys/"  # what follows is a datacenter's name: who is at work there, and who was; no role's business
 )
-ALERTS: Final = "alerts/"  # what the dashboards remember of alerts, and which are silenced; no other role's business
+# What dashboards remember of alerts, and which are silenced. It is there since 0.2.0 takes any other place for that of a
+# setting which doesn't apply, and says so.
+ALERTS: Final = f"{DEPLOYS}alerts/"
 RETIRED: Final = "retired"  # the only value there
 FORMATS: Final = "formats/"  # what follows is a format's name
 MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer
@@ -153,7 +155,7 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
     wanted: dict[str, object] = {}
     formats, unreadable = dict[str, int](), ""
     for key, text in sorted(values.items()):
-        if key.startswith((ROUTES, DEPLOYS, ALERTS)):
+        if key.startswith((ROUTES, DEPLOYS)):
             continue
         try:
             _check_key(key)

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from hitmesh.config.live import ALERTS, DATACENTERS, DEPLOYS, FORMATS, ROUTES
+from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
 from hitmesh.dashboard.alerts.silences import SILENCES, silences_among
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
@@ -104,7 +104,7 @@ class Events:
         if before is None:
             return
         news = [each for key, each in sorted(editions.items()) if key not in before or before[key].rank < each.rank]
-        plain = [each for each in news if not each.key.startswith((ALERTS, DEPLOYS))]
+        plain = [each for each in news if not each.key.startswith(DEPLOYS)]
         for each in plain[:MAX_SET]:
             self.add("set", each.author, _words_of(each), "", wall)
         for each in [each for each in news if each.key.startswith(SILENCES)][:MAX_SET]:

@@ -174,7 +174,7 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
     "read settings": lambda stage, role: stage.settings(role).list(),
     "set a route": lambda stage, role: stage.settings(role).set("routes/b.example", b"{}", author=role),
     "set anything": lambda stage, role: stage.settings(role).set("timing/x", b"1", author=role),
-    "remember alerts": lambda stage, role: stage.settings(role).set("alerts/x/memory", b"{}", author=role),
+    "remember alerts": lambda stage, role: stage.settings(role).set("deploys/alerts/x/memory", b"{}", author=role),
     "register itself": register_itself,
     "register a Nexus": register,
     "register another service": lambda stage, role: stage.ask(

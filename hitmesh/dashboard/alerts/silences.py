@@ -1,7 +1,7 @@
 """Silences: alerts that nobody is told of until a time, as they stand in the settings stores. Pure.
 
-    alerts/silences/eu-west/hub_lag/collector-1    one alert of one datacenter
-    alerts/silences/*/disk                         a rule, everywhere
+    deploys/alerts/silences/eu-west/hub_lag/collector-1    one alert of one datacenter
+    deploys/alerts/silences/*/disk                         a rule, everywhere
 
 They are live settings like others: everybody sees them, in every datacenter, and who made them.
 """

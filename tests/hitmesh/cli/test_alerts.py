@@ -138,7 +138,7 @@ def test_a_store_that_is_away_is_passed_over(command: Command, state: Path) -> N
         (("disk", "--for", "2", "--why", "x"), "--for '2' is no time (such as 30m, 2h or 1d; 90d at most)"),
         (("disk", "--for", "91d", "--why", "x"), "--for '91d' is no time"),
         (("disk", "--for", "2h", "--why", " "), "--why is a text of 1 to 200 characters"),
-        (("disk/a b", "--for", "2h", "--why", "x"), "'alerts/silences/*/disk/a b' is not a setting's key"),
+        (("disk/a b", "--for", "2h", "--why", "x"), "'deploys/alerts/silences/*/disk/a b' is not a setting's key"),
         (("disk", "--for", "2h", "--why", "x", "--dc", "ap"), "there is no datacenter ap"),
     ],
 )

@@ -27,7 +27,9 @@ def judged(
 
 
 def silence(name: str, until_s: float, dc: str = "*") -> Silence:
-    return Silence(key=f"alerts/silences/{dc}/{name}", name=name, dc=dc, until=WALL + until_s, who="ann", why="")
+    return Silence(
+        key=f"deploys/alerts/silences/{dc}/{name}", name=name, dc=dc, until=WALL + until_s, who="ann", why=""
+    )
 
 
 class Stage:

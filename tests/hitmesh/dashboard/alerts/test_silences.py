@@ -31,11 +31,11 @@ def test_one_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("alerts/silences/*/disk", b"no"),
-        ("alerts/silences/*/disk", b'{"until": "x"}'),
-        ("alerts/silences/*/disk", b'{"until": 1e300}'),
-        ("alerts/silences/disk", value_of(1.0, "")),
-        ("alerts/eu/memory", value_of(1.0, "")),
+        ("deploys/alerts/silences/*/disk", b"no"),
+        ("deploys/alerts/silences/*/disk", b'{"until": "x"}'),
+        ("deploys/alerts/silences/*/disk", b'{"until": 1e300}'),
+        ("deploys/alerts/silences/disk", value_of(1.0, "")),
+        ("deploys/alerts/eu/memory", value_of(1.0, "")),
         ("timing.commit_s", b"1"),
     ],
 )
