@@ -156,7 +156,7 @@ def _datacenter(dc: str, told: Told | None, own: Part, around: Around) -> Datace
         books=None if part.books is None else replace(part.books, age_s=round(part.books.age_s + age_s, 1)),
         balancers=part.balancers,
         virtual_ip=part.virtual_ip,
-        actions=part.actions,
+        ways=part.ways,
     )
 
 

@@ -212,7 +212,7 @@ class Silence(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Action(Struct, frozen=True, kw_only=True):
+class WayStatus(Struct, frozen=True, kw_only=True):
     """A way in which people are told, as a dashboard uses it."""
 
     key: str  # its name, such as "mail"
@@ -241,7 +241,7 @@ class Part(Struct, frozen=True, kw_only=True):
     heard: Mapping[str, float] = {}  # of other datacenters: how long ago
     alerts: Sequence[Alert] = ()
     silences: Sequence[Silence] = ()
-    actions: Sequence[Action] = ()  # of the dashboard that tells this
+    ways: Sequence[WayStatus] = ()  # of the dashboard that tells this
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -269,7 +269,7 @@ class Datacenter(Struct, frozen=True, kw_only=True):
     books: Books | None = None
     balancers: Sequence[Balancer] = ()
     virtual_ip: str = ""
-    actions: Sequence[Action] = ()
+    ways: Sequence[WayStatus] = ()
 
 
 class SeenFrom(Struct, frozen=True, kw_only=True):

@@ -179,7 +179,7 @@ class Watch:
             heard=self._heard(view, now),
             alerts=alerts.alerts,
             silences=alerts.silences,
-            actions=alerts.actions,
+            ways=alerts.ways,
         )
         return self._last
 

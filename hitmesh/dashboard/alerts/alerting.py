@@ -29,7 +29,7 @@ from hitmesh.dashboard.alerts.rules import Seen, judge
 from hitmesh.dashboard.alerts.shares import Shares
 from hitmesh.dashboard.alerts.silences import silences_among
 from hitmesh.dashboard.alerts.ways import ways_of
-from hitmesh.dashboard.status import Action, Alert, Datacenter, Part, Silence
+from hitmesh.dashboard.status import Alert, Datacenter, Part, Silence, WayStatus
 from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings import SettingsStore
@@ -42,7 +42,7 @@ STEP_S: Final = 1.0  # between two steps
 ALONE_S: Final = 10.0  # a leader of Consul's is elected within that
 AGAIN_S: Final = 3.0  # between two tries to write, while the store is away
 FRESH_S: Final = 15.0  # for which what was judged last says something: a store that is away takes some of it
-TROUBLE_S: Final = 10.0  # that an action has failed before the dashboard says so
+TROUBLE_S: Final = 10.0  # that a way has failed before the dashboard says so
 UNTOLD_S: Final = 120.0  # that nobody could be told: then all isn't well, whatever the rules say
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Shown(Struct, frozen=True):
 
     alerts: Sequence[Alert] = ()
     silences: Sequence[Silence] = ()
-    actions: Sequence[Action] = ()
-    troubles: Mapping[str, str] = {}  # by action: why it fails, and has for a while
+    ways: Sequence[WayStatus] = ()
+    troubles: Mapping[str, str] = {}  # by way: why it fails, and has for a while
     unagreed: str = ""  # why what was told can't be written, and couldn't for a while
 
 
@@ -88,7 +88,7 @@ class Alerting:
             who=who,
             for_s={name: rule.for_s for name, rule in rules.items() if not rule.off},
             repeat_s=settings.repeat_s,
-            actions=[box.name for box in self._boxes],
+            ways=[box.name for box in self._boxes],
             new_id=lambda: secrets.token_hex(8),
         )
         self._shares = Shares()
@@ -133,14 +133,14 @@ class Alerting:
 
     def shown(self, now: float) -> Shown:
         """What there is to be shown."""
-        actions = [box.shown() for box in self._boxes] + ([self._dead_man.shown()] if self._dead_man else [])
+        ways = [box.shown() for box in self._boxes] + ([self._dead_man.shown()] if self._dead_man else [])
         failing = [box for box in self._boxes if box.failing_since is not None and now - box.failing_since >= TROUBLE_S]
         troubles = {box.name: box.shown().why for box in failing}
         if self._dead_man is not None and (why := self._dead_man.shown().why):
             troubles["the dead man's URL"] = why
         is_away = self._away_since is not None and now - self._away_since >= TROUBLE_S
         unagreed = self._away_why if is_away else ""
-        return Shown(self._alerts, silences_among(self._live.settings), actions, troubles, unagreed)
+        return Shown(self._alerts, silences_among(self._live.settings), ways, troubles, unagreed)
 
     def turns(self) -> list[Turn]:
         """What has begun to fire or recovered since this was asked last."""

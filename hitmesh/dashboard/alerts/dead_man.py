@@ -14,7 +14,7 @@ import gevent
 
 from hitmesh.dashboard.alerts import http
 from hitmesh.dashboard.alerts.outbox import attempt
-from hitmesh.dashboard.status import Action
+from hitmesh.dashboard.status import WayStatus
 from hitmesh.mesh.duty import spawn
 
 NAME: Final = "dead man"
@@ -40,9 +40,9 @@ class DeadMan:
         """Ask no more."""
         self._stopped = True
 
-    def shown(self) -> Action:
+    def shown(self) -> WayStatus:
         """How it goes."""
-        return Action(key=NAME, sent=self._sent, failed=self._failed, why=self._why)
+        return WayStatus(key=NAME, sent=self._sent, failed=self._failed, why=self._why)
 
     def _run(self) -> None:
         while not self._stopped:

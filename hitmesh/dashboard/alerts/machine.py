@@ -45,7 +45,7 @@ class Step(Struct, frozen=True):
 class Machine:
     """The alerts of datacenter `dc`, as the dashboard `who` (its instance's id) sees them.
 
-    `for_s` is by rule; `actions` are the names of who is told; `new_id` makes a firing's id.
+    `for_s` is by rule; `ways` are the names of who is told; `new_id` makes a firing's id.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Machine:
         who: str,
         for_s: Mapping[str, float],
         repeat_s: float,
-        actions: Sequence[str],
+        ways: Sequence[str],
         new_id: Callable[[], str],
     ) -> None:
         self._dc, self._who, self._for_s, self._repeat_s = dc, who, for_s, repeat_s
-        self._actions, self._new_id = tuple(actions), new_id
+        self._ways, self._new_id = tuple(ways), new_id
         self._signs: dict[str, tuple[Sign, float]] = {}  # by alert: the last one, and since when there is one
         self._worse: dict[str, float] = {}  # since when it is bad
         self._gone: dict[str, float] = {}  # since when there is no sign of one that fires
@@ -80,7 +80,7 @@ class Machine:
     ) -> Step:
         """What should be remembered now. `now` is monotonic, `wall` for people.
 
-        `done` are the notices (their keys, and an action) that needn't be sent any more.
+        `done` are the notices (their keys, and a way) that needn't be sent any more.
         """
         self._look(judged, memory, now, wall)
         firings = dict(memory.firings)
@@ -183,14 +183,14 @@ class Machine:
         return "still firing" if now - self._told[firing.id, firing.told] >= self._repeat_s else None
 
     def _tell(self, notices: list[Notice], name: str, firing: Firing, kind: Kind, wall: float) -> None:
-        if not self._actions:
+        if not self._ways:
             return
         if not _has_room(notices):
             del notices[0]  # for a recovery: the oldest has waited in vain for long
         notices.append(
             Notice(
                 id=firing.id, number=firing.told, kind=kind, name=name, rule=firing.rule, level=firing.level,
-                says=firing.says, since=firing.since, at=wall, owed=self._actions,
+                says=firing.says, since=firing.since, at=wall, owed=self._ways,
             )
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     says: str
     since: Moment
     at: Moment
-    owed: tuple[str, ...] = ()  # actions, by name
+    owed: tuple[str, ...] = ()  # ways, by name
 
     @property
     def key(self) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Sends what is owed to one action, again and again until it is taken or GIVE_UP_S is over, in a greenlet of its own: a
+"""Sends what is owed to one way, again and again until it is taken or GIVE_UP_S is over, in a greenlet of its own: a
 server that is slow or dead holds up nobody but its own notices.
 
 What is owed comes from the shared memory, and is bounded there. What was sent is told by `done`, until it is owed no more.
@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from hitmesh.dashboard.alerts.memory import Notice
 from hitmesh.dashboard.alerts.sending import Way
-from hitmesh.dashboard.status import Action
+from hitmesh.dashboard.status import WayStatus
 from hitmesh.errors import AlertError
 from hitmesh.mesh.duty import spawn
 
@@ -48,7 +48,7 @@ class Outbox:
         self.name = way.name
         self._finished = finished
         self.done: frozenset[tuple[str, int, str]] = frozenset()
-        """The notices, by their keys and this action's name, that needn't be sent any more."""
+        """The notices, by their keys and this way's name, that needn't be sent any more."""
         self.failing_since: float | None = None
         """Since when every try has failed; monotonic."""
         self._dc, self._way, self._may_send = dc, way, may_send
@@ -79,9 +79,9 @@ class Outbox:
         if self._owed:
             self._wanted.set()
 
-    def shown(self) -> Action:
+    def shown(self) -> WayStatus:
         """How it goes."""
-        return Action(key=self.name, sent=self._sent, failed=self._failed, lost=self._lost, why=self._why)
+        return WayStatus(key=self.name, sent=self._sent, failed=self._failed, lost=self._lost, why=self._why)
 
     def _run(self) -> None:
         pause_s = self._first_pause_s

@@ -30,7 +30,7 @@ class Way(Protocol):
     """A way in which people are told."""
 
     name: str
-    """Of the action: "webhook 1", "mail"."""
+    """Of the way: "webhook 1", "mail"."""
 
     where: str
     """Where it leads, for people; no part of it is a secret."""

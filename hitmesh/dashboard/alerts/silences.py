@@ -44,9 +44,10 @@ def value_of(until: float, why: str) -> bytes:
 def silences_among(settings: Mapping[str, Setting]) -> list[Silence]:
     """Those that stand among the settings, past ones too; what isn't one is none."""
     found = []
-    for key, setting in sorted(settings.items()):
+    for key in sorted(key for key in settings if key.startswith(SILENCES)):
+        setting = settings[key]
         dc, separator, name = key.removeprefix(SILENCES).partition("/")
-        if not key.startswith(SILENCES) or not separator:
+        if not separator:
             continue
         try:
             written = msgspec.json.decode(setting.value, type=_Written)

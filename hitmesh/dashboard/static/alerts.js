@@ -26,15 +26,15 @@ const createLine = () => h("li", { class: "foreign" });
 
 const held = (silence) => `${silence.name} ${silence.dc === "*" ? "everywhere" : `in ${silence.dc}`} until ${moment(silence.until, now())}, by ${silence.who}: ${silence.why}`;
 
-function way(dc, action) {
-  const lost = action.lost ? `, ${action.lost} given up` : "";
-  return `${dc} ${action.key}: ${action.sent ?? 0} sent, ${many(action.failed ?? 0, "failed try", "failed tries")}${lost}${action.why ? `; now: ${action.why}` : ""}`;
+function lineOf(dc, way) {
+  const lost = way.lost ? `, ${way.lost} given up` : "";
+  return `${dc} ${way.key}: ${way.sent ?? 0} sent, ${many(way.failed ?? 0, "failed try", "failed tries")}${lost}${way.why ? `; now: ${way.why}` : ""}`;
 }
 
 export function drawAlerts(status) {
   const alerts = Object.values(status.alerts ?? {}).sort((a, b) => (STATES[a.state] ?? 3) - (STATES[b.state] ?? 3) || (a.level === "bad" ? 0 : 1) - (b.level === "bad" ? 0 : 1) || byName(String(a.key), String(b.key)));
   const silences = Object.values(status.silences ?? {}).filter((each) => each.until > now()).sort((a, b) => byName(String(a.key), String(b.key)));
-  const ways = Object.values(status.dcs ?? {}).flatMap((dc) => Object.values(dc.actions ?? {}).map((action) => ({ key: `${dc.key} ${action.key}`, says: way(dc.key, action) })));
+  const ways = Object.values(status.dcs ?? {}).flatMap((dc) => Object.values(dc.ways ?? {}).map((way) => ({ key: `${dc.key} ${way.key}`, says: lineOf(dc.key, way) })));
   keyed(el("alert-list"), alerts, (each) => String(each.key), createAlert, updateAlert);
   keyed(el("silence-list"), silences, (each) => String(each.key), createLine, (line, each) => setText(line, held(each)));
   keyed(el("way-list"), ways, (each) => each.key, createLine, (line, each) => setText(line, each.says));

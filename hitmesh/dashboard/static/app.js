@@ -38,7 +38,7 @@ function draw(...names) {
 }
 
 const SECTIONS = { ok: ["sentence"], says: ["sentence"], problems: ["sentence"], seen_from: ["sentence"], total: ["datacenters"], links: ["links"], top: ["top"], events: ["events"], alerts: ["alerts"], silences: ["alerts"] };
-const PARTS = { state: ["datacenters", "links", "stores", "instances", "balancers"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"], actions: ["alerts"] };
+const PARTS = { state: ["datacenters", "links", "stores", "instances", "balancers"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"], ways: ["alerts"] };
 const TURNS = ["state", "failing", "why", "role", "name", "since"]; // of an instance: more than its row is drawn for
 
 /** What a patch makes to be drawn anew; instances that only beat are rows of their own. Before it is merged. */

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from hitmesh.dashboard.status import (
     DAYS,
     MINUTES,
-    Action,
     Alert,
     Backend,
     Balancer,
@@ -34,6 +33,7 @@ from hitmesh.dashboard.status import (
     Store,
     Top,
     Total,
+    WayStatus,
 )
 
 VERSION = "0.4.0"
@@ -63,7 +63,7 @@ def sick(now: float) -> Status:
     )
     eu = replace(
         eu,
-        actions=[Action(key="webhook 1", sent=5), Action(key="mail", sent=3, failed=2, why="no answer within 10 s")],
+        ways=[WayStatus(key="webhook 1", sent=5), WayStatus(key="mail", sent=3, failed=2, why="no answer within 10 s")],
         instances=[
             _ailing(one, now)
             for one in [*eu.instances, _instance("eu-west", "processor", 5, "eu-2", now)]

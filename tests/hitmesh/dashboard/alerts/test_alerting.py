@@ -258,16 +258,16 @@ def test_a_server_that_is_away_gets_its_notices_later_and_holds_up_no_other(
     desk = desks(settings(webhook=(Webhook(url=hook.url),), mail=mail))
     desk.show(DISK)
     until(lambda: hook.alerts, "the webhook, which is well")
-    until(lambda: desk.alerting.shown(0.0).actions[1].failed >= 2, "a second try")
-    actions = {each.key: each for each in desk.alerting.shown(0.0).actions}
-    assert (actions["webhook 1"].sent, actions["webhook 1"].why) == (1, "")
-    assert "refused" in actions["mail"].why
+    until(lambda: desk.alerting.shown(0.0).ways[1].failed >= 2, "a second try")
+    ways = {each.key: each for each in desk.alerting.shown(0.0).ways}
+    assert (ways["webhook 1"].sent, ways["webhook 1"].why) == (1, "")
+    assert "refused" in ways["mail"].why
     later = time.monotonic() + alerting.TROUBLE_S + 60
     assert "refused" in desk.alerting.shown(later).troubles["mail"], "the dashboard says so when it has lasted"
     box = Mailbox(port=port)
     try:
         until(lambda: box.mails, "the mail")
-        until(lambda: not desk.alerting.shown(time.monotonic()).actions[1].why, "all to be well")
+        until(lambda: not desk.alerting.shown(time.monotonic()).ways[1].why, "all to be well")
         assert len(hook.alerts) == 1
     finally:
         box.close()
@@ -280,7 +280,7 @@ def test_what_cannot_be_sent_for_long_is_given_up_and_counted(
     hook.status = 500
     desk = desks(settings(webhook=(Webhook(url=hook.url),)))
     desk.show(DISK)
-    until(lambda: desk.alerting.shown(0.0).actions[0].lost == 1, "it to be given up")
+    until(lambda: desk.alerting.shown(0.0).ways[0].lost == 1, "it to be given up")
     until(lambda: not decode(desk.store.get(key_of("eu")).value).notices, "nothing to be owed")  # type: ignore[union-attr]
     tries = len(hook.alerts)
     hook.status = 200
@@ -346,7 +346,7 @@ def test_without_ways_nothing_is_sent_and_what_fires_is_shown_and_an_event(desks
         ("disk/balancer-1", "the disk with the state folder of balancer-1 in eu is 95% full"),
         ("disk/balancer-1", "recovered"),
     ]
-    assert desk.alerting.shown(0.0).actions == []
+    assert desk.alerting.shown(0.0).ways == []
 
 
 def test_the_dead_man_is_called_while_all_is_well_and_not_when_something_bad_fires(
@@ -364,7 +364,7 @@ def test_the_dead_man_is_called_while_all_is_well_and_not_when_something_bad_fir
     assert len(hook.requests) == count
     desk.show(DISK)  # which is a warning
     until(lambda: len(hook.requests) > count, "calls again")
-    assert desk.alerting.shown(0.0).actions[0].key == "dead man"
+    assert desk.alerting.shown(0.0).ways[0].key == "dead man"
 
 
 def test_the_dead_man_is_not_called_when_nobody_could_be_told(

@@ -35,10 +35,10 @@ def silence(name: str, until_s: float, dc: str = "*") -> Silence:
 class Stage:
     """The dashboards of one datacenter, and the memory that they share. All that is owed is taken at once."""
 
-    def __init__(self, *names: str, actions: Collection[str] = ("mail",)) -> None:
+    def __init__(self, *names: str, ways: Collection[str] = ("mail",)) -> None:
         self.memory, self.now, self.told = Memory(), 0.0, list[tuple[float, str, Notice]]()
         self.ids = (f"id-{number}" for number in itertools.count())
-        self.actions = list(actions)
+        self.ways = list(ways)
         self.machines = {name: self.machine(name) for name in names or ("a",)}
         self.alerts: dict[str, list[Alert]] = {}
         self.done: dict[str, set[tuple[str, int, str]]] = {name: set() for name in self.machines}
@@ -46,9 +46,7 @@ class Stage:
 
     def machine(self, name: str) -> Machine:
         for_s = {"disk": FOR_S, "books": FOR_S}
-        return Machine(
-            "eu", who=name, for_s=for_s, repeat_s=REPEAT_S, actions=self.actions, new_id=lambda: next(self.ids)
-        )
+        return Machine("eu", who=name, for_s=for_s, repeat_s=REPEAT_S, ways=self.ways, new_id=lambda: next(self.ids))
 
     def restart(self, name: str) -> None:
         self.machines[name], self.done[name] = self.machine(f"{name}.{next(self.ids)}"), set()
@@ -65,10 +63,10 @@ class Stage:
         self.done[who] = {each for each in self.done[who] if each[:2] in owed}
         if sends and self.takes and machine.may_send(self.memory, self.now):
             for notice in self.memory.notices:
-                for action in notice.owed:
-                    if (*notice.key, action) not in self.done[who]:
-                        self.told.append((self.now, action, notice))
-                        self.done[who].add((*notice.key, action))
+                for way in notice.owed:
+                    if (*notice.key, way) not in self.done[who]:
+                        self.told.append((self.now, way, notice))
+                        self.done[who].add((*notice.key, way))
 
     def run(self, seconds: float, found: Judged, **how: object) -> None:
         """A step each second."""
@@ -192,6 +190,15 @@ def test_of_two_dashboards_one_tells_and_the_other_knows() -> None:
     assert stage.alerts["a"] == stage.alerts["b"]
 
 
+def test_two_that_see_different_things_do_not_take_turns() -> None:
+    stage = Stage("a", "b")
+    for _ in range(90):
+        stage.now += 1.0
+        stage.step(judged("disk"), who="a")
+        stage.step(judged("books"), who="b", leads=False)
+    assert stage.kinds() == ["firing disk"]
+
+
 def test_two_that_both_think_they_lead_tell_once() -> None:
     stage = Stage("a", "b")
     for _ in range(60):
@@ -264,13 +271,13 @@ def test_after_a_restart_what_was_told_is_not_told_again_before_its_time() -> No
 def test_a_rule_that_was_taken_out_recovers() -> None:
     stage = Stage()
     stage.run(15, judged("disk"))
-    stage.machines["a"] = Machine("eu", who="a", for_s={}, repeat_s=REPEAT_S, actions=["mail"], new_id=str)
+    stage.machines["a"] = Machine("eu", who="a", for_s={}, repeat_s=REPEAT_S, ways=["mail"], new_id=str)
     stage.run(5, NOTHING)
     assert stage.kinds() == ["firing disk", "recovered disk"]
 
 
 def test_without_actions_what_fires_is_known_and_nothing_is_owed() -> None:
-    stage = Stage(actions=())
+    stage = Stage(ways=())
     stage.run(15, judged("disk"))
     assert ([*stage.memory.firings], stage.memory.notices, stage.memory.claim) == (["disk"], (), None)
 
