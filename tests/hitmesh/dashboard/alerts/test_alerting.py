@@ -16,7 +16,7 @@ from hitmesh.config import Config, Node
 from hitmesh.config.alerts import RULES, Alerts, Mail, Rules, Webhook
 from hitmesh.dashboard.alerts import alerting, dead_man, machine, outbox
 from hitmesh.dashboard.alerts.alerting import Alerting
-from hitmesh.dashboard.alerts.memory import decode, key_of
+from hitmesh.dashboard.alerts.memory import Firing, Memory, decode, encode, key_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
 from hitmesh.dashboard.alerts.silences import value_of
 from hitmesh.dashboard.status import Books, Datacenter, Hits, Instance, Part, Problem, Spool, State
@@ -320,6 +320,24 @@ def test_without_the_settings_store_who_leads_goes_on_and_nothing_comes_twice_wh
     until(lambda: len(hook.alerts) > 1, "the recovery")
     assert [each["kind"] for each in hook.alerts] == ["firing", "recovered"]
     assert len({each["id"] for each in hook.alerts}) == 1
+
+
+def test_what_was_told_alone_is_not_lost_to_what_others_wrote_meanwhile(
+    hook: Hook, desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.hitmesh.dashboard.alerts.test_alerting.SqliteSettings", Away)
+    monkeypatch.setattr(Away, "is_away", True)
+    desk = desks(settings(webhook=(Webhook(url=hook.url),)))
+    desk.show(DISK)
+    until(lambda: hook.alerts, "it to be told without a store")
+    theirs = Memory({"books": Firing(id="theirs", rule="books", level="bad", says="x", since=1.0, told=1, told_at=1.0)})
+    monkeypatch.setattr(Away, "is_away", False)
+    desk.store.set(key_of("eu"), encode(theirs), author="alerts")
+    until(lambda: len(hook.alerts) > 1, "theirs to recover")
+    assert (hook.alerts[1]["kind"], hook.alerts[1]["id"]) == ("recovered", "theirs")
+    desk.show(well())
+    until(lambda: len(hook.alerts) > 2, "ours to recover")
+    assert [each["kind"] for each in hook.alerts if each["name"] == "disk/balancer-1"] == ["firing", "recovered"]
 
 
 def test_a_silence_holds_for_both_and_ends_by_itself(hook: Hook, desks: Callable[..., Desk]) -> None:

@@ -139,6 +139,17 @@ def test_what_cannot_be_judged_neither_begins_nor_ends() -> None:
     assert stage.kinds() == ["firing books", "recovered books"]
 
 
+def test_what_is_gone_must_be_seen_to_be_gone_for_all_of_the_time() -> None:
+    stage = Stage()
+    stage.run(15, judged("books"))
+    stage.run(CLEAR_S - 3, NOTHING)
+    stage.run(3, judged(unjudged=["books"]))
+    stage.run(CLEAR_S - 3, NOTHING)
+    assert stage.kinds() == ["firing books"]
+    stage.run(6, NOTHING)
+    assert stage.kinds() == ["firing books", "recovered books"]
+
+
 def test_a_sign_that_begins_nothing_keeps_what_fires() -> None:
     stage = Stage()
     stage.run(30, judged("disk", begins=False))

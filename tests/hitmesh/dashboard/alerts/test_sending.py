@@ -242,7 +242,7 @@ def talker(pieces: Callable[[], Iterator[bytes]]) -> Iterator[int]:
 
 
 def test_a_mail_server_that_never_ends_its_greeting_is_given_up() -> None:
-    with talker(lambda: itertools.repeat(b"220-hello\r\n" * 100)) as port:
+    with talker(lambda: itertools.repeat(b"220-hello\r\n" * 100, 2_000)) as port:
         way = MailWay(Mail(server=f"127.0.0.1:{port}", security="none", sender="a@b", to=("c@d",)))
         assert "it says more than 65536 bytes" in why(lambda: way.send("eu", [notice()]))
 
