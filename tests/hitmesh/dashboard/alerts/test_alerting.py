@@ -122,13 +122,6 @@ class Desk:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def desks(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     made: list[Desk] = []
 

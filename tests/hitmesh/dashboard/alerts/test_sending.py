@@ -33,20 +33,6 @@ def notice(says: str = "the disk is full", name: str = "disk/app-1", number: int
     )  # fmt: skip
 
 
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def box() -> Iterator[Mailbox]:
-    made = Mailbox()
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("tls"), "localhost")
