@@ -84,7 +84,7 @@ class Machine:
         """
         self._look(judged, memory, now, wall)
         firings = dict(memory.firings)
-        notices = [each for each in (_without(each, done) for each in memory.notices) if each.owed]
+        notices = [each for each in (self._still_owed(each, done) for each in memory.notices) if each.owed]
         if leads:
             self._end(firings, notices, judged, now, wall)
             self._repeat(firings, notices, silences, now, wall)
@@ -139,7 +139,11 @@ class Machine:
             if len(firings) >= MAX_FIRINGS or not _has_room(notices):
                 return
             firing = Firing(
-                id=self._new_id(), rule=sign.rule, level=sign.level, says=sign.says, since=round(wall - lasted_s)
+                id=self._new_id(),
+                rule=sign.rule,
+                level=sign.level,
+                says=sign.says,
+                since=max(0, round(wall - lasted_s)),
             )
             if silence_of(silences, self._dc, name, wall) is None:
                 firing = replace(firing, told=1, told_at=wall)
@@ -194,6 +198,11 @@ class Machine:
             )
         )  # fmt: skip
 
+    def _still_owed(self, notice: Notice, done: Collection[tuple[str, int, str]]) -> Notice:
+        """Without whom it was sent to, and ways that were taken out of the configuration."""
+        owed = tuple(each for each in notice.owed if each in self._ways and (*notice.key, each) not in done)
+        return notice if owed == notice.owed else replace(notice, owed=owed)
+
     def _claim(self, memory: Memory, notices: Sequence[Notice], now: float, *, leads: bool) -> Claim | None:
         claim, known_s = memory.claim, now - self._beat[1]
         if not notices:
@@ -220,7 +229,7 @@ class Machine:
                 found.append(
                     Alert(
                         key=f"{self._dc} {name}", dc=self._dc, name=name, rule=sign.rule, level=sign.level,
-                        state="pending", says=sign.says, since=round(wall - (now - began)),
+                        state="pending", says=sign.says, since=max(0, round(wall - (now - began))),
                     )
                 )  # fmt: skip
         return found[:MAX_SHOWN]
@@ -228,8 +237,3 @@ class Machine:
 
 def _has_room(notices: Sequence[Notice]) -> bool:
     return len(notices) < MAX_NOTICES
-
-
-def _without(notice: Notice, done: Collection[tuple[str, int, str]]) -> Notice:
-    owed = tuple(each for each in notice.owed if (*notice.key, each) not in done)
-    return notice if owed == notice.owed else replace(notice, owed=owed)

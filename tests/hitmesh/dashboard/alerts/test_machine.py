@@ -287,7 +287,27 @@ def test_a_rule_that_was_taken_out_recovers() -> None:
     assert stage.kinds() == ["firing disk", "recovered disk"]
 
 
-def test_without_actions_what_fires_is_known_and_nothing_is_owed() -> None:
+def test_what_is_owed_to_a_way_that_was_taken_out_is_owed_no_more() -> None:
+    stage = Stage()
+    stage.takes = False
+    stage.run(12, judged("disk"))
+    assert stage.memory.notices[0].owed == ("mail",)
+    stage.machines["a"] = Machine(
+        "eu", who="a", for_s={"disk": FOR_S}, repeat_s=REPEAT_S, ways=["webhook 1"], new_id=lambda: next(stage.ids)
+    )
+    stage.run(3, judged("disk"))
+    assert (stage.memory.notices, stage.memory.claim) == ((), None)
+
+
+def test_a_clock_that_begins_in_1970_keeps_nothing_from_being_remembered() -> None:
+    machine = Stage().machines["a"]
+    machine.step(judged("disk"), [], Memory(), 0.0, 3.0)
+    memory = machine.step(judged("disk"), [], Memory(), 12.0, 3.0).memory
+    assert decode(encode(memory)) == memory
+    assert memory.firings["disk"].since == 0
+
+
+def test_without_ways_what_fires_is_known_and_nothing_is_owed() -> None:
     stage = Stage(ways=())
     stage.run(15, judged("disk"))
     assert ([*stage.memory.firings], stage.memory.notices, stage.memory.claim) == (["disk"], (), None)
