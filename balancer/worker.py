@@ -39,7 +39,7 @@ from hitmesh import __version__
 from hitmesh.config.addresses import host_port_text
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
-from hitmesh.state.standing import VIRTUAL_IP
+from hitmesh.state.standing import CERTIFICATE_ENDS, VIRTUAL_IP
 
 if TYPE_CHECKING:
     from balancer.admin.server import AdminServer
@@ -85,6 +85,7 @@ class Worker:
         tls = TlsContexts([Path(file) for file in settings.tls.certificates]) if encrypted else None
         for warning in tls.warnings if tls is not None else ():
             log.warning("%s", warning)
+        self._certificates = {CERTIFICATE_ENDS: min(one.ends_s for one in tls.certificates)} if tls is not None else {}
         self._endpoints = {
             kind: f"{'https' if kind in encrypted else 'http'}://{_place(listeners[0])}"
             for kind, listeners in sockets.items()
@@ -288,6 +289,7 @@ class Worker:
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
             **self._virtual_ip(),
+            **self._certificates,
             **(self._live.load() if self._live is not None else {}),
         }
 

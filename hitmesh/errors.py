@@ -74,5 +74,11 @@ class MeshError(HitmeshError):
     retryable = True
 
 
+class AlertError(HitmeshError):
+    """An alert wasn't taken by whom it was sent to."""
+
+    retryable = True
+
+
 class CommandError(HitmeshError):
     """A command of the user's that can't be carried out."""

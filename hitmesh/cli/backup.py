@@ -225,7 +225,8 @@ def _rows(head: Head, rows: Sequence[Row]) -> Mapping[str, list[OriginRow]]:
 def _editions(configs: Sequence[Config], state_dir: Path, *, stale: bool) -> Mapping[str, Edition]:
     """The live settings; of what two stores say of one the later word counts. Raises CommandError.
 
-    Without what is true of the mesh as it runs, and no other: who deploys, and which formats everybody there reads.
+    Without what is true of the mesh as it runs, and no other: who deploys, what fires, and which formats everybody
+    there reads.
     """
     from hitmesh.settings.merging import newer
     from hitmesh.settings.open import open_settings

@@ -26,7 +26,7 @@ from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
 from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config
-from hitmesh.config.live import apply, check, check_without
+from hitmesh.config.live import ALERTS, apply, check, check_without
 from hitmesh.errors import CommandError, ConfigError, StoreUnknown
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
 from hitmesh.settings.limits import MAX_AUTHOR_CHARS
@@ -280,7 +280,7 @@ def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float
 
 def _tell(datacenter: Config, before: Mapping[str, Edition], now: Mapping[str, Edition], as_json: bool) -> None:
     for key in sorted({*before, *now}, key=lambda each: (now[each].rank if each in now else (), each)):
-        if before.get(key) == now.get(key):
+        if before.get(key) == now.get(key) or key.startswith(ALERTS):
             continue
         edition = now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand
         print(change_line(datacenter, key, before.get(key), edition, as_json=as_json, with_time=True), flush=True)

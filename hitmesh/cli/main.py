@@ -33,6 +33,7 @@ COMMANDS = {
     "datacenter": ("datacenter", "Show the datacenters, and retire one that is gone for good."),
     "formats": ("formats", "Show which formats are written, and write those of a new release."),
     "config": ("config", "Show and change settings while the mesh runs."),
+    "alerts": ("alerts", "Show alerts, silence them, and try how they are sent."),
     "replay": ("replay", "Send an access log's requests as hits."),
     "backup": ("backup", "Write totals, settings and routes into one file."),
     "restore": ("restore", "Bring a backup back into an empty mesh."),

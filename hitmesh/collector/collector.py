@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +103,9 @@ class Forming:
 
 
 class Collector:
-    """One collector worker process: a lane per partition, under an id of its own. At `admin` its metrics are told."""
+    """One collector worker process: a lane per partition, under an id of its own. At `admin` its metrics are told;
+    `room` says how full its disk is.
+    """
 
     def __init__(
         self,
@@ -115,7 +117,9 @@ class Collector:
         settings: SettingsStore,
         network: Network,
         admin: AdminListener | None = None,
+        room: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        self._room = room
         self._config = config  # of the file, for what only a restart changes
         self.live = Live(config, settings, self._settings_changed)
         """The live settings in force."""
@@ -337,6 +341,7 @@ class Collector:
             "jumps": batches.jumps,
             "in_doubt": batches.in_doubt,
             "false_claims": self._doubts.refuted,
+            **self._room(),
             **self.live.load(),
         }
 

@@ -208,6 +208,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         from hitmesh.collector.app import make_app
         from hitmesh.collector.collector import Collector
         from hitmesh.mesh.network import open_network
+        from hitmesh.mesh.room import Room
         from hitmesh.metrics.opening import open_admin
         from hitmesh.settings.open import open_settings
         from hitmesh.spool.open import open_spool
@@ -223,7 +224,14 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         except ConfigError as error:  # gunicorn shows what it says, without a traceback, and ends
             raise AppImportError(f"hitmesh: {error}") from error
         collector = Collector(
-            self._config, name=self._name, spool=spool, store=store, settings=settings, network=network, admin=admin
+            self._config,
+            name=self._name,
+            spool=spool,
+            store=store,
+            settings=settings,
+            network=network,
+            admin=admin,
+            room=Room(base).load,
         )
         self.collector = collector
         app = make_app(collector)

@@ -1,7 +1,7 @@
 """One datacenter's configuration: a TOML file, typed and checked. Owns every setting's type,
 default, unit and help; knows nothing of what the roles do with it.
 
-Each setting is declared once: the balancer's in `balancer` and `routes`, all others in `sections`.
+Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, all others in `sections`.
 `load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
 right one. What all roles use is named here.
 """
@@ -18,6 +18,7 @@ from hitmesh.config.addresses import (
     moment,
     network,
 )
+from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of, served_ports
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
@@ -53,6 +54,7 @@ from hitmesh.config.sections import (
 __all__ = [
     "DEFAULT_HOST",
     "ROLES",
+    "Alerts",
     "Alias",
     "Backup",
     "Balancer",

@@ -20,6 +20,7 @@ from hitmesh.config.addresses import (
     ssh_place,
     usual,
 )
+from hitmesh.config.alerts import alert_problems
 from hitmesh.config.datacenter import Config, ports_of, served_ports
 from hitmesh.config.outside import REACHED
 from hitmesh.config.routes import route_problems
@@ -51,6 +52,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _balancer(config)
     yield from _dashboards(config)
     yield from _metrics(config)
+    yield from alert_problems(config.alerts)
     yield from _deployed(config)
     yield from _others(config)
     yield from route_problems(config.routes)

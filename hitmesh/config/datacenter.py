@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from hitmesh.config.addresses import host_port_text
+from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
@@ -50,6 +51,7 @@ class Config(Section, frozen=True):
     balancer: Balancer = Balancer()
     dashboard: Dashboard = Dashboard()
     metrics: Metrics = Metrics()
+    alerts: Alerts = Alerts()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(

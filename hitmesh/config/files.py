@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hitmesh.config.alerts import Alerts
 from hitmesh.config.checks import contradictions
 from hitmesh.config.datacenter import Config
 from hitmesh.config.routes import Route, Static, normal_routes
@@ -32,7 +33,7 @@ def load(path: Path) -> Config:
 def loads(text: bytes, *, path: Path) -> Config:
     """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
 
-    The files that it names, keys, certificates and static answers, are relative to its folder; what is
+    The files that it names, keys, certificates, static answers and the alerts' secrets, are relative to its folder; what is
     returned names them in full.
     """
     try:
@@ -91,7 +92,20 @@ def _with_files_below(config: Config, folder: Path) -> Config:
     }
     balancer = msgspec.structs.replace(config.balancer, tls=msgspec.structs.replace(tls, certificates=certificates))
     keys = str(folder / config.keys) if config.keys else ""
-    return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys)
+    alerts = _alerts_below(config.alerts, folder)
+    return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys, alerts=alerts)
+
+
+def _alerts_below(alerts: Alerts, folder: Path) -> Alerts:
+    def full(file: str) -> str:
+        return str(folder / file) if file else ""
+
+    webhooks = tuple(
+        msgspec.structs.replace(each, url_file=full(each.url_file), token_file=full(each.token_file))
+        for each in alerts.webhook
+    )
+    mail = msgspec.structs.replace(alerts.mail, password_file=full(alerts.mail.password_file))
+    return msgspec.structs.replace(alerts, webhook=webhooks, mail=mail)
 
 
 def _beyond(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -116,5 +130,9 @@ def _lines(title: str, table: dict[str, Any]) -> list[str]:
 
 
 def _toml(value: object) -> str:
-    # JSON's strings, numbers, booleans and arrays are TOML's too, but for one character.
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    # JSON's strings, numbers and booleans are TOML's too, but for one character.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

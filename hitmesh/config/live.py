@@ -36,6 +36,9 @@ DATACENTERS: Final = "datacenters/"  # what follows is a datacenter's name
 DEPLOYS: Final = (
     "deploys/"  # what follows is a datacenter's name: who is at work there, and who was; no role's business
 )
+# What dashboards remember of alerts, and which are silenced. It is there since 0.2.0 takes any other place for that of a
+# setting which doesn't apply, and says so.
+ALERTS: Final = f"{DEPLOYS}alerts/"
 RETIRED: Final = "retired"  # the only value there
 FORMATS: Final = "formats/"  # what follows is a format's name
 MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer

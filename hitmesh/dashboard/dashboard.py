@@ -1,4 +1,5 @@
-"""A dashboard: puts together what it watches, what others tell it, and who looks. It changes nothing anywhere.
+"""A dashboard: puts together what it watches, what others tell it, who looks, and who is told when something isn't well.
+It changes nothing anywhere, but for its memory of alerts.
 
 Invariants:
 - Whoever looks costs the mesh nothing: what is shown is made twice a second, whoever asks.
@@ -22,6 +23,7 @@ from prometheus_client.core import Metric
 
 from hitmesh.config import Config, host_port_text
 from hitmesh.dashboard import metrics, shelf
+from hitmesh.dashboard.alerts.alerting import Alerting
 from hitmesh.dashboard.app import HEADERS, make_app
 from hitmesh.dashboard.audience import MAX_SEATS, Audience, Seat
 from hitmesh.dashboard.exchange import Exchange
@@ -34,6 +36,7 @@ from hitmesh.hub.listener import Listener
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
+from hitmesh.mesh.room import Room
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.metrics.admin import hosts_of
 from hitmesh.metrics.text import Answer, encoded, registry
@@ -73,7 +76,9 @@ class Dashboard:
         self._app = make_app(self, shelf.read(), Access(config.dashboard.token, hosts_of(config), reading))
         self._registry = registry(self._collect)
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
+        self._room = Room(state_dir)
         self._watch = Watch(config, state_dir=state_dir, name=name, live=live)
+        self._alerts = Alerting(config, who=self._id, store=settings, live=live)
         self._status: Status | None = None
         self._encoded = b""
         self._stream = Stream()
@@ -103,6 +108,7 @@ class Dashboard:
         self.mesh.start()
         self._watch.start()
         self._look()
+        self._alerts.start()
         spawn("looking", self._run)
         self._listener.start(self._app)
 
@@ -110,6 +116,7 @@ class Dashboard:
         """Send everybody away, and leave."""
         self.mesh.drain()
         self._stopping = True
+        self._alerts.stop()
         self._audience.wake_all()
         self._listener.stop()
         self.mesh.stop()
@@ -183,10 +190,12 @@ class Dashboard:
 
     def _look(self, *, ticks: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
-        self._part = self._watch.part(self.mesh.view, now, wall)
+        self._watch.alerted(self._alerts.turns(), wall)
+        self._part = self._watch.part(self.mesh.view, now, wall, self._alerts.shown(now))
         others = self._exchange.board.parts(now, wall, self._live.retired)
         self._status = self._watch.status(others, now, wall)
         self._encoded = b""
+        self._alerts.look(self._part, self._status.dcs, self.mesh.view, now, wall)
         if not len(self._audience):
             return
         patch, moment = self._stream.advance(self._status), tick(wall) if ticks else b""
@@ -209,7 +218,7 @@ class Dashboard:
         )
 
     def _load(self) -> dict[str, float]:
-        return {"clients": len(self._audience), **self._exchange.load(), **self._live.load()}
+        return {"clients": len(self._audience), **self._room.load(), **self._exchange.load(), **self._live.load()}
 
 
 class _Events:

@@ -18,9 +18,10 @@ from typing import Final
 import msgspec
 
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
+from hitmesh.dashboard.alerts.silences import SILENCES, silences_among
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
-from hitmesh.settings import Edition
+from hitmesh.settings import Edition, Setting
 from hitmesh.settings.trail import Entry, read_trail
 
 MAX_SAYS_CHARS: Final = 300
@@ -106,6 +107,8 @@ class Events:
         plain = [each for each in news if not each.key.startswith(DEPLOYS)]
         for each in plain[:MAX_SET]:
             self.add("set", each.author, _words_of(each), "", wall)
+        for each in [each for each in news if each.key.startswith(SILENCES)][:MAX_SET]:
+            self.add("alert", each.author, *_words_of_silence(each), wall)
         if len(plain) > MAX_SET:
             self.add("set", "", f"{len(plain) - MAX_SET} more settings were changed", "", wall)
         for each in news:
@@ -161,6 +164,16 @@ class Events:
         self.add(
             kind, entry.who, f"{what}: {entry.result}", f"in {entry.seconds:.0f} s" if entry.seconds else "", entry.at
         )
+
+
+def _words_of_silence(edition: Edition) -> tuple[str, str]:
+    """What has been done, and why."""
+    name = edition.key.removeprefix(SILENCES)
+    if edition.value is None:
+        return f"{name} isn't silenced any more", ""
+    live = Setting(edition.key, edition.value, edition.version, edition.author, edition.changed_at)
+    why = [each.why for each in silences_among({edition.key: live})]
+    return f"{name} is silenced", why[0] if why else ""
 
 
 def _words_of(edition: Edition) -> str:

@@ -79,10 +79,11 @@ class Merging:
             if told is None and dcs[dc].state == "dead" and now - self._began <= FIRST_S:
                 dcs[dc] = replace(dcs[dc], state="silent")  # there was no time to hear of it
         links = _links(own, others, dcs)
-        said = [*own.problems]
+        said, alerts = [*own.problems], [*own.alerts]
         for dc, told in others.items():
             if dc in dcs and dc != mine and dcs[dc].state in ("up", "silent"):
                 said += told.part.problems
+                alerts += told.part.alerts
         problems = worst_first([*said, *self._problems.update(self._faults(mine, dcs, others, now), now, wall)])
         counts = [each.hits.count for each in dcs.values()]
         return Status(
@@ -102,6 +103,8 @@ class Merging:
             links=links,
             top=own.top,
             events=_newest([own.events, *(told.part.events for dc, told in others.items() if dc != mine)]),
+            alerts=alerts,
+            silences=own.silences,
         )
 
     def _is_excused(self, told: Told, now: float) -> bool:
@@ -153,6 +156,7 @@ def _datacenter(dc: str, told: Told | None, own: Part, around: Around) -> Datace
         books=None if part.books is None else replace(part.books, age_s=round(part.books.age_s + age_s, 1)),
         balancers=part.balancers,
         virtual_ip=part.virtual_ip,
+        ways=part.ways,
     )
 
 

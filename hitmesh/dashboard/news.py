@@ -128,7 +128,7 @@ def _problem(part: Part, dc: str) -> str:
         ("datacenters", len(part.heard), MAX_DCS),
         *(
             (what, len(getattr(part, what)), _MAX_LISTED)
-            for what in ("spools", "balancers", "links", "problems", "top")
+            for what in ("spools", "balancers", "links", "problems", "top", "alerts", "silences", "ways")
         ),
     ):
         if count > most:

@@ -91,6 +91,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     disk_used: float | None = None  # share of the state folder's disk
     disk_free_bytes: int = 0
     past_why: str = ""  # the past can't be kept
+    untold: Mapping[str, str] = {}  # ways in which people aren't told of alerts, and why
+    unagreed: str = ""  # why the dashboards can't agree on what was told
     settings: Mapping[str, int] = {}  # by datacenter, the version of its live settings
     settings_why: str = ""  # the settings store can't be read
     refused: Mapping[str, str] = {}  # live settings that don't apply, and why
@@ -466,6 +468,20 @@ def _past(facts: Facts) -> Iterator[Fault]:
         )  # fmt: skip
 
 
+def _untold(facts: Facts) -> Iterator[Fault]:
+    """Nobody can be told of alerts in some way, or two might tell."""
+    for way, why in sorted(facts.untold.items()):
+        yield Fault(
+            key=f"alerts {way}", level="warn", kind="dashboard", dc=facts.dc, after_s=0.0,
+            says=f"alerts of {facts.dc} don't get out by {visible(way)}: {visible(why)}",
+        )  # fmt: skip
+    if facts.unagreed:
+        yield Fault(
+            key="alerts", level="warn", kind="dashboard", dc=facts.dc, after_s=0.0,
+            says=f"the dashboards of {facts.dc} can't agree on who tells of alerts: {visible(facts.unagreed)}",
+        )  # fmt: skip
+
+
 RULES: Final[tuple[Rule, ...]] = (
     _roles_down,
     _instances,
@@ -489,6 +505,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _disk,
     _settings,
     _past,
+    _untold,
 )
 
 

@@ -185,6 +185,43 @@ class Event(Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
+class Alert(Struct, frozen=True, kw_only=True):
+    """What people are told of: it fires, or is about to."""
+
+    key: str  # datacenter and name
+    dc: str
+    name: str  # the rule's, and whom it is about: "hub_lag/collector-1"
+    rule: str
+    level: Level
+    state: Literal["pending", "firing", "silenced"]  # pending: it hasn't lasted long enough; silenced: it fires
+    says: str
+    since: float  # there has been a sign of it
+    id: str = ""  # of this firing
+    told: int = 0  # how often people were told that it fires
+    silence: str = ""  # the key of the one that holds
+
+
+class Silence(Struct, frozen=True, kw_only=True):
+    """Alerts that nobody is told of."""
+
+    key: str  # its setting's
+    name: str  # a rule's, or an alert's
+    dc: str  # "*": everywhere
+    until: float
+    who: str
+    why: str
+
+
+class WayStatus(Struct, frozen=True, kw_only=True):
+    """A way in which people are told, as a dashboard uses it."""
+
+    key: str  # its name, such as "mail"
+    sent: int = 0  # alerts that it took
+    failed: int = 0  # tries that failed
+    lost: int = 0  # alerts that were given up
+    why: str = ""  # the last try has failed
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """One datacenter, as its own dashboard sees it: what dashboards tell each other."""
 
@@ -202,6 +239,9 @@ class Part(Struct, frozen=True, kw_only=True):
     top: Sequence[Top] = ()  # all datacenters' hits, as this one has them
     events: Sequence[Event] = ()  # the newest first
     heard: Mapping[str, float] = {}  # of other datacenters: how long ago
+    alerts: Sequence[Alert] = ()
+    silences: Sequence[Silence] = ()
+    ways: Sequence[WayStatus] = ()  # of the dashboard that tells this
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -229,6 +269,7 @@ class Datacenter(Struct, frozen=True, kw_only=True):
     books: Books | None = None
     balancers: Sequence[Balancer] = ()
     virtual_ip: str = ""
+    ways: Sequence[WayStatus] = ()
 
 
 class SeenFrom(Struct, frozen=True, kw_only=True):
@@ -262,3 +303,5 @@ class Status(Struct, frozen=True, kw_only=True):
     links: Sequence[Link] = ()
     top: Sequence[Top] = ()
     events: Sequence[Event] = ()
+    alerts: Sequence[Alert] = ()
+    silences: Sequence[Silence] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from hitmesh import __version__
 from hitmesh.books.audit import Worker
 from hitmesh.books.reading import worker_of
 from hitmesh.config import Config
+from hitmesh.dashboard.alerts.alerting import NONE_SHOWN, Shown, Turn
 from hitmesh.dashboard.balancers import Balancers
 from hitmesh.dashboard.bars import Bars
 from hitmesh.dashboard.counting import Counters, Counting
@@ -110,8 +111,8 @@ class Watch:
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def part(self, view: MeshView, now: float, wall: float) -> Part:
-        """This datacenter, as of now. Call it twice a second."""
+    def part(self, view: MeshView, now: float, wall: float, alerts: Shown = NONE_SHOWN) -> Part:
+        """This datacenter, as of now, with its `alerts`. Call it twice a second."""
         sightings = view.sightings()
         turns = self._instances.look(
             sightings, known=view.known, connected=view.connected, answered=view.answered, now=now, wall=wall
@@ -155,6 +156,8 @@ class Watch:
             disk_used=self._disk[0],
             disk_free_bytes=self._disk[1],
             past_why=self._past_why,
+            untold=alerts.troubles,
+            unagreed=alerts.unagreed,
             settings=self._settings_versions(view),
             refused=self._live.refused,
         )
@@ -174,6 +177,9 @@ class Watch:
             top=self._counting.charts.shown(wall),
             events=self._events.newest(),
             heard=self._heard(view, now),
+            alerts=alerts.alerts,
+            silences=alerts.silences,
+            ways=alerts.ways,
         )
         return self._last
 
@@ -185,6 +191,11 @@ class Watch:
         copies = self._copies(wall)
         around = Around(expected={*self._config.peers, *copies}, retired=self._live.retired, copies=copies)
         return self._merging.status(own, others, around, now, wall)
+
+    def alerted(self, turns: Iterable[Turn], wall: float) -> None:
+        """Alerts have begun to fire, or have recovered."""
+        for turn in turns:
+            self._events.add("alert", turn.name, turn.says, "", wall)
 
     def history(self, dc: str, name: str) -> list[dict[str, Any]] | None:
         """The reasons behind an instance's bars, the newest first; None of one that nobody knows here."""

@@ -13,6 +13,7 @@ from gevent.event import Event
 from hitmesh.config import Config
 from hitmesh.errors import ConfigError
 from hitmesh.mesh.network import open_network
+from hitmesh.mesh.room import Room
 from hitmesh.metrics.opening import open_admin
 from hitmesh.processor.processor import Processor
 from hitmesh.settings.open import open_settings
@@ -35,6 +36,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
         settings=open_settings(config.stores.settings, base, "processor"),
         network=open_network(zmq.green.Context(), config, "processor", name),
         admin=open_admin(config, "processor", name),
+        room=Room(base).load,
     )
     processor.start()
     log.info("%s of %s is up", name, config.name)

@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -64,7 +64,7 @@ TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh
 
 
 class Processor:
-    """One processor process. At `admin` its metrics are told."""
+    """One processor process. At `admin` its metrics are told; `room` says how full its disk is."""
 
     def __init__(
         self,
@@ -75,7 +75,9 @@ class Processor:
         settings: SettingsStore,
         network: Network,
         admin: AdminListener | None = None,
+        room: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        self._room = room
         self._config = config
         self._name = name
         self._admin = admin
@@ -235,6 +237,7 @@ class Processor:
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
             "rows_received": counters.rows_received,
+            **self._room(),
             **self._live.load(),
             **self._replication.load(),
         }

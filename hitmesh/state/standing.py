@@ -25,6 +25,12 @@ DEAD: Final = "dead"
 VIRTUAL_IP: Final = "virtual_ip"
 """Of a balancer's load, behind a virtual IP: 1 while its host has the address."""
 
+CERTIFICATE_ENDS: Final = "certificate_ends"
+"""Of a balancer's load, with TLS: when the first of its certificates ends, in seconds since 1970."""
+
+DISK_USED: Final = "disk_used"
+"""Of a role's load: the share of its state folder's disk that is used, in hundredths."""
+
 _WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 

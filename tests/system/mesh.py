@@ -104,7 +104,7 @@ class Mesh:
 
             key_for(self.config, role, name)
     `totals`, `settings` and `spools` are URLs as in the configuration, of servers that the test has started.
-    `timing`, `limits` and `balancer` replace settings. `wrappers` are words put before a command, such as strace
+    `timing`, `limits`, `balancer` and `alerts` replace settings. `wrappers` are words put before a command, such as strace
     and its options, and `env` adds variables: both by instance name or by role.
     """
 
@@ -123,6 +123,7 @@ class Mesh:
         timing: Mapping[str, float] | None = None,
         limits: Mapping[str, int] | None = None,
         balancer: Mapping[str, Any] | None = None,
+        alerts: Mapping[str, Any] | None = None,
         wrappers: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         name: str = "dc-test",
@@ -147,6 +148,7 @@ class Mesh:
                 "timing": {**TIMING, **(timing or {})},
                 "limits": dict(limits or {}),
                 "balancer": dict(balancer or {}),
+                "alerts": dict(alerts or {}),
             },
             source="test",
         )
@@ -255,7 +257,7 @@ class Mesh:
 
     def stop(self) -> None:
         """SIGTERM to everybody, then SIGKILL; collectors first, so that they can drain."""
-        for role in ("balancer", "collector", "processor", "nexus"):
+        for role in ("dashboard", "balancer", "collector", "processor", "nexus"):
             stopping = [self._processes[name] for name in self._started() if name.startswith(role)]
             for process in stopping:
                 process.signal(signal.SIGCONT)

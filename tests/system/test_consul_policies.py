@@ -174,6 +174,7 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
     "read settings": lambda stage, role: stage.settings(role).list(),
     "set a route": lambda stage, role: stage.settings(role).set("routes/b.example", b"{}", author=role),
     "set anything": lambda stage, role: stage.settings(role).set("timing/x", b"1", author=role),
+    "remember alerts": lambda stage, role: stage.settings(role).set("deploys/alerts/x/memory", b"{}", author=role),
     "register itself": register_itself,
     "register a Nexus": register,
     "register another service": lambda stage, role: stage.ask(
@@ -186,10 +187,10 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
 MAY: Final = {
     "collector": {"read totals", "read settings", "register itself"},
     "processor": {"read totals", "write totals", "read settings", "register itself"},
-    "nexus": {"read settings", "set a route", "set anything", "register a Nexus", "register itself"},
+    "nexus": {"read settings", "set a route", "set anything", "remember alerts", "register a Nexus", "register itself"},
     "balancer": {"read settings", "set a route", "register itself"},
-    "dashboard": {"read totals", "read settings", "register itself"},
-    "operator": {"read totals", "read settings", "set a route", "set anything"},
+    "dashboard": {"read totals", "read settings", "remember alerts", "register itself"},
+    "operator": {"read totals", "read settings", "set a route", "set anything", "remember alerts"},
 }
 
 

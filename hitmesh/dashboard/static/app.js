@@ -10,6 +10,7 @@ import * as datacenters from "./datacenters.js";
 import * as instances from "./instances.js";
 import * as stores from "./stores.js";
 import * as balancers from "./balancers.js";
+import * as alerts from "./alerts.js";
 import * as pages from "./pages.js";
 import * as events from "./events.js";
 import * as drawer from "./drawer.js";
@@ -26,6 +27,7 @@ const DRAW = {
   instances: () => instances.drawInstances(status),
   stores: () => stores.drawStores(status),
   balancers: () => balancers.drawBalancers(status),
+  alerts: () => alerts.drawAlerts(status),
   top: () => pages.drawTop(status),
   events: () => events.drawEvents(status),
   drawer: () => drawer.refresh(),
@@ -35,8 +37,8 @@ function draw(...names) {
   for (const name of names) soon(name, () => status && DRAW[name]());
 }
 
-const SECTIONS = { ok: ["sentence"], says: ["sentence"], problems: ["sentence"], seen_from: ["sentence"], total: ["datacenters"], links: ["links"], top: ["top"], events: ["events"] };
-const PARTS = { state: ["datacenters", "links", "stores", "instances", "balancers"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"] };
+const SECTIONS = { ok: ["sentence"], says: ["sentence"], problems: ["sentence"], seen_from: ["sentence"], total: ["datacenters"], links: ["links"], top: ["top"], events: ["events"], alerts: ["alerts"], silences: ["alerts"] };
+const PARTS = { state: ["datacenters", "links", "stores", "instances", "balancers"], age_s: ["datacenters"], hits: ["datacenters"], spools: ["datacenters", "stores"], store: ["datacenters", "stores"], books: ["datacenters", "stores"], balancers: ["datacenters", "balancers"], virtual_ip: ["balancers"], ways: ["alerts"] };
 const TURNS = ["state", "failing", "why", "role", "name", "since"]; // of an instance: more than its row is drawn for
 
 /** What a patch makes to be drawn anew; instances that only beat are rows of their own. Before it is merged. */

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from hitmesh.dashboard.status import (
     DAYS,
     MINUTES,
+    Alert,
     Backend,
     Balancer,
     Books,
@@ -20,15 +22,18 @@ from hitmesh.dashboard.status import (
     Event,
     Hits,
     Instance,
+    Level,
     Link,
     Problem,
     SeenFrom,
+    Silence,
     Spool,
     State,
     Status,
     Store,
     Top,
     Total,
+    WayStatus,
 )
 
 VERSION = "0.4.0"
@@ -58,6 +63,7 @@ def sick(now: float) -> Status:
     )
     eu = replace(
         eu,
+        ways=[WayStatus(key="webhook 1", sent=5), WayStatus(key="mail", sent=3, failed=2, why="no answer within 10 s")],
         instances=[
             _ailing(one, now)
             for one in [*eu.instances, _instance("eu-west", "processor", 5, "eu-2", now)]
@@ -113,7 +119,34 @@ def sick(now: float) -> Status:
         Top(key=page, page=page, total=5_000 - 100 * at, minutes=_minutes(page, 3.0))
         for at, page in enumerate(HOSTILE_PAGES)
     ]
-    return replace(status, ok=False, says=says, problems=problems, links=links, top=[*status.top, *top][:20])
+    return replace(
+        status, ok=False, says=says, problems=problems, links=links, top=[*status.top, *top][:20], alerts=_alerts(now),
+        silences=[
+            Silence(
+                key="deploys/alerts/silences/*/disk", name="disk", dc="*", until=now + 7200, who="ann@desk", why="room is made"
+            )
+        ],
+    )  # fmt: skip
+
+
+def _alerts(now: float) -> list[Alert]:
+    def one(name: str, level: Level, state: Any, says: str) -> Alert:
+        rule = name.partition("/")[0]
+        return Alert(
+            key=f"eu-west {name}", dc="eu-west", name=name, rule=rule, level=level, state=state, says=says, since=now - 312,
+            id="4f1c", told=int(state == "firing"), silence="deploys/alerts/silences/*/disk" if state == "silenced" else "",
+        )  # fmt: skip
+
+    return [
+        one("spool_deep", "bad", "firing", "18,204 jobs wait in the spool of eu-west: more than 5000"),
+        one(
+            "hub_lag/collector-2",
+            "warn",
+            "pending",
+            "collector-2 of eu-west is too busy: all that it does is 0.8 s late",
+        ),
+        one("disk/eu-1", "warn", "silenced", "the disk with the state folder of eu-1 in eu-west is 93% full"),
+    ]
 
 
 def thousand(now: float, count: int = 1000) -> Status:

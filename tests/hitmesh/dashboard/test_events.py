@@ -102,6 +102,19 @@ def test_deploys_of_this_datacenter_are_told_from_the_trail() -> None:
     assert events.newest()[0].at == 9.0
 
 
+def test_a_silence_is_told_with_who_and_why_and_what_dashboards_remember_is_not() -> None:
+    events = Events("eu")
+    key = "deploys/alerts/silences/*/disk"
+    events.changed({}, WALL)
+    memory = {"deploys/alerts/eu/memory": edition("deploys/alerts/eu/memory", b"{}", 1)}
+    events.changed({**memory, key: edition(key, b'{"until": 1.9e9, "why": "room\\u202e"}', 2)}, WALL)
+    events.changed({**memory, key: edition(key, None, 3)}, WALL)
+    assert told(events) == [
+        ("alert", "ann", "*/disk isn't silenced any more", ""),
+        ("alert", "ann", "*/disk is silenced", "room\\u202e"),
+    ]
+
+
 def test_a_trail_that_is_none_is_no_event() -> None:
     events = Events("eu")
     key = "deploys/eu/trail"

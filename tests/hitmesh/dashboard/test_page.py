@@ -184,6 +184,28 @@ def test_each_problem_is_said_in_words_and_goes_when_it_is_mended(screen: Screen
     assert page.locator("#link-rows tr", has_text="cut").count() == 0
 
 
+def test_alerts_are_shown_with_who_silenced_what_and_how_telling_goes(screen: Screen) -> None:
+    now = time.time()
+    stage = screen.stage(samples.sick(now))
+    page = screen.open(stage.url)
+    says(
+        page,
+        "#alert-list li[data-level=bad]",
+        "fires18,204 jobs wait in the spool of eu-west: more than 5000 (eu-west spool_deep)",
+    )
+    assert [each.split()[0] for each in page.locator("#alert-list .level").all_text_contents()] == [
+        "fires",
+        "silenced",
+        "soon",
+    ]
+    says(page, "#silence-list li", "disk everywhere until")
+    says(page, "#silence-list li", "by ann@desk: room is made")
+    says(page, "#way-list li", "eu-west mail: 3 sent, 2 failed tries; now: no answer within 10 s")
+    stage.show(samples.healthy(now))
+    page.locator("#alerts-none").wait_for(state="visible")
+    assert page.locator("#alert-list li, #silence-list li, #way-list li").count() == 0
+
+
 def test_the_total_is_never_more_than_is_known_nor_goes_back(screen: Screen) -> None:
     status = samples.healthy(time.time())
     stage = screen.stage(status)
@@ -384,6 +406,8 @@ def _hostile(now: float) -> Status:
         ],
         top=[Top(key=each, page=each, total=1, minutes=[1, 2]) for each in (*HOSTILE, *samples.HOSTILE_PAGES)],
         events=[Event(key=each, at=now, dc=each, kind="alert", who=each, says=each, cause=each) for each in HOSTILE],
+        alerts=[replace(status.alerts[0], key=each, dc=each, name=each, says=each) for each in HOSTILE],
+        silences=[replace(status.silences[0], key=each, dc=each, name=each, who=each, why=each) for each in HOSTILE],
     )  # fmt: skip
 
 
@@ -392,7 +416,15 @@ def test_what_strangers_wrote_is_text(screen: Screen) -> None:
     stage.history = [{"from": 1.0, "to": 2.0, "state": each, "why": each} for each in HOSTILE]
     page = screen.open(stage.url, width=360)
     show_all_problems(page, len(HOSTILE))
-    for selector in ("#problem-list", "#link-rows", "#instance-tables", "#store-cards", "#top-rows", "#event-rows"):
+    for selector in (
+        "#problem-list",
+        "#link-rows",
+        "#instance-tables",
+        "#store-cards",
+        "#top-rows",
+        "#event-rows",
+        "#alerts",
+    ):
         text = str(page.text_content(selector))
         for each in HOSTILE:
             assert visible(each) in text, (selector, each)

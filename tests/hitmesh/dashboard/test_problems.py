@@ -96,6 +96,8 @@ def test_where_all_is_well_there_is_nothing() -> None:
         ({"spools": [spool(depth=60_000)]}, "bad", "60000 jobs wait in the spool of eu"),
         ({"spools": [spool(oldest_s=64.0)]}, "warn", "hits have waited in the spool of eu for more than 60 s"),
         ({"spools": [spool(oldest_s=9000.0)]}, "bad", "hits have waited in the spool of eu for more than 2 h"),
+        ({"untold": {"mail": "refused"}}, "warn", "alerts of eu don't get out by mail: refused"),
+        ({"unagreed": "no leader"}, "warn", "the dashboards of eu can't agree on who tells of alerts: no leader"),
         ({"spools": [spool(buried=2)]}, "warn", "2 jobs in the spool of eu are set aside"),
         ({"store": Store(reachable=False, why="timed out")}, "bad", "the totals store of eu can't be read: timed out"),
         ({"store": Store(commit_lag_s=7.0)}, "warn", "hits of eu have waited for more than 5 s to be committed"),
