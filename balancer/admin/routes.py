@@ -8,29 +8,24 @@ what was just written is in force a moment later, which `in_force` tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import falcon
 import msgspec
 from falcon import Request, Response
 
+from balancer.admin.changing import NO_STORE, author_of, change
 from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause
 from hitmesh.config import Alias, host_pattern, parse_stored
-from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
-from hitmesh.http.asking import credentials
+from hitmesh.errors import ConfigError, StoreUnknown
 from hitmesh.settings import Setting, SettingsStore
 
-T = TypeVar("T")
-
-RETRY_AFTER_S: Final = 1
-MAX_NAME_CHARS: Final = 64  # of who changes something: a setting's author has room for it and an address
 SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
 
 _ETAG: Final = re.compile(r'"([0-9]{1,18})"')
 _VERSION: Final = re.compile(r"[0-9]{1,18}")
-_NO_STORE: Final = "this balancer runs without a settings store: its routes are those that it was started with"
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -55,27 +50,12 @@ class _Routes:
     def _stored(self) -> tuple[Mapping[str, Setting], str]:
         """Live routes by pattern, and why they aren't known."""
         if self._settings is None:
-            return {}, _NO_STORE
+            return {}, NO_STORE
         try:
             found = self._settings.list(KEYS)
         except StoreUnknown as error:
             return {}, str(error)
         return {key.removeprefix(KEYS): setting for key, setting in found.items()}, ""
-
-    def _change(self, change: Callable[[SettingsStore], T]) -> T:
-        """Do something to the store, and say it in HTTP when that fails."""
-        if self._settings is None:
-            raise falcon.HTTPConflict(title="No settings store", description=_NO_STORE)
-        try:
-            return change(self._settings)
-        except ConfigError as error:
-            raise falcon.HTTPBadRequest(title="Bad route", description=str(error)) from error
-        except SettingConflict as error:
-            raise falcon.HTTPPreconditionFailed(title="Changed meanwhile", description=str(error)) from error
-        except StoreUnknown as error:
-            raise falcon.HTTPServiceUnavailable(
-                title="Perhaps done", description=str(error), retry_after=RETRY_AFTER_S
-            ) from error
 
 
 class RouteList(_Routes):
@@ -111,22 +91,24 @@ class OneRoute(_Routes):
     def on_put(self, req: Request, resp: Response, pattern: str) -> None:
         """Store a live route, which wins over the configured one."""
         pattern = _pattern(pattern)
-        expected, author = _expected(req), _author(req)
+        expected, author = _expected(req), author_of(req)
         body = req.bounded_stream.read()  # which the listener has bounded, and read whole
 
         def put(settings: SettingsStore) -> Setting:
             value = _encode(parse_stored(pattern, body))
             return settings.set(KEYS + pattern, value, author=author, expect_version=expected)
 
-        setting = self._change(put)
+        setting = change(self._settings, put)
         _answer(resp, _told(pattern, self._tables.table(), setting))
 
     def on_delete(self, req: Request, resp: Response, pattern: str) -> None:
         """Remove a live route; the configured one, if there is one, is in force again."""
         pattern = _pattern(pattern)
-        expected, author = _expected(req), _author(req)
+        expected, author = _expected(req), author_of(req)
         configured = self._tables.table().configured.get(pattern)
-        if not self._change(lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)):
+        if not change(
+            self._settings, lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)
+        ):
             if configured is None:
                 raise _no_route(pattern)
             raise falcon.HTTPConflict(
@@ -182,14 +164,6 @@ def _pattern(text: str) -> str:
 
 def _no_route(pattern: str) -> falcon.HTTPNotFound:
     return falcon.HTTPNotFound(title="No such route", description=f"there is no route {pattern}")
-
-
-def _author(req: Request) -> str:
-    """Who changes something: the name given with the token, and where from."""
-    name = credentials(req.env)[0]
-    if not name.isprintable() or len(name) > MAX_NAME_CHARS:
-        raise falcon.HTTPBadRequest(title="Bad name", description=f"a name has at most {MAX_NAME_CHARS} characters")
-    return f"{name or 'admin'} at {req.env.get('REMOTE_ADDR', '')}"
 
 
 def _expected(req: Request) -> int | None:

@@ -83,7 +83,7 @@ def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
     Example:
       hitmesh config list --json | jq '.[] | select(.from == "live")'
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         found = entries(place.config, place.editions())
     print(json.dumps([json_of(each) for each in found], indent=2) if as_json else table(found))
 
@@ -99,7 +99,7 @@ def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_
     Example:
       hitmesh config get timing.commit_s
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         found: Mapping[str, Line] = {each.key: each for each in entries(place.config, editions)}
         if key not in found:
@@ -134,13 +134,13 @@ def set_(
       hitmesh config set timing.commit_s 0.1
       hitmesh config set routes/old.example.com '{"action": "redirect", "to": "https://example.com"}'
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         text = _checked(key, value, place.configs, editions)
         began_s = time.monotonic()
         setting = place.store.set(key, text.encode(), author=author or me(), expect_version=expect_version)
-        print(change_line(place.config, key, editions.get(key), _edition(setting)))
-        return _wait(place, _values(editions) | {key: text}, setting.version, began_s) if wait else 0
+        print(change_line(place.config, key, editions.get(key), edition_of(setting)))
+        return wait_in_force(place, values_of(editions) | {key: text}, setting.version, began_s) if wait else 0
 
 
 @config.command(short_help="Go back to what the file says.")
@@ -161,20 +161,20 @@ def unset(
     Example:
       hitmesh config unset timing.commit_s
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         if key not in live_settings(editions):
             check_without(key, place.config, {})
         for each in place.configs:
             with _named(each, place.configs):
-                check_without(key, each, _values(editions))
+                check_without(key, each, values_of(editions))
         began_s = time.monotonic()
         if not place.store.delete(key, author=author or me(), expect_version=expect_version):
             print(f"{key} was not set")
             return 0
         now = place.editions()[key]
         print(change_line(place.config, key, editions.get(key), now))
-        return _wait(place, _values(editions, but=key), now.version, began_s) if wait else 0
+        return wait_in_force(place, values_of(editions, but=key), now.version, began_s) if wait else 0
 
 
 @config.command(short_help="Show changes as they come.")
@@ -187,7 +187,7 @@ def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
     Example:
       hitmesh config watch --json | jq -r .key
     """
-    with _opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
+    with opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
         known: Mapping[str, Edition] | None = None
         with place.store.watch_editions() as watched:
             for editions in watched:
@@ -198,13 +198,14 @@ def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
                 known = editions
 
 
-class _Place:
+class Place:
     """The datacenters that are meant, and the settings store of one of them."""
 
     def __init__(self, configs: list[Config], chosen: Config, store: SettingsStore) -> None:
         self.configs, self.config, self.store = configs, chosen, store
 
     def editions(self) -> Mapping[str, Edition]:
+        """Every setting as it was last written. Raises CommandError when the store doesn't answer."""
         try:
             return self.store.editions()
         except StoreUnknown as error:
@@ -213,24 +214,33 @@ class _Place:
             raise CommandError(f"the settings of {self.config.name} can't be read: {error}{hint}") from error
 
 
+def configs_of(config_path: Path | None, state_dir: Path) -> list[Config]:
+    """The datacenters that are meant: that of a file, or all of the state folder. Raises CommandError or ConfigError."""
+    return [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+
+
 @contextlib.contextmanager
-def _opened(config_path: Path | None, dc: str | None, state_dir: Path) -> Iterator[_Place]:
+def opened(config_path: Path | None, dc: str | None, state_dir: Path) -> Iterator[Place]:
+    """The datacenters of a file or a state folder, and the settings store of the one called `dc`, or the first.
+
+    Raises CommandError when there is none of that name.
+    """
     from hitmesh.settings.open import open_settings
 
-    configs = [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+    configs = configs_of(config_path, state_dir)
     chosen = next((each for each in configs if dc in (None, each.name)), None)
     if chosen is None:
         raise CommandError(f"there is no datacenter {dc}; known here: {', '.join(each.name for each in configs)}")
     store = open_settings(chosen.stores.settings, state_dir / chosen.name)
     try:
-        yield _Place(configs, chosen, store)
+        yield Place(configs, chosen, store)
     finally:
         store.close()
 
 
 def _checked(key: str, value: str, configs: list[Config], editions: Mapping[str, Edition]) -> str:
     """The value in its one way of writing, right in every datacenter that is known here. Raises ConfigError."""
-    others, text = _values(editions, but=key), value
+    others, text = values_of(editions, but=key), value
     for each in configs:
         with _named(each, configs):
             text = check(key, value, apply(each, others).config)
@@ -248,12 +258,14 @@ def _named(datacenter: Config, configs: list[Config]) -> Iterator[None]:
         raise ConfigError(f"in {datacenter.name}: {error.message}") from error
 
 
-def _values(editions: Mapping[str, Edition], *, but: str = "") -> dict[str, str]:
+def values_of(editions: Mapping[str, Edition], *, but: str = "") -> dict[str, str]:
+    """Live settings as text."""
     live = live_settings(editions)
     return {key: each.value.decode("utf-8", "replace") for key, each in live.items() if key != but}
 
 
-def _edition(setting: Setting) -> Edition:
+def edition_of(setting: Setting) -> Edition:
+    """What was just written, as others read it."""
     return Edition(setting.key, setting.value, setting.version, setting.author, setting.changed_at)
 
 
@@ -267,7 +279,7 @@ def me() -> str:
     return name[:MAX_AUTHOR_CHARS]
 
 
-def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float) -> int:
+def wait_in_force(place: Place, values: Mapping[str, str], version: int, began_s: float) -> int:
     """Wait until the change, after which `values` are live, is in force everywhere, and say so; the exit status."""
     waiting = Wait(place.configs, version, apply(place.config, values).retired)
     waiting.run(within_s=max(0.0, began_s + WAIT_S - time.monotonic()))

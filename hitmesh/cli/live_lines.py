@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from hitmesh.config import Config
+from hitmesh.config.hands import is_hand
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
 from hitmesh.settings import Edition, Setting, live_settings
 from hitmesh.visible import visible
@@ -123,4 +124,6 @@ def _meaning(key: str) -> str:
         return "a datacenter that is gone for good"
     if key.startswith(FORMATS):
         return "the format that is written, since every release that runs reads it"
+    if is_hand(key):
+        return "what an operator says of one instance or backend"
     return meaning(key) if key in LIVE else ""

@@ -173,6 +173,7 @@ class Collector:
             on_change=self._on_change,
             late=self._watchdog.late,
             written=lambda: self.live.written,
+            drained=lambda: self.live.is_drained(self._name),
             registered=ConsulService.of(
                 self._config,
                 role="collector",

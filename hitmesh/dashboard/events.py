@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from hitmesh.config import hands
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
@@ -171,6 +172,8 @@ def _words_of(edition: Edition) -> str:
             if edition.value is None:
                 return f"{name} was taken back" if prefix == DATACENTERS else f"{name} was removed"
             return f"{name} was {'retired' if prefix == DATACENTERS else 'set'}"
+    if hands.is_hand(key):
+        return hands.words(key, None if edition.value is None else edition.value.decode("utf-8", "replace"))
     if edition.value is None:
         return f"{key} was unset"
     return f"{key} is {edition.value.decode('utf-8', 'replace')}"

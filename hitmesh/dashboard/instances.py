@@ -262,7 +262,7 @@ class Instances:
         if found.state == UP and row.role == "processor" and self._is_settling(row, now):
             return Standing(STARTING, why="it owns no partition yet")
         if found.state == DRAINING:
-            return Standing(DRAINING, why="it was told to stop")
+            return Standing(DRAINING, why=found.why or "it was told to stop")
         return found
 
     def _is_settling(self, row: _Row, now: float) -> bool:

@@ -23,6 +23,8 @@ and its return: a role needs a second or three to start, on a busy host."""
 UP: Final = "up"
 STARTING: Final = "starting"
 DRAINING: Final = "draining"
+DRAINED: Final = f"{DRAINING}: by an operator"
+"""What one says in its heartbeats that finishes its work since an operator wants it, and will be back: it doesn't leave."""
 SILENT: Final = "silent"
 DEAD: Final = "dead"
 

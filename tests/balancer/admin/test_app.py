@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +16,11 @@ from balancer.admin.app import make_admin
 from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Empty, Proxy, Route, parse_stored
+from hitmesh.config.hands import Hands
 from hitmesh.errors import StoreUnknown
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.state.handling import Known
 from tests.balancer.pictures import full
 
 T = TypeVar("T")
@@ -26,6 +28,14 @@ T = TypeVar("T")
 TOKEN = "s3cret"
 LOCAL = {"Host": "127.0.0.1:8005"}
 CONFIGURED: dict[str, Route] = {"default": Proxy(service="collector"), "www.example.com": Empty(status=204)}
+PEOPLE = [
+    Known("collector-1", "collector", "up"),
+    Known("collector-2", "collector", "up"),
+    Known("processor-1", "processor", "up"),
+    Known("processor-2", "processor", "-"),
+    Known("nexus-1", "nexus", "up"),
+    Known("10.0.0.1:80", "backend", "up", "www.example.com"),
+]
 EMPTY = {"action": "empty", "status": 404}
 
 
@@ -41,6 +51,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.ill = ""
+        self.said = Hands()
         self.routes = RouteTable(CONFIGURED, {})
 
     def shown(self, form: Callable[[Picture, Pause], T]) -> T:
@@ -54,6 +65,12 @@ class Worker:
 
     def health(self) -> tuple[bool, str]:
         return not self.ill, self.ill
+
+    def known(self) -> Sequence[Known]:
+        return PEOPLE
+
+    def hands(self) -> Hands:
+        return self.said
 
     def follow(self, settings: SqliteSettings) -> None:
         found = settings.list(KEYS).items()
@@ -83,7 +100,7 @@ def settings(tmp_path: Path) -> SqliteSettings:
 
 @pytest.fixture
 def admin(worker: Worker, settings: SqliteSettings) -> Client:
-    return Client(make_admin(worker, settings), headers=LOCAL)
+    return Client(make_admin(worker, settings, dc="eu-west"), headers=LOCAL)
 
 
 def put(admin: Client, pattern: str, route: object, **headers: str) -> Result:
@@ -376,6 +393,8 @@ EVERYTHING = [
     "/health",
     "/routes",
     "/routes/default",
+    "/instances",
+    "/instances/collector-1",
     "/",
     "/nothing",
 ]
@@ -503,3 +522,87 @@ def test_a_page_of_its_own_may_change_something(admin: Client) -> None:
 def test_an_origin_is_not_believed_without_a_host_to_compare() -> None:
     refusal = Access("").refusal({"REQUEST_METHOD": "PUT", "HTTP_ORIGIN": "null", "REMOTE_ADDR": "127.0.0.1"})
     assert refusal is not None and refusal.status == 403
+
+
+# --- instances and backends by REST -------------------------------------------------------------
+
+
+def put_hand(admin: Client, name: str, body: object, query: str = "") -> Result:
+    return admin.simulate_put(f"/instances/{name}", body=json.dumps(body), query_string=query)
+
+
+def stored(settings: SqliteSettings) -> dict[str, str]:
+    return {key: each.value.decode() for key, each in settings.list().items()}
+
+
+def test_instances_are_listed_with_what_operators_say_of_them(admin: Client, worker: Worker) -> None:
+    worker.said = Hands(frozenset({"collector-1"}), {"10.0.0.1:80": 50})
+    found = {each["name"]: each for each in admin.simulate_get("/instances").json["instances"]}
+    assert list(found) == [one.name for one in PEOPLE]
+    assert found["collector-1"] == {
+        "name": "collector-1",
+        "role": "collector",
+        "route": None,
+        "state": "up",
+        "drained": True,
+        "weight": 100,
+    }
+    assert (found["10.0.0.1:80"]["route"], found["10.0.0.1:80"]["weight"]) == ("www.example.com", 50)
+    assert admin.simulate_get("/instances/collector-1").json == found["collector-1"]
+
+
+def test_an_instance_is_drained_and_weighed_by_put_and_both_taken_back_by_delete(
+    admin: Client, worker: Worker, settings: SqliteSettings
+) -> None:
+    answer = put_hand(admin, "collector-1", {"drained": True, "weight": 25})
+    assert (answer.status_code, answer.json["drained"], answer.json["weight"]) == (200, True, 25)
+    assert stored(settings) == {"drained/eu-west/collector-1": "drained", "weights/eu-west/collector-1": "25"}
+    assert settings.list()["drained/eu-west/collector-1"].author == "admin at 127.0.0.1"
+    assert put_hand(admin, "collector-1", {"weight": 25}).json["drained"] is False
+    assert stored(settings) == {"weights/eu-west/collector-1": "25"}
+    answer = admin.simulate_delete("/instances/collector-1")
+    assert (answer.status_code, answer.json["weight"]) == (200, 100)
+    assert stored(settings) == {}
+
+
+def test_what_was_said_of_one_that_is_gone_can_be_taken_back(
+    admin: Client, worker: Worker, settings: SqliteSettings
+) -> None:
+    settings.set("drained/eu-west/collector-7", b"drained", author="anna")
+    worker.said = Hands(frozenset({"collector-7"}))
+    assert admin.simulate_delete("/instances/collector-7").status_code == 200
+    assert stored(settings) == {}
+
+
+def test_the_last_one_is_drained_by_force_only(admin: Client, settings: SqliteSettings) -> None:
+    assert_error(put_hand(admin, "processor-1", {"drained": True}), 409, "the last processor", "?force=1 drains it")
+    assert_error(put_hand(admin, "10.0.0.1:80", {"drained": True}), 409, "the last backend of the route")
+    assert stored(settings) == {}
+    assert put_hand(admin, "processor-1", {"drained": True}, "force=1").status_code == 200
+    assert stored(settings) == {"drained/eu-west/processor-1": "drained"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "words"),
+    [
+        ("colector-1", {"drained": True}, 404, "did you mean collector-1?"),
+        ("nexus-1", {"drained": True}, 409, "can't be drained"),
+        ("processor-1", {"weight": 50}, 409, "a processor has no weight"),
+        ("collector-1", {"weight": 0}, 400, "must be a whole number >= 1"),
+        ("collector-1", {"weight": 1001}, 400, "must be a whole number <= 1000"),
+        ("collector-1", {"drain": True}, 400, "drain is not a setting; did you mean drained?"),
+        ("collector-1", {"drained": "yes"}, 400, "drained must be true or false"),
+        ("collector-1", [], 400, "must be"),
+        ("collector-1", None, 400, "must be"),
+    ],
+)
+def test_a_wrong_word_about_an_instance_is_refused(
+    admin: Client, settings: SqliteSettings, name: str, body: object, status: int, words: str
+) -> None:
+    assert_error(put_hand(admin, name, body), status, words)
+    assert stored(settings) == {}
+
+
+def test_without_a_settings_store_nobody_is_drained(worker: Worker) -> None:
+    admin = Client(make_admin(worker, None), headers=LOCAL)
+    assert_error(put_hand(admin, "collector-1", {"drained": True}), 409, "without a settings store")
