@@ -33,6 +33,7 @@ COMMANDS = {
     "drain": ("hands", "Give an instance or backend no new work."),
     "undrain": ("hands", "Let a drained one work again."),
     "weight": ("hands", "Set the share of requests that a backend gets."),
+    "spool": ("spool", "Look into the spools, and put their jobs right."),
     "datacenter": ("datacenter", "Show the datacenters, and retire one that is gone for good."),
     "formats": ("formats", "Show which formats are written, and write those of a new release."),
     "config": ("config", "Show and change settings while the mesh runs."),

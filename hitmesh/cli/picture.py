@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hitmesh.cli.columns import columns
 from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
@@ -30,7 +31,6 @@ from hitmesh.state.standing import (
     standing,
 )
 from hitmesh.state.view import RIVALS
-from hitmesh.visible import visible
 
 RUNNING: Final = "RUNNING"  # supervisord's word
 
@@ -141,10 +141,10 @@ def table(shown: Sequence[Shown]) -> str:
         uptime = "-" if each.uptime_s is None else duration(each.uptime_s)
         figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
-        words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
-        rows.append(tuple(map(visible, words)))
-    widths = [max(len(row[column]) for row in rows) for column in range(7)]
-    return "\n".join("  ".join([*map(str.ljust, row, widths), row[7]]).rstrip() for row in rows)
+        rows.append(
+            (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
+        )
+    return columns(rows)
 
 
 def as_json(shown: Shown) -> dict[str, Any]:

@@ -6,6 +6,10 @@ One mesh is shared by the module, and its books balance at the end. Whatever is 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,27 +17,36 @@ import pytest
 
 from hitmesh.state.standing import DRAINED
 from tests.services import wait_for
-from tests.system.user import DC, PATIENCE_S, PATIENT, User, mesh
+from tests.system.user import DC, HITMESH, PATIENCE_S, PATIENT, User, mesh
 from tests.system.visitors import Visitor, accepted, at_work
 
 CLIENTS = 3
+SPOOLS = ["sqlite:///spool-1.db", "sqlite:///spool-2.db"]
 
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """Two collectors and processors behind a balancer; nobody is called dead for being slow."""
-    timing = {**PATIENT, "heartbeat_s": 0.5}
-    with mesh(tmp_path_factory.mktemp("hands"), timing=timing, nexus=1, balancer=1) as user:
+    # A job is ready 2 s after its put, so that there is something to move while nobody acks.
+    timing = {**PATIENT, "heartbeat_s": 0.5, "retry_delay_s": 2.0, "claim_s": 4.0}
+    with mesh(tmp_path_factory.mktemp("hands"), timing=timing, stores={"spools": SPOOLS}, nexus=1, balancer=1) as user:
         yield user
         user.assert_balanced()
 
 
+class Passer(Visitor):
+    """A visitor whose hits go to either collector: the totals of one lag those of the other."""
+
+    def saw(self, page: str, total: int | None, *, more: int = 0) -> None:
+        """Nothing follows from it."""
+
+
 @contextlib.contextmanager
-def hits(user: User, site: str) -> Iterator[list[Visitor]]:
+def hits(user: User, site: str) -> Iterator[list[Passer]]:
     """Load on the balancer, of which nothing fails, and all of which is counted at the end."""
     [place] = user.config.instances("balancer")
     pages = [f"{site}/{number}" for number in range(64)]
-    visitors = [Visitor(f"http://{place.address}:{place.port}", pages[at::CLIENTS]) for at in range(CLIENTS)]
+    visitors = [Passer(f"http://{place.address}:{place.port}", pages[at::CLIENTS]) for at in range(CLIENTS)]
     with at_work(*visitors):
         more_hits(visitors)
         yield visitors
@@ -43,7 +56,7 @@ def hits(user: User, site: str) -> Iterator[list[Visitor]]:
     assert user.committed(f"{site}/") == accepted(*visitors)
 
 
-def more_hits(visitors: list[Visitor], count: int = 20) -> None:
+def more_hits(visitors: list[Passer], count: int = 20) -> None:
     """Wait until so many more have been accepted."""
     before = accepted(*visitors).total()
     until(lambda: accepted(*visitors).total() >= before + count, "more hits")
@@ -102,3 +115,35 @@ def test_a_drained_processor_gives_its_partitions_away_and_gets_its_share_back(u
         assert "processor-2 is the last processor" in refused.stderr
         said(user, "undrain", "processor-1")
         until(lambda: {at for at, name in user.owned().items() if name == "processor-1"} == share, "its share")
+
+
+def test_jobs_that_are_moved_under_load_by_movers_that_are_killed_are_counted_once(user: User) -> None:
+    processors = [user.living()[name].pid for name in ("processor-1", "processor-2")]
+    with hits(user, "moved.example") as visitors:
+        for pid in processors:
+            os.kill(pid, signal.SIGSTOP)  # nobody acks: hits are taken, and wait in both files
+        try:
+            more_hits(visitors, 100)
+            until(lambda: moved(user, kill=False) > 0, "jobs that could be moved")
+            for _ in range(2):
+                moved(user, kill=True)
+                more_hits(visitors)
+        finally:
+            for pid in processors:
+                os.kill(pid, signal.SIGCONT)
+        moved(user, kill=False)
+    found = user.ask("spool", "list")
+    assert [(each["copy"], each["usable"], each["buried"]) for each in found] == [(1, True, 0), (2, True, 0)]
+
+
+def moved(user: User, *, kill: bool) -> int:
+    """Jobs that `hitmesh spool move` of the first file to the second one says it has moved; 0 when it was killed."""
+    command = [*HITMESH, "spool", "move", "1", "2", "--within", "0.5", "--state-dir", str(user.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        if kill:
+            assert process.stderr is not None
+            process.stderr.readline()  # how far it is
+            process.kill()
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert kill or re.match("[0-9]+ jobs moved", out), err
+    return 0 if kill else int(out.split()[0])
