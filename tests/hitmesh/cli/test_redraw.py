@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import pty
@@ -64,8 +63,10 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while (at := self.seen.find(wanted, after)) < 0:
             assert select.select([self.ours], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
-            with contextlib.suppress(OSError):  # its other end is closed: the program has ended
+            try:
                 self.seen += os.read(self.ours, 65536)
+            except OSError:  # its other end is closed: the program has ended
+                raise AssertionError(f"never shown: {wanted!r}") from None
         return at
 
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import greenstalk
 import pytest
 
 from hitmesh.errors import SpoolRefused
 from hitmesh.protocol.messages import Job, Part, decode, encode, make
-from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Copy, CopyStats, Spool
+from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Copy, CopyStats, JobId, Spool
 from hitmesh.spool.beanstalk import BeanstalkSpool
 from hitmesh.spool.moving import move
 from hitmesh.spool.sqlite import SqliteSpool
@@ -105,6 +106,46 @@ def test_one_that_waits_for_its_ack_is_moved_when_its_delay_ends_and_its_collect
     # What was moved may be resent by anybody: who made it must keep its lane. What wasn't is its own.
     assert theirs.done([late, early]) == [False, True]
     assert sequences(target) == [2]
+
+
+class Target:
+    """A spool to which something happens at each put."""
+
+    def __init__(self, spool: Spool, after_put: Callable[[], None] = nothing, refuses_after: int = JOBS) -> None:
+        self._spool, self._after_put, self._left = spool, after_put, refuses_after
+
+    def put(self, body: bytes, delay_s: float) -> JobId:
+        if not self._left:
+            raise SpoolRefused("no room", op="put")
+        self._left -= 1
+        made = self._spool.put(body, delay_s)
+        self._after_put()
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spool, name)
+
+
+def test_a_collector_whose_ack_comes_between_put_and_delete_does_not_take_its_job_for_gone(
+    pair: tuple[Place, Place],
+) -> None:
+    source, theirs = pair[0].open(), pair[0].open()
+    job_id = theirs.put(job(1), 1)
+    said: list[bool] = []
+    target = Target(pair[1].open(), after_put=lambda: said.extend(theirs.done([job_id])))
+    move(source, target, within_s=PATIENCE_S, told=nothing)
+    assert said == [False]
+
+
+def test_what_a_target_refuses_half_way_is_where_it_was(pair: tuple[Place, Place]) -> None:
+    source, target = pair[0].open(claim_s=CLAIM_S), pair[1].open()
+    for seq in range(1, 6):
+        source.put(job(seq), 0)
+    with pytest.raises(SpoolRefused, match="no room"):
+        move(source, Target(target, refuses_after=2), within_s=PATIENCE_S, told=nothing)
+    assert len(sequences(target)) == 2
+    moved = move(source, target, within_s=PATIENCE_S, told=nothing)
+    assert (moved.jobs, sequences(target)) == (3, [3, 4, 5])
 
 
 def test_what_is_set_aside_stays(pair: tuple[Place, Place]) -> None:
