@@ -307,6 +307,7 @@ class Worker:
             gevent.sleep(FLUSH_S)
             now = time.monotonic()
             self._services.weigh()
+            self._routes.look(time.time())
             for front in self._shown.values():
                 front.sample(now)
             for service in self._services:

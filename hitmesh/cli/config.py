@@ -25,8 +25,8 @@ from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
 from hitmesh.cli.options import config_option, json_option, state_dir_option
 from hitmesh.cli.stderr import show, warn
-from hitmesh.config import Config
-from hitmesh.config.live import apply, check, check_without
+from hitmesh.config import Config, Route, parse_stored
+from hitmesh.config.live import ROUTES, apply, check, check_without
 from hitmesh.errors import CommandError, ConfigError, StoreUnknown
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
 from hitmesh.settings.limits import MAX_AUTHOR_CHARS
@@ -247,6 +247,17 @@ def _checked(key: str, value: str, configs: list[Config], editions: Mapping[str,
     return text
 
 
+def routes_of(config: Config, editions: Mapping[str, Edition]) -> Iterator[tuple[str, Route]]:
+    """The routes of a datacenter by pattern: those of its file, and over them the live ones."""
+    routes = dict(config.routes)
+    for key, text in values_of(editions).items():
+        if key.startswith(ROUTES):
+            pattern = key.removeprefix(ROUTES)
+            with contextlib.suppress(ConfigError):  # a balancer leaves it out, and says so
+                routes[pattern] = parse_stored(pattern, text.encode("utf-8", "replace"))
+    yield from routes.items()
+
+
 @contextlib.contextmanager
 def _named(datacenter: Config, configs: list[Config]) -> Iterator[None]:
     """A mistake that the first datacenter doesn't see is one of this datacenter's."""
@@ -277,6 +288,27 @@ def me() -> str:
         user = f"uid-{os.getuid()}"
     name = "".join(each for each in f"{user}@{socket.gethostname()}" if each.isprintable())
     return name[:MAX_AUTHOR_CHARS]
+
+
+def change(place: Place, editions: Mapping[str, Edition], key: str, value: str | None) -> int:
+    """Set a key, or unset it with None, say so, and wait until that is in force; the exit status."""
+    before, began_s = editions.get(key), time.monotonic()
+    is_set = before is not None and before.value is not None
+    if value is None and not is_set:
+        print(f"{key} was not set")
+        return 0
+    if value is not None:
+        value = check(key, value, place.config)
+        if before is not None and before.value == value.encode():
+            print(visible(f"{key} is {value} already, by {before.author}"))
+            return 0
+        now = edition_of(place.store.set(key, value.encode(), author=me()))
+    else:
+        place.store.delete(key, author=me())
+        now = place.editions()[key]
+    print(change_line(place.config, key, before, now))
+    others = values_of(editions, but=key)
+    return wait_in_force(place, others if value is None else others | {key: value}, now.version, began_s)
 
 
 def wait_in_force(place: Place, values: Mapping[str, str], version: int, began_s: float) -> int:

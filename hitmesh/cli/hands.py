@@ -15,15 +15,14 @@ import click
 from msgspec import Struct
 
 from hitmesh.cli import picture
-from hitmesh.cli.config import Place, configs_of, edition_of, me, opened, values_of, wait_in_force
-from hitmesh.cli.live_lines import change_line
+from hitmesh.cli.config import Place, change, configs_of, opened, routes_of, values_of
 from hitmesh.cli.options import config_option, state_dir_option
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.stderr import warn
-from hitmesh.config import Config, Route, parse_stored
+from hitmesh.config import Config
 from hitmesh.config.hands import MAX_PERCENT, THE_VALUE, USUAL_PERCENT, drained_key, weight_key
-from hitmesh.config.live import ROUTES, apply, check
-from hitmesh.errors import CommandError, ConfigError
+from hitmesh.config.live import apply
+from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer, Instance
 from hitmesh.settings import Edition
 from hitmesh.state.handling import Known, check_drain, check_name, check_weight, known
@@ -61,7 +60,7 @@ def drain(name: str, force: bool, within_s: float, dc: str | None, config_path: 
     """
     with _of(name, dc, config_path, state_dir) as found:
         check_drain(name, found.everybody, apply(found.place.config, values_of(found.editions)).hands, force=force)
-        status = _write(found.place, found.editions, drained_key(found.place.config.name, name), THE_VALUE)
+        status = change(found.place, found.editions, drained_key(found.place.config.name, name), THE_VALUE)
         role = found.role(name)
         if within_s and role in ("collector", "processor") and _asked(found.place.config, name) is not None:
             status = _wait_drained(found.place.config, name, within_s) or status
@@ -81,7 +80,7 @@ def undrain(name: str, dc: str | None, config_path: Path | None, state_dir: Path
       hitmesh undrain collector-1 --dc eu-west
     """
     with _of(name, dc, config_path, state_dir, is_set=drained_key) as found:
-        return _write(found.place, found.editions, drained_key(found.place.config.name, name), None)
+        return change(found.place, found.editions, drained_key(found.place.config.name, name), None)
 
 
 @click.command(short_help="Set the share of requests that a backend gets.")
@@ -104,7 +103,7 @@ def weight(name: str, percent: int, dc: str | None, config_path: Path | None, st
         if percent != USUAL_PERCENT:
             check_weight(name, found.everybody)
         key = weight_key(found.place.config.name, name)
-        return _write(found.place, found.editions, key, None if percent == USUAL_PERCENT else str(percent))
+        return change(found.place, found.editions, key, None if percent == USUAL_PERCENT else str(percent))
 
 
 class _Found(Struct):
@@ -141,7 +140,7 @@ def _of(
             place = stack.enter_context(opened(config_path, config.name, state_dir))
             editions = place.editions()
             answer = picture.ask(config)
-            here = known(config, _living(answer), _routes(config, editions))
+            here = known(config, _living(answer), routes_of(config, editions))
             everybody += here
             found[config.name] = _Found(place, editions, here)
             edition = editions.get(is_set(config.name, name)) if is_set is not None else None
@@ -156,37 +155,6 @@ def _of(
 
 def _living(answer: Answer | None) -> list[Instance] | None:
     return None if answer is None else [seen.instance for seen in answer.seen if seen.alive]
-
-
-def _routes(config: Config, editions: Mapping[str, Edition]) -> Iterator[tuple[str, Route]]:
-    routes = dict(config.routes)
-    for key, text in values_of(editions).items():
-        if key.startswith(ROUTES):
-            pattern = key.removeprefix(ROUTES)
-            with contextlib.suppress(ConfigError):  # a balancer leaves it out, and says so
-                routes[pattern] = parse_stored(pattern, text.encode("utf-8", "replace"))
-    yield from routes.items()
-
-
-def _write(place: Place, editions: Mapping[str, Edition], key: str, value: str | None) -> int:
-    """Set it, or unset it, and wait until that is in force; the exit status."""
-    before, began_s = editions.get(key), time.monotonic()
-    is_set = before is not None and before.value is not None
-    if value is None and not is_set:
-        print(f"{key} was not set")
-        return 0
-    if value is not None:
-        value = check(key, value, place.config)
-        if before is not None and before.value == value.encode():
-            print(visible(f"{key} is {value} already, by {before.author}"))
-            return 0
-        now = edition_of(place.store.set(key, value.encode(), author=me()))
-    else:
-        place.store.delete(key, author=me())
-        now = place.editions()[key]
-    print(change_line(place.config, key, before, now))
-    others = values_of(editions, but=key)
-    return wait_in_force(place, others if value is None else others | {key: value}, now.version, began_s)
 
 
 def _asked(config: Config, name: str) -> Instance | None:

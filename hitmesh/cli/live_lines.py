@@ -12,6 +12,7 @@ from hitmesh.cli.columns import columns
 from hitmesh.config import Config
 from hitmesh.config.hands import is_hand
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
+from hitmesh.config.pauses import PAUSES
 from hitmesh.settings import Edition, Setting, live_settings
 from hitmesh.visible import visible
 
@@ -124,6 +125,8 @@ def _meaning(key: str) -> str:
         return "a datacenter that is gone for good"
     if key.startswith(FORMATS):
         return "the format that is written, since every release that runs reads it"
+    if key.startswith(PAUSES):
+        return "what is done with the requests of a route for a while"
     if is_hand(key):
         return "what an operator says of one instance or backend"
     return meaning(key) if key in LIVE else ""

@@ -33,6 +33,8 @@ COMMANDS = {
     "drain": ("hands", "Give an instance or backend no new work."),
     "undrain": ("hands", "Let a drained one work again."),
     "weight": ("hands", "Set the share of requests that a backend gets."),
+    "pause": ("pause", "Let a route answer a maintenance text, or wait, for a while."),
+    "resume": ("pause", "End a pause."),
     "spool": ("spool", "Look into the spools, and put their jobs right."),
     "datacenter": ("datacenter", "Show the datacenters, and retire one that is gone for good."),
     "formats": ("formats", "Show which formats are written, and write those of a new release."),

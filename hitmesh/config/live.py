@@ -5,7 +5,7 @@ A live setting has the key that it has in a datacenter's file, such as `timing.c
 value is written as there. Besides there are keys with a slash: `routes/<host pattern>`, whose value
 is the route as JSON, `datacenters/<name>`, which says that one is gone for good, and `formats/<name>`, whose value
 is the number of the format that the mesh writes (hitmesh.protocol.formats); and what operators say of single instances
-and backends (hitmesh.config.hands).
+and backends (hitmesh.config.hands), and of routes that are paused (hitmesh.config.pauses).
 
 A key stands in `LIVE` only if every role that uses it does so without a restart. What contradicts
 the rest of a configuration is refused when it is set; where it comes from elsewhere it is left out,
@@ -27,6 +27,7 @@ from msgspec import Meta, Struct
 from hitmesh.config.checks import contradictions
 from hitmesh.config.datacenter import Config
 from hitmesh.config.hands import Hands, checked, gather, is_hand, place_of
+from hitmesh.config.pauses import PAUSES, parse_pause, pattern_of
 from hitmesh.config.routes import parse_stored
 from hitmesh.config.sections import Name
 from hitmesh.errors import ConfigError
@@ -87,7 +88,7 @@ class Applied(Struct, frozen=True):
 
     config: Config
     retired: frozenset[str]  # datacenters
-    refused: dict[str, str]  # key -> why it doesn't apply; routes aren't looked at here
+    refused: dict[str, str]  # key -> why it doesn't apply; routes and their pauses aren't looked at here
     written: Written = Written()
     hands: Hands = Hands()
 
@@ -132,6 +133,8 @@ def check(key: str, text: str, config: Config) -> str:
         return _retired(key, text)
     if is_hand(key):
         return checked(key, text)
+    if key.startswith(PAUSES):
+        return msgspec.json.encode(parse_pause(key, text)).decode()
     value = _parsed(key, text)
     for problem in _new_problems(config, _replaced(config, {key: value})):
         raise ConfigError(problem if problem.startswith(key) else f"{key} = {_text(value)}: {problem}")
@@ -158,7 +161,7 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
     hands: dict[str, str] = {}
     formats, unreadable = dict[str, int](), ""
     for key, text in sorted(values.items()):
-        if key.startswith((ROUTES, DEPLOYS)):
+        if key.startswith((ROUTES, PAUSES, DEPLOYS)):
             continue
         try:
             _check_key(key)
@@ -226,6 +229,9 @@ def _check_key(key: str) -> None:
         return
     if is_hand(key):
         place_of(key)
+        return
+    if key.startswith(PAUSES):
+        pattern_of(key)
         return
     if key in LIVE or key.startswith((ROUTES, FORMATS)):
         return

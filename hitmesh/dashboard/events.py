@@ -19,6 +19,7 @@ import msgspec
 
 from hitmesh.config import hands
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
+from hitmesh.config.pauses import PAUSES
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
 from hitmesh.settings import Edition
@@ -172,6 +173,8 @@ def _words_of(edition: Edition) -> str:
             if edition.value is None:
                 return f"{name} was taken back" if prefix == DATACENTERS else f"{name} was removed"
             return f"{name} was {'retired' if prefix == DATACENTERS else 'set'}"
+    if key.startswith(PAUSES):
+        return f"the route of {key.removeprefix(PAUSES)} was {'resumed' if edition.value is None else 'paused'}"
     if hands.is_hand(key):
         return hands.words(key, None if edition.value is None else edition.value.decode("utf-8", "replace"))
     if edition.value is None:
