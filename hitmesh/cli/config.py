@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from hitmesh.cli import folder
 from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
 from hitmesh.cli.options import config_option, json_option, state_dir_option
+from hitmesh.cli.program import Program
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config, Route, parse_stored
 from hitmesh.config.live import ROUTES, apply, check, check_without
@@ -177,25 +179,57 @@ def unset(
         return wait_in_force(place, values_of(editions, but=key), now.version, began_s) if wait else 0
 
 
-@config.command(short_help="Show changes as they come.")
+@config.command(short_help="Show changes as they come, or run a program for each.")
+@click.argument("key", metavar="[KEY]", default="")
+@click.option("--exec", "command", metavar="PROGRAM", help="Run it for each change, with that as JSON on its stdin.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+              metavar="S", help="Seconds that a run of PROGRAM may take.")  # fmt: skip
 @_places
 @json_option
-def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
+def watch(
+    key: str,
+    command: str | None,
+    timeout_s: float,
+    config_path: Path | None,
+    dc: str | None,
+    state_dir: Path,
+    as_json: bool,
+) -> None:
     """Show each change of a live setting when it comes, one line each, until Ctrl-C.
+
+    KEY is a setting, or the beginning of some up to a dot or a slash, such as `routes/`; all of them by default.
+
+    With --exec, PROGRAM (with arguments, as for a shell) is run for each that is set, and then for each change: with one
+    line on its stdin, the object that --json prints. One run after the other; of several changes of a setting during a run
+    the last one is told. A run that fails is said, and is not repeated. Ctrl-C lets the one that is under way finish.
 
     \b
     Example:
       hitmesh config watch --json | jq -r .key
+      hitmesh config watch routes/ --exec "/usr/local/bin/tell --by mail"
     """
+    program = Program(command, timeout_s) if command is not None else None
     with opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
-        known: Mapping[str, Edition] | None = None
+        if key and not key.endswith((".", "/")):
+            check_without(key, place.config, {})  # says what is wrong with the key, if anything
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        known: Mapping[str, Edition] = {}
+        is_first = True
         with place.store.watch_editions() as watched:
             for editions in watched:
-                if known is None:
-                    show(f"watching {len(live_settings(editions))} live settings of {place.config.name}")
-                else:
-                    _tell(place.config, known, editions, as_json)
-                known = editions
+                found = {each: edition for each, edition in editions.items() if _is_meant(each, key)}
+                if is_first:
+                    show(f"watching {len(live_settings(found))} live settings of {place.config.name}")
+                for each, edition in _changes(known, found):
+                    if program is not None and (edition.value is not None or not is_first):
+                        line = change_line(place.config, each, known.get(each), edition, as_json=True)
+                        program.run(f"{line}\n", each)
+                    elif program is None and not is_first:
+                        print(
+                            change_line(place.config, each, known.get(each), edition, as_json=as_json, with_time=True),
+                            flush=True,
+                        )
+                known, is_first = found, False
 
 
 class Place:
@@ -322,9 +356,12 @@ def wait_in_force(place: Place, values: Mapping[str, str], version: int, began_s
     return 1 if waiting.lacking else 0
 
 
-def _tell(datacenter: Config, before: Mapping[str, Edition], now: Mapping[str, Edition], as_json: bool) -> None:
+def _is_meant(key: str, wanted: str) -> bool:
+    return key == wanted or not wanted or (wanted.endswith((".", "/")) and key.startswith(wanted))
+
+
+def _changes(before: Mapping[str, Edition], now: Mapping[str, Edition]) -> Iterator[tuple[str, Edition]]:
+    """What has changed, in the order in which it was written."""
     for key in sorted({*before, *now}, key=lambda each: (now[each].rank if each in now else (), each)):
-        if before.get(key) == now.get(key):
-            continue
-        edition = now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand
-        print(change_line(datacenter, key, before.get(key), edition, as_json=as_json, with_time=True), flush=True)
+        if before.get(key) != now.get(key):
+            yield key, now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand
