@@ -18,7 +18,7 @@ from balancer.answers import Answer, retry_after
 from balancer.front import Front
 from balancer.routes import KEYS, RouteTable, read_static
 from hitmesh.config import Empty, Route, Static, parse_stored
-from hitmesh.config.pauses import PAUSES, Pause, parse_pause
+from hitmesh.config.pauses import PAUSES, RoutePause, parse_pause
 from hitmesh.errors import ConfigError
 from hitmesh.settings import Setting
 
@@ -37,7 +37,7 @@ class LiveRoutes:
         self._pages: dict[Static, Answer] = {}
         self._taken: dict[str, bytes] = {}
         self._live: Mapping[str, Route] = {}
-        self._pauses: Mapping[str, Pause] = {}
+        self._pauses: Mapping[str, RoutePause] = {}
 
     def start(self) -> None:
         """Put the configured routes in force. Raises ConfigError."""
@@ -52,7 +52,7 @@ class LiveRoutes:
         if stored == self._taken:
             return
         live: dict[str, Route] = {}
-        pauses: dict[str, Pause] = {}
+        pauses: dict[str, RoutePause] = {}
         for key, value in stored.items():
             try:
                 if key.startswith(KEYS):

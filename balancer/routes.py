@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from balancer.answers import Answer
 from hitmesh.config import DEFAULT_HOST, Alias, Redirect, Route, Static
-from hitmesh.config.pauses import Pause
+from hitmesh.config.pauses import RoutePause
 from hitmesh.errors import ConfigError
 
 Origin = Literal["config", "live"]
@@ -54,7 +54,7 @@ class RouteTable:
     """All routes in force, those that are paused by what stands in for them. `memo` has the matches of Hosts that were asked for, as they came."""
 
     def __init__(
-        self, configured: Mapping[str, Route], live: Mapping[str, Route], paused: Mapping[str, Pause] = {}
+        self, configured: Mapping[str, Route], live: Mapping[str, Route], paused: Mapping[str, RoutePause] = {}
     ) -> None:
         self.configured = dict(configured)
         self.live = dict(live)

@@ -4,6 +4,7 @@
     GET /metrics       for Prometheus
     GET /health        200 when this balancer can pass requests on, otherwise 503 and why
     GET /routes        all routes; GET, PUT and DELETE /routes/<pattern>
+    PUT, DELETE /pauses/<pattern>
     GET /instances     instances and backends; GET, PUT and DELETE /instances/<name>
 
 Who may ask is said in `balancer.admin.access`. An error is JSON, {"title", "description"}.
@@ -24,6 +25,7 @@ from balancer.admin.columns import csv
 from balancer.admin.hands import InstanceList, OneInstance
 from balancer.admin.metrics import CONTENT_TYPE, metrics
 from balancer.admin.page import REFRESH_S, page
+from balancer.admin.pauses import OnePause
 from balancer.admin.routes import OneRoute, RouteList
 from balancer.routes import RouteTable
 from balancer.stats import Pause, Picture
@@ -179,6 +181,7 @@ def make_admin(
     app.add_route("/health", Health(provider))
     app.add_route("/routes", RouteList(provider, settings))
     app.add_route("/routes/{pattern}", OneRoute(provider, settings))
+    app.add_route("/pauses/{pattern}", OnePause(provider, settings))
     app.add_route("/instances", InstanceList(provider))
     app.add_route("/instances/{name}", OneInstance(provider, settings, dc))
     app.set_error_serializer(_write_error)

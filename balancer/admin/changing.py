@@ -1,4 +1,4 @@
-"""Changes of live settings by REST: who made one, and what HTTP says of a store that doesn't take it."""
+"""Changes of live settings by REST: what was sent, who sent it, and what HTTP says of a store that doesn't take it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import falcon
+import msgspec
 from falcon import Request
 
 from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
 from hitmesh.http.asking import credentials
+from hitmesh.mistakes import mistakes
 from hitmesh.settings import SettingsStore
 
 T = TypeVar("T")
@@ -17,6 +19,17 @@ T = TypeVar("T")
 RETRY_AFTER_S: Final = 1
 MAX_NAME_CHARS: Final = 64  # of who changes something: a setting's author has room for it and an address
 NO_STORE: Final = "this balancer runs without a settings store: its routes are those that it was started with"
+
+
+def parsed(body: bytes, kind: type[T]) -> T:
+    """A request's body as a `kind`, a Struct; 400 says what is wrong with it."""
+    try:
+        data = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise falcon.HTTPBadRequest(title="Bad body", description=f"not JSON: {error}") from error
+    for problem in mistakes(data, kind, "the body"):
+        raise falcon.HTTPBadRequest(title="Bad body", description=problem)
+    return msgspec.convert(data, kind)
 
 
 def change(settings: SettingsStore | None, make: Callable[[SettingsStore], T]) -> T:

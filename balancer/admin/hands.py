@@ -17,11 +17,10 @@ import msgspec
 from falcon import Request, Response
 from msgspec import Meta, Struct
 
-from balancer.admin.changing import author_of, change
+from balancer.admin.changing import author_of, change, parsed
 from balancer.stats import Pause
 from hitmesh.config.hands import MAX_PERCENT, THE_VALUE, USUAL_PERCENT, Hands, drained_key, weight_key
 from hitmesh.errors import CommandError
-from hitmesh.mistakes import mistakes
 from hitmesh.settings import SettingsStore
 from hitmesh.state.handling import Known, check_drain, check_name, check_weight
 
@@ -82,7 +81,7 @@ class OneInstance:
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Drain or undrain it, and set its weight; ?force=1 drains the last one of its kind."""
         self._check_name(name)
-        wanted = _parsed(req.bounded_stream.read())  # which the listener has bounded, and read whole
+        wanted = parsed(req.bounded_stream.read(), _Wanted)  # which the listener has bounded, and read whole
         force = req.get_param_as_bool("force", default=False)
         try:
             if wanted.drained:
@@ -147,17 +146,3 @@ def _told(one: Known, hands: Hands) -> dict[str, Any]:
         "drained": one.name in hands.drained,
         "weight": hands.weights.get(one.name, USUAL_PERCENT),
     }
-
-
-def _parsed(body: bytes) -> _Wanted:
-    try:
-        data = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise falcon.HTTPBadRequest(title="Bad body", description=f"not JSON: {error}") from error
-    for problem in mistakes(data, _Wanted, "the body"):
-        raise falcon.HTTPBadRequest(title="Bad body", description=problem)
-    if not isinstance(data, dict):
-        raise falcon.HTTPBadRequest(
-            title="Bad body", description='it is an object such as {"drained": true, "weight": 50}'
-        )
-    return msgspec.convert(data, _Wanted)

@@ -79,18 +79,18 @@ class OneRoute(_Routes):
 
     def on_get(self, req: Request, resp: Response, pattern: str) -> None:
         """The route; its version is the ETag."""
-        pattern = _pattern(pattern)
+        pattern = pattern_named(pattern)
         table = self._tables.table()
         setting = self._stored()[0].get(pattern)
         if setting is None and table.get(pattern) is None:
-            raise _no_route(pattern)
+            raise no_route(pattern)
         _answer(resp, _told(pattern, table, setting))
 
     on_head = on_get
 
     def on_put(self, req: Request, resp: Response, pattern: str) -> None:
         """Store a live route, which wins over the configured one."""
-        pattern = _pattern(pattern)
+        pattern = pattern_named(pattern)
         expected, author = _expected(req), author_of(req)
         body = req.bounded_stream.read()  # which the listener has bounded, and read whole
 
@@ -103,14 +103,14 @@ class OneRoute(_Routes):
 
     def on_delete(self, req: Request, resp: Response, pattern: str) -> None:
         """Remove a live route; the configured one, if there is one, is in force again."""
-        pattern = _pattern(pattern)
+        pattern = pattern_named(pattern)
         expected, author = _expected(req), author_of(req)
         configured = self._tables.table().configured.get(pattern)
         if not change(
             self._settings, lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)
         ):
             if configured is None:
-                raise _no_route(pattern)
+                raise no_route(pattern)
             raise falcon.HTTPConflict(
                 title="Configured route",
                 description=f"{pattern} is in the configuration and has no live route to delete; change the "
@@ -155,7 +155,8 @@ def _alias_problem(pattern: str, alias: Alias, table: RouteTable) -> str:
     return match.problem if match else ""
 
 
-def _pattern(text: str) -> str:
+def pattern_named(text: str) -> str:
+    """The pattern in a URL, in its one way of writing; 400 for what is none."""
     try:
         # WSGI gives a path's bytes as Latin-1, and falcon makes UTF-8 of them where it can.
         return host_pattern(text)
@@ -163,7 +164,8 @@ def _pattern(text: str) -> str:
         raise falcon.HTTPBadRequest(title="Bad Host", description=f"{text[:SHOWN_CHARS]!r} {error}") from error
 
 
-def _no_route(pattern: str) -> falcon.HTTPNotFound:
+def no_route(pattern: str) -> falcon.HTTPNotFound:
+    """What is said of a pattern without a route."""
     return falcon.HTTPNotFound(title="No such route", description=f"there is no route {pattern}")
 
 

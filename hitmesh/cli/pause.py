@@ -13,11 +13,10 @@ import msgspec
 from hitmesh.cli.config import change, opened, routes_of
 from hitmesh.cli.options import config_option, state_dir_option
 from hitmesh.config import host_pattern
-from hitmesh.config.pauses import LONGEST_HOLD_S, PAUSES, TEXT, Pause
+from hitmesh.config.pauses import LONGEST_HOLD_S, LONGEST_S, PAUSES, TEXT, RoutePause
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
-LONGEST_S: Final = 7 * 86_400.0  # what is down for longer has another route
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile("([0-9]{1,7})([smhd]?)", re.ASCII)
 
@@ -65,7 +64,7 @@ def pause(
         raise click.UsageError("--text or --hold, not both")
     if text is not None and not text.strip():
         raise click.UsageError("--text says nothing")
-    wanted = Pause(until=round(time.time() + for_s, 3), hold_s=hold_s or 0.0, text="" if hold_s else text or TEXT)
+    wanted = RoutePause(until=round(time.time() + for_s, 3), hold_s=hold_s or 0.0, text="" if hold_s else text or TEXT)
     with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         known = sorted(pattern for pattern, _ in routes_of(place.config, editions))

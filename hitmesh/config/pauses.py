@@ -19,12 +19,14 @@ PAUSES: Final = "pauses/"  # what follows is a host pattern
 TEXT: Final = "This site is being worked on, and will be back soon.\n"
 MAX_TEXT_CHARS: Final = 16 * 1024  # a small page
 LONGEST_HOLD_S: Final = 600.0  # browsers and proxies give up before
+LONGEST_S: Final = 7 * 86_400.0  # what is down for longer has another route
+USUAL_S: Final = 600.0
 STATUS: Final = 503
 
 _PAGE: Final = "text/html; charset=utf-8"  # of a text that begins as one
 
 
-class Pause(Struct, frozen=True, forbid_unknown_fields=True):
+class RoutePause(Struct, frozen=True, forbid_unknown_fields=True):
     """What happens to the requests of a route meanwhile: they get a text, or they wait."""
 
     until: Annotated[float, Meta(ge=0, le=2**40, description="when it ends, in seconds since 1970")]
@@ -50,7 +52,7 @@ def pattern_of(key: str) -> str:
     return pattern
 
 
-def parse_pause(key: str, value: str | bytes) -> Pause:
+def parse_pause(key: str, value: str | bytes) -> RoutePause:
     """What the settings store has under a key. Raises ConfigError."""
     pattern_of(key)
     try:
@@ -59,9 +61,9 @@ def parse_pause(key: str, value: str | bytes) -> Pause:
         raise ConfigError(f"{key}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f'{key}: a pause is a JSON object, such as {{"until": 1800000000, "text": "back soon"}}')
-    for problem in mistakes(data, Pause):
+    for problem in mistakes(data, RoutePause):
         raise ConfigError(f"{key}: {problem}")
-    pause = msgspec.convert(data, Pause)
+    pause = msgspec.convert(data, RoutePause)
     if bool(pause.text) == bool(pause.hold_s):
         raise ConfigError(f"{key}: text and hold_s: exactly one of them must be given")
     return pause

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Empty, Proxy, Route, parse_stored
 from hitmesh.config.hands import Hands
+from hitmesh.config.pauses import TEXT, RoutePause, parse_pause
 from hitmesh.errors import StoreUnknown
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
@@ -606,3 +608,51 @@ def test_a_wrong_word_about_an_instance_is_refused(
 def test_without_a_settings_store_nobody_is_drained(worker: Worker) -> None:
     admin = Client(make_admin(worker, None), headers=LOCAL)
     assert_error(put_hand(admin, "collector-1", {"drained": True}), 409, "without a settings store")
+
+
+# --- pauses by REST -----------------------------------------------------------------------------
+
+
+def put_pause(admin: Client, pattern: str, body: object) -> Result:
+    return admin.simulate_put(f"/pauses/{pattern}", body=json.dumps(body))
+
+
+def test_a_route_is_paused_by_put_and_resumed_by_delete(admin: Client, settings: SqliteSettings) -> None:
+    before = time.time()
+    answer = put_pause(admin, "WWW.example.com", {"text": "back at ten", "for_s": 60})
+    assert (answer.status_code, answer.json["host"]) == (200, "www.example.com")
+    [(key, setting)] = settings.list("pauses/").items()
+    pause = parse_pause(key, setting.value)
+    assert (key, pause.text, pause.hold_s) == ("pauses/www.example.com", "back at ten", 0.0)
+    assert before + 59 <= pause.until <= time.time() + 60
+    assert put_pause(admin, "www.example.com", {"hold_s": 20}).json["paused"]["text"] == ""
+    assert put_pause(admin, "www.example.com", {}).json["paused"]["text"] == TEXT
+    assert admin.simulate_delete("/pauses/www.example.com").json == {"host": "www.example.com", "paused": None}
+    assert settings.list("pauses/") == {}
+    assert_error(admin.simulate_delete("/pauses/www.example.com"), 404, "isn't paused")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "status", "words"),
+    [
+        ("new.example.com", {}, 404, "there is no route new.example.com"),
+        ("a b", {}, 400, "must be a name"),
+        ("default", {"text": "x", "hold_s": 1}, 400, "text or hold_s, not both"),
+        ("default", {"for_s": 0}, 400, "for_s must be a number >= 1"),
+        ("default", {"hold_s": 601}, 400, "hold_s must be a number <= 600"),
+        ("default", {"txt": "x"}, 400, "did you mean text?"),
+        ("default", [], 400, "must be"),
+    ],
+)
+def test_a_wrong_pause_is_refused(
+    admin: Client, settings: SqliteSettings, pattern: str, body: object, status: int, words: str
+) -> None:
+    assert_error(put_pause(admin, pattern, body), status, words)
+    assert settings.list("pauses/") == {}
+
+
+def test_what_is_paused_stands_with_the_route(admin: Client, worker: Worker) -> None:
+    worker.routes = RouteTable(CONFIGURED, {}, {"default": RoutePause(until=2e9, text="back at ten")})
+    told = routes_of(admin)
+    assert told["default"]["paused"] == {"until": 2e9, "text": "back at ten", "hold_s": 0.0}
+    assert (told["default"]["route"]["action"], told["www.example.com"]["paused"]) == ("proxy", None)
