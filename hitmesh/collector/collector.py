@@ -313,7 +313,7 @@ class Collector:
             "jumps": batches.jumps,
             "in_doubt": batches.in_doubt,
             "false_claims": self._doubts.refuted,
-            **self.live.load(),
+            **self.live.load(self._name),
         }
 
     # --- group commit --------------------------------------------------------------------------

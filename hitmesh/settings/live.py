@@ -30,6 +30,8 @@ from hitmesh.settings.watch import Watch
 
 LOAD: Final = "settings"
 """Under which a role tells `Live.version` with its heartbeats."""
+LOAD_WEIGHT: Final = "weight"
+"""Under which it tells what weight an operator gave it, in percent."""
 LOAD_REFUSED: Final = "settings_refused"
 """Under which it tells how many live settings don't apply there."""
 
@@ -81,9 +83,11 @@ class Live:
         """Whether an operator keeps this instance of the datacenter drained."""
         return name in self.hands.drained
 
-    def load(self) -> dict[str, float]:
-        """What a role tells of this with its heartbeats."""
-        return {LOAD: self.version, LOAD_REFUSED: len(self.refused)}
+    def load(self, name: str = "") -> dict[str, float]:
+        """What a role tells of this with its heartbeats; one that gets requests also its weight, if an operator gave it one."""
+        weight = self.hands.weights.get(name)
+        said = {} if weight is None else {LOAD_WEIGHT: float(weight)}
+        return {LOAD: self.version, LOAD_REFUSED: len(self.refused), **said}
 
     def take(self, editions: Mapping[str, Edition]) -> None:
         """Put these in force."""
