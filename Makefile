@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STATE_DIR := var
 # Most tests wait for servers most of the time; the fast ones don't.
-PYTEST_WORKERS := 3
+PYTEST_WORKERS := 4
 FAST_WORKERS := 2
 # A module's tests share servers: no two workers start them.
 BY_MODULE := --dist loadfile --no-loadscope-reorder

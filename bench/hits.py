@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import statistics
 import subprocess
@@ -21,16 +20,12 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from bench import seats
-from bench.ports import free_block, free_port, wait_for_answer
+from bench.counting import BIN, CONNECTIONS, TEMPLATE, audit, down, load, up
+from bench.ports import free_port, wait_for_answer
 from hitmesh.cli import folder as state_folder
 
-HERE = Path(__file__).parent
-TEMPLATE = HERE / "bench.toml"
-BIN = Path(sys.executable).parent
-CONNECTIONS = 64
 LOADS = (("one page", "one.lua"), ("1,000 pages", "pages.lua"))
 COMMITTED_S = 1.5  # after a turn, for what it left to be committed: that is its CPU too
 
@@ -60,21 +55,21 @@ def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
             str(BIN / "gunicorn"), "-k", "gevent", "-w", "1", "--keep-alive", "75", "--worker-connections", "10000",
             "--log-level", "warning", "--no-control-socket", "-b", f"127.0.0.1:{constant_port}", "bench.constant:app",
         ],
-        cwd=HERE.parent,
+        cwd=Path(__file__).parents[1],
     )  # fmt: skip
     try:
-        ours = _up(folder / "var", embedded=embedded)
+        ours = up(folder / "var", embedded=embedded)
         theirs = f"http://127.0.0.1:{constant_port}"
         wait_for_answer(theirs + "/hit/x/y")
         _say_what(seconds, turns, embedded=embedded)
         before = _total(ours)
         for title, script in LOADS:
             ratios, counting, plain = [], [], []
-            _load(theirs, script, 1)
-            _load(ours, script, 1)
+            load(theirs, script, 1)
+            load(ours, script, 1)
             for _ in range(turns):
-                plain.append(_load(theirs, script, seconds))
-                counting.append(_load(ours, script, seconds))
+                plain.append(load(theirs, script, seconds))
+                counting.append(load(ours, script, seconds))
                 ratios.append(counting[-1] / plain[-1])
             print(
                 f"  {title:<12} counting {statistics.median(counting):7,.0f}/s   constant "
@@ -82,13 +77,13 @@ def _bench(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
                 f"({min(ratios):.2f} to {max(ratios):.2f})",
                 flush=True,
             )
-        books = _audit(folder / "var")
+        books = audit(folder / "var")
         print(f"  audit: balanced {books['balanced']}, committed {books['committed']:,} (before: {before:,})")
         return 0
     finally:
         constant.terminate()
         constant.wait()
-        _down(folder / "var")
+        down(folder / "var")
 
 
 def _compare(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
@@ -96,7 +91,7 @@ def _compare(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
     plain.write_text("insecure = true\n" + TEMPLATE.read_text())
     templates = {"keyed": TEMPLATE, "insecure": plain}
     try:
-        urls = {name: _up(folder / name, template, embedded=embedded) for name, template in templates.items()}
+        urls = {name: up(folder / name, template, embedded=embedded) for name, template in templates.items()}
         _say_what(seconds, turns, embedded=embedded)
         for title, script in LOADS:
             rates: dict[str, list[float]] = {name: [] for name in urls}
@@ -105,7 +100,7 @@ def _compare(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
                 for name in list(urls) if turn % 2 else reversed(list(urls)):
                     supervisord = int(state_folder.pid_path(folder / name).read_text())
                     before_s = seats.cpu_s(supervisord)
-                    per_s = _load(urls[name], script, seconds if turn else 1)
+                    per_s = load(urls[name], script, seconds if turn else 1)
                     time.sleep(COMMITTED_S)
                     if turn:
                         rates[name].append(per_s)
@@ -119,51 +114,17 @@ def _compare(folder: Path, seconds: int, turns: int, *, embedded: bool) -> int:
                     flush=True,
                 )
         for name in urls:
-            books = _audit(folder / name)
+            books = audit(folder / name)
             print(f"  audit, {name}: balanced {books['balanced']}, committed {books['committed']:,}")
         return 0
     finally:
         for name in templates:
-            _down(folder / name)
+            down(folder / name)
 
 
 def _say_what(seconds: int, turns: int, *, embedded: bool) -> None:
     stores = "SQLite" if embedded else "beanstalkd pair (-f 0) and Consul"
     print(f"one collector worker with {stores}, {CONNECTIONS} connections, {turns} turns of {seconds} s")
-
-
-def _up(state_dir: Path, template: Path = TEMPLATE, *, embedded: bool) -> str:
-    """Start a mesh; the URL of its collector."""
-    base = free_block()
-    words = ["--config", str(template), "--dcs", "bench", "--state-dir", str(state_dir), "--base-port", str(base)]
-    words += [] if embedded else ["--consul", "--beanstalkd"]
-    subprocess.run([str(BIN / "hitmesh"), "up", "-d", *words], check=True, stdout=subprocess.DEVNULL)
-    return f"http://127.0.0.1:{base + 10}"
-
-
-def _down(state_dir: Path) -> None:
-    subprocess.run(
-        [str(BIN / "hitmesh"), "down", "--state-dir", str(state_dir)],
-        check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def _audit(state_dir: Path) -> Any:
-    audit = subprocess.run(
-        [str(BIN / "hitmesh"), "audit", "--json", "--state-dir", str(state_dir)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return json.loads(audit.stdout)
-
-
-def _load(url: str, script: str, seconds: int) -> float:
-    command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", str(HERE / script)]
-    output = subprocess.run([*command, f"{url}/hit/example.com/front"], capture_output=True, text=True, check=True)
-    if "Non-2xx" in output.stdout or "Socket errors" in output.stdout:
-        print(f"  errors from {url}:\n{output.stdout}", file=sys.stderr)
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", output.stdout)
-    assert found, output.stdout
-    return float(found[1])
 
 
 def _total(url: str) -> int:

@@ -1,3 +1,3 @@
 """hitmesh: a page-hit counter for web sites served from several datacenters."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -12,7 +12,7 @@ import pytest
 
 import tests.examples  # noqa: F401 - its profile is in force from here on
 from tests.access_log import lines
-from tests.services.releases import PREVIOUS, unpack
+from tests.services.releases import PREVIOUS, WIRE_1, unpack
 from tests.starting import starts_processes
 
 # Whoever runs the tests in the background has it ignored, and so had whatever they start.
@@ -54,6 +54,12 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The environment in which `sys.executable` runs the release before this one."""
     return unpack(PREVIOUS, tmp_path_factory.mktemp("previous-release"))
+
+
+@pytest.fixture(scope="session")
+def wire_1_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The same for the last release that can only read wire format 1."""
+    return unpack(WIRE_1, tmp_path_factory.mktemp("wire-1-release"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers

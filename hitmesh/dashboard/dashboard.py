@@ -26,6 +26,7 @@ from hitmesh.dashboard.app import make_app
 from hitmesh.dashboard.audience import MAX_SEATS, Audience, Seat
 from hitmesh.dashboard.exchange import Exchange
 from hitmesh.dashboard.listener import Listener
+from hitmesh.dashboard.pacing import STEP_S, Telling
 from hitmesh.dashboard.status import Status
 from hitmesh.dashboard.stream import RETRY, Stream, tick
 from hitmesh.dashboard.watching import Watch
@@ -38,8 +39,6 @@ from hitmesh.settings.live import Live
 from hitmesh.state.view import MeshView
 from hitmesh.store.consul_service import ConsulService
 
-STEP_S: Final = 0.5  # between two looks
-TELL_S: Final = 1.0  # between two news, and two ticks
 SHARE: Final = 4  # times as long as a look took, others have the hub before the next
 
 log = logging.getLogger(__name__)
@@ -162,14 +161,14 @@ class Dashboard:
     # --- greenlets ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        told_s = time.monotonic() - TELL_S
+        telling = Telling(time.monotonic())
         while not self._stopping:
             began = time.monotonic()
-            is_due = began - told_s >= TELL_S - STEP_S / 2
-            self._look(ticks=is_due)
-            if is_due:
-                told_s = began
+            ticks = telling.ticks(began)
+            self._look(ticks=ticks)
+            if ticks:
                 self.mesh.refresh()
+            if telling.is_due((problem.key for problem in self._part.problems), began):
                 self._exchange.tell(self._part)
             took_s = time.monotonic() - began
             gevent.sleep(max(STEP_S - took_s, SHARE * took_s))

@@ -5,7 +5,7 @@ app-1, app-2: every role         app-1, app-2: every role, Consul, beanstalkd
 store-1, store-2: Consul, beanstalkd
 store-3: Consul                  app-3: Consul
 
-pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd; a: Consul
+pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd; a: Consul, a dashboard
 
 north, VIP 10.4.0.100            south, VIP 10.5.0.100
 a: every role, Consul, beanstalkd
@@ -37,7 +37,7 @@ FLEETS: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]
         },
     ),
     # The smallest that has a pair of everything that hits go through; a mesh of its own.
-    "pair": (3, {"a": (11, ROLES | STORES), "b": (12, ROLES | {"beanstalkd": True})}),
+    "pair": (3, {"a": (11, ROLES | STORES | {"dashboard": 1}), "b": (12, ROLES | {"beanstalkd": True})}),
     # The smallest mesh of two.
     "north": (4, {"a": (11, ROLES | STORES)}),
     "south": (5, {"a": (11, ROLES | STORES)}),
@@ -47,6 +47,7 @@ MESH: Final = ("us-west", "eu-west")
 POLES: Final = ("north", "south")
 VIP: Final = 100
 NEXUS: Final = 8020
+DASHBOARD: Final = 8040
 BAKE_S: Final = 3.0
 READY_S: Final = 120.0  # on a busy machine
 
@@ -86,13 +87,21 @@ def text(dc: str, settings: Mapping[str, Any]) -> str:
         "keys": "keys",
         "nodes": nodes,
         "peers": {other: [f"{each}:{NEXUS}" for each in _those(other, "nexus")] for other in others},
-        "ports": {"balancer": 80, "balancer_admin": 0, "collector": 8010, "nexus": NEXUS, "rows": 8030},
+        "ports": {
+            "balancer": 80,
+            "balancer_admin": 0,
+            "collector": 8010,
+            "nexus": NEXUS,
+            "rows": 8030,
+            "dashboard": DASHBOARD,
+        },
         "stores": {
             "totals": "consul://127.0.0.1:8500/hitmesh",
             "settings": "consul://127.0.0.1:8500/hitmesh-settings",
             "spools": [f"beanstalk://{each}:11300/hitmesh" for each in _those(dc, "beanstalkd")],
         },
         "balancer": {"workers": 1},
+        "dashboard": {"open": True},
         "virtual_ip": {"address": f"{address(dc, VIP)}/24"},
         "deploy": {
             "packages": False,  # the bed has no way to a mirror; its hosts see those of the machine

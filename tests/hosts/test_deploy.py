@@ -8,16 +8,17 @@ One bed for all of it, in this order: each test goes on with the datacenter as t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hitmesh import __version__
 from tests.hosts.bed import REPOSITORY, Bed
 from tests.hosts.fab import Fab, copy_checkout
-from tests.hosts.fleet import Fleet
-from tests.hosts.guest import Guest, total
+from tests.hosts.fleet import DASHBOARD, Fleet
+from tests.hosts.guest import Guest, asked, total
 from tests.services import require, wait_for
 from tests.system.visitors import accepted, at_work
 
@@ -56,6 +57,12 @@ class Operator:
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
         return total(self.bed.place("client"), self.fleet.vip, page)
+
+    def status(self) -> Mapping[str, Any]:
+        """What the dashboard of `a` says to somebody elsewhere; nothing when it doesn't answer."""
+        return (
+            asked(self.bed.place("client"), f"{self.fleet.hosts['a'].address}:{DASHBOARD}", "GET", "/status.json") or {}
+        )
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""
@@ -105,6 +112,7 @@ def test_two_commands_make_a_datacenter_of_hosts_with_nothing_but_sshd(operator:
     with at_work(*operator.guests()) as guests:
         wait_for(lambda: accepted(*guests).total() > 50, what="some hits")
     operator.check(*guests, unplanned=operator.fleet.moves() - moves)
+    wait_for(lambda: operator.status().get("says") == "all is well", what="the dashboard to say so")
     assert "already; nothing to do" in operator.run("deploy:dc=pair")
 
 
@@ -113,7 +121,7 @@ def test_another_version_is_deployed_under_load_and_no_request_fails(operator: O
     moves, holders = operator.fleet.moves(), operator.fleet.holders()
     with at_work(*operator.guests()) as guests:
         said = operator.run("deploy:dc=pair", newer)
-    assert said.count("drain and restart") == 8
+    assert said.count("drain and restart") == 9
     # a's balancer is restarted first: the address goes to b, and then back.
     planned = 2 if holders == [operator.fleet.hosts["a"]] else 1
     operator.check(*guests, unplanned=max(0, operator.fleet.moves() - moves - planned))

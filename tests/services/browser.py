@@ -1,4 +1,4 @@
-"""A real browser: the system's Chromium without a window, driven by playwright. It reaches nothing but loopback."""
+"""A real browser: the system's Chromium without a window, driven by playwright. It reaches one host only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ from tests.services import require, without
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ARGUMENTS = (
-    "--no-sandbox",  # root's, as in a container, has none to be had
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
-
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(reaches: str = "127.0.0.1") -> Iterator[Browser]:
     """One Chromium, for all tests of a module."""
     program = require("chromium")
     try:
@@ -26,7 +21,11 @@ def chromium() -> Iterator[Browser]:
     except ImportError:
         without("playwright is not installed; pip install -e '.[test]' does it")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        arguments = [
+            "--no-sandbox",  # root's, as in a container, has none to be had
+            f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {reaches}",
+        ]
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
         try:
             yield browser
         finally:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 WHEELS: Final = Path(__file__).resolve().parents[1] / "releases"
-PREVIOUS: Final = "0.1.0"
+PREVIOUS: Final = "0.2.0"
+WIRE_1: Final = "0.1.0"  # the last release that can only read wire format 1
 
 
 def unpack(version: str, folder: Path) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Two releases in one mesh under load: rolled forward, rolled back, and finalised. Every hit is counted once.
+"""Releases in one mesh under load: rolled forward, rolled back, and finalised. Every hit is counted once.
 
 One mesh of two hosts, each with a Nexus, a processor and a collector; what the tests do to it, they do in this order.
 """
@@ -21,7 +21,7 @@ from hitmesh.protocol.formats import release_of
 from hitmesh.protocol.messages import Instance
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.services import wait_for
-from tests.services.releases import PREVIOUS
+from tests.services.releases import PREVIOUS, WIRE_1
 from tests.system.mesh import Mesh
 from tests.system.user import HITMESH, answer_to
 from tests.system.visitors import Client, at_work
@@ -84,10 +84,10 @@ class Passer(Client):
 
 
 class Hosts:
-    """The mesh, the clients' door, and the environment of the release before this one."""
+    """The mesh, the clients' door, and the environment of the release that reads wire format 1."""
 
-    def __init__(self, mesh: Mesh, previous: Mapping[str, str]) -> None:
-        self.mesh, self.previous = mesh, previous
+    def __init__(self, mesh: Mesh, older: Mapping[str, str]) -> None:
+        self.mesh, self.older = mesh, older
         urls = {f"collector-{host}": "http://{}:{}".format(*mesh.address(f"collector-{host}")) for host in HOSTS}
         self.door = Door(urls)
         self.expected: Counter[str] = Counter()
@@ -147,39 +147,38 @@ class Hosts:
 
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory, previous_release: Mapping[str, str]) -> Iterator[Hosts]:
+def hosts(tmp_path_factory: pytest.TempPathFactory, wire_1_release: Mapping[str, str]) -> Iterator[Hosts]:
     mesh = Mesh(tmp_path_factory.mktemp("releases"), nexuses=2, processors=2, collectors=2)
     where_commands_look = mesh.folder / mesh.config.name
     where_commands_look.mkdir(exist_ok=True)
     (where_commands_look / "hitmesh.toml").write_text(mesh.file.read_text())
-    mesh.run_under(previous_release, *(f"{role}-1" for role in ROLES))
+    mesh.run_under(wire_1_release, *(f"{role}-1" for role in ROLES))
     with mesh:
-        yield Hosts(mesh, previous_release)
+        yield Hosts(mesh, wire_1_release)
 
 
-def test_the_previous_release_is_what_it_says(previous_release: Mapping[str, str]) -> None:
-    command = subprocess.run(
-        [*HITMESH, "--version"], env=dict(previous_release), capture_output=True, text=True, check=True
-    )
-    assert command.stdout == f"hitmesh, version {PREVIOUS}\n"
+def test_earlier_releases_are_what_they_say(
+    previous_release: Mapping[str, str], wire_1_release: Mapping[str, str]
+) -> None:
+    for version, release in ((PREVIOUS, previous_release), (WIRE_1, wire_1_release)):
+        command = subprocess.run([*HITMESH, "--version"], env=dict(release), capture_output=True, text=True, check=True)
+        assert command.stdout == f"hitmesh, version {version}\n"
 
 
 def test_releases_of_two_versions_run_side_by_side_and_either_way(hosts: Hosts) -> None:
-    hosts.wait_for_versions(PREVIOUS, __version__)
+    hosts.wait_for_versions(WIRE_1, __version__)
     with hosts.under_load():
         hosts.roll(1, THIS)
         hosts.wait_for_versions(__version__, __version__)
-        hosts.roll(2, hosts.previous)
-        hosts.roll(1, hosts.previous)
-    hosts.wait_for_versions(PREVIOUS, PREVIOUS)
+        hosts.roll(2, hosts.older)
+        hosts.roll(1, hosts.older)
+    hosts.wait_for_versions(WIRE_1, WIRE_1)
 
 
 def test_a_format_is_finalised_once_everybody_reads_it(hosts: Hosts) -> None:
     with hosts.under_load() as passer:
         hosts.roll(1, THIS)
-        older = [
-            f"dc-test {name}-2 is of release {PREVIOUS}, which doesn't read wire format 2" for name in sorted(ROLES)
-        ]
+        older = [f"dc-test {name}-2 is of release {WIRE_1}, which doesn't read wire format 2" for name in sorted(ROLES)]
         hosts.wait_for_command(lambda told: told["in_the_way"] == older, "formats", "finalize")
         assert hosts.command("formats")["written"]["wire"] == 1
         hosts.roll(2, THIS)
@@ -193,16 +192,29 @@ def test_a_format_is_finalised_once_everybody_reads_it(hosts: Hosts) -> None:
         hosts.wait_for_hits(passer)
 
 
+def test_the_previous_release_comes_back_and_goes_again(hosts: Hosts, previous_release: Mapping[str, str]) -> None:
+    with hosts.under_load() as passer:
+        hosts.roll(1, previous_release)
+        hosts.wait_for_versions(PREVIOUS, __version__)
+        hosts.wait_for_hits(passer)
+        hosts.roll(1, THIS)
+        hosts.roll(2, previous_release)
+        hosts.wait_for_versions(__version__, PREVIOUS)
+        hosts.wait_for_hits(passer)
+        hosts.roll(2, THIS)
+    hosts.wait_for_versions(__version__, __version__)
+
+
 def test_an_older_release_that_comes_later_is_left_out_and_loses_nothing(hosts: Hosts) -> None:
     mesh, late = hosts.mesh, ("collector-2", "processor-2")
     with hosts.under_load():
         hosts.door.shut("collector-2")
         for name in late:
             mesh.terminate(name)
-        mesh.run_under(hosts.previous, *late)
+        mesh.run_under(hosts.older, *late)
         for name in late:
             mesh.launch(name)
-        said = f"is of release {PREVIOUS}, which can't read wire format 2"
+        said = f"is of release {WIRE_1}, which can't read wire format 2"
         wait_for(lambda: mesh.log("nexus-1").count(said) >= 2, within_s=SOON_S, what="both to be refused")
         assert not {one.name for one in hosts.living()} & set(late)
         for page in PAGES:  # a client that goes past the balancer

@@ -1,8 +1,8 @@
 """One datacenter of hitmesh on the bed: its servers and its roles, each on its host, and what they say.
 
-    host 1: nexus-1 processor-1 collector-1 balancer-1, Consul, beanstalkd
-    host 2: nexus-2 processor-2 collector-2,            Consul, beanstalkd
-    host 3: nothing of hitmesh,                         Consul; a test's clients
+    host 1: nexus-1 processor-1 collector-1 balancer-1 dashboard-1, Consul, beanstalkd
+    host 2: nexus-2 processor-2 collector-2,                        Consul, beanstalkd
+    host 3: nothing of hitmesh,                                     Consul; a test's clients
 
 Files are below `folder`/NAME, where `hitmesh up` has them too, so that its commands can be run on a host
 with `--state-dir folder`.
@@ -40,17 +40,17 @@ LOOKUP_S: Final = 2.0  # for one Nexus's answer, before another one is asked
 PAGES: Final = 1000  # of one answer of /totals
 ROLE_HOSTS: Final = 2  # hosts that run roles; every one runs Consul
 NODES: Final[Mapping[str, Mapping[str, int]]] = {
-    "host-1": {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1},
+    "host-1": {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1, "dashboard": 1},
     "host-2": {"nexus": 1, "processor": 1, "collector": 1},
 }
 BALANCER: Final = 8000
 COLLECTOR: Final = 8010
 NEXUS: Final = 8020
 ROWS: Final = 8030
-
+DASHBOARD: Final = 8040
 
 # What other datacenters reach on a host: of one role of each kind, and of Consul.
-LET_IN: Final = (NEXUS, NEXUS + 2, ROWS, servers.CONSUL_RPC, servers.CONSUL_SERF_WAN)
+LET_IN: Final = (NEXUS, NEXUS + 2, ROWS, DASHBOARD + 1, servers.CONSUL_RPC, servers.CONSUL_SERF_WAN)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ class Datacenter:
                     "collector": COLLECTOR,
                     "nexus": NEXUS,
                     "rows": ROWS,
+                    "dashboard": DASHBOARD,
                 },
+                "dashboard": {"open": True},
                 "stores": stores,
                 **settings,
             },
@@ -122,9 +124,9 @@ class Datacenter:
         )
 
     def _add_roles(self) -> None:
-        roles: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer")
+        roles: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard")
         for role in roles:
-            module = ["hitmesh", role] if role in ("processor", "collector") else [role]
+            module = [role] if role in ("nexus", "balancer") else ["hitmesh", role]
             for placement in self.config.instances(role):
                 options = ["--config", str(self.file), "--name", placement.name, "--state-dir", str(self.state_dir)]
                 host = next(host for host in self.hosts if host.address == placement.address)
@@ -188,7 +190,11 @@ class Datacenter:
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the first process of `name`."""
-        os.kill(self._processes[name][1].pid, number)
+        os.kill(self.pid(name), number)
+
+    def pid(self, name: str) -> int:
+        """Of the first process of `name`, and of the group that it is the first of."""
+        return self._processes[name][1].pid
 
     def prioritize(self, nice: int) -> None:
         """Give everything that runs of it this nice value: as if it had, below 0, most of the machine to itself."""
@@ -214,6 +220,11 @@ class Datacenter:
     def url(self) -> str:
         """Where its clients send their requests."""
         return f"http://{host_port_text(self.hosts[0].address, BALANCER)}"
+
+    @property
+    def dashboard(self) -> str:
+        """The URL of its dashboard."""
+        return f"http://{host_port_text(self.hosts[0].address, DASHBOARD)}"
 
     def collector(self, number: int) -> str:
         """The URL of one collector; of the last one if there are fewer."""
@@ -292,7 +303,9 @@ def _peer(name: str, host: Host) -> Peer:
 def _addresses(host: Host) -> dict[str, Any]:
     """What a file says of a node."""
     shift = host.wan_shift
-    ports = {"wan_ports": {"nexus": NEXUS + shift, "rows": ROWS + shift}} if shift else {}
+    ports = (
+        {"wan_ports": {"nexus": NEXUS + shift, "rows": ROWS + shift, "dashboard": DASHBOARD + shift}} if shift else {}
+    )
     return {"address": host.address, "wan_address": host.wan_address, **ports}
 
 

@@ -56,26 +56,29 @@ export function setIcon(node, name) {
   setAttribute(node, "data-is", name);
 }
 
-/** The children of `parent` made the `items`, in their order: kept by `key`, made by `create`, brought up to date by `update`. */
+/**
+ * The children of `parent` made the `items`, in their order: kept by `key`, made by `create`, brought up to date by
+ * `update`. Whoever has the focus keeps it, though its place be another.
+ */
 export function keyed(parent, items, key, create, update) {
   const kept = (parent.__kept ??= new Map());
-  const seen = new Set();
+  const wanted = new Map();
+  for (const item of items) if (!wanted.has(key(item))) wanted.set(key(item), item);
+  for (const [name, node] of kept) {
+    if (wanted.has(name)) continue;
+    kept.delete(name);
+    node.remove(); // first, or all that stay would be moved past it
+  }
+  const focused = document.activeElement;
   let at = parent.firstElementChild;
-  for (const item of items) {
-    const name = key(item);
-    if (seen.has(name)) continue;
-    seen.add(name);
+  for (const [name, item] of wanted) {
     let node = kept.get(name);
     if (!node) kept.set(name, (node = create(item)));
     if (node === at) at = at.nextElementSibling;
     else parent.insertBefore(node, at);
     update(node, item);
   }
-  for (const [name, node] of kept) {
-    if (seen.has(name)) continue;
-    kept.delete(name);
-    node.remove();
-  }
+  if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 /** A table's cell; `n` for numbers. */

@@ -9,6 +9,7 @@ import { now } from "./clock.js";
 
 const AGAIN_MS = 2000;
 let view = null; // what the address says
+let shown = ""; // the part of the address that says it
 let timer = null;
 let opener = null;
 let status = () => null;
@@ -127,6 +128,7 @@ function draw() {
 function follow() {
   const dialog = el("drawer");
   view = route();
+  shown = location.hash;
   el("drawer-body").__of = null;
   if (view) {
     if (!dialog.open) {
@@ -149,10 +151,12 @@ export function begin(current) {
   el("drawer-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("close", () => {
+    if (dialog.open) return; // again, with something else
     clearTimeout(timer);
     if (view) {
       view = null;
-      window.history.pushState(null, "", location.pathname + location.search);
+      // Unless it says already what is to be shown next.
+      if (location.hash === shown) window.history.pushState(null, "", location.pathname + location.search);
     }
     if (opener?.isConnected) opener.focus({ preventScroll: true });
   });

@@ -244,6 +244,53 @@ def test_events_backends_pages_and_instances_show_more_when_asked(screen: Screen
     page.locator("#drawer").wait_for(state="hidden")
 
 
+def _ranked(status: Status, *, turned: bool) -> Status:
+    """With its top pages in their order, or the other way around."""
+    pages = [each.page for each in status.top]
+    totals = [(at if turned else len(pages) - at) * 10 for at in range(len(pages))]
+    return replace(status, top=[replace(each, total=total) for each, total in zip(status.top, totals, strict=True)])
+
+
+def test_what_is_clicked_or_has_the_focus_isnt_lost_when_its_place_is_another(screen: Screen) -> None:
+    status = samples.healthy(time.time())
+    stage = screen.stage(_ranked(status, turned=False))
+    page = screen.open(stage.url)
+    first = page.locator("#top-rows a").first
+    name = str(first.text_content())
+    first.scroll_into_view_if_needed()
+    first.hover()
+    page.mouse.down()
+    stage.show(replace(_ranked(status, turned=True), says="another order"))
+    wait_for(lambda: "another order" in page.title(), what="the news")
+    page.mouse.up()
+    says(page, "#drawer-title", name)
+    page.keyboard.press("Escape")
+    page.locator("#drawer").wait_for(state="hidden")
+    wait_for(lambda: page.locator("#top-rows a").last.text_content() == name, what="the other order")
+
+    for turned in (False, True):
+        page.locator("#top-rows a", has_text=name).focus()
+        stage.show(_ranked(status, turned=turned))
+        says(page, f"#top-rows tr:{'last' if turned else 'first'}-child a", name)
+        assert page.evaluate("document.activeElement.textContent") == name
+
+
+def test_what_is_asked_for_while_the_drawer_closes_is_shown(screen: Screen) -> None:
+    page = screen.open(screen.stage(samples.healthy(time.time())).url)
+    page.locator("#top-rows a").first.click()
+    page.locator("#drawer .number").wait_for()
+    page.evaluate(
+        """() => {
+            document.getElementById("drawer-close").click();
+            [...document.querySelectorAll(".instance a")].find((each) => each.textContent === "nexus-2").click();
+        }"""
+    )
+    says(page, "#drawer-title", "nexus-2")
+    page.wait_for_timeout(200)  # for what would still close it
+    assert page.locator("#drawer").is_visible()
+    assert "#instance=" in page.url
+
+
 # --- its own connection ------------------------------------------------------------------------
 
 

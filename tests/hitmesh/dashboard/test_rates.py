@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.dashboard.growth import Growth
-from hitmesh.dashboard.pacing import LEAST_S, MOST_S, SHARE, pause_s
+from hitmesh.dashboard.pacing import LEAST_S, MOST_S, SHARE, STEP_S, TELL_S, Telling, pause_s
 from hitmesh.dashboard.rates import WINDOW_S, Rates
 
 
@@ -62,3 +62,18 @@ def test_looking_takes_a_twentieth_of_the_time() -> None:
     assert pause_s(0.001) == LEAST_S
     assert pause_s(1.0) == SHARE * 1.0
     assert pause_s(1e6) == MOST_S
+
+
+def test_news_go_out_each_second_and_at_once_when_other_problems_are_there() -> None:
+    telling, now = Telling(100.0), 100.0
+    assert telling.ticks(now)
+    assert telling.is_due([], now)
+    assert not telling.ticks(now + STEP_S)
+    assert not telling.is_due([], now + STEP_S)
+    now += TELL_S
+    assert telling.is_due([], now)
+    assert telling.is_due(["instance a"], now + STEP_S)  # a new one
+    assert not telling.is_due(["instance a"], now + STEP_S)
+    assert telling.is_due(["instance b"], now + STEP_S)  # another one
+    assert telling.is_due([], now + STEP_S)  # mended
+    assert telling.ticks(now + TELL_S), "what is told between doesn't put a second off"
