@@ -50,15 +50,20 @@ class Watched:
         self.store.set(key, value.encode(), author="anna")
 
     @contextlib.contextmanager
-    def watching(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def watching(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         command = [*HITMESH, "config", "watch", *words, "--exec", self.program, "--state-dir", str(self.path)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with (self.path / "said").open("wb") as said, subprocess.Popen(command, stderr=said) as process:
             try:
-                assert process.stderr is not None
-                assert process.stderr.readline().startswith("watching ")
+                self.until_said("watching ")
                 yield process
             finally:
                 process.kill()
+
+    def said(self) -> str:
+        return (self.path / "said").read_text()
+
+    def until_said(self, words: str) -> None:
+        wait_for(lambda: words in self.said(), what=f"{words!r} to be said, not {self.said()!r}")
 
     def lines(self) -> list[str]:
         path = self.path / "told"
@@ -102,8 +107,7 @@ def test_what_is_set_and_each_change_is_told_and_of_those_during_a_run_the_last(
         watched.until_told("0.1", "0.2", "0.5", None)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert watched.said().count("\n") == 1, "nothing but that it watches"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -122,21 +126,19 @@ def test_a_run_under_way_may_finish_when_the_watch_ends(watched: Watched, number
 
 
 def test_a_run_that_fails_is_said_and_the_next_one_comes(watched: Watched) -> None:
-    with watched.watching("routes/") as process:
-        assert process.stderr is not None
+    with watched.watching("routes/"):
         watched.set("routes/fail.example", '{"action":"empty","status":204}')
-        assert "failed for routes/fail.example: status 3" in process.stderr.readline()
+        watched.until_said("failed for routes/fail.example: status 3")
         watched.set("routes/c.example", '{"action":"empty","status":206}')
         wait_for(lambda: watched.told()[-1]["key"] == "routes/c.example", what="the next one")
 
 
 def test_a_run_that_takes_too_long_is_killed_and_the_next_one_comes(watched: Watched) -> None:
     (watched.path / "wait").touch()  # none ends by itself
-    with watched.watching("routes/", "--timeout", "0.3") as process:
-        assert process.stderr is not None
+    with watched.watching("routes/", "--timeout", "0.3"):
         for host in ("a.example", "b.example"):
             watched.set(f"routes/{host}", '{"action":"empty","status":205}')
-            assert f"was killed: it took more than 0.3 s for routes/{host}" in process.stderr.readline()
+            watched.until_said(f"was killed: it took more than 0.3 s for routes/{host}")
     assert "end" not in watched.lines()
 
 
