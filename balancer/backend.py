@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from balancer.choice import weight_of
 from balancer.stats import BackendStats
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ class Backend:
     """A server that requests may go to. What `balancer.choice` looks at comes first."""
 
     __slots__ = (
-        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "resting", "since",
-        "stats", "usable", "weight", "when_idle",
+        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "resting", "share",
+        "since", "stats", "usable", "weight", "when_idle",
     )  # fmt: skip
 
     def __init__(
@@ -25,6 +26,7 @@ class Backend:
     ) -> None:
         self.outstanding = 0  # requests that are with it, or on their way, but for those that rest
         self.weight = 1.0
+        self.share = 1.0  # times its own weight, by an operator's word
         self.limit = limit
         self.usable = True  # requests may be sent to it
         self.name = name
@@ -43,6 +45,10 @@ class Backend:
     def in_hand(self) -> int:
         """All requests that are with it."""
         return self.outstanding + len(self.resting)
+
+    def weigh(self, load: Mapping[str, float], now: float, slow_start_s: float) -> None:
+        """Take over what its heartbeats say of load."""
+        self.weight = weight_of(load, now - self.since, slow_start_s) * self.share
 
     def forget(self) -> None:
         """No idle connection to it is used again."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 import gevent
 from gevent.event import Event
 
-from balancer.choice import weight_of
 from balancer.health import Health
 from balancer.stats import Status
 
@@ -123,7 +122,7 @@ class Checker:
         elif usable and not was:
             log.info("%s: %s is UP", self._service.name, backend.name)
             backend.since = now
-            backend.weight = weight_of({}, 0.0, self._service.route.slow_start_s)
+            backend.weigh({}, now, self._service.route.slow_start_s)
             self._service.wake()
 
 

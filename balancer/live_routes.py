@@ -1,4 +1,4 @@
-"""The routes in force: those of the configuration, and over them the live ones of the settings store.
+"""The routes in force: those of the configuration, over them the live ones of the settings store, and over all pauses.
 
 Makes a table of what the store has, and gives it to `adopt`. What stands in the store and is no
 route is said once, and left out: one wrong entry must not stop the others.
@@ -7,15 +7,22 @@ route is said once, and left out: one wrong entry must not stop the others.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
-from balancer.answers import Answer
+from msgspec.structs import replace
+
+from balancer.answers import Answer, retry_after
 from balancer.front import Front
 from balancer.routes import KEYS, RouteTable, read_static
 from hitmesh.config import Empty, Route, Static, parse_stored
+from hitmesh.config.pauses import PAUSES, RoutePause, parse_pause
 from hitmesh.errors import ConfigError
 from hitmesh.settings import Setting
+
+RETRY_S: Final = 60.0  # after which a client that was told to wait may look again: a pause may end early
 
 log = logging.getLogger(__name__)
 
@@ -29,36 +36,58 @@ class LiveRoutes:
         # Of the configured routes, as they were at the start: a file that has gone since stops no change.
         self._pages: dict[Static, Answer] = {}
         self._taken: dict[str, bytes] = {}
+        self._live: Mapping[str, Route] = {}
+        self._pauses: Mapping[str, RoutePause] = {}
 
     def start(self) -> None:
         """Put the configured routes in force. Raises ConfigError."""
         self._pages = {
             route: read_static(route, Path.cwd()) for route in self._front.routes.values() if isinstance(route, Static)
         }
-        self._use({})
+        self._use()
 
     def take(self, settings: Mapping[str, Setting]) -> None:
         """Put the live ones among these in force, unless they are."""
-        stored = {key.removeprefix(KEYS): each.value for key, each in settings.items() if key.startswith(KEYS)}
+        stored = {key: each.value for key, each in settings.items() if key.startswith((KEYS, PAUSES))}
         if stored == self._taken:
             return
         live: dict[str, Route] = {}
-        for pattern, value in stored.items():
+        pauses: dict[str, RoutePause] = {}
+        for key, value in stored.items():
             try:
-                live[pattern] = parse_stored(pattern, value)
+                if key.startswith(KEYS):
+                    live[key.removeprefix(KEYS)] = parse_stored(key.removeprefix(KEYS), value)
+                else:
+                    pauses[key.removeprefix(PAUSES)] = parse_pause(key, value)
             except ConfigError as error:
-                if self._taken.get(pattern) != value:
+                if self._taken.get(key) != value:
                     log.error("a live route is left out: %s", error)
-        self._taken = stored
-        self._use(live)
+        self._taken, self._live, self._pauses = stored, live, pauses
+        self._use()
 
-    def _use(self, live: Mapping[str, Route]) -> None:
-        table = RouteTable(self._front.routes, live)
+    def look(self, wall: float) -> None:
+        """End the pauses whose time is over; once a second."""
+        if any(pause.until <= wall for pause in self._pauses.values()):
+            log.info("a pause is over")
+            self._pauses = {name: pause for name, pause in self._pauses.items() if pause.until > wall}
+            self._use()
+
+    def _use(self) -> None:
+        now = time.time()
+        pauses = {name: pause for name, pause in self._pauses.items() if pause.until > now}
+        table = RouteTable(self._front.routes, self._live, pauses)
         for match in table:
+            if isinstance(match.route, Static) and match.target in table.paused:
+                left_s = table.paused[match.target].until - now
+                answer = read_static(match.route, Path.cwd())
+                match.made = replace(answer, headers=retry_after(min(left_s, RETRY_S)))
+                continue
             if isinstance(match.route, Static):
                 match.made = self._pages.get(match.route) or read_static(match.route, Path.cwd())
             elif isinstance(match.route, Empty):
                 match.made = Answer(match.route.status)
         self._adopt(table)
-        if live:
-            log.info("live routes in force: %s", ", ".join(live))
+        if self._live:
+            log.info("live routes in force: %s", ", ".join(self._live))
+        if table.paused:
+            log.info("routes that are paused: %s", ", ".join(table.paused))

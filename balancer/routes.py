@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from balancer.answers import Answer
 from hitmesh.config import DEFAULT_HOST, Alias, Redirect, Route, Static
+from hitmesh.config.pauses import RoutePause
 from hitmesh.errors import ConfigError
 
 Origin = Literal["config", "live"]
@@ -50,13 +51,17 @@ class Match:
 
 
 class RouteTable:
-    """All routes in force. `memo` has the matches of Hosts that were asked for, as they came."""
+    """All routes in force, those that are paused by what stands in for them. `memo` has the matches of Hosts that were asked for, as they came."""
 
-    def __init__(self, configured: Mapping[str, Route], live: Mapping[str, Route]) -> None:
+    def __init__(
+        self, configured: Mapping[str, Route], live: Mapping[str, Route], paused: Mapping[str, RoutePause] = {}
+    ) -> None:
         self.configured = dict(configured)
         self.live = dict(live)
+        self.paused = {name: pause for name, pause in paused.items() if name in live or name in configured}
         self.memo: dict[bytes, Match] = {}
-        self._routes = {**self.configured, **self.live}
+        stand_ins = {name: pause.stand_in() for name, pause in self.paused.items()}
+        self._routes: dict[str, Route] = {**self.configured, **self.live, **stand_ins}
         self._none = Match("", None, "config", problem="there is no route for this Host")
         self._matches = {name: self._match(name) for name in self._routes}
         self._exact = {name.encode(): match for name, match in self._matches.items() if not name.startswith("*.")}

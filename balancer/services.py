@@ -18,14 +18,15 @@ from gevent.lock import BoundedSemaphore
 
 from balancer.backend import Backend
 from balancer.checks import Checker
-from balancer.choice import weight_of
 from balancer.health import Health
 from balancer.routes import Match, RouteTable
 from balancer.service import Service
 from balancer.stats import BackendStats
 from hitmesh.config import BalancerLimits, Hold, Proxy
+from hitmesh.config.hands import Hands
 from hitmesh.hub.ways import best
 from hitmesh.protocol.messages import Instance
+from hitmesh.state.standing import DRAINED, UP
 
 FRONT_ENDPOINT: Final = "http"  # of an instance's endpoints, the one that takes requests
 
@@ -34,11 +35,12 @@ Members = Callable[[str], Iterable[Instance]]
 
 
 class Services:
-    """`members` tells the live instances of a role; it is asked by `sync` and `weigh`."""
+    """`members` tells the live instances of a role, `hands` what operators say; asked by `sync` and `weigh`."""
 
-    def __init__(self, limits: BalancerLimits, members: Members) -> None:
+    def __init__(self, limits: BalancerLimits, members: Members, hands: Callable[[], Hands] = Hands) -> None:
         self._limits = limits
         self._members = members
+        self._hands = hands
         self._services: dict[str, Service] = {}
         self._checkers: dict[Backend, Checker] = {}
         self._changing = BoundedSemaphore(1)  # to look a name up is to wait, and others run meanwhile
@@ -78,16 +80,20 @@ class Services:
             for service in self:
                 if service.route.service:
                     self._set_members(service, self._members(service.route.service))
+                else:
+                    for backend in service.backends:
+                        self._checkers[backend].drain(self._why_not(backend.name))
 
     def weigh(self) -> None:
-        """Take over what heartbeats say of load; once a second."""
+        """Take over what heartbeats say of load, and operators of weights; once a second."""
         now = time.monotonic()
         for service in self:
             loads = (
                 {each.id: each.load for each in self._members(service.route.service)} if service.route.service else {}
             )
             for backend in service.backends:
-                backend.weight = weight_of(loads.get(backend.id, {}), now - backend.since, service.route.slow_start_s)
+                backend.share = self._hands().share(backend.name)
+                backend.weigh(loads.get(backend.id, {}), now, service.route.slow_start_s)
 
     def connect_failed(self, backend: Backend, reason: str) -> None:
         """No connection: a request found out before a check did."""
@@ -140,16 +146,21 @@ class Services:
                 continue
             backend = known.pop(instance.id, None)
             if backend is None:
-                if instance.state != "up":
+                if instance.state not in (UP, DRAINED):  # the second one is shown, and will be back
                     continue
                 fresh = bool(service.backends)  # with nobody else there is nothing to start slowly beside
                 backend = self._join(service, name=instance.name, id=instance.id, url=url, now=now, fresh=fresh)
             members.append(backend)
-            self._checkers[backend].drain("" if instance.state == "up" else instance.state)
+            why = self._why_not(instance.name) or ("" if instance.state == UP else instance.state)
+            self._checkers[backend].drain(why)
         service.backends = tuple(members)
         for backend in known.values():
             self._leave(service, backend)
         service.wake()
+
+    def _why_not(self, name: str) -> str:
+        """Why an operator wants it to get no requests, before it says so itself or where it can't; empty: he does not."""
+        return DRAINED if name in self._hands().drained else ""
 
     def _join(self, service: Service, *, name: str, id: str, url: str, now: float, fresh: bool) -> Backend:
         route = service.route
@@ -166,9 +177,13 @@ class Services:
             name=name, id=id, family=family, address=address, limit=route.backend_connections, stats=stats,
             since=now if fresh else now - route.slow_start_s,
         )  # fmt: skip
-        backend.weight = weight_of({}, now - backend.since, route.slow_start_s)
-        self._checkers[backend] = Checker(service, backend, Health(route.rise, route.fall), host=parts.netloc)
-        self._checkers[backend].start()
+        backend.share = self._hands().share(name)
+        backend.weigh({}, now, route.slow_start_s)
+        checker = self._checkers[backend] = Checker(
+            service, backend, Health(route.rise, route.fall), host=parts.netloc
+        )  # fmt: skip
+        checker.drain(self._why_not(name))
+        checker.start()
         log.info("%s: %s (%s) joins", service.name, name, parts.netloc)
         return backend
 

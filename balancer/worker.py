@@ -36,7 +36,9 @@ from balancer.traffic import Traffic
 from balancer.vip.behind import Behind
 from balancer.vip.place import is_here
 from hitmesh import __version__
+from hitmesh.config import ROLES
 from hitmesh.config.addresses import host_port_text
+from hitmesh.config.hands import Hands
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
 from hitmesh.state.standing import CERTIFICATE_ENDS, VIRTUAL_IP
@@ -70,7 +72,7 @@ class Worker:
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
         self._mesh: MeshClient | None = None
-        self._services = Services(settings.limits, self._members)
+        self._services = Services(settings.limits, self._members, self._hands)
         self._access_log = _access_log(front)
         https = sockets.get("tls")
         self.traffic = Traffic(
@@ -128,6 +130,8 @@ class Worker:
                 sockets["admin"],
                 traffic=self.traffic,
                 siblings=self._siblings,
+                living=lambda: [one for role in ROLES for one in self._members(role)],
+                hands=self._hands,
                 store=store,
                 tls=tls if "admin" in encrypted else None,
             )
@@ -231,8 +235,13 @@ class Worker:
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
         self._routes.take(self._live.settings)
+        self._services.sync()
+        self._services.weigh()
         if self._mesh is not None:
             self._mesh.announce()  # so that everybody sees at once that they are in force here
+
+    def _hands(self) -> Hands:
+        return self._live.hands if self._live is not None else Hands()
 
     def _members(self, role: str) -> Iterable[Instance]:
         return self._mesh.view.live(role) if self._mesh is not None else ()
@@ -303,6 +312,7 @@ class Worker:
             gevent.sleep(FLUSH_S)
             now = time.monotonic()
             self._services.weigh()
+            self._routes.look(time.time())
             for front in self._shown.values():
                 front.sample(now)
             for service in self._services:

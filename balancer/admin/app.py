@@ -4,13 +4,15 @@
     GET /metrics       for Prometheus
     GET /health        200 when this balancer can pass requests on, otherwise 503 and why
     GET /routes        all routes; GET, PUT and DELETE /routes/<pattern>
+    PUT, DELETE /pauses/<pattern>
+    GET /instances     instances and backends; GET, PUT and DELETE /instances/<name>
 
 Who may ask is said in `balancer.admin.access`. An error is JSON, {"title", "description"}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol, TypeVar
 
@@ -20,14 +22,18 @@ from falcon import Request, Response
 
 from balancer.admin.access import Access
 from balancer.admin.columns import csv
+from balancer.admin.hands import InstanceList, OneInstance
 from balancer.admin.metrics import families
 from balancer.admin.page import REFRESH_S, page
+from balancer.admin.pauses import OnePause
 from balancer.admin.routes import OneRoute, RouteList
 from balancer.routes import RouteTable
 from balancer.stats import Pause, Picture
+from hitmesh.config.hands import Hands
 from hitmesh.http.access import MetricsAccess
 from hitmesh.metrics.text import encoded
 from hitmesh.settings import SettingsStore
+from hitmesh.state.handling import Known
 
 T = TypeVar("T")
 
@@ -56,6 +62,12 @@ class Provider(Protocol):
 
     def health(self) -> tuple[bool, str]:
         """Whether requests can be passed on, and why not."""
+
+    def known(self) -> Sequence[Known]:
+        """Whom the datacenter has."""
+
+    def hands(self) -> Hands:
+        """What operators say of single instances and backends."""
 
 
 class Stats:
@@ -162,6 +174,7 @@ def make_admin(
     provider: Provider,
     settings: SettingsStore | None,
     *,
+    dc: str = "",
     token: str = "",
     hosts: Collection[str] = (),
     metrics: MetricsAccess | None = None,
@@ -179,6 +192,9 @@ def make_admin(
     app.add_route("/health", Health(provider))
     app.add_route("/routes", RouteList(provider, settings))
     app.add_route("/routes/{pattern}", OneRoute(provider, settings))
+    app.add_route("/pauses/{pattern}", OnePause(provider, settings))
+    app.add_route("/instances", InstanceList(provider))
+    app.add_route("/instances/{name}", OneInstance(provider, settings, dc))
     app.set_error_serializer(_write_error)
     return app
 
@@ -187,7 +203,7 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
     """JSON whatever the client says that it accepts: an empty body would tell it less."""
     description = error.description
     if description is None and error.status_code == 404:
-        description = "there is nothing here; see /stats, /metrics, /health and /routes"
+        description = "there is nothing here; see /stats, /metrics, /health, /routes and /instances"
     elif description is None and error.status_code == 405:
         description = f"{req.method} is not possible here; what is: {resp.get_header('Allow')}"
     elif description is None:

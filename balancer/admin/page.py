@@ -168,7 +168,8 @@ def _routes(routes: RouteTable, pause: Pause) -> str:
     for match in routes:
         route = routes.route(match.name)
         to = Html(f'<span class="fault">{escape(match.problem)}</span>') if match.problem else _leads_to(route)
-        lines.append([named(match.name), type(route).__name__.lower(), to, match.origin])
+        action = "paused" if match.target in routes.paused else type(route).__name__.lower()
+        lines.append([named(match.name), action, to, match.origin])
         pause()
     return table("Routes", "", {"": ("Host", "action", "leads to", "from")}, lines, kind="words", pause=pause)
 

@@ -8,29 +8,24 @@ what was just written is in force a moment later, which `in_force` tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import falcon
 import msgspec
 from falcon import Request, Response
 
+from balancer.admin.changing import NO_STORE, author_of, change
 from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause
 from hitmesh.config import Alias, host_pattern, parse_stored
-from hitmesh.errors import ConfigError, SettingConflict, StoreUnknown
-from hitmesh.http.asking import credentials
+from hitmesh.errors import ConfigError, StoreUnknown
 from hitmesh.settings import Setting, SettingsStore
 
-T = TypeVar("T")
-
-RETRY_AFTER_S: Final = 1
-MAX_NAME_CHARS: Final = 64  # of who changes something: a setting's author has room for it and an address
 SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
 
 _ETAG: Final = re.compile(r'"([0-9]{1,18})"')
 _VERSION: Final = re.compile(r"[0-9]{1,18}")
-_NO_STORE: Final = "this balancer runs without a settings store: its routes are those that it was started with"
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -55,27 +50,12 @@ class _Routes:
     def _stored(self) -> tuple[Mapping[str, Setting], str]:
         """Live routes by pattern, and why they aren't known."""
         if self._settings is None:
-            return {}, _NO_STORE
+            return {}, NO_STORE
         try:
             found = self._settings.list(KEYS)
         except StoreUnknown as error:
             return {}, str(error)
         return {key.removeprefix(KEYS): setting for key, setting in found.items()}, ""
-
-    def _change(self, change: Callable[[SettingsStore], T]) -> T:
-        """Do something to the store, and say it in HTTP when that fails."""
-        if self._settings is None:
-            raise falcon.HTTPConflict(title="No settings store", description=_NO_STORE)
-        try:
-            return change(self._settings)
-        except ConfigError as error:
-            raise falcon.HTTPBadRequest(title="Bad route", description=str(error)) from error
-        except SettingConflict as error:
-            raise falcon.HTTPPreconditionFailed(title="Changed meanwhile", description=str(error)) from error
-        except StoreUnknown as error:
-            raise falcon.HTTPServiceUnavailable(
-                title="Perhaps done", description=str(error), retry_after=RETRY_AFTER_S
-            ) from error
 
 
 class RouteList(_Routes):
@@ -99,36 +79,38 @@ class OneRoute(_Routes):
 
     def on_get(self, req: Request, resp: Response, pattern: str) -> None:
         """The route; its version is the ETag."""
-        pattern = _pattern(pattern)
+        pattern = pattern_named(pattern)
         table = self._tables.table()
         setting = self._stored()[0].get(pattern)
         if setting is None and table.get(pattern) is None:
-            raise _no_route(pattern)
+            raise no_route(pattern)
         _answer(resp, _told(pattern, table, setting))
 
     on_head = on_get
 
     def on_put(self, req: Request, resp: Response, pattern: str) -> None:
         """Store a live route, which wins over the configured one."""
-        pattern = _pattern(pattern)
-        expected, author = _expected(req), _author(req)
+        pattern = pattern_named(pattern)
+        expected, author = _expected(req), author_of(req)
         body = req.bounded_stream.read()  # which the listener has bounded, and read whole
 
         def put(settings: SettingsStore) -> Setting:
             value = _encode(parse_stored(pattern, body))
             return settings.set(KEYS + pattern, value, author=author, expect_version=expected)
 
-        setting = self._change(put)
+        setting = change(self._settings, put)
         _answer(resp, _told(pattern, self._tables.table(), setting))
 
     def on_delete(self, req: Request, resp: Response, pattern: str) -> None:
         """Remove a live route; the configured one, if there is one, is in force again."""
-        pattern = _pattern(pattern)
-        expected, author = _expected(req), _author(req)
+        pattern = pattern_named(pattern)
+        expected, author = _expected(req), author_of(req)
         configured = self._tables.table().configured.get(pattern)
-        if not self._change(lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)):
+        if not change(
+            self._settings, lambda store: store.delete(KEYS + pattern, author=author, expect_version=expected)
+        ):
             if configured is None:
-                raise _no_route(pattern)
+                raise no_route(pattern)
             raise falcon.HTTPConflict(
                 title="Configured route",
                 description=f"{pattern} is in the configuration and has no live route to delete; change the "
@@ -145,6 +127,7 @@ def _told(pattern: str, table: RouteTable, setting: Setting | None) -> dict[str,
         "route": live or configured,
         "origin": "config" if live is None else "live",
         "in_force": True,
+        "paused": table.paused.get(pattern),
         "problem": "",
         "version": None,
         "author": None,
@@ -172,7 +155,8 @@ def _alias_problem(pattern: str, alias: Alias, table: RouteTable) -> str:
     return match.problem if match else ""
 
 
-def _pattern(text: str) -> str:
+def pattern_named(text: str) -> str:
+    """The pattern in a URL, in its one way of writing; 400 for what is none."""
     try:
         # WSGI gives a path's bytes as Latin-1, and falcon makes UTF-8 of them where it can.
         return host_pattern(text)
@@ -180,16 +164,9 @@ def _pattern(text: str) -> str:
         raise falcon.HTTPBadRequest(title="Bad Host", description=f"{text[:SHOWN_CHARS]!r} {error}") from error
 
 
-def _no_route(pattern: str) -> falcon.HTTPNotFound:
+def no_route(pattern: str) -> falcon.HTTPNotFound:
+    """What is said of a pattern without a route."""
     return falcon.HTTPNotFound(title="No such route", description=f"there is no route {pattern}")
-
-
-def _author(req: Request) -> str:
-    """Who changes something: the name given with the token, and where from."""
-    name = credentials(req.env)[0]
-    if not name.isprintable() or len(name) > MAX_NAME_CHARS:
-        raise falcon.HTTPBadRequest(title="Bad name", description=f"a name has at most {MAX_NAME_CHARS} characters")
-    return f"{name or 'admin'} at {req.env.get('REMOTE_ADDR', '')}"
 
 
 def _expected(req: Request) -> int | None:

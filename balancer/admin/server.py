@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from gevent.lock import BoundedSemaphore
@@ -24,9 +24,12 @@ from balancer.stats import FrontStats, Pause, Picture
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from hitmesh.config import Metrics
+from hitmesh.config.hands import Hands
 from hitmesh.http.access import MetricsAccess
 from hitmesh.http.wsgi import Environ
+from hitmesh.protocol.messages import Instance
 from hitmesh.settings import SettingsStore
+from hitmesh.state.handling import Known, known
 
 T = TypeVar("T")
 
@@ -41,17 +44,22 @@ class AdminServer:
         *,
         traffic: Traffic,
         siblings: Siblings,
+        living: Callable[[], Iterable[Instance]],
+        hands: Callable[[], Hands],
         store: SettingsStore | None,
         tls: TlsContexts | None,
     ) -> None:
         self._traffic = traffic
         self._siblings = siblings
+        self._living, self._config = living, front.config
+        self.hands = hands
         self._showing = BoundedSemaphore(1)
         self.stats = FrontStats(time.monotonic(), sessions_limit=MAX_CONNECTIONS)
         access = Access(front.balancer.admin_token)
         reading = front.config.metrics if front.config is not None else Metrics()
         metrics = MetricsAccess(reading.token, is_open=reading.open)
-        app = make_admin(self, store, token=front.balancer.admin_token, metrics=metrics)
+        dc = front.config.name if front.config is not None else ""
+        app = make_admin(self, store, dc=dc, token=front.balancer.admin_token, metrics=metrics)
 
         def takes_body(environ: Environ) -> bool:
             return environ["REQUEST_METHOD"] == "PUT" and access.refusal(environ) is None
@@ -83,6 +91,11 @@ class AdminServer:
     def table(self) -> RouteTable:
         """The routes in force."""
         return self._traffic.table
+
+    def known(self) -> Sequence[Known]:
+        """Whom the datacenter has."""
+        table = self._traffic.table
+        return known(self._config, self._living(), ((match.name, table.route(match.name)) for match in table))
 
     def health(self) -> tuple[bool, str]:
         """Whether requests can be passed on, and why not."""

@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,10 @@ from hitmesh.cli import folder
 from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
 from hitmesh.cli.options import config_option, json_option, state_dir_option
+from hitmesh.cli.program import Program
 from hitmesh.cli.stderr import show, warn
-from hitmesh.config import Config
-from hitmesh.config.live import ALERTS, apply, check, check_without
+from hitmesh.config import Config, Route, parse_stored
+from hitmesh.config.live import ALERTS, ROUTES, apply, check, check_without
 from hitmesh.errors import CommandError, ConfigError, StoreUnknown
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
 from hitmesh.settings.limits import MAX_AUTHOR_CHARS
@@ -83,7 +85,7 @@ def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
     Example:
       hitmesh config list --json | jq '.[] | select(.from == "live")'
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         found = entries(place.config, place.editions())
     print(json.dumps([json_of(each) for each in found], indent=2) if as_json else table(found))
 
@@ -99,7 +101,7 @@ def get(key: str, config_path: Path | None, dc: str | None, state_dir: Path, as_
     Example:
       hitmesh config get timing.commit_s
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         found: Mapping[str, Line] = {each.key: each for each in entries(place.config, editions)}
         if key not in found:
@@ -134,13 +136,13 @@ def set_(
       hitmesh config set timing.commit_s 0.1
       hitmesh config set routes/old.example.com '{"action": "redirect", "to": "https://example.com"}'
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         text = _checked(key, value, place.configs, editions)
         began_s = time.monotonic()
         setting = place.store.set(key, text.encode(), author=author or me(), expect_version=expect_version)
-        print(change_line(place.config, key, editions.get(key), _edition(setting)))
-        return _wait(place, _values(editions) | {key: text}, setting.version, began_s) if wait else 0
+        print(change_line(place.config, key, editions.get(key), edition_of(setting)))
+        return wait_in_force(place, values_of(editions) | {key: text}, setting.version, began_s) if wait else 0
 
 
 @config.command(short_help="Go back to what the file says.")
@@ -161,50 +163,83 @@ def unset(
     Example:
       hitmesh config unset timing.commit_s
     """
-    with _opened(config_path, dc, state_dir) as place:
+    with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         if key not in live_settings(editions):
             check_without(key, place.config, {})
         for each in place.configs:
             with _named(each, place.configs):
-                check_without(key, each, _values(editions))
+                check_without(key, each, values_of(editions))
         began_s = time.monotonic()
         if not place.store.delete(key, author=author or me(), expect_version=expect_version):
             print(f"{key} was not set")
             return 0
         now = place.editions()[key]
         print(change_line(place.config, key, editions.get(key), now))
-        return _wait(place, _values(editions, but=key), now.version, began_s) if wait else 0
+        return wait_in_force(place, values_of(editions, but=key), now.version, began_s) if wait else 0
 
 
-@config.command(short_help="Show changes as they come.")
+@config.command(short_help="Show changes as they come, or run a program for each.")
+@click.argument("key", metavar="[KEY]", default="")
+@click.option("--exec", "command", metavar="PROGRAM", help="Run it for each change, with that as JSON on its stdin.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+              metavar="S", help="Seconds that a run of PROGRAM may take.")  # fmt: skip
 @_places
 @json_option
-def watch(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> None:
+def watch(
+    key: str,
+    command: str | None,
+    timeout_s: float,
+    config_path: Path | None,
+    dc: str | None,
+    state_dir: Path,
+    as_json: bool,
+) -> None:
     """Show each change of a live setting when it comes, one line each, until Ctrl-C.
+
+    KEY is a setting, or the beginning of some up to a dot or a slash, such as `routes/`; all of them by default.
+
+    With --exec, PROGRAM (with arguments, as for a shell) is run for each that is set, and then for each change: with one
+    line on its stdin, the object that --json prints. One run after the other; of several changes of a setting during a run
+    the last one is told. A run that fails is said, and is not repeated. Ctrl-C lets the one that is under way finish.
 
     \b
     Example:
       hitmesh config watch --json | jq -r .key
+      hitmesh config watch routes/ --exec "/usr/local/bin/tell --by mail"
     """
-    with _opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
-        known: Mapping[str, Edition] | None = None
+    program = Program(command, timeout_s) if command is not None else None
+    with opened(config_path, dc, state_dir) as place, contextlib.suppress(KeyboardInterrupt):
+        if key and not key.endswith((".", "/")):
+            check_without(key, place.config, {})  # says what is wrong with the key, if anything
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        known: Mapping[str, Edition] = {}
+        is_first = True
         with place.store.watch_editions() as watched:
             for editions in watched:
-                if known is None:
-                    show(f"watching {len(live_settings(editions))} live settings of {place.config.name}")
-                else:
-                    _tell(place.config, known, editions, as_json)
-                known = editions
+                found = {each: edition for each, edition in editions.items() if _is_meant(each, key)}
+                if is_first:
+                    show(f"watching {len(live_settings(found))} live settings of {place.config.name}")
+                for each, edition in _changes(known, found):
+                    if program is not None and (edition.value is not None or not is_first):
+                        line = change_line(place.config, each, known.get(each), edition, as_json=True)
+                        program.run(f"{line}\n", each)
+                    elif program is None and not is_first:
+                        print(
+                            change_line(place.config, each, known.get(each), edition, as_json=as_json, with_time=True),
+                            flush=True,
+                        )
+                known, is_first = found, False
 
 
-class _Place:
+class Place:
     """The datacenters that are meant, and the settings store of one of them."""
 
     def __init__(self, configs: list[Config], chosen: Config, store: SettingsStore) -> None:
         self.configs, self.config, self.store = configs, chosen, store
 
     def editions(self) -> Mapping[str, Edition]:
+        """Every setting as it was last written. Raises CommandError when the store doesn't answer."""
         try:
             return self.store.editions()
         except StoreUnknown as error:
@@ -213,28 +248,48 @@ class _Place:
             raise CommandError(f"the settings of {self.config.name} can't be read: {error}{hint}") from error
 
 
+def configs_of(config_path: Path | None, state_dir: Path) -> list[Config]:
+    """The datacenters that are meant: that of a file, or all of the state folder. Raises CommandError or ConfigError."""
+    return [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+
+
 @contextlib.contextmanager
-def _opened(config_path: Path | None, dc: str | None, state_dir: Path) -> Iterator[_Place]:
+def opened(config_path: Path | None, dc: str | None, state_dir: Path) -> Iterator[Place]:
+    """The datacenters of a file or a state folder, and the settings store of the one called `dc`, or the first.
+
+    Raises CommandError when there is none of that name.
+    """
     from hitmesh.settings.open import open_settings
 
-    configs = [files.load(config_path)] if config_path else folder.datacenters(state_dir)
+    configs = configs_of(config_path, state_dir)
     chosen = next((each for each in configs if dc in (None, each.name)), None)
     if chosen is None:
         raise CommandError(f"there is no datacenter {dc}; known here: {', '.join(each.name for each in configs)}")
     store = open_settings(chosen.stores.settings, state_dir / chosen.name)
     try:
-        yield _Place(configs, chosen, store)
+        yield Place(configs, chosen, store)
     finally:
         store.close()
 
 
 def _checked(key: str, value: str, configs: list[Config], editions: Mapping[str, Edition]) -> str:
     """The value in its one way of writing, right in every datacenter that is known here. Raises ConfigError."""
-    others, text = _values(editions, but=key), value
+    others, text = values_of(editions, but=key), value
     for each in configs:
         with _named(each, configs):
             text = check(key, value, apply(each, others).config)
     return text
+
+
+def routes_of(config: Config, editions: Mapping[str, Edition]) -> Iterator[tuple[str, Route]]:
+    """The routes of a datacenter by pattern: those of its file, and over them the live ones."""
+    routes = dict(config.routes)
+    for key, text in values_of(editions).items():
+        if key.startswith(ROUTES):
+            pattern = key.removeprefix(ROUTES)
+            with contextlib.suppress(ConfigError):  # a balancer leaves it out, and says so
+                routes[pattern] = parse_stored(pattern, text.encode("utf-8", "replace"))
+    yield from routes.items()
 
 
 @contextlib.contextmanager
@@ -248,12 +303,14 @@ def _named(datacenter: Config, configs: list[Config]) -> Iterator[None]:
         raise ConfigError(f"in {datacenter.name}: {error.message}") from error
 
 
-def _values(editions: Mapping[str, Edition], *, but: str = "") -> dict[str, str]:
+def values_of(editions: Mapping[str, Edition], *, but: str = "") -> dict[str, str]:
+    """Live settings as text."""
     live = live_settings(editions)
     return {key: each.value.decode("utf-8", "replace") for key, each in live.items() if key != but}
 
 
-def _edition(setting: Setting) -> Edition:
+def edition_of(setting: Setting) -> Edition:
+    """What was just written, as others read it."""
     return Edition(setting.key, setting.value, setting.version, setting.author, setting.changed_at)
 
 
@@ -267,7 +324,28 @@ def me() -> str:
     return name[:MAX_AUTHOR_CHARS]
 
 
-def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float) -> int:
+def change(place: Place, editions: Mapping[str, Edition], key: str, value: str | None) -> int:
+    """Set a key, or unset it with None, say so, and wait until that is in force; the exit status."""
+    before, began_s = editions.get(key), time.monotonic()
+    is_set = before is not None and before.value is not None
+    if value is None and not is_set:
+        print(f"{key} was not set")
+        return 0
+    if value is not None:
+        value = check(key, value, place.config)
+        if before is not None and before.value == value.encode():
+            print(visible(f"{key} is {value} already, by {before.author}"))
+            return 0
+        now = edition_of(place.store.set(key, value.encode(), author=me()))
+    else:
+        place.store.delete(key, author=me())
+        now = place.editions()[key]
+    print(change_line(place.config, key, before, now))
+    others = values_of(editions, but=key)
+    return wait_in_force(place, others if value is None else others | {key: value}, now.version, began_s)
+
+
+def wait_in_force(place: Place, values: Mapping[str, str], version: int, began_s: float) -> int:
     """Wait until the change, after which `values` are live, is in force everywhere, and say so; the exit status."""
     waiting = Wait(place.configs, version, apply(place.config, values).retired)
     waiting.run(within_s=max(0.0, began_s + WAIT_S - time.monotonic()))
@@ -278,9 +356,14 @@ def _wait(place: _Place, values: Mapping[str, str], version: int, began_s: float
     return 1 if waiting.lacking else 0
 
 
-def _tell(datacenter: Config, before: Mapping[str, Edition], now: Mapping[str, Edition], as_json: bool) -> None:
+def _is_meant(key: str, wanted: str) -> bool:
+    return key == wanted or not wanted or (wanted.endswith((".", "/")) and key.startswith(wanted))
+
+
+def _changes(before: Mapping[str, Edition], now: Mapping[str, Edition]) -> Iterator[tuple[str, Edition]]:
+    """What has changed, in the order in which it was written."""
     for key in sorted({*before, *now}, key=lambda each: (now[each].rank if each in now else (), each)):
-        if before.get(key) == now.get(key) or key.startswith(ALERTS):
+        if key.startswith(ALERTS):
             continue
-        edition = now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand
-        print(change_line(datacenter, key, before.get(key), edition, as_json=as_json, with_time=True), flush=True)
+        if before.get(key) != now.get(key):
+            yield key, now.get(key) or Edition(key, None, 0, "", 0.0)  # removed by hand

@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from hitmesh.cli.columns import columns
 from hitmesh.config import Config
+from hitmesh.config.hands import is_hand
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, LIVE, ROUTES, apply, meaning, value_of
+from hitmesh.config.pauses import PAUSES
 from hitmesh.settings import Edition, Setting, live_settings
 from hitmesh.visible import visible
 
@@ -67,11 +70,10 @@ def table(lines: Sequence[Line]) -> str:
         setting = each.setting
         made = (str(setting.version), moment(setting.changed_at), setting.author) if setting else ("-", "-", "")
         where = each.origin if each.default in (None, each.value) else f"{each.origin} (default {each.default})"
-        rows.append(tuple(map(visible, (each.key, short(each.value), where, *made))))
+        rows.append((each.key, short(each.value), where, *made))
         if each.problem:
             notes.append(visible(f"{each.key} is set, and doesn't apply here: {each.problem}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    return "\n".join(["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] + notes)
+    return "\n".join([columns(rows), *notes])
 
 
 def change_line(
@@ -123,4 +125,8 @@ def _meaning(key: str) -> str:
         return "a datacenter that is gone for good"
     if key.startswith(FORMATS):
         return "the format that is written, since every release that runs reads it"
+    if key.startswith(PAUSES):
+        return "what is done with the requests of a route for a while"
+    if is_hand(key):
+        return "what an operator says of one instance or backend"
     return meaning(key) if key in LIVE else ""

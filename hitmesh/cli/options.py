@@ -23,6 +23,7 @@ state_dir_option = click.option(
     help="The folder that holds everything a mesh writes.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+watch_option = click.option("-w", "--watch", is_flag=True, help="Show it anew each second, until Ctrl-C.")
 config_option = click.option(
     "--config",
     "config_path",

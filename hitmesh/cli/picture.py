@@ -7,11 +7,12 @@ instances that somebody started by hand, supervisord also knows processes that d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hitmesh.cli.columns import columns
 from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
@@ -19,9 +20,19 @@ from hitmesh.protocol import formats
 from hitmesh.protocol.messages import Answer, Seen
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import FAILING
-from hitmesh.state.standing import heartbeat_names, place_in_list, program_of, standing
+from hitmesh.state.standing import (
+    DEAD,
+    SILENT_INTERVALS,
+    STARTING,
+    STARTING_S,
+    heartbeat_names,
+    place_in_list,
+    program_of,
+    standing,
+)
 from hitmesh.state.view import RIVALS
-from hitmesh.visible import visible
+
+RUNNING: Final = "RUNNING"  # supervisord's word
 
 
 class Shown(Struct, frozen=True):
@@ -32,7 +43,7 @@ class Shown(Struct, frozen=True):
     name: str
     version: str | None  # of the release that runs there, as its heartbeats say
     pid: int | None
-    state: str  # up, failing, draining, dead; without a heartbeat what supervisord says, in small letters
+    state: str  # up, failing, draining, starting, silent, dead; without a process supervisord's word, in small letters
     why: str  # it fails, or doesn't run
     uptime_s: float | None
     heartbeat_age_s: float | None
@@ -76,11 +87,17 @@ def alive(answer: Answer | None, role: str) -> list[Seen]:
     return [seen for seen in answer.seen if seen.alive and seen.instance.role == role] if answer else []
 
 
-def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms: int) -> list[Shown]:
-    """Every instance of one datacenter, living ones first among those of the same name.
+def is_silent(answer: Answer | None, heartbeat_s: float) -> bool:
+    """Whether the heartbeat of somebody living is missing at this moment."""
+    return any(
+        seen.alive and seen.age_ms / 1000 > SILENT_INTERVALS * heartbeat_s for seen in (answer.seen if answer else ())
+    )
 
-    It is one look: a heartbeat that is late at this moment is shown by its age, and makes nobody silent.
-    """
+
+def merge(
+    dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms: int, *, heartbeat_s: float
+) -> list[Shown]:
+    """Every instance of one datacenter, living ones first among those of the same name."""
     supervised = {each.name: each for each in programs if each.dc == dc}
     shown = []
     living = set()
@@ -93,8 +110,13 @@ def merge(dc: str, answer: Answer | None, programs: Iterable[Supervised], now_ms
         elif instance.name in living or program in supervised:
             last_heard.setdefault(program, seen.age_ms / 1000)
             continue  # its successor, or its supervisor, says more
-        shown.append(_heard(dc, seen, supervised.get(program), now_ms))
-    shown += [_silent(dc, each, last_heard.get(name)) for name, each in supervised.items() if name not in living]
+        shown.append(_heard(dc, seen, supervised.get(program), now_ms, heartbeat_s))
+    is_known = answer is not None and answer.warm
+    shown += [
+        _unheard(dc, each, last_heard.get(name), is_known=is_known)
+        for name, each in supervised.items()
+        if name not in living
+    ]
     return sorted(shown, key=_order)
 
 
@@ -119,10 +141,10 @@ def table(shown: Sequence[Shown]) -> str:
         uptime = "-" if each.uptime_s is None else duration(each.uptime_s)
         figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
-        words = (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
-        rows.append(tuple(map(visible, words)))
-    widths = [max(len(row[column]) for row in rows) for column in range(7)]
-    return "\n".join("  ".join([*map(str.ljust, row, widths), row[7]]).rstrip() for row in rows)
+        rows.append(
+            (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
+        )
+    return columns(rows)
 
 
 def as_json(shown: Shown) -> dict[str, Any]:
@@ -136,9 +158,9 @@ def rivals(dc: str, answer: Answer | None) -> int:
     return int(max((one.load.get(RIVALS, 0) for one in here), default=0))
 
 
-def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> Shown:
+def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int, heartbeat_s: float) -> Shown:
     instance = seen.instance
-    found = standing(instance.state, alive=seen.alive, age_s=0.0, heartbeat_s=1.0)
+    found = standing(instance.state, alive=seen.alive, age_s=seen.age_ms / 1000, heartbeat_s=heartbeat_s)
     # By the instance's own clock that never steps; one of an earlier release tells a moment of its wall clock only.
     load = formats.without(instance.load)
     up_s = load.pop(UPTIME, None)
@@ -159,15 +181,24 @@ def _heard(dc: str, seen: Seen, supervised: Supervised | None, now_ms: int) -> S
     )
 
 
-def _silent(dc: str, supervised: Supervised, heartbeat_age_s: float | None) -> Shown:
+def _unheard(dc: str, supervised: Supervised, heartbeat_age_s: float | None, *, is_known: bool) -> Shown:
+    """One without heartbeats: what its process says, unless the Nexuses, who know everybody, would have heard it."""
+    state, why = supervised.state.lower(), supervised.why
+    if is_known and supervised.state == RUNNING and supervised.role in ROLES:
+        if heartbeat_age_s is not None and heartbeat_age_s <= supervised.uptime_s + 1:  # which are whole seconds
+            state, why = DEAD, "its heartbeats stopped"
+        elif supervised.uptime_s > STARTING_S:
+            state, why = DEAD, "it was never heard"
+        else:
+            state = STARTING
     return Shown(
         dc=dc,
         role=supervised.role,
         name=supervised.name,
         version=None,
         pid=supervised.pid or None,
-        state=supervised.state.lower(),
-        why=supervised.why,
+        state=state,
+        why=why,
         uptime_s=supervised.uptime_s if supervised.pid else None,
         heartbeat_age_s=heartbeat_age_s,
         load={},

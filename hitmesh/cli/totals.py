@@ -12,7 +12,9 @@ from pathlib import Path
 import click
 
 from hitmesh.cli import folder
-from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.live_lines import moment
+from hitmesh.cli.options import json_option, state_dir_option, watch_option
+from hitmesh.cli.redraw import redraw
 from hitmesh.cli.stderr import warn
 from hitmesh.cli.subtotals import Source, Subtotal, Together, put_together
 from hitmesh.config import Config
@@ -56,21 +58,39 @@ def total(page: str, state_dir: Path, as_json: bool) -> None:
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
 @state_dir_option
 @json_option
-def top(prefix: str, count: int, state_dir: Path, as_json: bool) -> None:
+@watch_option
+def top(prefix: str, count: int, state_dir: Path, as_json: bool, watch: bool) -> None:
     """Show the pages with the highest totals, the highest first; among equals by name.
 
     \b
     Example:
       hitmesh top --prefix example.com/ -n 20
+      hitmesh top -w                            # each second anew, until Ctrl-C
     """
-    totals = {page: dcs for page, dcs in told(read(state_dir), some=True).items() if is_below(page, prefix)}
-    first = heapq.nsmallest(count, totals, key=lambda page: (-sum_of(totals[page]), page))
-    entries = [entry(page, totals[page]) for page in first]
+    if watch:
+        redraw(lambda: _watched(read(state_dir), prefix, count, as_json=as_json))
+        return
+    entries = highest(told(read(state_dir), some=True), prefix, count)
     if as_json:
         print(json.dumps(entries, indent=2))
     else:
         for each in entries:
             print(line(each))
+
+
+def highest(totals: Totals, prefix: str, count: int) -> list[dict[str, object]]:
+    """The entries of the `count` pages below `prefix` with the highest totals."""
+    below = [page for page in totals if is_below(page, prefix)]
+    first = heapq.nsmallest(count, below, key=lambda page: (-sum_of(totals[page]), page))
+    return [entry(page, totals[page]) for page in first]
+
+
+def _watched(found: Together, prefix: str, count: int, *, as_json: bool) -> list[str]:
+    entries = highest(found.totals, prefix, count)
+    if as_json:
+        return [json.dumps(entries)]
+    notes = [f"! {missing.line}" for missing in found.missing]
+    return [f"hitmesh top, {moment(time.time())}", *notes, "", *map(line, entries)]
 
 
 def told(found: Together, *, some: bool = False) -> Totals:

@@ -198,6 +198,7 @@ class Collector:
             on_change=self._on_change,
             late=self._watchdog.late,
             written=lambda: self.live.written,
+            drained=lambda: self.live.is_drained(self._name),
             registered=ConsulService.of(
                 self._config,
                 role="collector",
@@ -342,7 +343,7 @@ class Collector:
             "in_doubt": batches.in_doubt,
             "false_claims": self._doubts.refuted,
             **self._room(),
-            **self.live.load(),
+            **self.live.load(self._name),
         }
 
     def _collect(self) -> Iterator[Metric]:

@@ -4,7 +4,8 @@ configuration with them over it. Pure; knows no store.
 A live setting has the key that it has in a datacenter's file, such as `timing.commit_s`, and its
 value is written as there. Besides there are keys with a slash: `routes/<host pattern>`, whose value
 is the route as JSON, `datacenters/<name>`, which says that one is gone for good, and `formats/<name>`, whose value
-is the number of the format that the mesh writes (hitmesh.protocol.formats).
+is the number of the format that the mesh writes (hitmesh.protocol.formats); and what operators say of single instances
+and backends (hitmesh.config.hands), and of routes that are paused (hitmesh.config.pauses).
 
 A key stands in `LIVE` only if every role that uses it does so without a restart. What contradicts
 the rest of a configuration is refused when it is set; where it comes from elsewhere it is left out,
@@ -25,6 +26,8 @@ from msgspec import Meta, Struct
 
 from hitmesh.config.checks import contradictions
 from hitmesh.config.datacenter import Config
+from hitmesh.config.hands import Hands, checked, gather, is_hand, place_of
+from hitmesh.config.pauses import PAUSES, parse_pause, pattern_of
 from hitmesh.config.routes import parse_stored
 from hitmesh.config.sections import Name
 from hitmesh.errors import ConfigError
@@ -88,8 +91,9 @@ class Applied(Struct, frozen=True):
 
     config: Config
     retired: frozenset[str]  # datacenters
-    refused: dict[str, str]  # key -> why it doesn't apply; routes aren't looked at here
+    refused: dict[str, str]  # key -> why it doesn't apply; routes and their pauses aren't looked at here
     written: Written = Written()
+    hands: Hands = Hands()
 
 
 def kind(key: str) -> Any:
@@ -130,6 +134,10 @@ def check(key: str, text: str, config: Config) -> str:
         return _route(key.removeprefix(ROUTES), text)
     if key.startswith(DATACENTERS):
         return _retired(key, text)
+    if is_hand(key):
+        return checked(key, text)
+    if key.startswith(PAUSES):
+        return msgspec.json.encode(parse_pause(key, text)).decode()
     value = _parsed(key, text)
     for problem in _new_problems(config, _replaced(config, {key: value})):
         raise ConfigError(problem if problem.startswith(key) else f"{key} = {_text(value)}: {problem}")
@@ -153,15 +161,18 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
     refused: dict[str, str] = {}
     retired: set[str] = set()
     wanted: dict[str, object] = {}
+    hands: dict[str, str] = {}
     formats, unreadable = dict[str, int](), ""
     for key, text in sorted(values.items()):
-        if key.startswith((ROUTES, DEPLOYS)):
+        if key.startswith((ROUTES, PAUSES, DEPLOYS)):
             continue
         try:
             _check_key(key)
             if key.startswith(DATACENTERS):
                 _retired(key, text)
                 retired.add(key.removeprefix(DATACENTERS))
+            elif is_hand(key):
+                hands[key] = checked(key, text)
             elif key.startswith(FORMATS):
                 name, number = key.removeprefix(FORMATS), _format(key, text)
                 if reason := why_unreadable(name, number):
@@ -173,7 +184,9 @@ def apply(config: Config, values: Mapping[str, str]) -> Applied:
         except ConfigError as error:
             refused[key] = error.message
     applied, left = _as_many_as_fit(config, wanted)
-    return Applied(applied, frozenset(retired), refused | left, Written(formats, unreadable))
+    return Applied(
+        applied, frozenset(retired), refused | left, Written(formats, unreadable), gather(hands, config.name)
+    )
 
 
 def _as_many_as_fit(config: Config, wanted: Mapping[str, object]) -> tuple[Config, dict[str, str]]:
@@ -216,6 +229,12 @@ def _check_key(key: str) -> None:
         name = key.removeprefix(DATACENTERS)
         for problem in mistakes(name, Name, f"{DATACENTERS}<name>: the name"):
             raise ConfigError(problem)
+        return
+    if is_hand(key):
+        place_of(key)
+        return
+    if key.startswith(PAUSES):
+        pattern_of(key)
         return
     if key in LIVE or key.startswith((ROUTES, FORMATS)):
         return

@@ -96,6 +96,7 @@ class Dashboard:
             on_change=self._mesh_changed,
             late=self._watchdog.late,
             written=lambda: live.written,
+            drained=lambda: live.is_drained(name),
             registered=ConsulService.of(
                 config, role="dashboard", name=name, instance_id=self._id, endpoints={"http": self.url}
             ),

@@ -17,7 +17,9 @@ from typing import Final
 
 import msgspec
 
+from hitmesh.config import hands
 from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
+from hitmesh.config.pauses import PAUSES
 from hitmesh.dashboard.alerts.silences import SILENCES, silences_among
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
@@ -184,6 +186,10 @@ def _words_of(edition: Edition) -> str:
             if edition.value is None:
                 return f"{name} was taken back" if prefix == DATACENTERS else f"{name} was removed"
             return f"{name} was {'retired' if prefix == DATACENTERS else 'set'}"
+    if key.startswith(PAUSES):
+        return f"the route of {key.removeprefix(PAUSES)} was {'resumed' if edition.value is None else 'paused'}"
+    if hands.is_hand(key):
+        return hands.words(key, None if edition.value is None else edition.value.decode("utf-8", "replace"))
     if edition.value is None:
         return f"{key} was unset"
     return f"{key} is {edition.value.decode('utf-8', 'replace')}"

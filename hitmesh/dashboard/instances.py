@@ -30,6 +30,7 @@ from hitmesh.state.standing import (
     DRAINING,
     SILENT,
     STARTING,
+    STARTING_S,
     UP,
     Standing,
     heartbeat_names,
@@ -38,9 +39,6 @@ from hitmesh.state.standing import (
 )
 from hitmesh.state.view import Sighting
 
-STARTING_S: Final = 6.0
-"""For which one that should be there may be missing when the mesh, or the watching of it, begins, and between its leaving
-and its return: a role needs a second or three to start, on a busy host."""
 MAX_ROWS: Final = 4096  # a Nexus keeps no more instances than that
 
 NO_NEXUS: Final = "no Nexus is heard, so nobody says how it is"
@@ -264,7 +262,7 @@ class Instances:
         if found.state == UP and row.role == "processor" and self._is_settling(row, now):
             return Standing(STARTING, why="it owns no partition yet")
         if found.state == DRAINING:
-            return Standing(DRAINING, why="it was told to stop")
+            return Standing(DRAINING, why=found.why or "it was told to stop")
         return found
 
     def _is_settling(self, row: _Row, now: float) -> bool:

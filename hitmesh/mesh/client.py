@@ -39,6 +39,7 @@ from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, In
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.rights import SHUT_OUT
+from hitmesh.state.standing import DRAINED, UP
 from hitmesh.state.view import MeshView
 
 ANNOUNCE_GAP_S: Final = 0.02  # two announcements within it become one heartbeat
@@ -67,8 +68,8 @@ class Registered(Protocol):
 class MeshClient:
     """One instance's membership. `network` has a green context, made after any fork.
 
-    `load`, `owns`, `late` (why it fails to do its work, or empty) and `written` (the formats in force) are asked
-    with every heartbeat and must not block; `on_change` is called, in a greenlet of its own, with the view after
+    `load`, `owns`, `late` (why it fails to do its work, or empty), `written` (the formats in force) and `drained`
+    (whether an operator wants it to do no new work) are asked with every heartbeat and must not block; `on_change` is called, in a greenlet of its own, with the view after
     its version has risen. `registered` is kept up to date besides.
     """
 
@@ -86,6 +87,7 @@ class MeshClient:
         owns: Callable[[], Mapping[int, int]] = dict,
         late: Callable[[], str] = str,
         written: Callable[[], Written] = Written,
+        drained: Callable[[], bool] = bool,
         registered: Registered | None = None,
     ) -> None:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
@@ -106,7 +108,7 @@ class MeshClient:
         self._network = network
         self._keys = nexus_keys(network.keyring, config)
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
-        self._written = written
+        self._written, self._drained = written, drained
         self._registered = registered
         self._farewell: gevent.Greenlet[[], None] | None = None
         self._lag = LagMeter()
@@ -286,7 +288,8 @@ class MeshClient:
 
     def _now(self) -> str:
         """Its state."""
-        return state_of(self._state, self._late() or self._written().unreadable)
+        state = state_of(self._state, self._late() or self._written().unreadable)
+        return DRAINED if state == UP and self._drained() else state
 
     def _say_farewell(self) -> None:
         if self._registered is not None and self._farewell is None:

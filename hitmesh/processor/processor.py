@@ -153,6 +153,7 @@ class Processor:
             on_change=self._on_change,
             late=self._late,
             written=lambda: live.written,
+            drained=self._is_drained,
             registered=ConsulService.of(
                 config, role="processor", name=name, instance_id=self._id, endpoints={"batches": endpoint}
             ),
@@ -201,6 +202,10 @@ class Processor:
     def _settings_changed(self) -> None:
         self.mesh.announce()
         self._replication.wake()
+        self._mesh_changed.set()  # an operator may want it to give its partitions away
+
+    def _is_drained(self) -> bool:
+        return self._live.is_drained(self._name)
 
     # --- what others ask ---------------------------------------------------------------------
 
@@ -444,7 +449,9 @@ class Processor:
 
     def _look_at_tenure(self, *, draining: bool = False) -> None:
         owned = {p.number: p.epoch for p in self._partitions if p.phase is not Phase.AWAY}
-        steps = self._tenure.steps(self.mesh.view, owned, time.monotonic(), draining=draining)
+        steps = self._tenure.steps(
+            self.mesh.view, owned, time.monotonic(), draining=draining, drained=self._is_drained()
+        )  # fmt: skip
         for number in steps.hand_over:
             partition = self._partitions[number]
             if not partition.leaving:

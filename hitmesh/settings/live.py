@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hitmesh.config import Config
+from hitmesh.config.hands import Hands
 from hitmesh.config.live import ROUTES, apply
 from hitmesh.mesh.duty import give_up, spawn
 from hitmesh.protocol.formats import Written
@@ -29,6 +30,8 @@ from hitmesh.settings.watch import Watch
 
 LOAD: Final = "settings"
 """Under which a role tells `Live.version` with its heartbeats."""
+LOAD_WEIGHT: Final = "weight"
+"""Under which it tells what weight an operator gave it, in percent."""
 LOAD_REFUSED: Final = "settings_refused"
 """Under which it tells how many live settings don't apply there."""
 
@@ -49,6 +52,8 @@ class Live:
         """The datacenters that are gone for good."""
         self.written = Written()
         """The formats that the mesh writes."""
+        self.hands = Hands()
+        """What operators have said of this datacenter's instances and backends."""
         self.known = False
         """Whether the store has ever answered."""
         self.version = 0
@@ -74,9 +79,15 @@ class Live:
         if self._watch is not None:
             self._watch.stop()
 
-    def load(self) -> dict[str, float]:
-        """What a role tells of this with its heartbeats."""
-        return {LOAD: self.version, LOAD_REFUSED: len(self.refused)}
+    def is_drained(self, name: str) -> bool:
+        """Whether an operator keeps this instance of the datacenter drained."""
+        return name in self.hands.drained
+
+    def load(self, name: str = "") -> dict[str, float]:
+        """What a role tells of this with its heartbeats; one that gets requests also its weight, if an operator gave it one."""
+        weight = self.hands.weights.get(name)
+        said = {} if weight is None else {LOAD_WEIGHT: float(weight)}
+        return {LOAD: self.version, LOAD_REFUSED: len(self.refused), **said}
 
     def take(self, editions: Mapping[str, Edition]) -> None:
         """Put these in force."""
@@ -93,7 +104,7 @@ class Live:
             give_up(f"{unreadable}: run a newer release here, or the one that ran here before")
         if applied.config != self.config:
             log.info("live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())))
-        self.config, self.retired = applied.config, applied.retired
+        self.config, self.retired, self.hands = applied.config, applied.retired, applied.hands
         kept = self.written.formats if unreadable else {}
         self.written = Written({**kept, **applied.written.formats}, unreadable)
         self.version = max((each.version for each in editions.values()), default=0)

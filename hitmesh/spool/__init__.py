@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
+
+from hitmesh.errors import SpoolRefused
 
 JobId = object
 """Opaque, hashable; only the spool object that made it can read it. Not for the wire, nor for a file."""
@@ -40,6 +42,52 @@ class CopyStats:
     ready: int  # claimable now
     claimed: int
     buried: int  # set aside for the operator
+
+
+WAITING: Final = "waiting"
+READY: Final = "ready"
+CLAIMED: Final = "claimed"
+BURIED: Final = "buried"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job as it lies in one copy."""
+
+    number: int  # the copy's own, by which an operator names it
+    state: str  # one of the words above
+    claims: int
+    body: bytes
+
+
+@runtime_checkable
+class Copy(Protocol):
+    """What an operator asks of one copy of a spool besides; a third party's may not have it."""
+
+    def held(self, limit: int) -> list[Held]:
+        """The first jobs, the oldest ones, or as many of them as the copy can tell; they stay as they are.
+
+        Raises SpoolRefused when it can't be asked; so do the others.
+        """
+
+    def find(self, number: int) -> Held | None:
+        """One job."""
+
+    def kick(self, number: int) -> bool:
+        """Make a job that was set aside, or given out before, claimable now; False when it isn't there.
+
+        Raises SpoolRefused for one that was never given out: its collector goes by its delay, and may close the lanes that
+        keep it from being counted twice.
+        """
+
+
+def never_given_out(number: int, url: str) -> SpoolRefused:
+    """Why a job can't be kicked."""
+    return SpoolRefused(
+        f"job {number} was never given out: its delay ends by itself, and its collector counts on that",
+        op="kick",
+        endpoint=url,
+    )
 
 
 class Spool(Protocol):

@@ -23,11 +23,12 @@ What beanstalkd 1.12 does, from its source and from trials, and what follows:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -36,7 +37,7 @@ import greenstalk
 from hitmesh.config.addresses import host_port_text
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
-from hitmesh.spool import Claimed, CopyStats, JobId
+from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Claimed, CopyStats, Held, JobId, never_given_out
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ CHECK_AGE_S: Final = 0.25  # for which the answer of a check is good
 EARLY_S: Final = 0.5  # by which a delete must precede the end of the delay; clocks are slewed by 0.05% at most
 MIN_JOB_BYTES: Final = MAX_FRAME_BYTES  # what `-z` must allow, or the first large batch is refused under load
 
+_STATES: Final = {"delayed": WAITING, "ready": READY, "reserved": CLAIMED, "buried": BURIED}
 _ESTABLISHED: Final = 1  # the first byte of struct tcp_info, tcpi_state
 _NEEDS_RESTART: Final = "see its disk and its messages, then restart it"
 _NO_LOG: Final = ("it runs without its log", _NEEDS_RESTART)
@@ -259,6 +261,56 @@ class BeanstalkSpool:
                 except (OSError, greenstalk.Error) as error:
                     raise self._refused("peek", f"no clear answer: {error!r}") from error
         return bodies
+
+    def held(self, limit: int) -> list[Held]:
+        """The first job that is set aside, that is ready, and that waits: the server shows no others; see Copy.held."""
+        found = []
+        with self._looks.turn:
+            client = self._connect(self._looks, "peek")
+            for peek in (client.peek_buried, client.peek_ready, client.peek_delayed)[:limit]:
+                with self._not_there():
+                    found.append(self._held(client, self._ask(self._looks, peek)))
+        return sorted(found, key=lambda each: each.number)
+
+    def find(self, number: int) -> Held | None:
+        """One job; see Copy.find."""
+        with self._looks.turn, self._not_there():
+            client = self._connect(self._looks, "peek")
+            tube = self._ask(self._looks, lambda: client.stats_job(number))["tube"]
+            if tube == self._tube:
+                return self._held(client, self._ask(self._looks, lambda: client.peek(number)))
+        return None
+
+    def kick(self, number: int) -> bool:
+        """Make a job claimable that is set aside or was released; see Copy.kick."""
+        held = self.find(number)
+        if held is None:
+            return False
+        if held.state == CLAIMED:
+            raise self._refused("kick", f"job {number} is given out just now", "it is ready again when that time ends")
+        if held.state == READY:
+            return True
+        if not held.claims:  # one that is BURIED without having been given out is among the delayed ones, too
+            raise never_given_out(number, self.url)
+        with self._looks.turn, self._not_there():
+            client = self._connect(self._looks, "kick")
+            self._ask(self._looks, lambda: client.kick_job(number))
+            return True
+        return False
+
+    def _held(self, client: _Client, job: greenstalk.Job[bytes]) -> Held:
+        stats = self._ask(self._looks, lambda: client.stats_job(job.id))
+        return Held(job.id, _STATES[stats["state"]], stats["reserves"], job.body)
+
+    @contextlib.contextmanager
+    def _not_there(self) -> Iterator[None]:
+        """A job that isn't there, or not any more, is nothing; any other trouble is SpoolRefused."""
+        try:
+            yield
+        except greenstalk.NotFoundError:
+            return
+        except (OSError, greenstalk.Error) as error:
+            raise self._refused("ask", f"no clear answer: {error!r}") from error
 
     def close(self) -> None:
         """Close the connections; a later call opens them again."""

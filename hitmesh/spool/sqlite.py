@@ -29,7 +29,7 @@ from gevent import monkey
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.hub.blocking import call_blocking
-from hitmesh.spool import Claimed, CopyStats, JobId
+from hitmesh.spool import READY, Claimed, CopyStats, Held, JobId, never_given_out
 
 T = TypeVar("T")
 
@@ -62,6 +62,12 @@ SELECT count(*) FILTER (WHERE buried = 0 AND claims = 0 AND ready_at > :now),
        count(*) FILTER (WHERE buried = 0 AND claims > 0 AND ready_at > :now),
        count(*) FILTER (WHERE buried = 1)
 FROM jobs
+"""
+
+
+_HELD: Final = """
+SELECT id, CASE WHEN buried THEN 'buried' WHEN ready_at <= :now THEN 'ready' WHEN claims THEN 'claimed' ELSE 'waiting' END,
+       claims, body FROM jobs
 """
 
 
@@ -163,6 +169,28 @@ class SqliteSpool:
                 yield bool(buried), claims, body
                 after = row
 
+    def held(self, limit: int) -> list[Held]:
+        """The first jobs by their puts; see Copy.held."""
+        query = _HELD + "ORDER BY id LIMIT :limit"
+        values = {"now": time.time(), "limit": limit}
+        rows = self._call(lambda: self._opened().connection.execute(query, values).fetchall())
+        return [Held(*row) for row in rows]
+
+    def find(self, number: int) -> Held | None:
+        """One job; see Copy.find."""
+        values = {"now": time.time(), "id": number}
+        row = self._call(lambda: self._opened().connection.execute(_HELD + "WHERE id = :id", values).fetchone())
+        return Held(*row) if row else None
+
+    def kick(self, number: int) -> bool:
+        """Make a job claimable that was claimed before; see Copy.kick."""
+        if self._call(lambda: self._kick(number)):
+            return True
+        held = self.find(number)
+        if held is None or held.state == READY:
+            return held is not None
+        raise never_given_out(number, self.url)
+
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         self._run(self._close)
@@ -210,6 +238,13 @@ class SqliteSpool:
         if id.file == file.tag:
             with _Transaction(file.connection, "bury", self.url):
                 file.connection.execute("UPDATE jobs SET buried = 1 WHERE id = ?", (id.row,))
+
+    def _kick(self, number: int) -> bool:
+        connection = self._opened().connection
+        query = "UPDATE jobs SET buried = 0, ready_at = ? WHERE id = ? AND (buried = 1 OR claims > 0) RETURNING id"
+        with _Transaction(connection, "kick", self.url):
+            found = connection.execute(query, (time.time(), number)).fetchall()
+        return bool(found)
 
     def _list(self, after: int) -> list[tuple[int, int, int, bytes]]:
         query = "SELECT id, buried, claims, body FROM jobs WHERE id > ? ORDER BY id LIMIT ?"

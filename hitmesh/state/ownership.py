@@ -11,6 +11,8 @@ Nobody's word is enough to give a partition up, or to leave it alone for ever: e
 once against the partition's head, by the owner that it contradicts, and by the best of the others. A
 choice that takes nothing although nobody claims what it should have is passed over for a while.
 
+One that an operator has drained gives everything away as long as somebody can take it, and takes nothing.
+
 Partitions are handed over a few at a time, the next ones when somebody owns those: what a partition
 waits for is its own take-over, not that of all the others before it. A whole share goes in GOES goes
 at most, so that a newcomer has it in time.
@@ -91,8 +93,16 @@ class Tenure:
         """A take-over was refused, or this owner was fenced: leave the partition alone for a heartbeat."""
         self._retry_at[partition] = now + self._heartbeat_s
 
-    def steps(self, view: MeshView, owned: Mapping[int, int], now: float, *, draining: bool = False) -> Steps:
-        """What to do, given the partitions owned now and their epochs.
+    def steps(
+        self,
+        view: MeshView,
+        owned: Mapping[int, int],
+        now: float,
+        *,
+        draining: bool = False,
+        drained: bool = False,
+    ) -> Steps:
+        """What to do, given the partitions owned now and their epochs. Who is `draining` leaves, who is `drained` stays.
 
         To be called when the view's version rises, and a few times per heartbeat besides: some
         rules wait for a heartbeat to pass.
@@ -100,9 +110,11 @@ class Tenure:
         up = {one.id: one.name for one in view.live("processor") if one.state == "up"}
         self._up_since = {one: self._up_since.get(one, now) for one in up}
         self._retry_at = {partition: at for partition, at in self._retry_at.items() if at > now}
-        if draining:
+        if draining or drained:
             has_heir = view.connected and any(one != self._id for one in up)
-            return Steps(hand_over=self._in_turn(view, list(owned), now) if has_heir else tuple(owned))
+            if has_heir:
+                return Steps(hand_over=self._in_turn(view, list(owned), now))
+            return Steps(hand_over=tuple(owned)) if draining else Steps()
         if not (view.known and view.connected):
             return Steps()
         self._late = {one: until for one, until in self._late.items() if until > now and one in up}

@@ -16,9 +16,15 @@ from hitmesh.state.dues import FAILING, told
 SILENT_INTERVALS: Final = 1.5
 """Of its heartbeats: by then one is missing. Half an interval more than between two, for a busy host and the way here."""
 
+STARTING_S: Final = 6.0
+"""For which one that should be there may be unheard when the mesh, or the watching of it, begins, and between its leaving
+and its return: a role needs a second or three to start, on a busy host."""
+
 UP: Final = "up"
 STARTING: Final = "starting"
 DRAINING: Final = "draining"
+DRAINED: Final = f"{DRAINING}: by an operator"
+"""What one says in its heartbeats that finishes its work since an operator wants it, and will be back: it doesn't leave."""
 SILENT: Final = "silent"
 DEAD: Final = "dead"
 

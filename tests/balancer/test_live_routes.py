@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +72,11 @@ def wait_for_status(pair: Pair, host: str, status: int, path: str = "/") -> None
         lambda: everywhere(pair, host, lambda each: ask(each.port, host, path).status == status),
         what=f"{host} to be answered {status} by all workers",
     )
+
+
+def settings_of(pair: Pair) -> Path:
+    """The file of their settings store."""
+    return pair[0].folder / "var" / "stage" / "settings.db"
 
 
 def stored(balancer: Instance) -> list[object]:
@@ -182,8 +189,67 @@ def test_a_wrong_route_is_refused_and_changes_nothing(host: str, body: str, pair
     assert ask(pair[0].port, "wrong.example").status == 404
 
 
+@contextlib.contextmanager
+def paused(pair: Pair, host: str, for_s: float = 3600.0, **how: object) -> Iterator[None]:
+    """A route is paused meanwhile, or until its time is over."""
+    with contextlib.closing(SqliteSettings(settings_of(pair))) as store:
+        value = json.dumps({"until": time.time() + for_s, **how}).encode()
+        store.set(f"pauses/{host}", value, author="anna")
+        try:
+            yield
+        finally:
+            store.delete(f"pauses/{host}", author="anna")
+
+
+def test_a_paused_route_answers_its_text_in_every_worker_and_in_those_that_come(
+    pair: Pair, two: list[ScriptedBackend]
+) -> None:
+    for name, route in (
+        ("sold.example", proxy(two[0].port)),
+        ("also.example", {"action": "alias", "of": "sold.example"}),
+    ):
+        pair[0].put_route(name, route)
+    wait_for_status(pair, "also.example", 200)
+    with paused(pair, "sold.example", text="back at ten"):
+        for host in ("sold.example", "also.example"):
+            wait_for_status(pair, host, 503)
+            answer = ask(pair[0].port, host)
+            assert (answer.body, answer.value(b"retry-after")) == (b"back at ten", b"60")
+        workers = pair[0].workers()
+        pair[0].signal(signal.SIGHUP)
+        wait_for(lambda: not set(workers) & set(pair[0].workers()), what="new workers")
+        assert everywhere(pair, "", lambda each: ask(each.port, "sold.example").status == 503)
+        told = pair[0].admin("GET", "/routes/sold.example")
+        assert (told["paused"]["text"], told["route"]["action"], told["in_force"]) == ("back at ten", "proxy", True)
+    wait_for_status(pair, "also.example", 200)
+
+
+def test_a_pause_ends_by_itself(pair: Pair) -> None:
+    pair[0].put_route("short.example", {"action": "empty", "status": 410})
+    wait_for_status(pair, "short.example", 410)
+    with paused(pair, "short.example", for_s=3600.0, text="x"):
+        wait_for_status(pair, "short.example", 503)
+        with paused(pair, "short.example", for_s=0.5, text="x"):
+            wait_for_status(pair, "short.example", 410)
+            assert "a pause is over" in pair[0].log()
+
+
+def test_those_who_wait_at_a_paused_route_go_on_when_it_is_resumed(pair: Pair, two: list[ScriptedBackend]) -> None:
+    pair[0].put_route("waits.example", proxy(two[0].port))
+    wait_for_status(pair, "waits.example", 200)
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(Visitor(each.port)) for each in pair]
+        with paused(pair, "waits.example", hold_s=300.0):
+            for each, visitor in zip(pair, visitors, strict=True):
+                # each of its workers says so
+                wait_for(lambda each=each: each.log().count("are paused: waits.example") == WORKERS, what="the pause")  # type: ignore[misc]
+                visitor.send(said("/wait", "waits.example"))
+                wait_for(lambda each=each: each.waiting("waits.example") == 1, what="one to be held")  # type: ignore[misc]
+        assert [visitor.answer().status for visitor in visitors] == [200, 200]
+
+
 def test_what_stands_in_the_store_and_is_no_route_stops_no_other(pair: Pair) -> None:
-    store = SqliteSettings(pair[0].folder / "var" / "stage" / "settings.db")
+    store = SqliteSettings(settings_of(pair))
     workers = [each.workers() for each in pair]
     for number, value in enumerate((b"", b"nothing", b"null", b"[" * 60_000, b'{"action": "empty", "status": 99}')):
         store.set(f"routes/odd-{number}.example", value, author="test")

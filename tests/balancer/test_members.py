@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -190,6 +191,58 @@ def test_an_instance_that_cant_do_its_work_gets_nothing_until_it_can_again(balan
         assert (requests_to([one], "/now"), requests_to([two], "/now")) == (0, 20)
         failing.state = "up"
         wait_for_members(balancer, "collector-1", "collector-2")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_instance_that_an_operator_drains_gets_nothing_new_until_it_is_undrained(
+    balancer: Instance, config: Config
+) -> None:
+    with backends(2) as [one, two], Member(config, one), Member(config, two, "collector-2"):
+        wait_for_members(balancer, "collector-1", "collector-2")
+        said_of_it = balancer.admin("PUT", "/instances/collector-1", '{"drained": true}')
+        assert (said_of_it["drained"], said_of_it["state"]) == (True, "up")  # this one never says so itself
+        wait_for_members(balancer, "collector-1", status="DRAIN")
+        workers = balancer.workers()
+        balancer.signal(signal.SIGHUP)
+        wait_for(lambda: not set(workers) & set(balancer.workers()), what="new workers")
+        wait_for_members(balancer, "collector-1", status="DRAIN")
+        for _ in range(20):
+            assert ask(balancer.port, "plain.example", "/by-hand").status == 200
+        assert (requests_to([one], "/by-hand"), requests_to([two], "/by-hand")) == (0, 20)
+        balancer.admin("DELETE", "/instances/collector-1")
+        wait_for_members(balancer, "collector-1", "collector-2")
+
+
+def test_an_operators_word_counts_for_a_backend_that_a_route_names(balancer: Instance) -> None:
+    with backends(2) as [one, two]:
+        balancer.put_route("fixed.example", proxy(one.port, two.port, hold=10))
+        names = [f"127.0.0.1:{each.port}" for each in (one, two)]
+
+        def until(name: str, field: str, value: object) -> None:
+            wait_for(
+                lambda: balancer.service("fixed.example")["backends"][name][field] == value, what=f"{field} {value}"
+            )
+
+        wait_for(lambda: ask(balancer.port, "fixed.example", "/there").status == 200, what="the route in force")
+        balancer.admin("PUT", f"/instances/{names[0]}", '{"weight": 25}')
+        until(names[0], "weight", 0.25)
+        gates = [Gate(), Gate()]
+        for each, gate in zip((one, two), gates, strict=True):
+            each.scripts["/weighed"] = gate
+        answers = ask_at_once(20, lambda _: ask(balancer.port, "fixed.example", "/weighed"))
+        wait_for(lambda: sum(gate.arrived for gate in gates) == 20, what="all to arrive")
+        assert [gate.arrived for gate in gates] == [4, 16]
+        for gate in gates:
+            gate.let()
+        assert statuses(answers) == [200] * 20
+        balancer.admin("PUT", f"/instances/{names[0]}", '{"drained": true}')
+        until(names[0], "status", "DRAIN")
+        until(names[0], "weight", 1.0)
+        for _ in range(10):
+            assert ask(balancer.port, "fixed.example", "/drained").status == 200
+        assert requests_to([one], "/drained") == 0
+        balancer.admin("DELETE", f"/instances/{names[0]}")
+        until(names[0], "status", "UP")
 
 
 @pytest.mark.usefixtures("nobody")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +18,13 @@ from balancer.admin.app import make_admin
 from balancer.routes import KEYS, RouteTable
 from balancer.stats import Pause, Picture, no_pause
 from hitmesh.config import Empty, Proxy, Route, parse_stored
+from hitmesh.config.hands import Hands
+from hitmesh.config.pauses import TEXT, RoutePause, parse_pause
 from hitmesh.errors import StoreUnknown
 from hitmesh.http.access import MetricsAccess
 from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
+from hitmesh.state.handling import Known
 from tests.balancer.pictures import full
 
 T = TypeVar("T")
@@ -28,6 +32,14 @@ T = TypeVar("T")
 TOKEN = "s3cret"
 LOCAL = {"Host": "127.0.0.1:8005"}
 CONFIGURED: dict[str, Route] = {"default": Proxy(service="collector"), "www.example.com": Empty(status=204)}
+PEOPLE = [
+    Known("collector-1", "collector", "up"),
+    Known("collector-2", "collector", "up"),
+    Known("processor-1", "processor", "up"),
+    Known("processor-2", "processor", "-"),
+    Known("nexus-1", "nexus", "up"),
+    Known("10.0.0.1:80", "backend", "up", "www.example.com"),
+]
 EMPTY = {"action": "empty", "status": 404}
 
 
@@ -43,6 +55,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.ill = ""
+        self.said = Hands()
         self.routes = RouteTable(CONFIGURED, {})
 
     def shown(self, form: Callable[[Picture, Pause], T]) -> T:
@@ -56,6 +69,12 @@ class Worker:
 
     def health(self) -> tuple[bool, str]:
         return not self.ill, self.ill
+
+    def known(self) -> Sequence[Known]:
+        return PEOPLE
+
+    def hands(self) -> Hands:
+        return self.said
 
     def follow(self, settings: SqliteSettings) -> None:
         found = settings.list(KEYS).items()
@@ -85,7 +104,7 @@ def settings(tmp_path: Path) -> SqliteSettings:
 
 @pytest.fixture
 def admin(worker: Worker, settings: SqliteSettings) -> Client:
-    return Client(make_admin(worker, settings), headers=LOCAL)
+    return Client(make_admin(worker, settings, dc="eu-west"), headers=LOCAL)
 
 
 def put(admin: Client, pattern: str, route: object, **headers: str) -> Result:
@@ -388,6 +407,8 @@ EVERYTHING = [
     "/health",
     "/routes",
     "/routes/default",
+    "/instances",
+    "/instances/collector-1",
     "/",
     "/nothing",
 ]
@@ -549,3 +570,135 @@ def test_a_page_of_its_own_may_change_something(admin: Client) -> None:
 def test_an_origin_is_not_believed_without_a_host_to_compare() -> None:
     refusal = Access("").refusal({"REQUEST_METHOD": "PUT", "HTTP_ORIGIN": "null", "REMOTE_ADDR": "127.0.0.1"})
     assert refusal is not None and refusal.status == 403
+
+
+# --- instances and backends by REST -------------------------------------------------------------
+
+
+def put_hand(admin: Client, name: str, body: object, query: str = "") -> Result:
+    return admin.simulate_put(f"/instances/{name}", body=json.dumps(body), query_string=query)
+
+
+def stored(settings: SqliteSettings) -> dict[str, str]:
+    return {key: each.value.decode() for key, each in settings.list().items()}
+
+
+def test_instances_are_listed_with_what_operators_say_of_them(admin: Client, worker: Worker) -> None:
+    worker.said = Hands(frozenset({"collector-1"}), {"10.0.0.1:80": 50})
+    found = {each["name"]: each for each in admin.simulate_get("/instances").json["instances"]}
+    assert list(found) == [one.name for one in PEOPLE]
+    assert found["collector-1"] == {
+        "name": "collector-1",
+        "role": "collector",
+        "route": None,
+        "state": "up",
+        "drained": True,
+        "weight": 100,
+    }
+    assert (found["10.0.0.1:80"]["route"], found["10.0.0.1:80"]["weight"]) == ("www.example.com", 50)
+    assert admin.simulate_get("/instances/collector-1").json == found["collector-1"]
+
+
+def test_an_instance_is_drained_and_weighed_by_put_and_both_taken_back_by_delete(
+    admin: Client, worker: Worker, settings: SqliteSettings
+) -> None:
+    answer = put_hand(admin, "collector-1", {"drained": True, "weight": 25})
+    assert (answer.status_code, answer.json["drained"], answer.json["weight"]) == (200, True, 25)
+    assert stored(settings) == {"drained/eu-west/collector-1": "drained", "weights/eu-west/collector-1": "25"}
+    assert settings.list()["drained/eu-west/collector-1"].author == "admin at 127.0.0.1"
+    assert put_hand(admin, "collector-1", {"weight": 25}).json["drained"] is False
+    assert stored(settings) == {"weights/eu-west/collector-1": "25"}
+    answer = admin.simulate_delete("/instances/collector-1")
+    assert (answer.status_code, answer.json["weight"]) == (200, 100)
+    assert stored(settings) == {}
+
+
+def test_what_was_said_of_one_that_is_gone_can_be_taken_back(
+    admin: Client, worker: Worker, settings: SqliteSettings
+) -> None:
+    settings.set("drained/eu-west/collector-7", b"drained", author="anna")
+    worker.said = Hands(frozenset({"collector-7"}))
+    assert admin.simulate_delete("/instances/collector-7").status_code == 200
+    assert stored(settings) == {}
+
+
+def test_the_last_one_is_drained_by_force_only(admin: Client, settings: SqliteSettings) -> None:
+    assert_error(put_hand(admin, "processor-1", {"drained": True}), 409, "the last processor", "?force=1 drains it")
+    assert_error(put_hand(admin, "10.0.0.1:80", {"drained": True}), 409, "the last backend of the route")
+    assert stored(settings) == {}
+    assert put_hand(admin, "processor-1", {"drained": True}, "force=1").status_code == 200
+    assert stored(settings) == {"drained/eu-west/processor-1": "drained"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "words"),
+    [
+        ("colector-1", {"drained": True}, 404, "did you mean collector-1?"),
+        ("nexus-1", {"drained": True}, 409, "can't be drained"),
+        ("processor-1", {"weight": 50}, 409, "a processor has no weight"),
+        ("collector-1", {"weight": 0}, 400, "must be a whole number >= 1"),
+        ("collector-1", {"weight": 1001}, 400, "must be a whole number <= 1000"),
+        ("collector-1", {"drain": True}, 400, "drain is not a setting; did you mean drained?"),
+        ("collector-1", {"drained": "yes"}, 400, "drained must be true or false"),
+        ("collector-1", [], 400, "must be"),
+        ("collector-1", None, 400, "must be"),
+    ],
+)
+def test_a_wrong_word_about_an_instance_is_refused(
+    admin: Client, settings: SqliteSettings, name: str, body: object, status: int, words: str
+) -> None:
+    assert_error(put_hand(admin, name, body), status, words)
+    assert stored(settings) == {}
+
+
+def test_without_a_settings_store_nobody_is_drained(worker: Worker) -> None:
+    admin = Client(make_admin(worker, None), headers=LOCAL)
+    assert_error(put_hand(admin, "collector-1", {"drained": True}), 409, "without a settings store")
+
+
+# --- pauses by REST -----------------------------------------------------------------------------
+
+
+def put_pause(admin: Client, pattern: str, body: object) -> Result:
+    return admin.simulate_put(f"/pauses/{pattern}", body=json.dumps(body))
+
+
+def test_a_route_is_paused_by_put_and_resumed_by_delete(admin: Client, settings: SqliteSettings) -> None:
+    before = time.time()
+    answer = put_pause(admin, "WWW.example.com", {"text": "back at ten", "for_s": 60})
+    assert (answer.status_code, answer.json["host"]) == (200, "www.example.com")
+    [(key, setting)] = settings.list("pauses/").items()
+    pause = parse_pause(key, setting.value)
+    assert (key, pause.text, pause.hold_s) == ("pauses/www.example.com", "back at ten", 0.0)
+    assert before + 59 <= pause.until <= time.time() + 60
+    assert put_pause(admin, "www.example.com", {"hold_s": 20}).json["paused"]["text"] == ""
+    assert put_pause(admin, "www.example.com", {}).json["paused"]["text"] == TEXT
+    assert admin.simulate_delete("/pauses/www.example.com").json == {"host": "www.example.com", "paused": None}
+    assert settings.list("pauses/") == {}
+    assert_error(admin.simulate_delete("/pauses/www.example.com"), 404, "isn't paused")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "status", "words"),
+    [
+        ("new.example.com", {}, 404, "there is no route new.example.com"),
+        ("a b", {}, 400, "must be a name"),
+        ("default", {"text": "x", "hold_s": 1}, 400, "text or hold_s, not both"),
+        ("default", {"for_s": 0}, 400, "for_s must be a number >= 1"),
+        ("default", {"hold_s": 601}, 400, "hold_s must be a number <= 600"),
+        ("default", {"txt": "x"}, 400, "did you mean text?"),
+        ("default", [], 400, "must be"),
+    ],
+)
+def test_a_wrong_pause_is_refused(
+    admin: Client, settings: SqliteSettings, pattern: str, body: object, status: int, words: str
+) -> None:
+    assert_error(put_pause(admin, pattern, body), status, words)
+    assert settings.list("pauses/") == {}
+
+
+def test_what_is_paused_stands_with_the_route(admin: Client, worker: Worker) -> None:
+    worker.routes = RouteTable(CONFIGURED, {}, {"default": RoutePause(until=2e9, text="back at ten")})
+    told = routes_of(admin)
+    assert told["default"]["paused"] == {"until": 2e9, "text": "back at ten", "hold_s": 0.0}
+    assert (told["default"]["route"]["action"], told["www.example.com"]["paused"]) == ("proxy", None)

@@ -29,7 +29,9 @@ CONFIG = load(DEV)
 
 
 def status() -> str:
-    return picture.table(picture.merge("dev", answer(seen(f"{NASTY}-1", load={NASTY: 1.0}, role=NASTY)), [], 0))
+    return picture.table(
+        picture.merge("dev", answer(seen(f"{NASTY}-1", load={NASTY: 1.0}, role=NASTY)), [], 0, heartbeat_s=1.0)
+    )
 
 
 def audit() -> str:

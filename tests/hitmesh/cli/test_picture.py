@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.cli import folder
-from hitmesh.cli.picture import as_json, ask, merge, missing, table
+from hitmesh.cli.picture import Shown, as_json, ask, is_silent, merge, missing, table
 from hitmesh.cli.supervision import STOP_ORDER, Supervised, split_name
 from hitmesh.config import ROLES, Balancer
 from hitmesh.mesh.lookup import Lookups
@@ -45,8 +45,12 @@ def supervised(full_name: str, state: str = "RUNNING", pid: int = 7) -> Supervis
     return Supervised(full_name, state, pid, 9.0, "")
 
 
+def merge_at(dc: str, known: Answer | None, programs: Iterable[Supervised]) -> list[Shown]:
+    return merge(dc, known, programs, NOW_MS, heartbeat_s=1.0)
+
+
 def shown(known: Answer | None, *programs: Supervised) -> dict[str, Mapping[str, Any]]:
-    return {each.name: as_json(each) for each in merge("dev", known, programs, NOW_MS)}
+    return {each.name: as_json(each) for each in merge_at("dev", known, programs)}
 
 
 def test_an_instance_is_shown_as_both_know_it() -> None:
@@ -94,9 +98,26 @@ def test_a_process_without_a_heartbeat_is_shown_with_supervisords_word(
     assert (found["state"], found["pid"], found["heartbeat_age_s"]) == (state.lower(), shown_pid, None)
 
 
-def test_a_process_that_fell_silent_is_not_up_and_shows_since_when() -> None:
-    found = shown(answer(seen("processor-1", alive=False, age_ms=9_000)), supervised("dev-processor-1"))["processor-1"]
-    assert (found["state"], found["pid"], found["heartbeat_age_s"]) == ("running", 7, 9.0)
+@pytest.mark.parametrize(("age_s", "up_s", "state"), [(9.0, 20.0, "dead"), (9.0, 3.0, "starting"), (9.0, 7.0, "dead")])
+def test_a_process_whose_heartbeats_stopped_is_dead_unless_another_one_starts(
+    age_s: float, up_s: float, state: str
+) -> None:
+    runs = Supervised("dev-processor-1", "RUNNING", 7, up_s, "")
+    found = shown(answer(seen("processor-1", alive=False, age_ms=int(age_s * 1000))), runs)["processor-1"]
+    assert (found["state"], found["pid"], found["heartbeat_age_s"]) == (state, 7, age_s)
+
+
+@pytest.mark.parametrize(("up_s", "state"), [(2.0, "starting"), (20.0, "dead")])
+def test_a_process_that_was_never_heard_starts_for_a_while(up_s: float, state: str) -> None:
+    found = shown(answer(), Supervised("dev-processor-1", "RUNNING", 7, up_s, ""))["processor-1"]
+    assert found["state"] == state
+
+
+@pytest.mark.parametrize(("age_ms", "state"), [(1_400, "up"), (1_600, "silent")])
+def test_one_whose_heartbeats_are_missing_is_silent(age_ms: int, state: str) -> None:
+    known = answer(seen("collector-1", age_ms=age_ms))
+    assert shown(known)["collector-1"]["state"] == state
+    assert is_silent(known, 1.0) == (state == "silent")
 
 
 def test_a_dead_instance_that_nobody_supervises_is_dead() -> None:
@@ -106,7 +127,7 @@ def test_a_dead_instance_that_nobody_supervises_is_dead() -> None:
 
 def test_a_dead_predecessor_gives_way_to_the_living() -> None:
     known = answer(seen("collector-1", alive=False, pid=1), seen("collector-1", pid=2))
-    found = merge("dev", known, [supervised("dev-collector-1")], NOW_MS)
+    found = merge_at("dev", known, [supervised("dev-collector-1")])
     assert [(each.state, each.pid) for each in found] == [("up", 2)]
 
 
@@ -118,7 +139,7 @@ def test_an_instance_that_cant_do_its_work_says_why() -> None:
     found = answer(seen("collector-1", state="failing: a put has been under way for 15 s", load={"jobs": 2.0}))
     assert shown(found)["collector-1"]["state"] == "failing"
     assert shown(found)["collector-1"]["why"] == "a put has been under way for 15 s"
-    line = table(merge("dev", found, [], NOW_MS)).splitlines()[1]
+    line = table(merge_at("dev", found, [])).splitlines()[1]
     assert line.split()[2] == "failing"
     assert line.endswith("(a put has been under way for 15 s) jobs=2")
 
@@ -133,7 +154,7 @@ def test_other_datacenters_programs_are_not_shown() -> None:
 
 def test_instances_are_in_order_of_role_and_number() -> None:
     names = ["balancer-1", "collector-10", "collector-2", "consul-1", "nexus-1", "processor-1"]
-    found = merge("dev", None, [supervised(f"dev-{name}") for name in names], NOW_MS)
+    found = merge_at("dev", None, [supervised(f"dev-{name}") for name in names])
     assert [each.name for each in found] == [
         "nexus-1",
         "processor-1",
@@ -145,7 +166,7 @@ def test_instances_are_in_order_of_role_and_number() -> None:
 
 
 def test_a_table_has_a_line_per_instance() -> None:
-    found = merge("dev", answer(seen("collector-1", load={"accepted": 3.0, "acked": 0.0})), [], NOW_MS)
+    found = merge_at("dev", answer(seen("collector-1", load={"accepted": 3.0, "acked": 0.0})), [])
     lines = [line.split() for line in table(found).splitlines()]
     assert lines[0] == ["DC", "NAME", "STATE", "PID", "UPTIME", "HEARTBEAT", "VERSION", "LOAD"]
     assert lines[1] == ["dev", "collector-1", "up", "1", "5", "s", "0.1", "s", "ago", "0.1.0", "accepted=3"]

@@ -6,11 +6,13 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitmesh.cli import totals
 from hitmesh.cli.main import run
 from hitmesh.protocol.messages import Head, Origin, Position, encode, make
 from hitmesh.protocol.pages import partition_of
@@ -293,3 +295,22 @@ def test_an_audit_goes_on_past_a_job_that_can_t_be_read(state: Path, capsys: pyt
     assert run(["audit", "--json", "--state-dir", str(state)]) == 1
     after = json.loads(capsys.readouterr().out)["dcs"]["eu-west"]["problems"]
     assert "job in the spool can't be read" in (set(after) - set(before)).pop()
+
+
+def test_a_store_that_cannot_be_read_ends_no_watching_of_the_top(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[list[str]] = []
+
+    def twice(look: Callable[[], list[str]]) -> None:
+        looks.append(look())
+        (state / "us-west" / "totals.db").write_bytes(b"not a database")
+        looks.append(look())
+
+    monkeypatch.setattr(totals, "redraw", twice)
+    assert run(["top", "-w", "-n", "1", "--state-dir", str(state)]) == 0
+    (heading, _, first), (_, note, _, second) = looks
+    assert heading.startswith("hitmesh top, ")
+    assert first.split()[:2] == ["7", "a.example/x"]
+    assert note.startswith("! the totals of us-west can't be read: ")
+    assert second.split()[:2] == ["5", "a.example/x"]

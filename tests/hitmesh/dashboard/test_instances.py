@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.dashboard.instances import STARTING_S, Expected, Instances, Turn
+from hitmesh.dashboard.instances import Expected, Instances, Turn
 from hitmesh.dashboard.status import Instance as Row
+from hitmesh.state.standing import STARTING_S
 from hitmesh.state.view import Sighting
 from tests.hitmesh.dashboard.seen import instance, sighting
 

@@ -55,6 +55,14 @@ def test_what_is_live_lies_over_the_file(live: Live) -> None:
     assert live.known
 
 
+def test_what_operators_say_of_an_instance_is_known_and_its_weight_told(live: Live) -> None:
+    name = live.config.name
+    live.take(editions(edition(f"drained/{name}/collector-1", "drained"), edition(f"weights/{name}/collector-2", "25")))
+    assert (live.is_drained("collector-1"), live.is_drained("collector-2")) == (True, False)
+    assert "weight" not in live.load("collector-1")
+    assert live.load("collector-2")["weight"] == 25.0
+
+
 def test_what_is_unset_is_as_in_the_file_and_its_version_is_told(live: Live) -> None:
     live.take(editions(edition("timing.commit_s", "0.1", 3)))
     live.take(editions(edition("timing.commit_s", None, 4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hitmesh.state.leavers import MAX_LEAVERS, Leavers
+from hitmesh.state.standing import DRAINED
 from tests.hitmesh.mesh.instances import instance, with_state
 
 
@@ -33,3 +34,10 @@ def test_the_memory_is_bounded() -> None:
         leavers.look([with_state(instance("c", f"id-{number}"), "draining")])
     assert not leavers.has_said_so("id-0", [])
     assert leavers.has_said_so("id-1", [])
+
+
+def test_one_that_an_operator_has_drained_does_not_stop() -> None:
+    leavers, drained = Leavers(), with_state(instance("collector-1"), DRAINED)
+    leavers.look([drained])
+    assert not leavers.has_said_so(drained.id, [drained])
+    assert not leavers.has_said_so(drained.id, [])

@@ -9,6 +9,7 @@ import pytest
 
 from hitmesh.protocol.messages import Instance
 from hitmesh.state.ownership import GOES, LEAST_AT_ONCE, Steps, Tenure, rendezvous
+from hitmesh.state.standing import DRAINED
 from hitmesh.state.view import MeshView
 from tests.hitmesh.mesh.instances import answer, instance, seen, with_state
 
@@ -26,10 +27,17 @@ class Mesh:
         self.tenure = Tenure(name="processor-1", id="processor-1-a", partitions=PARTITIONS, heartbeat_s=1.0)
         self.number = 0
 
-    def steps(self, owned: dict[int, int], now: float, *everybody: Instance, draining: bool = False) -> Steps:
+    def steps(
+        self,
+        owned: dict[int, int],
+        now: float,
+        *everybody: Instance,
+        draining: bool = False,
+        drained: bool = False,
+    ) -> Steps:
         self.number += 1
         self.view.answer("A", answer(self.number, *(seen(one, self.number) for one in everybody)), now)
-        return self.tenure.steps(self.view, owned, now, draining=draining)
+        return self.tenure.steps(self.view, owned, now, draining=draining, drained=drained)
 
 
 ME, OTHER = instance("processor-1"), instance("processor-2")
@@ -314,3 +322,29 @@ def test_two_processors_that_follow_the_rules_end_with_every_partition_owned_onc
                 del owned[name][partition]
             owned[name].update(dict.fromkeys(steps.take, tick + 2))
     assert {name: sorted(held) for name, held in owned.items()} == SHARE
+
+
+# --- drained by an operator ---------------------------------------------------------------------
+
+
+def test_one_that_is_drained_gives_all_away_and_takes_nothing() -> None:
+    mesh, me = Mesh(), with_state(ME, DRAINED)
+    owned = dict.fromkeys(SHARE["processor-1"], 1)
+    given: set[int] = set()
+    for beat in range(2 * PARTITIONS):
+        steps = mesh.steps(owned, 1.1 * beat, me, OTHER, drained=True)
+        assert steps.take == ()
+        given |= set(steps.hand_over)
+        owned = {partition: epoch for partition, epoch in owned.items() if partition not in steps.hand_over}
+    assert given == set(SHARE["processor-1"])
+
+
+def test_one_that_is_drained_keeps_what_it_has_while_nobody_can_take_it() -> None:
+    assert Mesh().steps(ALL, 0.0, with_state(ME, DRAINED), drained=True) == Steps()
+    assert Mesh().steps({}, 0.0, with_state(ME, DRAINED), drained=True) == Steps()
+    both = with_state(ME, DRAINED), with_state(OTHER, DRAINED)
+    assert Mesh().steps(ALL, 0.0, *both, drained=True) == Steps()
+
+
+def test_nobody_chooses_one_that_is_drained() -> None:
+    assert Mesh().steps({}, 0.0, ME, with_state(OTHER, DRAINED)).take == tuple(range(PARTITIONS))

@@ -1,0 +1,86 @@
+"""The same look again and again: in place on a terminal, else as plain lines.
+
+Owns the terminal while it runs, and leaves it as it was: another screen, without cursor and without wrapped lines. It
+must not know what is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from hitmesh.errors import HitmeshError
+from hitmesh.visible import visible
+
+EVERY_S: Final = 1.0
+SHARE: Final = 0.5  # of the time at most that looking takes: a store that is slow to read has others to serve
+
+_BEGIN: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # another screen, no cursor, no wrapping
+_END: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+_HOME: Final = "\x1b[H"
+_CLEAR_LINE: Final = "\x1b[K"
+_CLEAR_BELOW: Final = "\x1b[J"
+
+
+def redraw(look: Callable[[], Sequence[str]]) -> None:
+    """Show what `look` says, each second, until Ctrl-C or SIGTERM. A HitmeshError of its is shown in its place."""
+    in_place = sys.stdout.isatty()
+    with contextlib.suppress(KeyboardInterrupt), _terminal(in_place) as resized:
+        while True:
+            began = time.monotonic()
+            try:
+                lines = [visible(line) for line in look()]
+            except HitmeshError as error:
+                lines = [visible(str(error))]
+            took_s = time.monotonic() - began
+            _show(lines, in_place=in_place)
+            due = began + max(EVERY_S, took_s / SHARE)
+            while (left_s := due - time.monotonic()) > 0:
+                if resized.wait(left_s):
+                    resized.clear()
+                    _show(lines, in_place=in_place)
+
+
+def fitted(lines: Sequence[str], columns: int, rows: int) -> list[str]:
+    """As many of the lines as a screen has room for, cut to its width; the last one says how many there are besides."""
+    if len(lines) > rows:
+        shown = max(0, rows - 1)
+        lines = [*lines[:shown], f"... {len(lines) - shown} more lines"]
+    return [line[:columns] for line in lines]
+
+
+def _show(lines: Sequence[str], *, in_place: bool) -> None:
+    if in_place:
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())  # not COLUMNS, which a shell sets once
+        text = f"{_CLEAR_LINE}\n".join(fitted(lines, columns or 80, rows or 24))  # some don't know theirs
+        sys.stdout.write(_HOME + text + _CLEAR_LINE + _CLEAR_BELOW)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _terminal(in_place: bool) -> Iterator[threading.Event]:
+    """The terminal is ours meanwhile; the event is set when it has got another size."""
+    resized = threading.Event()
+    signal.signal(signal.SIGTERM, _end)
+    if not in_place:
+        yield resized
+        return
+    signal.signal(signal.SIGWINCH, lambda *_: resized.set())
+    sys.stdout.write(_BEGIN)
+    try:
+        yield resized
+    finally:
+        sys.stdout.write(_END)
+        sys.stdout.flush()
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
