@@ -22,7 +22,12 @@ def test_a_balancers_heartbeats_tell_its_requests_and_those_answered_with_5xx() 
     front = FrontStats(now=NOW)
     front.requests, front.classes[2], front.classes[5] = 10, 7, 3
     worker = SimpleNamespace(
-        _fronts={"http": front}, traffic=SimpleNamespace(clients=[]), _services=[], _live=None, _virtual_ip=dict
+        _fronts={"http": front},
+        traffic=SimpleNamespace(clients=[]),
+        _services=[],
+        _live=None,
+        _virtual_ip=dict,
+        _certificates={},
     )
     load = Worker._load(cast(Worker, worker))
     assert (load["requests"], load["failed"]) == (10, 3)
