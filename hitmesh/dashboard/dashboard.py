@@ -77,7 +77,7 @@ class Dashboard:
         self._registry = registry(self._collect)
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
         self._room = Room(state_dir)
-        self._watch = Watch(config, state_dir=state_dir, name=name, live=live)
+        self._watch = Watch(config, state_dir=state_dir, name=name, live=live, id=self._id)
         self._alerts = Alerting(config, who=self._id, store=settings, live=live)
         self._status: Status | None = None
         self._encoded = b""
@@ -192,7 +192,9 @@ class Dashboard:
     def _look(self, *, ticks: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
         self._watch.alerted(self._alerts.turns(), wall)
-        self._part = self._watch.part(self.mesh.view, now, wall, self._alerts.shown(now))
+        self._part = self._watch.part(
+            self.mesh.view, now, wall, self._alerts.shown(now), offsets=self._exchange.board.offsets(now)
+        )
         others = self._exchange.board.parts(now, wall, self._live.retired)
         self._status = self._watch.status(others, now, wall)
         self._encoded = b""

@@ -109,5 +109,5 @@ class Exchange:
             except DecodeError as error:
                 peer.frames.refuse(error)
                 continue
-            self.board.hear(news, part, time.monotonic())
+            self.board.hear(news, part, time.monotonic(), time.time())
             gevent.sleep(0)  # to unpack a large one takes a while

@@ -32,6 +32,7 @@ from hitmesh.dashboard.status import (
 
 UNHEARD: Final = "nobody there is heard"
 MAX_DCS: Final = 64  # as many as a mesh has
+MAX_DELAY_S: Final = 60.0  # what is more is no delay: a clock was set
 FIRST_S: Final = 6.0  # for which a dashboard that begins waits for the word of the others' before it misses it
 
 
@@ -178,9 +179,21 @@ def _links(own: Part, others: Mapping[str, Told], dcs: Mapping[str, Datacenter])
             if link.target != dc or link.source not in dcs:
                 continue
             if told.age_s > PART_S and link.state == "up":
-                link = replace(link, state="late", delay_s=None, why=f"{dc} isn't heard, which would say")
+                link = replace(link, state="late", why=f"{dc} isn't heard, which would say")
             found[link.key] = link
-    return [found[key] for key in sorted(found)]
+    heard = {own.dc: own, **{dc: told.part for dc, told in others.items() if told.age_s <= PART_S}}
+    return [
+        replace(found[key], delay_s=_delay_s(heard.get(found[key].source), heard.get(found[key].target)))
+        for key in sorted(found)
+    ]
+
+
+def _delay_s(one: Part | None, other: Part | None) -> float | None:
+    """Half of the way there and back; None when not both have heard each other. The clocks' difference falls out."""
+    if one is None or other is None or one.who not in other.offsets or other.who not in one.offsets:
+        return None
+    both = one.offsets[other.who] + other.offsets[one.who]
+    return round(max(0.0, both / 2), 3) if both <= 2 * MAX_DELAY_S else None
 
 
 def _newest(lists: Iterable[Sequence[Event]]) -> list[Event]:

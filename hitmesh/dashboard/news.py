@@ -9,6 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Collection
 from typing import Final
 
@@ -25,6 +26,7 @@ MAX_PART_BYTES: Final = 16 * 1024 * 1024  # unpacked: ten thousand instances wit
 LEVEL: Final = 1  # zlib's: a tenth of the size in a third of the time of its usual one
 FEWER: Final = 50  # events, and pages, that are told of a datacenter that is too large for all
 HEARD_S: Final = 5.0  # for which one of two dashboards of a datacenter is believed without being heard again
+OFFSETS: Final = 30  # news of which the fastest counts: the others were waited for somewhere
 _MAX_LISTED: Final = 1000  # spools, balancers, links, problems or pages of one datacenter
 
 _encode = msgspec.json.Encoder().encode
@@ -67,6 +69,7 @@ class Heard(Struct):
     part: Part
     number: int
     at: float  # monotonic
+    offsets: deque[float]  # our clock less its `at`, of the last ones
 
 
 class Board:
@@ -75,7 +78,7 @@ class Board:
     def __init__(self) -> None:
         self._heard: dict[tuple[str, str], Heard] = {}  # by datacenter and dashboard
 
-    def hear(self, news: News, part: Part, now: float) -> bool:
+    def hear(self, news: News, part: Part, now: float, wall: float) -> bool:
         """Keep what a dashboard tells; False: something newer of it is there, or too many are. `now` is monotonic."""
         place = part.dc, news.dashboard
         before = self._heard.get(place)
@@ -84,11 +87,21 @@ class Board:
         mine = [(dc, each) for dc, each in self._heard if dc == part.dc]
         if before is None and len({dc for dc, _ in self._heard} | {part.dc}) > MAX_DCS:
             return False
-        self._heard[place] = Heard(part, news.number, now)
+        offsets = before.offsets if before is not None else deque(maxlen=OFFSETS)
+        offsets.append(wall - part.at)
+        self._heard[place] = Heard(part, news.number, now, offsets)
         for each in mine:
             if each != place and now - self._heard[each].at > HEARD_S:
                 del self._heard[each]  # it has been replaced, or its twin speaks for it
         return True
+
+    def offsets(self, now: float) -> dict[str, float]:
+        """`Part.offsets`, of those that are heard."""
+        return {
+            dashboard: round(min(one.offsets), 3)
+            for (_, dashboard), one in self._heard.items()
+            if now - one.at <= HEARD_S
+        }
 
     def parts(self, now: float, wall: float, gone: Collection[str] = ()) -> dict[str, Part]:
         """The part of each datacenter but those that are `gone`, its `at` by our clocks: `now` monotonic, `wall` not."""
@@ -128,7 +141,7 @@ def _problem(part: Part, dc: str) -> str:
         ("datacenters", len(part.heard), MAX_DCS),
         *(
             (what, len(getattr(part, what)), _MAX_LISTED)
-            for what in ("spools", "balancers", "links", "problems", "top", "alerts", "silences", "ways")
+            for what in ("offsets", "spools", "balancers", "links", "problems", "top", "alerts", "silences", "ways")
         ),
     ):
         if count > most:

@@ -227,6 +227,9 @@ class Part(Struct, frozen=True, kw_only=True):
 
     dc: str
     at: float  # when this was seen
+    who: str = ""  # the dashboard that tells this, by its instance id
+    offsets: Mapping[str, float] = {}
+    """Of other datacenters' dashboards, by id: by how many seconds our clock was beyond the `at` of what came, at least."""
     hits: Hits
     instances: Sequence[Instance] = ()
     spools: Sequence[Spool] = ()
@@ -251,7 +254,7 @@ class Link(Struct, frozen=True, kw_only=True):
     source: str
     target: str
     state: Literal["up", "late", "cut"]
-    delay_s: float | None = None
+    delay_s: float | None = None  # half of the way there and back
     rows_age_s: float | None = None  # how old the copy of `source`'s counts in `target` is
     why: str = ""
 

@@ -57,10 +57,10 @@ class Watch:
     `state_dir`, the folder of the datacenter.
     """
 
-    def __init__(self, config: Config, *, state_dir: Path, name: str, live: Live) -> None:
+    def __init__(self, config: Config, *, state_dir: Path, name: str, live: Live, id: str = "") -> None:
         now, wall = time.monotonic(), time.time()
         self._config, self._base, self._live = config, state_dir, live
-        self._dc = config.name
+        self._dc, self._id = config.name, id
         self._instances = Instances(
             expected(config),
             heartbeat_s=config.timing.heartbeat_s,
@@ -111,8 +111,16 @@ class Watch:
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def part(self, view: MeshView, now: float, wall: float, alerts: Shown = NONE_SHOWN) -> Part:
-        """This datacenter, as of now, with its `alerts`. Call it twice a second."""
+    def part(
+        self,
+        view: MeshView,
+        now: float,
+        wall: float,
+        alerts: Shown = NONE_SHOWN,
+        *,
+        offsets: Mapping[str, float] | None = None,
+    ) -> Part:
+        """This datacenter, as of now, with its `alerts`, and `offsets` as they are in a `Part`. Call it twice a second."""
         sightings = view.sightings()
         turns = self._instances.look(
             sightings, known=view.known, connected=view.connected, answered=view.answered, now=now, wall=wall
@@ -165,6 +173,8 @@ class Watch:
         self._last = Part(
             dc=self._dc,
             at=wall,
+            who=self._id,
+            offsets=offsets or {},
             hits=self._hits(now),
             instances=rows,
             spools=spools,

@@ -22,7 +22,7 @@ import pytest
 from tests.services import require, wait_for
 from tests.system.visitors import at_work
 from tests.wan.agreement import said, wait_for_agreement
-from tests.wan.bed import Bed
+from tests.wan.bed import DELAY_MS, Bed
 from tests.wan.clients import Guest, pages_in, replay_into
 from tests.wan.datacenter import LET_IN
 from tests.wan.mesh import HOSTS, NETWORKS, Mesh
@@ -198,6 +198,10 @@ def test_datacenters_whose_link_is_cut_hear_of_each_other_from_the_third(mesh: M
         mesh.bed.heal("eu-west", "us-west")
     for dc in HOSTS:
         wait_for(lambda dc=dc: shown(mesh, dc) == [], within_s=PATIENCE_S, what=f"all to be well in {dc}")  # type: ignore[misc]
+        _, told = mesh[dc].get("/status.json", url=mesh[dc].dashboard)
+        delays = {link["key"]: link["delay_s"] for link in told["links"]}
+        assert len(delays) == 6
+        assert min(delays.values()) >= DELAY_MS / 1000, delays
 
 
 def test_a_datacenter_that_lost_everything_has_its_own_rows_back_before_it_counts(mesh: Mesh) -> None:

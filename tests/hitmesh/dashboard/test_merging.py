@@ -119,12 +119,31 @@ def test_problems_of_all_are_together_the_worst_first() -> None:
 
 def test_links_are_whose_word_hears_them_and_old_words_are_none() -> None:
     def link(source: str, target: str) -> Link:
-        return Link(key=f"{source}>{target}", source=source, target=target, state="up", delay_s=0.1)
+        return Link(key=f"{source}>{target}", source=source, target=target, state="up")
 
     own = part("eu", 5, links=[link("us", "eu")], heard={"us": 1.0})
     us = part("us", 7, links=[link("eu", "us"), link("xx", "us"), link("us", "eu")])
     assert [(each.key, each.state) for each in status(own, us=(us, 0.5)).links] == [("eu>us", "up"), ("us>eu", "up")]
     assert [(each.key, each.state) for each in status(own, us=(us, 9.0)).links] == [("eu>us", "late"), ("us>eu", "up")]
+
+
+def test_a_links_delay_is_half_of_there_and_back_whatever_the_clocks_say() -> None:
+    def tells(dc: str, offsets: dict[str, float], *sources: str, who: str = "") -> Part:
+        links = [Link(key=f"{source}>{dc}", source=source, target=dc, state="up") for source in sources]
+        return part(dc, 5, who=who or f"d.{dc}", offsets=offsets, links=links)
+
+    # us's clock is an hour behind ours, and ap's two hours before it; the ways take 0.1 and 0.05 s.
+    own = tells("eu", {"d.us": 3600.1, "d.ap": -7199.95}, "us", "ap")
+    us = tells("us", {"d.eu": -3599.9, "d.ap": -10799.95}, "eu", "ap")
+    ap = tells("ap", {"d.eu": 7200.05, "d.us": 10800.05}, "eu", "us")
+    found = {each.key: each.delay_s for each in status(own, us=(us, 0.5), ap=(ap, 0.5)).links}
+    assert found == {"us>eu": 0.1, "eu>us": 0.1, "ap>eu": 0.05, "eu>ap": 0.05, "ap>us": 0.05, "us>ap": 0.05}
+    silent = {each.key: each.delay_s for each in status(own, us=(us, 9.0), ap=(ap, 0.5)).links}
+    assert (silent["us>eu"], silent["eu>us"], silent["us>ap"], silent["ap>eu"]) == (None, None, None, 0.05)
+    twin = tells("us", {"d.eu": -3599.9}, "eu", who="d2.us")
+    assert status(own, us=(twin, 0.5)).links[0].delay_s is None, "another dashboard has another clock"
+    stepped = tells("us", {"d.eu": 3600.0}, "eu")
+    assert status(own, us=(stepped, 0.5)).links[0].delay_s is None
 
 
 def test_events_of_all_are_one_list_the_newest_first() -> None:

@@ -88,7 +88,7 @@ class Stage:
     def hear(self, dashboard: str, at: float, now: float, dc: str = "us") -> bool:
         number = self.numbers[dashboard] = self.numbers.get(dashboard, 0) + 1
         told = part(dc, at, virtual_ip=dashboard)
-        return self.board.hear(news_of(told, dashboard=dashboard, number=number), told, now)
+        return self.board.hear(news_of(told, dashboard=dashboard, number=number), told, now, now)
 
     def shown(self, now: float, dc: str = "us") -> tuple[str, float]:
         found = self.board.parts(now, 5000.0 + now)[dc]
@@ -137,7 +137,7 @@ def test_what_comes_late_changes_nothing() -> None:
     stage = Stage()
     stage.hear("a", 100.0, 10.0)
     late = part(at=99.0, virtual_ip="late")
-    assert not stage.board.hear(news_of(late, dashboard="a", number=1), late, 10.5)
+    assert not stage.board.hear(news_of(late, dashboard="a", number=1), late, 10.5, 10.5)
     assert stage.shown(now=11.0)[0] == "a"
 
 
@@ -145,9 +145,9 @@ def test_no_more_datacenters_are_kept_than_there_may_be() -> None:
     stage = Stage()
     for n in range(MAX_DCS):
         told = part(f"dc-{n}")
-        assert stage.board.hear(news_of(told, dashboard="a", number=1), told, 1.0)
+        assert stage.board.hear(news_of(told, dashboard="a", number=1), told, 1.0, 1.0)
     told = part("one-more")
-    assert not stage.board.hear(news_of(told, dashboard="a", number=1), told, 1.0)
+    assert not stage.board.hear(news_of(told, dashboard="a", number=1), told, 1.0, 1.0)
     assert len(stage.board.parts(2.0, 2.0)) == MAX_DCS
 
 
@@ -156,3 +156,16 @@ def test_dashboards_that_were_restarted_again_and_again_leave_nothing_behind() -
     for n in range(50):
         stage.hear(f"dashboard-1.{n}", 1.0 + n, 10.0 * n)
     assert len(stage.board._heard) <= 2
+
+
+def test_how_far_another_clock_is_away_is_the_least_of_what_was_seen_lately() -> None:
+    board = Board()
+    for number, way_s in enumerate((0.3, 0.1, 0.2)):
+        told = part(at=1000.0 + number)
+        assert board.hear(news_of(told, dashboard="d", number=number + 1), told, 10.0 + number, 400.0 + number + way_s)
+    assert board.offsets(12.0) == {"d": -599.9}
+    for number in range(news.OFFSETS):  # its clock was set
+        told = part(at=number)
+        assert board.hear(news_of(told, dashboard="d", number=number + 9), told, 13.0, number + 0.25)
+    assert board.offsets(13.0) == {"d": 0.25}
+    assert board.offsets(13.0 + news.HEARD_S + 1) == {}, "who isn't heard has no clock"
