@@ -18,6 +18,7 @@ from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
+from hitmesh.deploy.refusals import refusals
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.render.consul import token_name
 from hitmesh.deploy.runner import Runner
@@ -46,8 +47,7 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.fleet, release, facts):
-        raise CommandError("; ".join(reasons), hint="nothing was changed")
+    _refuse(desk, release, facts)
     if not force:
         _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
@@ -73,6 +73,7 @@ def deploy(
         )
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
+        _refuse(desk, release, facts)
         if mine:
             mine.make(facts)
             facts = desk.facts(only)
@@ -94,6 +95,12 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
             hint="version=ID deploys one that is there",
         )
     deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
+
+
+def _refuse(desk: Desk, release: Release | None, facts: Mapping[str, Facts]) -> None:
+    """Raise CommandError for what is in the way, on hosts or in the file."""
+    if reasons := [*problems(desk.fleet, release, facts), *refusals(desk, facts)]:
+        raise CommandError("; ".join(reasons), hint="nothing was changed")
 
 
 def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:
