@@ -157,9 +157,19 @@ def test_ctrl_c_takes_back_what_was_changed(at: str) -> None:
     assert deploy.runs(OLD) == INSTANCES
 
 
-def test_a_second_ctrl_c_while_it_is_taken_back_leaves_one_thing_which_is_said() -> None:
+@pytest.mark.parametrize(
+    ("second", "left"),
+    [
+        ("a switch processor-1", ["processor-1 of a", "nexus-1 of a"]),
+        ("b read", ["the files of b", "the files of a", "collector-1 of a", "processor-1 of a", "nexus-1 of a"]),
+    ],
+    ids=["in the middle", "before anything is taken back"],
+)
+def test_a_second_ctrl_c_ends_the_way_back_and_all_that_is_not_taken_back_is_said(
+    second: str, left: Sequence[str]
+) -> None:
     deploy = Deploy()
-    pending = ["a switch collector-1", "b write"]
+    pending = ["a restart collector-1", second]
 
     def interrupt(call: str) -> None:
         if pending and call.startswith(pending[0]):
@@ -167,8 +177,61 @@ def test_a_second_ctrl_c_while_it_is_taken_back_leaves_one_thing_which_is_said()
             raise KeyboardInterrupt
 
     deploy.ssh.before_call = interrupt
-    assert str(deploy.stopped()) == "interrupted (not taken back: the files of b (interrupted))"
-    assert deploy.runs(OLD) == INSTANCES
+    stopped = deploy.stopped()
+    assert str(stopped) == f"interrupted (not taken back: {'; '.join(f'{one} (interrupted)' for one in left)})"
+    assert not stopped.undone
+    assert set(deploy.runs(NEW)) == {one.split()[0] for one in left if one.endswith("-1 of a")}
+
+
+def refuses(deploy: Deploy, host: str, at: str) -> None:
+    """Have a host answer ssh, but not run its host program any more, from a call on that begins so."""
+    refused: list[str] = []
+
+    def before_call(call: str) -> None:
+        if call.startswith(at):
+            refused.append(call)
+        if refused and call.startswith(f"{host} "):
+            raise CommandError(f"{host}: the deploy user may not run hitmesh-host")
+
+    deploy.ssh.before_call = before_call
+
+
+@pytest.mark.parametrize("at", ["b receive", "b write", "b switch nexus-2", "b restart balancer-2"])
+def test_a_host_that_answers_but_runs_no_host_program_any_more_is_as_gone_and_the_others_are_taken_back(
+    at: str,
+) -> None:
+    deploy = Deploy()
+    refuses(deploy, "b", at)
+    stopped = deploy.stopped()
+    assert "b: the deploy user may not run hitmesh-host" in stopped.message
+    assert [name for name in deploy.runs(OLD) if name.endswith("-1")] == [
+        name for name in INSTANCES if name.endswith("-1")
+    ]
+    assert " of a" not in str(stopped)
+
+
+def test_what_an_instance_lacked_is_still_said_where_a_host_is_gone_meanwhile() -> None:
+    deploy = Deploy("never ready")
+    refuses(deploy, "b", "a restart nexus-1")
+    stopped = deploy.stopped()
+    assert "b: the deploy user may not run hitmesh-host" in stopped.message
+    assert "nexus-1 isn't ready: nexus-1 (/health: 503)" in stopped.message
+    assert not stopped.is_bad
+    assert any("the last words of nexus-1" in line for line in deploy.told)
+
+
+def test_whatever_goes_wrong_is_taken_back_and_goes_wrong_while_it_is_taken_back_is_said() -> None:
+    deploy = Deploy()
+
+    def full(call: str) -> None:
+        if call.startswith("a restart collector-1"):
+            raise OSError(28, "No space left on device")
+
+    deploy.ssh.before_call = full
+    stopped = deploy.stopped()
+    assert stopped.message == "OSError: [Errno 28] No space left on device"
+    assert stopped.hint == "not taken back: collector-1 of a (OSError: [Errno 28] No space left on device)"
+    assert [*deploy.runs(OLD), *deploy.runs(NEW)] == INSTANCES
 
 
 def test_a_broken_lock_stops_the_deploy_before_its_next_step() -> None:

@@ -1,0 +1,68 @@
+"""What becomes known of a deploy that ended: the trail, and the hook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh import config as settings
+from hitmesh.deploy import hooks
+from hitmesh.deploy.at_work import at_work, recall
+from hitmesh.deploy.fleet import Fleet
+from tests.hitmesh.deploy.test_tasks import DATA, NEW, Operator
+
+FAILED_HOOK = {"hooks": {"failed": "hook"}}
+
+
+@pytest.fixture
+def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
+    monkeypatch.setattr("hitmesh.deploy.runner.POLL_S", 0.02)
+    return Operator(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def events(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
+    """What the hook for failures is told."""
+    told: list[Mapping[str, Any]] = []
+
+    def run(program: str, _folder: Path, event: Mapping[str, Any], **_: Any) -> None:
+        if program:
+            told.append(event)
+
+    monkeypatch.setattr(hooks, "run", run)
+    data = {**DATA, "deploy": {**DATA["deploy"], **FAILED_HOOK}}
+    operator.desk.fleet = Fleet.of(settings.parse(data, source="test"))
+    return told
+
+
+def test_a_deploy_that_was_interrupted_twice_stands_in_the_trail_and_the_hook_is_told(
+    operator: Operator, events: list[Mapping[str, Any]]
+) -> None:
+    pending = ["a restart collector-1", "b read"]
+
+    def interrupt(call: str) -> None:
+        if pending and call.startswith(pending[0]):
+            pending.pop(0)
+            raise KeyboardInterrupt
+
+    operator.hosts.before_call = interrupt
+    assert "not taken back: " in operator.refused()
+    remembered = recall(operator.desk)
+    assert remembered.lock is None
+    assert remembered.trail[-1].result.startswith("stopped half-way: interrupted (not taken back: the files of b")
+    assert [(event["event"], event["release"]) for event in events] == [("failed", NEW)]
+    operator.deploy()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left")])
+def test_whatever_ends_the_work_stands_in_the_trail_and_the_hook_is_told(
+    operator: Operator, events: list[Mapping[str, Any]], error: BaseException
+) -> None:
+    with pytest.raises(type(error)), at_work(operator.desk, "deploy", NEW, force=False):
+        raise error
+    said = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed: OSError: [Errno 28] No space left"
+    assert recall(operator.desk).trail[-1].result == said
+    assert [event["result"] for event in events] == [said]
