@@ -12,6 +12,7 @@ from hitmesh import config as settings
 from hitmesh.deploy import hooks
 from hitmesh.deploy.at_work import at_work, recall
 from hitmesh.deploy.fleet import Fleet
+from hitmesh.deploy.remote import NoHostProgram
 from tests.hitmesh.deploy.test_tasks import DATA, NEW, Operator
 
 FAILED_HOOK = {"hooks": {"failed": "hook"}}
@@ -66,3 +67,15 @@ def test_whatever_ends_the_work_stands_in_the_trail_and_the_hook_is_told(
     said = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed: OSError: [Errno 28] No space left"
     assert recall(operator.desk).trail[-1].result == said
     assert [event["result"] for event in events] == [said]
+
+
+def test_what_is_remembered_is_asked_of_another_host_where_the_first_one_runs_no_host_program_any_more(
+    operator: Operator,
+) -> None:
+    def before_call(call: str) -> None:
+        if call.startswith("a memory"):
+            raise NoHostProgram("a: the deploy user may not run hitmesh-host")
+
+    operator.hosts.before_call = before_call
+    operator.deploy()
+    assert recall(operator.desk).trail[-1].result == "done"
