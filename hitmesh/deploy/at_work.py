@@ -6,7 +6,7 @@ What the lock and the trail are is `hitmesh.deploy.memory`'s, how the lock is ke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from hitmesh.cli.config import me
 from hitmesh.deploy import hooks, lock, memory
 from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.lock import Held
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Lock
 from hitmesh.deploy.runner import Stopped
 from hitmesh.errors import CommandError, HitmeshError
@@ -40,7 +41,7 @@ def as_line(entry: Entry) -> str:
 
 
 @contextmanager
-def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Callable[[], None]]:
+def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Held]:
     """Hold the lock, and remember what became of it."""
     remembered = recall(desk)
     undone = memory.was_rolled_back(remembered.trail, release)

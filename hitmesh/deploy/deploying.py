@@ -64,7 +64,7 @@ def deploy(
         return
     if mine and mine.come_first(facts):  # the lock is in Consul
         mine.make(facts)
-    with at_work(desk, what, release_id, force=force) as may_go_on:
+    with at_work(desk, what, release_id, force=force) as lock:
         hooks.run(
             desk.config.deploy.hooks.before,
             desk.path.parent,
@@ -80,7 +80,7 @@ def deploy(
         if is_first:
             _introduce(desk, others)
         steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
-        Runner(desk.fleet, desk.hosts, tars, desk.tell, may_go_on).run(steps)
+        Runner(desk.fleet, desk.hosts, tars, desk.tell, lock, lock.ask).run(steps)
     desk.tell(f"{desk.fleet.dc} runs {release_id}")
 
 

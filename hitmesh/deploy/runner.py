@@ -7,6 +7,7 @@ Invariants:
 - Between two steps every instance is either as before or changed and ready.
 - Whatever ends a deploy (a gate, a host that vanishes, Ctrl-C) takes back what it had changed, the last first. What isn't
   taken back is said: where a host does nothing any more, and all that is left when a second Ctrl-C ends that.
+- Once somebody else has taken over nothing is changed or taken back: it would be his that is changed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hitmesh.deploy import gates
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.gates import Observation, Row
+from hitmesh.deploy.lock import Lost
 from hitmesh.deploy.plan import Bake, Change, Copy, Forget, Place, Ready, Serve, Step, Stop, Tell, Write
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.errors import CommandError, HitmeshError
@@ -59,8 +61,11 @@ class Runner:
         tars: Mapping[str, Path],
         tell: Callable[[str], None],
         may_go_on: Callable[[], None] = lambda: None,
+        is_ours: Callable[[], None] = lambda: None,
     ) -> None:
-        self._fleet, self._hosts, self._tars, self._tell, self._may_go_on = fleet, hosts, tars, tell, may_go_on
+        """`may_go_on` raises CommandError when the lock is over, `is_ours` asks anew and raises Lost where it is somebody else's."""
+        self._fleet, self._hosts, self._tars, self._tell = fleet, hosts, tars, tell
+        self._may_go_on, self._is_ours = may_go_on, is_ours
         self._changed: list[Change] = []
         self._written: list[tuple[str, Sequence[File]]] = []  # what stood there before, by host
         self._started: dict[str, dict[str, int]] = {}  # by host: the pids of what was changed
@@ -143,6 +148,7 @@ class Runner:
     def _wait_until(self, host: RemoteHost, name: str, lacking: Callable[[], str]) -> None:
         deadline = time.monotonic() + self._fleet.config.deploy.ready_s
         while reason := lacking():
+            self._may_go_on()
             if time.monotonic() > deadline:
                 what = f"{name} isn't ready" if name else f"{self._fleet.dc} isn't ready"
                 raise self._ill(host, name or self._first(reason), f"{what}: {reason}")
@@ -154,6 +160,7 @@ class Runner:
         begin: Observation | None = None
         watched = [name for name in self._hosts if name in self._started]
         while True:
+            self._may_go_on()
             is_last = time.monotonic() > began + step.seconds
             for name in watched:
                 now = self._observe(self._hosts[name], books=is_last and name == watched[0])
@@ -170,21 +177,31 @@ class Runner:
             time.sleep(POLL_S)
 
     def _stopped(self, error: BaseException) -> Stopped:
-        """Take back what was changed, the last first, and say what isn't; a second Ctrl-C ends that."""
+        """Take back what was changed, the last first, and say what isn't; a second Ctrl-C or a lost lock ends that."""
         left = []
         todo = self._ways_back()
+        self._may_go_on = self._is_ours  # from here on: that nobody answers is no reason to leave things half-way
         try:
             self._say(f"stopped: {_said(error)}")
+            if isinstance(error, Lost):
+                raise error
+            self._is_ours()
             before = self._before_without(self._gone())
             while todo:
+                self._is_ours()
                 what, take_back = todo[0]
                 try:
                     take_back(before)
+                except Lost:
+                    raise
                 except Exception as trouble:  # noqa: BLE001 - one that can't be taken back hinders no other
                     left.append(f"{what} ({_said(trouble)})")
                 todo.pop(0)
         except KeyboardInterrupt:
             left += [f"{what} (interrupted)" for what, _ in todo]
+        except Lost as lost:
+            error = lost
+            left += [what for what, _ in todo]
         hint = f"not taken back: {'; '.join(left)}" if left else ""
         return Stopped(_said(error), undone=not left, is_bad=isinstance(error, _Ill), hint=hint)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hitmesh import config as settings
-from hitmesh.deploy import hooks
+from hitmesh.deploy import hooks, tasks
 from hitmesh.deploy.at_work import at_work, recall
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.remote import NoHostProgram
@@ -79,3 +79,27 @@ def test_what_is_remembered_is_asked_of_another_host_where_the_first_one_runs_no
     operator.hosts.before_call = before_call
     operator.deploy()
     assert recall(operator.desk).trail[-1].result == "done"
+
+
+@pytest.mark.parametrize("does", ["well", "never ready"])
+def test_a_deploy_whose_lock_is_broken_leaves_all_as_it_is_and_the_release_is_not_bad(
+    operator: Operator, does: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hitmesh.deploy.lock.FRESH_S", 0.0)
+    operator.hosts.behaviour = {NEW: does}
+    broken: list[str] = []
+
+    def unlock(call: str) -> None:
+        if call == "a restart nexus-1" and not broken:
+            broken.append(call)
+            tasks.unlock(operator.desk)
+
+    operator.hosts.before_call = unlock
+    assert "somebody else has taken over: the lock was broken (not taken back: the files of b; " in operator.refused()
+    remembered = recall(operator.desk)
+    assert remembered.lock is None
+    assert remembered.trail[-1].result.startswith("stopped half-way: somebody else has taken over")
+    assert operator.hosts.current["nexus-1"] == NEW
+    operator.hosts.behaviour = {}
+    operator.deploy()
+    assert operator.runs() == {NEW}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from hitmesh import config as settings
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet
+from hitmesh.deploy.lock import Lost
 from hitmesh.deploy.paths import config_path
 from hitmesh.deploy.plan import Asked, make_plan
 from hitmesh.deploy.runner import Runner, Stopped
@@ -34,13 +35,20 @@ class Deploy:
         self.ssh = FakeSsh(FLEET, OLD)
         self.ssh.behaviour = {NEW: does}
         self.told: list[str] = []
-        self.may_go_on = lambda: None
+        self.may_go_on: Callable[[], None] = lambda: None
+        self.is_ours: Callable[[], None] = lambda: None
+        self.for_s = 0  # that an instance may take, and canaries are watched; 0: as DATA has it
 
     def run(self) -> None:
         hosts = self.ssh.hosts()
         facts: dict[str, Facts] = {name: host.facts() for name, host in hosts.items()}
-        steps = make_plan(FLEET, NEW, facts, {name: [FILE] for name in hosts}, Asked())
-        Runner(FLEET, hosts, {NEW: Path("/dev/null")}, self.told.append, self.may_go_on).run(steps)
+        fleet = FLEET
+        if self.for_s:
+            times = {"ready_s": self.for_s, "bake_s": self.for_s}
+            fleet = Fleet.of(settings.parse({**DATA, "deploy": times}, source="test"))
+        steps = make_plan(fleet, NEW, facts, {name: [FILE] for name in hosts}, Asked())
+        tars = {NEW: Path("/dev/null")}
+        Runner(fleet, hosts, tars, self.told.append, self.may_go_on, self.is_ours).run(steps)
 
     def stopped(self) -> Stopped:
         with pytest.raises(Stopped) as caught:
@@ -234,13 +242,77 @@ def test_whatever_goes_wrong_is_taken_back_and_goes_wrong_while_it_is_taken_back
     assert [*deploy.runs(OLD), *deploy.runs(NEW)] == INSTANCES
 
 
-def test_a_broken_lock_stops_the_deploy_before_its_next_step() -> None:
+def broken_at(deploy: Deploy, instance: str) -> Callable[[], None]:
+    def may_go_on() -> None:
+        if any(f"restart {instance}" in call for call in deploy.ssh.calls):
+            raise Lost("somebody else has taken over: ben is at work")
+
+    return may_go_on
+
+
+def test_a_lost_lock_stops_the_deploy_before_its_next_step_and_nothing_is_taken_back() -> None:
+    deploy = Deploy()
+    deploy.may_go_on = broken_at(deploy, "collector-1")
+    stopped = deploy.stopped()
+    assert str(stopped) == (
+        "somebody else has taken over: ben is at work "
+        "(not taken back: the files of b; the files of a; collector-1 of a; processor-1 of a; nexus-1 of a)"
+    )
+    assert not stopped.undone
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1", "collector-1"]
+    assert deploy.ssh.files["a"] == {FILE.path: "new"}
+
+
+def test_what_goes_wrong_with_a_lost_lock_is_somebody_elses_doing_and_is_not_taken_back() -> None:
+    deploy = Deploy("fails")
+    deploy.is_ours = broken_at(deploy, "collector-1")
+    stopped = deploy.stopped()
+    assert stopped.message == "somebody else has taken over: ben is at work"
+    assert not stopped.is_bad
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1", "collector-1", "balancer-1"]
+
+
+def test_a_lock_that_is_lost_while_all_is_taken_back_ends_that() -> None:
+    deploy = Deploy("fails")
+
+    def is_ours() -> None:
+        if deploy.restarted().count("collector-1") > 1:
+            raise Lost("somebody else has taken over")
+
+    deploy.is_ours = is_ours
+    assert str(deploy.stopped()) == ("somebody else has taken over (not taken back: processor-1 of a; nexus-1 of a)")
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1"]
+
+
+def test_a_lock_that_could_not_be_renewed_stops_the_deploy_and_all_is_taken_back() -> None:
     deploy = Deploy()
 
-    def broken() -> None:
+    def over() -> None:
         if any("restart collector-1" in call for call in deploy.ssh.calls):
-            raise CommandError("the lock was broken: ben is at work")
+            raise CommandError("the lock isn't ours any more: no host of dc answers")
 
-    deploy.may_go_on = broken
-    assert "ben is at work" in str(deploy.stopped())
+    deploy.may_go_on = over
+    assert deploy.stopped().undone
     assert deploy.runs(OLD) == INSTANCES
+
+
+@pytest.mark.parametrize(
+    ("does", "last"), [("well", "balancer-1"), ("never ready", "nexus-1")], ids=["watched", "waited for"]
+)
+def test_a_lost_lock_is_noticed_while_something_is_watched_or_waited_for(does: str, last: str) -> None:
+    deploy = Deploy(does)
+    deploy.for_s = 3600
+    after: list[str] = []
+
+    def may_go_on() -> None:
+        if len(after) > 20:
+            raise Lost("somebody else has taken over")
+
+    def before_call(call: str) -> None:
+        if after or call == f"a restart {last}":
+            after.append(call)
+        assert len(after) < 1000, "it goes on for ever"
+
+    deploy.may_go_on, deploy.ssh.before_call = may_go_on, before_call
+    assert deploy.stopped().message == "somebody else has taken over"
+    assert not any("the last words" in line for line in deploy.told)
