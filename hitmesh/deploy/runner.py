@@ -44,7 +44,7 @@ class Stopped(CommandError):
         super().__init__(why, hint=hint)
         self.undone = undone
         self.is_bad = is_bad
-        """Whether the release did badly; otherwise something else was in the way, and it may be tried again."""
+        """Whether a release did badly that didn't run there before; otherwise something else was in the way."""
 
 
 class _Ill(CommandError):
@@ -158,6 +158,7 @@ class Runner:
         before = self._before or Observation()
         began = time.monotonic()
         begin: Observation | None = None
+        lateness = gates.Lateness()
         watched = [name for name in self._hosts if name in self._started]
         while True:
             self._may_go_on()
@@ -165,7 +166,8 @@ class Runner:
             for name in watched:
                 now = self._observe(self._hosts[name], books=is_last and name == watched[0])
                 begin = begin or now
-                problems = [*gates.harm(before, now, self._started[name], step.instances)]
+                problems = [*gates.harm(before, now, self._started[name])]
+                problems += lateness.seen(before, now, step.instances, time.monotonic())
                 if bad := gates.failed(begin, now):
                     problems.append(bad)
                 if problems:
@@ -203,7 +205,9 @@ class Runner:
             error = lost
             left += [what for what, _ in todo]
         hint = f"not taken back: {'; '.join(left)}" if left else ""
-        return Stopped(_said(error), undone=not left, is_bad=isinstance(error, _Ill), hint=hint)
+        # What ran there already did well before: its file has changed, or the machine.
+        is_new = any(one.was not in ("", one.release) for one in self._changed)
+        return Stopped(_said(error), undone=not left, is_bad=is_new and isinstance(error, _Ill), hint=hint)
 
     def _ways_back(self) -> list[tuple[str, Callable[[Observation], None]]]:
         """What there is to take back, each with how: files, then instances, the last first."""

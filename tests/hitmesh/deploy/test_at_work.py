@@ -103,3 +103,14 @@ def test_a_deploy_whose_lock_is_broken_leaves_all_as_it_is_and_the_release_is_no
     operator.hosts.behaviour = {}
     operator.deploy()
     assert operator.runs() == {NEW}
+
+
+def test_a_release_that_runs_already_is_not_bad_for_what_its_changed_file_does(operator: Operator) -> None:
+    operator.deploy()
+    operator.hosts.configs = dict.fromkeys(operator.hosts.configs, "of another file")
+    operator.hosts.behaviour = {NEW: "dies"}
+    assert "nexus-1 doesn't start" in operator.refused()
+    assert recall(operator.desk).trail[-1].result.startswith("taken back: nexus-1 doesn't start")
+    operator.hosts.behaviour = {}
+    operator.deploy()
+    assert recall(operator.desk).trail[-1].result == "done"
