@@ -47,7 +47,7 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    _refuse(desk, release, facts)
+    _refuse(desk, release, facts, force=force)
     if not force:
         _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
@@ -73,7 +73,7 @@ def deploy(
         )
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
-        _refuse(desk, release, facts)
+        _refuse(desk, release, facts, force=force)
         if mine:
             mine.make(facts)
             facts = desk.facts(only)
@@ -97,9 +97,9 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
     deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
 
 
-def _refuse(desk: Desk, release: Release | None, facts: Mapping[str, Facts]) -> None:
+def _refuse(desk: Desk, release: Release | None, facts: Mapping[str, Facts], *, force: bool) -> None:
     """Raise CommandError for what is in the way, on hosts or in the file."""
-    if reasons := [*problems(desk.fleet, release, facts), *refusals(desk, facts)]:
+    if reasons := [*problems(desk.fleet, release, facts), *refusals(desk, facts, force=force)]:
         raise CommandError("; ".join(reasons), hint="nothing was changed")
 
 

@@ -7,75 +7,134 @@ lacks for a release is `plan`'s.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 import msgspec
+from msgspec import Struct
 
-from hitmesh.config import Config
+from hitmesh.cli.supervision import split_name
+from hitmesh.config import ROLES, Config
+from hitmesh.config.addresses import ssh_place
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.fleet import Fleet, Host
+from hitmesh.deploy.paths import PROGRAMS, config_path
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.errors import CommandError
 
-Tables = Mapping[str, Any]  # of a datacenter's file, perhaps of another release, so that nothing else is known of it
-
 PARTITIONS: Final[int] = next(one.default for one in msgspec.structs.fields(Config) if one.name == "partitions")
+VIRTUAL_IP: Final = ("keepalived", "vip")  # programs beside the roles that nobody may run who isn't in the file
 
 
-def refusals(desk: Desk, asked: Collection[str]) -> list[str]:
-    """Each reason, a line; none where nothing was ever deployed.
+class Node(Struct, frozen=True):
+    """A node of a file that stands on hosts."""
+
+    address: str
+    ssh: str = ""
+    nexus: int = 0
+    processor: int = 0
+    collector: int = 0
+    balancer: int = 0
+    dashboard: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it runs nothing by that file."""
+        return not any(getattr(self, role) for role in ROLES)
+
+
+class Standing(Struct, frozen=True):
+    """A datacenter's file as it stands on a host: what is compared of it. It may be another release's."""
+
+    partitions: int = PARTITIONS
+    nodes: dict[str, Node] = {}
+
+
+def refusals(desk: Desk, asked: Collection[str], *, force: bool = False) -> list[str]:
+    """Each reason, a line; none where nothing was ever deployed. With `force` only those that nobody can want.
 
     All hosts are looked at, but only those that are `asked` must answer. Raises CommandError.
     """
     standing = _standing(desk, asked)
-    return [*other_partitions(desk.config, standing)]
+    found = [*other_partitions(desk.config, standing)]
+    if not force:
+        found += [reason for host, node in left_out(desk.fleet, standing) if (reason := _still_there(desk, host, node))]
+    return found
 
 
 def refuse_partitions(config: Config, host: RemoteHost) -> None:
     """Raise CommandError where a host, if it answers yet, counts with another number of partitions."""
     try:
-        tables = _tables(host, config.name)
+        standing = _on(host, config.name)
     except CommandError:
         return  # there is no host program yet; or whoever asks next says what is wrong
-    for reason in other_partitions(config, {host.name: tables}):
+    for reason in other_partitions(config, [standing] if standing else []):
         raise CommandError(reason, hint="nothing was changed")
 
 
-def other_partitions(config: Config, standing: Mapping[str, Tables]) -> Iterator[str]:
+def other_partitions(config: Config, standing: Sequence[Standing]) -> Iterator[str]:
     """That hosts count with another number of partitions than the file has: pages would be looked for elsewhere."""
-    numbers = {number for tables in standing.values() if (number := _partitions(tables)) not in (0, config.partitions)}
+    numbers = sorted({each.partitions for each in standing} - {config.partitions})
     if numbers:
         yield (
-            f"{config.name} has {' and '.join(map(str, sorted(numbers)))} partitions on its hosts, and the file says "
-            f"{config.partitions}: totals can't be moved; put {min(numbers)} back, or begin a new mesh with "
+            f"{config.name} has {' and '.join(map(str, numbers))} partitions on its hosts, and the file says "
+            f"{config.partitions}: totals can't be moved; put {numbers[0]} back, or begin a new mesh with "
             f"{config.partitions} and `hitmesh replay` the logs there, or `hitmesh import` what `hitmesh export` wrote here"
         )
 
 
-def _standing(desk: Desk, asked: Collection[str]) -> dict[str, Tables]:
-    """The datacenter's file as each host has it that runs something, by host."""
-    found: dict[str, Tables] = {}
-    for name, tables in desk.each(desk.fleet.hosts, lambda host: _tables(host, desk.fleet.dc)).items():
-        if not isinstance(tables, CommandError):
-            found[name] = tables
-        elif name in asked:
-            raise tables
+def left_out(fleet: Fleet, standing: Sequence[Standing]) -> Iterator[tuple[Host, Node]]:
+    """The hosts that files on hosts have, and the new file has neither at their address nor by their way in; each once."""
+    known = {place for host in fleet.hosts for place in (host.address, host.ssh)}
+    for each in standing:
+        for name, node in each.nodes.items():
+            ssh = ssh_place(node.ssh or node.address)
+            if not known & {node.address, ssh}:
+                known.add(node.address)
+                yield Host(name=name, address=node.address, ssh=ssh), node
+
+
+def _still_there(desk: Desk, host: Host, node: Node) -> str:
+    """Why a host may not be left out yet; empty when it may."""
+    where = f"{host.name} ({host.address})"
+    try:
+        facts = RemoteHost(host, desk.ssh, desk.fleet.dc).facts()
+    except CommandError as error:
+        if node.is_empty:
+            return ""
+        return (
+            f"whether {where} still runs something can't be told ({error.message}): force=1 leaves it out all the same"
+        )
+    programs = {each.name for each in facts.programs or ()}
+    # Without supervisord now, but with the next boot.
+    programs |= {split_name(Path(path).stem)[1] for path in facts.files if path.startswith(f"{PROGRAMS}/")}
+    found = sorted(name for name in programs if name.rpartition("-")[0] in (*ROLES, *VIRTUAL_IP))
+    if not found:
+        return ""
+    return (
+        f"{where} still has {', '.join(found)}, and the file doesn't have it any more: set its counts to 0 and deploy, "
+        "then take it out (docs/operations/grow.md), or force=1 leaves it so"
+    )
+
+
+def _standing(desk: Desk, asked: Collection[str]) -> list[Standing]:
+    """The datacenter's file of each host that runs something."""
+    found = []
+    for name, answer in desk.each(desk.fleet.hosts, lambda host: _on(host, desk.fleet.dc)).items():
+        if isinstance(answer, Standing):
+            found.append(answer)
+        elif answer is not None and name in asked:
+            raise answer
     return found
 
 
-def _tables(host: RemoteHost, dc: str) -> Tables:
-    """The file with which a host runs instances; empty where it never did, or it can't be read. Raises CommandError."""
-    if not host.facts().current:
-        return {}
+def _on(host: RemoteHost, dc: str) -> Standing | None:
+    """The file with which a host runs instances; None where it never did, or it can't be read. Raises CommandError."""
     path = config_path(dc)
+    if not host.facts().current or not (text := host.texts([path]).get(path)):
+        return None
     try:
-        return tomllib.loads(host.texts([path]).get(path, ""))
-    except tomllib.TOMLDecodeError:
-        return {}
-
-
-def _partitions(tables: Tables) -> int:
-    """How many there are by a file; 0 where it says nothing of that."""
-    number = tables.get("partitions", PARTITIONS) if tables else 0
-    return number if isinstance(number, int) else 0
+        return msgspec.convert(tomllib.loads(text), Standing)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError):
+        return None

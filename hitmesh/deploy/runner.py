@@ -187,7 +187,6 @@ class Runner:
             self._say(f"stopped: {_said(error)}")
             if isinstance(error, Lost):
                 raise error
-            self._is_ours()
             before = self._before_without(self._gone())
             while todo:
                 self._is_ours()

@@ -64,6 +64,7 @@ class FakeSsh:
         return {host.name: RemoteHost(host, self, self.fleet.dc) for host in self.fleet.hosts}  # type: ignore[arg-type]
 
     def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = 0.0) -> Result:
+        host = next((one for one in self.fleet.hosts if one.address == host.address), host)  # whatever it is called
         words = argv[argv.index("--dc") + 2 :]
         call = f"{host.name} {' '.join(words[:3])}"
         self.before_call(call)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
+from hitmesh import config as settings
 from hitmesh.deploy import bootstrap, tasks
-from hitmesh.deploy.paths import config_path
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.fleet import Fleet
+from hitmesh.deploy.paths import config_path, program_path
+from hitmesh.deploy.refusals import Standing, left_out
+from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
-from tests.hitmesh.deploy.test_tasks import Operator
+from tests.hitmesh.deploy.fake_hosts import FakeSsh
+from tests.hitmesh.deploy.test_tasks import DATA, NEW, OLD, Operator
 
 FILE = config_path("dc")
 EIGHT = "dc has 8 partitions on its hosts, and the file says 32: totals can't be moved; put 8 back"
@@ -65,3 +75,78 @@ def test_a_bootstrap_of_a_host_that_counts_with_other_partitions_changes_nothing
     with pytest.raises(CommandError, match="has 8 partitions on its hosts"):
         bootstrap.bootstrap(desk.fleet, desk.text, desk.hosts["a"], desk.ssh, tmp_path / "none.tar", [], {})
     assert operator.hosts.calls == []
+
+
+# --- a host that the file has no more -------------------------------------------------------
+
+NODES = {**DATA["nodes"], "c": {"address": "10.0.0.3", "collector": 1, "processor": 1}}
+NOTHING = {"address": "10.0.0.3"}
+
+
+def desk_with(operator: Operator, nodes: Mapping[str, object]) -> Desk:
+    """The same hosts, by a file with other nodes."""
+    path = operator.desk.path
+    path.write_text(settings.dump(settings.parse({**DATA, "nodes": nodes}, source="test")))
+    hosts = cast(Ssh, operator.hosts)
+    return Desk(path, Fleet.of(settings.load(path)), hosts, operator.told.append)
+
+
+@pytest.fixture
+def three(operator: Operator, tmp_path: Path) -> Operator:
+    """An operator whose file has lost the third of the hosts that run."""
+    fleet = Fleet.of(settings.parse({**DATA, "nodes": NODES}, source="test"))
+    operator.hosts = FakeSsh(fleet, OLD, settings=tmp_path / "dc.db")
+    stands(operator, desk_with(operator, NODES).text, "a", "b", "c")
+    operator.desk = desk_with(operator, DATA["nodes"])
+    return operator
+
+
+def empty(operator: Operator, host: str) -> None:
+    for one in operator.hosts.fleet.host(host).instances:
+        operator.hosts.current[one.name] = ""
+
+
+C_RUNS = "c (10.0.0.3) still has collector-3, processor-3, and the file doesn't have it any more: set its counts to 0 and deploy"
+
+
+def test_a_host_that_is_taken_out_of_the_file_while_it_runs_something_is_refused_unless_it_is_forced(
+    three: Operator,
+) -> None:
+    assert C_RUNS in three.refused()
+    assert C_RUNS in three.refused(only="a", dry=True)
+    assert C_RUNS in refused_by_check(three)
+    assert three.hosts.calls == []
+    three.deploy(force=True)
+    assert three.hosts.current["collector-1"] == NEW
+
+
+def test_a_host_that_was_emptied_may_be_taken_out(three: Operator) -> None:
+    empty(three, "c")
+    three.deploy()
+
+
+def test_what_would_start_again_at_the_next_boot_and_keepalived_are_something_too(three: Operator) -> None:
+    empty(three, "c")
+    stands(three, desk_with(three, {**NODES, "c": NOTHING}).text, "a", "b")
+    three.desk = desk_with(three, DATA["nodes"])
+    three.hosts.programs = ["consul-1"]
+    three.hosts.files["c"] = {program_path("dc", "keepalived-1"): "[program:dc-keepalived-1]"}
+    assert "c (10.0.0.3) still has keepalived-1, and" in three.refused(dry=True)
+
+
+def test_a_host_that_cannot_be_asked_is_taken_for_what_its_file_gave_it(three: Operator) -> None:
+    three.hosts.vanish("c", "c ")
+    said = three.refused()
+    assert "whether c (10.0.0.3) still runs something can't be told (c: it can't be reached)" in said
+    assert "force=1" in said
+    stands(three, desk_with(three, {**NODES, "c": NOTHING}).text, "a", "b")
+    three.desk = desk_with(three, DATA["nodes"])
+    three.deploy()
+
+
+def test_a_host_with_another_name_is_the_same_and_one_with_another_address_is_not(three: Operator) -> None:
+    standing = [msgspec.convert(tomllib.loads(three.hosts.files["a"][FILE]), Standing)] * 2
+    renamed = desk_with(three, {**DATA["nodes"], "d": NODES["c"]}).fleet
+    assert [*left_out(renamed, standing)] == []
+    moved = desk_with(three, {**NODES, "c": {**NODES["c"], "address": "10.0.0.4"}}).fleet
+    assert [(host.name, host.address) for host, _ in left_out(moved, standing)] == [("c", "10.0.0.3")]

@@ -291,6 +291,7 @@ def test_a_lock_that_could_not_be_renewed_stops_the_deploy_and_all_is_taken_back
         if any("restart collector-1" in call for call in deploy.ssh.calls):
             raise CommandError("the lock isn't ours any more: no host of dc answers")
 
+    deploy.ssh.behaviour = {OLD: "slow"}  # so that it is waited for
     deploy.may_go_on = over
     assert deploy.stopped().undone
     assert deploy.runs(OLD) == INSTANCES
