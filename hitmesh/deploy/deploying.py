@@ -18,7 +18,7 @@ from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
-from hitmesh.deploy.refusals import refusals
+from hitmesh.deploy.refusals import emptied, refusals
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.render.consul import token_name
 from hitmesh.deploy.runner import Runner
@@ -53,7 +53,7 @@ def deploy(
     is_first = is_unborn(facts) and not only
     unborn = _unborn(desk, others) if is_first else []
     asked = Asked(only=only, roles=those, bake_s=bake_s, unborn=unborn)
-    steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
+    steps = _planned(desk, release_id, facts, asked, force=force)
     mine = Keys(desk, others) if desk.config.keys or token_name(desk.fleet) else None
     lacking = mine.lacking(facts) if mine else []
     if dry:
@@ -79,7 +79,7 @@ def deploy(
             facts = desk.facts(only)
         if is_first:
             _introduce(desk, others)
-        steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
+        steps = _planned(desk, release_id, facts, asked, force=force)
         Runner(desk.fleet, desk.hosts, tars, desk.tell, lock, lock.ask).run(steps)
     desk.tell(f"{desk.fleet.dc} runs {release_id}")
 
@@ -101,6 +101,17 @@ def _refuse(desk: Desk, release: Release | None, facts: Mapping[str, Facts], *, 
     """Raise CommandError for what is in the way, on hosts or in the file."""
     if reasons := [*problems(desk.fleet, release, facts), *refusals(desk, facts, force=force)]:
         raise CommandError("; ".join(reasons), hint="nothing was changed")
+
+
+def _planned(desk: Desk, release: str, facts: Mapping[str, Facts], asked: Asked, *, force: bool) -> list[Step]:
+    """The steps. Raises CommandError for a plan by which nobody would do a role's work for a while, unless that is forced."""
+    steps = make_plan(desk.fleet, release, facts, desk.files(), asked)
+    if not force and (roles := emptied(desk.fleet, steps, facts)):
+        raise CommandError(
+            f"this plan stops every {', every '.join(roles)} before it starts one",
+            hint="instances are numbered in the order of the file's nodes: keep it, or force=1 does so all the same",
+        )
+    return steps
 
 
 def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:

@@ -7,7 +7,7 @@ lacks for a release is `plan`'s.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +15,13 @@ import msgspec
 from msgspec import Struct
 
 from hitmesh.cli.supervision import split_name
-from hitmesh.config import ROLES, Config
+from hitmesh.config import ROLES, Config, Role
 from hitmesh.config.addresses import ssh_place
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.fleet import Fleet, Host
+from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.fleet import ORDER, Fleet, Host, role_of
 from hitmesh.deploy.paths import PROGRAMS, config_path
+from hitmesh.deploy.plan import Change, Step, Stop
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.errors import CommandError
 
@@ -51,26 +53,61 @@ class Standing(Struct, frozen=True):
     nodes: dict[str, Node] = {}
 
 
-def refusals(desk: Desk, asked: Collection[str], *, force: bool = False) -> list[str]:
-    """Each reason, a line; none where nothing was ever deployed. With `force` only those that nobody can want.
+def refusals(desk: Desk, facts: Mapping[str, Facts], *, force: bool = False) -> list[str]:
+    """Each reason, a line. With `force` only those that nobody can want.
 
-    All hosts are looked at, but only those that are `asked` must answer. Raises CommandError.
+    All hosts are looked at, but only those of the `facts` must answer. Raises CommandError.
     """
-    standing = _standing(desk, asked)
-    found = [*other_partitions(desk.config, standing)]
+    standing = _standing(desk, facts)
+    found = [*another_datacenter(desk.fleet.dc, facts), *other_partitions(desk.config, standing)]
     if not force:
         found += [reason for host, node in left_out(desk.fleet, standing) if (reason := _still_there(desk, host, node))]
     return found
 
 
-def refuse_partitions(config: Config, host: RemoteHost) -> None:
-    """Raise CommandError where a host, if it answers yet, counts with another number of partitions."""
+def refuse_bootstrap(config: Config, host: RemoteHost) -> None:
+    """Raise CommandError for what of that one host shows, if it answers yet."""
     try:
+        facts = host.facts()
         standing = _on(host, config.name)
     except CommandError:
         return  # there is no host program yet; or whoever asks next says what is wrong
-    for reason in other_partitions(config, [standing] if standing else []):
-        raise CommandError(reason, hint="nothing was changed")
+    reasons = [
+        *another_datacenter(config.name, {host.name: facts}),
+        *other_partitions(config, [standing] if standing else []),
+    ]
+    if reasons:
+        raise CommandError("; ".join(reasons), hint="nothing was changed")
+
+
+def another_datacenter(dc: str, facts: Mapping[str, Facts]) -> Iterator[str]:
+    """That a host is another datacenter's: ports, Consul's and keepalived's files, and the firewall, are there once."""
+    for name, fact in facts.items():
+        for other, programs in fact.others.items():
+            yield (
+                f"{name} runs datacenter {other} already ({', '.join(programs)}): give {dc} hosts of its own, or stop those "
+                f"programs and remove {PROGRAMS}/{other}-*.conf there"
+            )
+
+
+def emptied(fleet: Fleet, steps: Sequence[Step], facts: Mapping[str, Facts]) -> list[Role]:
+    """The roles of which a plan stops the last one that runs, though the file has some."""
+    running = {
+        (host.name, one.name) for host in fleet.hosts if host.name not in facts for one in host.instances
+    }  # those that weren't asked, and stay as they are
+    for name, fact in facts.items():
+        running |= {(name, each.name) for each in fact.programs or () if each.state in ("RUNNING", "STARTING")}
+    wanted = {one.role for _, one in fleet.in_order()}
+    found: set[Role] = set()
+    for step in steps:
+        if isinstance(step, Change):
+            running.add((step.host, step.instance))
+        elif isinstance(step, Stop) and (step.host, step.instance) in running:
+            running.remove((step.host, step.instance))
+            role = role_of(step.instance.rpartition("-")[0])
+            if role in wanted and not any(name.rpartition("-")[0] == role for _, name in running):
+                found.add(role)
+    return [role for role in ORDER if role in found]
 
 
 def other_partitions(config: Config, standing: Sequence[Standing]) -> Iterator[str]:
@@ -118,7 +155,7 @@ def _still_there(desk: Desk, host: Host, node: Node) -> str:
     )
 
 
-def _standing(desk: Desk, asked: Collection[str]) -> list[Standing]:
+def _standing(desk: Desk, asked: Mapping[str, Facts]) -> list[Standing]:
     """The datacenter's file of each host that runs something."""
     found = []
     for name, answer in desk.each(desk.fleet.hosts, lambda host: _on(host, desk.fleet.dc)).items():

@@ -58,6 +58,7 @@ class FakeSsh:
         self._settings = settings
         self.consul = FakeConsul(fleet.dc, len(fleet.hosts))
         self.loose: list[str] = []
+        self.others: dict[str, dict[str, list[str]]] = {}  # programs of other datacenters, by host
         self.programs: list[str] = []  # beside the instances, on every host
 
     def hosts(self) -> dict[str, RemoteHost]:
@@ -100,7 +101,7 @@ class FakeSsh:
         return Facts(
             python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,
-            files=self._digests(host.name),
+            files=self._digests(host.name), others=self.others.get(host.name, {}),
             reads=self.reads, releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
             programs=[
                 *(self._program(name) for name in names if self.current[name]),

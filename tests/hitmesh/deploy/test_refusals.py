@@ -150,3 +150,53 @@ def test_a_host_with_another_name_is_the_same_and_one_with_another_address_is_no
     assert [*left_out(renamed, standing)] == []
     moved = desk_with(three, {**NODES, "c": {**NODES["c"], "address": "10.0.0.4"}}).fleet
     assert [(host.name, host.address) for host, _ in left_out(moved, standing)] == [("c", "10.0.0.3")]
+
+
+# --- who works meanwhile --------------------------------------------------------------------
+
+
+def test_a_plan_that_stops_all_of_a_role_before_one_starts_is_refused_unless_it_is_forced(operator: Operator) -> None:
+    a, b = DATA["nodes"].items()
+    operator.desk = desk_with(operator, dict([b, a]))
+    said = "this plan stops every nexus, every processor, every collector, every balancer before it starts one"
+    assert said in operator.refused()
+    assert said in operator.refused(dry=True)
+    assert operator.hosts.calls == []
+    operator.deploy(dry=True, force=True)
+    assert "b: drain and stop balancer-2" in "".join(operator.told)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {**DATA["nodes"], "a": {**DATA["nodes"]["a"], "collector": 2}},  # b's collector-2 goes to a
+        {**DATA["nodes"], "b": {**DATA["nodes"]["b"], "balancer": 0}},
+        {name: {**node, "balancer": 0} for name, node in DATA["nodes"].items()},  # which is what it says
+    ],
+)
+def test_a_plan_that_leaves_one_of_each_role_or_the_role_out_is_carried_out(
+    operator: Operator, nodes: Mapping[str, object]
+) -> None:
+    operator.desk = desk_with(operator, nodes)
+    operator.deploy(dry=True)
+
+
+def test_of_a_role_that_runs_on_hosts_which_are_not_asked_one_host_may_lose_its_own(operator: Operator) -> None:
+    operator.desk = desk_with(operator, {**DATA["nodes"], "b": {**DATA["nodes"]["b"], "balancer": 0}})
+    operator.deploy(dry=True, only="b")
+
+
+PAIR = "b runs datacenter pair already (collector-1, consul-1): give dc hosts of its own"
+
+
+@pytest.mark.parametrize("asked", [{}, {"dry": True}, {"force": True}, {"only": "b"}])
+def test_a_host_that_runs_another_datacenter_is_refused_however_it_is_asked(
+    operator: Operator, asked: dict[str, object], tmp_path: Path
+) -> None:
+    operator.hosts.others = {"b": {"pair": ["collector-1", "consul-1"]}}
+    assert PAIR in operator.refused(**asked)
+    assert PAIR in refused_by_check(operator)
+    desk = operator.desk
+    with pytest.raises(CommandError, match="b runs datacenter pair already"):
+        bootstrap.bootstrap(desk.fleet, desk.text, desk.hosts["b"], desk.ssh, tmp_path / "none.tar", [], {})
+    assert operator.hosts.calls == []
