@@ -203,6 +203,8 @@ class Runner:
         except Lost as lost:
             error = lost
             left += [what for what, _ in todo]
+        except Exception as trouble:  # noqa: BLE001 - this machine's: whatever it is, the rest is said
+            left += [f"{what} ({_said(trouble)})" for what, _ in todo]
         hint = f"not taken back: {'; '.join(left)}" if left else ""
         # What ran there already did well before: its file has changed, or the machine.
         is_new = any(one.was not in ("", one.release) for one in self._changed)

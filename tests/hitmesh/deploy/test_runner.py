@@ -242,6 +242,21 @@ def test_whatever_goes_wrong_is_taken_back_and_goes_wrong_while_it_is_taken_back
     assert [*deploy.runs(OLD), *deploy.runs(NEW)] == INSTANCES
 
 
+def test_all_that_is_left_is_said_where_it_cannot_even_be_begun_to_take_it_back() -> None:
+    deploy = Deploy()
+
+    def full(call: str) -> None:
+        if any(" restart nexus-1" in each for each in deploy.ssh.calls):
+            raise OSError(24, "Too many open files")
+
+    deploy.ssh.before_call = full
+    stopped = deploy.stopped()
+    assert not stopped.undone
+    assert [one.partition(" (")[0] for one in stopped.hint.split("; ")] == [
+        "not taken back: the files of b", "the files of a", "nexus-1 of a"
+    ]  # fmt: skip
+
+
 def broken_at(deploy: Deploy, instance: str) -> Callable[[], None]:
     def may_go_on() -> None:
         if any(f"restart {instance}" in call for call in deploy.ssh.calls):
