@@ -15,7 +15,8 @@ from hitmesh.deploy import bootstrap, tasks
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.paths import config_path, program_path
-from hitmesh.deploy.refusals import Standing, left_out
+from hitmesh.deploy.plan import Change, Stop
+from hitmesh.deploy.refusals import Standing, emptied, left_out
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
@@ -184,6 +185,15 @@ def test_a_plan_that_leaves_one_of_each_role_or_the_role_out_is_carried_out(
 def test_of_a_role_that_runs_on_hosts_which_are_not_asked_one_host_may_lose_its_own(operator: Operator) -> None:
     operator.desk = desk_with(operator, {**DATA["nodes"], "b": {**DATA["nodes"]["b"], "balancer": 0}})
     operator.deploy(dry=True, only="b")
+
+
+def test_a_role_of_which_one_starts_before_the_last_one_stops_is_never_without(operator: Operator) -> None:
+    fleet = operator.desk.fleet
+    facts = {"a": operator.desk.facts()["a"]}
+    stop, start = Stop("a", "collector-1"), Change("a", "collector-9", NEW, "")
+    alone = Fleet(config=fleet.config, hosts=[fleet.host("a")])
+    assert emptied(alone, [start, stop], facts) == []
+    assert emptied(alone, [stop, start], facts) == ["collector"]
 
 
 PAIR = "b runs datacenter pair already (collector-1, consul-1): give dc hosts of its own"
