@@ -77,7 +77,7 @@ def refuse_bootstrap(config: Config, host: RemoteHost) -> None:
         *other_partitions(config, [standing] if standing else []),
     ]
     if reasons:
-        raise CommandError("; ".join(reasons), hint="nothing was changed")
+        raise CommandError("; ".join(reasons))
 
 
 def another_datacenter(dc: str, facts: Mapping[str, Facts]) -> Iterator[str]:
