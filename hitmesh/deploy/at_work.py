@@ -6,7 +6,7 @@ What the lock and the trail are is `hitmesh.deploy.memory`'s, how the lock is ke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from hitmesh.cli.config import me
 from hitmesh.deploy import hooks, lock, memory
 from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.lock import Held
 from hitmesh.deploy.memory import DONE, ROLLED_BACK, Lock
 from hitmesh.deploy.runner import Stopped
 from hitmesh.errors import CommandError, HitmeshError
@@ -40,7 +41,7 @@ def as_line(entry: Entry) -> str:
 
 
 @contextmanager
-def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Callable[[], None]]:
+def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Held]:
     """Hold the lock, and remember what became of it."""
     remembered = recall(desk)
     undone = memory.was_rolled_back(remembered.trail, release)
@@ -50,18 +51,14 @@ def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Cal
         )
     began = time.monotonic()
     who = me()
-    result = "ended without a word"
+    result = ""  # until anything is begun
     try:
         with lock.held(desk.memory, who, f"{what} {release}", desk.config.deploy.lock_s) as may_go_on:
             try:
                 yield may_go_on
                 result = DONE
-            except Stopped as error:
-                taken_back = ROLLED_BACK if error.is_bad else "taken back"
-                result = f"{taken_back}: {error.message}" if error.undone else f"stopped half-way: {error}"
-                raise
-            except HitmeshError as error:
-                result = f"failed: {error}"
+            except BaseException as error:
+                result = _result(error)
                 raise
             finally:
                 entry = Entry(
@@ -69,7 +66,7 @@ def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Cal
                 )
                 remember(desk, entry)
     finally:
-        if result != "ended without a word":
+        if result:
             name = "after" if result == DONE else "failed"
             program = getattr(desk.config.deploy.hooks, name)
             hooks.run(
@@ -79,6 +76,20 @@ def at_work(desk: Desk, what: str, release: str, *, force: bool) -> Iterator[Cal
                 tell=desk.tell,
                 must=False,
             )
+
+
+def _result(error: BaseException) -> str:
+    """What became of something that was ended by this."""
+    match error:
+        case Stopped(undone=True):
+            return f"{ROLLED_BACK if error.is_bad else 'taken back'}: {error.message}"
+        case Stopped():
+            return f"stopped half-way: {error}"
+        case HitmeshError():
+            return f"failed: {error}"
+        case KeyboardInterrupt():
+            return "interrupted"
+    return f"failed: {type(error).__name__}: {error}"
 
 
 def remember(desk: Desk, entry: Entry) -> None:

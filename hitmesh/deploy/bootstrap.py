@@ -33,6 +33,7 @@ from hitmesh.deploy.paths import (
     config_path,
     user_of,
 )
+from hitmesh.deploy.refusals import refuse_bootstrap
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import beanstalkd, consul, nftables, system
 from hitmesh.deploy.ssh import Ssh
@@ -79,6 +80,7 @@ def bootstrap(
     `text` is the datacenter's file; `root` logs in as the bootstrap's user; `release` is a release's tar, whose wheels
     are taken; `secrets` are Consul's own, by name.
     """
+    refuse_bootstrap(fleet.config, host)
     changed = _make(fleet, host.host, root, release, authorized_keys)
     if fleet.has_consul:
         for name, secret in secrets.items():

@@ -18,6 +18,7 @@ from hitmesh.deploy.facts import Facts, Release
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.plan import Asked, Step, Write, is_unborn, make_plan, problems
+from hitmesh.deploy.refusals import emptied, refusals
 from hitmesh.deploy.release import Built, build, built
 from hitmesh.deploy.render.consul import token_name
 from hitmesh.deploy.runner import Runner
@@ -46,14 +47,13 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
-    if reasons := problems(desk.fleet, release, facts):
-        raise CommandError("; ".join(reasons), hint="nothing was changed")
+    _refuse(desk, release, facts, force=force)
     if not force:
         _check_formats(desk, release_id, release, facts)
     is_first = is_unborn(facts) and not only
     unborn = _unborn(desk, others) if is_first else []
     asked = Asked(only=only, roles=those, bake_s=bake_s, unborn=unborn)
-    steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
+    steps = _planned(desk, release_id, facts, asked, force=force)
     mine = Keys(desk, others) if desk.config.keys or token_name(desk.fleet) else None
     lacking = mine.lacking(facts) if mine else []
     if dry:
@@ -64,7 +64,7 @@ def deploy(
         return
     if mine and mine.come_first(facts):  # the lock is in Consul
         mine.make(facts)
-    with at_work(desk, what, release_id, force=force) as may_go_on:
+    with at_work(desk, what, release_id, force=force) as lock:
         hooks.run(
             desk.config.deploy.hooks.before,
             desk.path.parent,
@@ -73,13 +73,14 @@ def deploy(
         )
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
+        _refuse(desk, release, facts, force=force)
         if mine:
             mine.make(facts)
             facts = desk.facts(only)
         if is_first:
             _introduce(desk, others)
-        steps = make_plan(desk.fleet, release_id, facts, desk.files(), asked)
-        Runner(desk.fleet, desk.hosts, tars, desk.tell, may_go_on).run(steps)
+        steps = _planned(desk, release_id, facts, asked, force=force)
+        Runner(desk.fleet, desk.hosts, tars, desk.tell, lock, lock.ask).run(steps)
     desk.tell(f"{desk.fleet.dc} runs {release_id}")
 
 
@@ -94,6 +95,23 @@ def rollback(desk: Desk, releases: Path, checkout: Path, *, dry: bool = False, f
             hint="version=ID deploys one that is there",
         )
     deploy(desk, releases, checkout, dry=dry, force=force, version=before, what="rollback", bake_s=0.0)
+
+
+def _refuse(desk: Desk, release: Release | None, facts: Mapping[str, Facts], *, force: bool) -> None:
+    """Raise CommandError for what is in the way, on hosts or in the file."""
+    if reasons := [*problems(desk.fleet, release, facts), *refusals(desk, facts, force=force)]:
+        raise CommandError("; ".join(reasons), hint="nothing was changed")
+
+
+def _planned(desk: Desk, release: str, facts: Mapping[str, Facts], asked: Asked, *, force: bool) -> list[Step]:
+    """The steps. Raises CommandError for a plan by which nobody would do a role's work for a while, unless that is forced."""
+    steps = make_plan(desk.fleet, release, facts, desk.files(), asked)
+    if not force and (roles := emptied(desk.fleet, steps, facts)):
+        raise CommandError(
+            f"this plan stops every {', every '.join(roles)} before it starts one",
+            hint="instances are numbered in the order of the file's nodes: keep it, or force=1 does so all the same",
+        )
+    return steps
 
 
 def _check_formats(desk: Desk, id_: str, release: Release | None, facts: Mapping[str, Facts]) -> None:

@@ -19,7 +19,7 @@ from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import KEYS
-from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.remote import NoHostProgram, RemoteHost
 from hitmesh.deploy.render import files_for
 from hitmesh.deploy.ssh import Ssh, Unreachable, opened
 from hitmesh.errors import CommandError, ConfigError
@@ -70,7 +70,7 @@ class Desk:
             if host.instances:
                 try:
                     return self.hosts[host.name].memory(command, given)
-                except Unreachable as error:
+                except (Unreachable, NoHostProgram) as error:
                     reasons.append(str(error))
         raise CommandError(f"no host of {self.fleet.dc} answers: {'; '.join(reasons)}")
 

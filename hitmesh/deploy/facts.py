@@ -33,6 +33,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}  # path: SHA-256 of the text, of rendered files that are there
     loose: Sequence[str] = ()  # paths of secrets that aren't their user's alone
     programs: Sequence[Running] | None = ()  # None: supervisord doesn't answer
+    others: Mapping[str, Sequence[str]] = {}  # another datacenter: its programs on this host, whether they run or not
 
 
 class Release(Struct, frozen=True, kw_only=True):

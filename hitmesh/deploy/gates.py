@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,10 @@ from msgspec import Struct
 MAX_FAILED: Final = 0.001  # of all requests since, that were answered with 5xx
 MIN_FAILED: Final = 3  # below that many it may be a client's own doing
 MAX_LAG_S: Final = 0.5  # of a hub: above that its heartbeats come late
+LATE_S: Final = 6.0  # that it must go on: one late moment of a busy machine stands in two heartbeats, two seconds
+LATE_SIGHTS: Final = 4  # in that time at least: whoever looks may be late, too
+MUCH: Final = 2.0  # as late as something that is no fault of a release, which varies as much
+LAG: Final = "hub_lag_s"
 ILL: Final = ("failing", "dead", "fatal", "backoff", "exited", "unknown")
 
 
@@ -74,7 +79,7 @@ def is_ready(name: str, supervisor_pid: int, now: Observation, before: Observati
     return "; ".join(_new(before.lacking, now.lacking))
 
 
-def harm(before: Observation, now: Observation, started: Mapping[str, int], changed: Collection[str]) -> Iterator[str]:
+def harm(before: Observation, now: Observation, started: Mapping[str, int]) -> Iterator[str]:
     """What is worse than before, of all that a bad release could have done; `started` are the pids of the changed ones."""
     for name, pid in started.items():
         row = now.row(name)
@@ -84,11 +89,39 @@ def harm(before: Observation, now: Observation, started: Mapping[str, int], chan
         was = before.row(row.name)
         if row.state in ILL and (was is None or was.state not in ILL):
             yield f"{row.name} is {row.state}" + (f" ({row.why})" if row.why else "")
-        lag_s = row.load.get("hub_lag_s", 0.0)
-        if row.name in changed and lag_s > MAX_LAG_S:
-            yield f"{row.name} is {lag_s:.1f} s late with everything"
     yield from _new(before.lacking, now.lacking)
     yield from (each for each in now.book_problems or () if each not in (before.book_problems or ()))
+
+
+class Lateness:
+    """Which instances have been late with everything for a while, and aren't only as late as everybody is."""
+
+    def __init__(self) -> None:
+        self._late: dict[str, tuple[float, int]] = {}  # since when without a break, and how often it was seen
+
+    def seen(self, before: Observation, now: Observation, changed: Collection[str], at_s: float) -> list[str]:
+        """Take in what is seen at a moment; those of the changed instances that are late by now, in words.
+
+        To be late is more than before, and more than the middle one of the instances that weren't changed, `MUCH` times.
+        """
+        others = [row.load[LAG] for row in now.rows if row.name not in changed and LAG in row.load]
+        usual_s = statistics.median(others) if others else 0.0
+        found = []
+        for name in changed:
+            lag_s = _lag_s(now, name)
+            if lag_s <= max(MAX_LAG_S, MUCH * usual_s, MUCH * _lag_s(before, name)):
+                self._late.pop(name, None)
+                continue
+            since_s, sights = self._late.get(name, (at_s, 0))
+            self._late[name] = since_s, sights + 1
+            if at_s >= since_s + LATE_S and sights + 1 >= LATE_SIGHTS:
+                found.append(f"{name} is {lag_s:.1f} s late with everything")
+        return found
+
+
+def _lag_s(seen: Observation, name: str) -> float:
+    row = seen.row(name)
+    return row.load.get(LAG, 0.0) if row else 0.0
 
 
 def failed(begin: Observation, now: Observation) -> str:

@@ -31,6 +31,7 @@ TRIES: Final = 20  # somebody else writes the trail at the same moment
 
 ROLLED_BACK: Final = "rolled back"  # since the release did badly
 DONE: Final = "done"
+TAKEN_OVER: Final = "somebody else has taken over"  # since the lock was taken
 
 
 class Lock(Struct, frozen=True, kw_only=True):
@@ -80,10 +81,15 @@ class Memory:
         found = self._store.get(self._lock)
         return _decoded(found, Lock) if found else None
 
-    def take(self, token: str, who: str, what: str, for_s: float, now: float) -> Lock:
-        """Take the lock, or keep it for longer. Raises CommandError when somebody else holds it, StoreUnknown."""
+    def take(self, token: str, who: str, what: str, for_s: float, now: float, *, again: bool = False) -> Lock:
+        """Take the lock, or keep it for longer; with `again` only if it is `token`'s still.
+
+        Raises CommandError when somebody else holds it, or has broken it since; StoreUnknown.
+        """
         found = self._store.get(self._lock)
         known = _decoded(found, Lock) if found else None
+        if again and (known is None or known.token != token):
+            raise CommandError(f"{TAKEN_OVER}: {held(known, token, now) or 'the lock was broken'}")
         if reason := held(known, token, now):
             raise CommandError(reason, hint="wait, or `fab unlock` breaks it")
         since = known.since if known and known.token == token else now
@@ -136,7 +142,9 @@ def answer(memory: Memory, command: str, given: Mapping[str, Any], now: float) -
     if command == "show":
         return {"lock": memory.lock(), "trail": memory.trail(), "now": now}
     if command == "take":
-        return memory.take(given["token"], given["who"], given["what"], given["for_s"], now)
+        return memory.take(
+            given["token"], given["who"], given["what"], given["for_s"], now, again=given.get("again", False)
+        )
     if command == "free":
         return memory.free(given["token"], given["who"])
     if command == "add":

@@ -35,6 +35,10 @@ NO_SUDO: Final = ("a password is required", "not in the sudoers", "may not run s
 Answer = TypeVar("Answer")
 
 
+class NoHostProgram(CommandError):
+    """A host that ssh reaches, and where the host program doesn't run."""
+
+
 class Restarted(Struct, frozen=True):
     """What supervisord says of a program after it was told to start or stop."""
 
@@ -156,11 +160,11 @@ class RemoteHost:
         except (msgspec.MsgspecError, KeyError):
             pass
         if any(words in result.err for words in NO_SUDO):
-            return CommandError(
+            return NoHostProgram(
                 f"{self.name}: the deploy user may not run {HOST_PROGRAM}", hint="`fab bootstrap` sees to it"
             )
         if reason := self._python_trouble():
-            return CommandError(f"{self.name}: {reason}", hint=f"install Python {OLDEST}, then `fab bootstrap`")
+            return NoHostProgram(f"{self.name}: {reason}", hint=f"install Python {OLDEST}, then `fab bootstrap`")
         if "command not found" in result.err or "No such file" in result.err:
-            return CommandError(f"{self.name}: there is no {HOST_PROGRAM}", hint="`fab bootstrap` puts it there")
-        return CommandError(f"{self.name}: hitmesh-host {argv[0]} ended with {result.status}: {last or 'no word'}")
+            return NoHostProgram(f"{self.name}: there is no {HOST_PROGRAM}", hint="`fab bootstrap` puts it there")
+        return NoHostProgram(f"{self.name}: hitmesh-host {argv[0]} ended with {result.status}: {last or 'no word'}")

@@ -24,6 +24,7 @@ from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
 from hitmesh.deploy.memory import Lock
 from hitmesh.deploy.plan import is_there, problems
+from hitmesh.deploy.refusals import refusals
 from hitmesh.deploy.release import build, wanted
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
@@ -80,7 +81,7 @@ def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) ->
         for host in desk.fleet.hosts:
             desk.tell(f"# {host.name}\n{nftables.rules(desk.fleet, host)}")
     facts = desk.facts()
-    reasons = problems(desk.fleet, wanted(), facts)
+    reasons = [*problems(desk.fleet, wanted(), facts), *refusals(desk, facts)]
     for name, fact in facts.items():
         running = [each.name for each in fact.programs or () if each.state == "RUNNING"]
         desk.tell(

@@ -8,8 +8,10 @@ import stat
 import sys
 import sysconfig
 import time
+from typing import Final
 
 from hitmesh import __version__
+from hitmesh.cli.supervision import split_name
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.host.machine import Machine, ids
 from hitmesh.deploy.host.programs import Programs
@@ -25,9 +27,12 @@ from hitmesh.deploy.paths import (
     STARTED_WITH,
     SYSCTL_CONF,
     config_path,
+    program_path,
     state_folder,
     user_of,
 )
+
+PROGRAM: Final = re.compile(r"[a-z0-9-]+-[a-z]+-[0-9]+\.conf")
 
 
 def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) -> Facts:
@@ -47,6 +52,7 @@ def gather(machine: Machine, releases: Releases, programs: Programs, dc: str) ->
         loose=[path for path in _secrets(machine, dc) if _is_loose(machine, path)],
         files={path: digest for path in _paths(machine, dc) if (digest := machine.digest(path))},
         programs=programs.running(),
+        others={other: names for other, names in _programs(machine).items() if other != dc},
     )
 
 
@@ -71,9 +77,19 @@ def _started_with(machine: Machine, instance: str) -> str:
 
 def _paths(machine: Machine, dc: str) -> list[str]:
     """The files that a deploy brings, secrets too."""
-    programs = sorted(one.name for one in _entries(machine, PROGRAMS) if one.name.startswith(f"{dc}-"))
+    programs = [program_path(dc, name) for name in _programs(machine).get(dc, ())]
     fixed = [config_path(dc), f"{KEYS}/allowed", CONSUL_CONF, KEEPALIVED_CONF, FIREWALL_CONF, SYSCTL_CONF]
-    return [*fixed, *(f"{PROGRAMS}/{name}" for name in programs if name.endswith(".conf")), *_secrets(machine, dc)]
+    return [*fixed, *programs, *_secrets(machine, dc)]
+
+
+def _programs(machine: Machine) -> dict[str, list[str]]:
+    """The programs that supervisord has a file of here, by datacenter."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(one.name for one in _entries(machine, PROGRAMS)):
+        if PROGRAM.fullmatch(file):
+            dc, name = split_name(file.removesuffix(".conf"))
+            found.setdefault(dc, []).append(name)
+    return found
 
 
 def _secrets(machine: Machine, dc: str) -> list[str]:

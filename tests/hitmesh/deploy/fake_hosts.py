@@ -58,12 +58,14 @@ class FakeSsh:
         self._settings = settings
         self.consul = FakeConsul(fleet.dc, len(fleet.hosts))
         self.loose: list[str] = []
+        self.others: dict[str, dict[str, list[str]]] = {}  # programs of other datacenters, by host
         self.programs: list[str] = []  # beside the instances, on every host
 
     def hosts(self) -> dict[str, RemoteHost]:
         return {host.name: RemoteHost(host, self, self.fleet.dc) for host in self.fleet.hosts}  # type: ignore[arg-type]
 
     def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = 0.0) -> Result:
+        host = next((one for one in self.fleet.hosts if one.address == host.address), host)  # whatever it is called
         words = argv[argv.index("--dc") + 2 :]
         call = f"{host.name} {' '.join(words[:3])}"
         self.before_call(call)
@@ -99,7 +101,7 @@ class FakeSsh:
         return Facts(
             python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,
-            files=self._digests(host.name),
+            files=self._digests(host.name), others=self.others.get(host.name, {}),
             reads=self.reads, releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
             programs=[
                 *(self._program(name) for name in names if self.current[name]),

@@ -33,6 +33,17 @@ def test_files_are_written_once(here: Here) -> None:
     assert (here.root / "var/lib/hitmesh/collector-1").stat().st_mode & 0o777 == 0o700
 
 
+def test_programs_of_another_datacenter_are_told_apart_also_where_its_name_begins_as_this_ones(here: Here) -> None:
+    folder = here.root / "var/lib/hitmesh/supervisor.d"
+    folder.mkdir(parents=True)
+    for name in ("us-west-collector-1", "us-west-2-nexus-1", "us-west-2-consul-1", "eu-vip-1"):
+        (folder / f"{name}.conf").write_text("")
+    (folder / "notes.txt").write_text("")
+    facts = here.facts()
+    assert list(facts.files) == [f"/{(folder / 'us-west-collector-1.conf').relative_to(here.root)}"]
+    assert facts.others == {"us-west-2": ["consul-1", "nexus-1"], "eu": ["vip-1"]}
+
+
 def test_a_program_without_text_is_removed(here: Here) -> None:
     here.write(COLLECTOR)
     gone = msgspec.structs.replace(COLLECTOR, text="")

@@ -44,6 +44,21 @@ def test_a_lock_is_given_back_by_its_holder_alone_unless_it_is_broken(memory: Me
     memory.take("b", BEN, "deploy", 120, now=1000.0)
 
 
+def test_a_lock_that_was_broken_or_taken_is_not_renewed_and_stays_lost_when_it_is_free_again(memory: Memory) -> None:
+    memory.take("a", ANNA, "deploy", 120, now=1000.0)
+    memory.take("a", ANNA, "deploy", 120, now=1130.0, again=True)  # its time was over, and nobody wanted it
+    memory.free("", BEN)
+    with pytest.raises(CommandError, match="somebody else has taken over: the lock was broken"):
+        memory.take("a", ANNA, "deploy", 120, now=1131.0, again=True)
+    assert memory.lock() is None
+    memory.take("b", BEN, "deploy 0.3.0", 120, now=1132.0)
+    with pytest.raises(CommandError, match="somebody else has taken over: ben@desk is at work: deploy"):
+        memory.take("a", ANNA, "deploy", 120, now=1133.0, again=True)
+    memory.free("b", BEN)
+    with pytest.raises(CommandError, match="somebody else has taken over"):
+        memory.take("a", ANNA, "deploy", 120, now=1134.0, again=True)
+
+
 def entry(result: str, release: str = "r1", what: str = "deploy") -> Entry:
     return Entry(at=1.0, who=ANNA, what=what, result=result, release=release)
 

@@ -11,9 +11,8 @@ import pytest
 
 from hitmesh.deploy.fleet import Host
 from hitmesh.deploy.paths import HOST_PROGRAM, SYSTEM
-from hitmesh.deploy.remote import RemoteHost
+from hitmesh.deploy.remote import NoHostProgram, RemoteHost
 from hitmesh.deploy.ssh import Result, Ssh
-from hitmesh.errors import CommandError
 
 pytestmark = pytest.mark.system
 HOST = Host(name="app-1", address="10.2.0.11", ssh=("10.2.0.11", 22))
@@ -34,7 +33,7 @@ class Shell:
 
 
 def told(folder: Path, said: str) -> str:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(NoHostProgram) as caught:
         RemoteHost(HOST, cast(Ssh, Shell(folder, said)), "us-west").facts()
     return str(caught.value)
 

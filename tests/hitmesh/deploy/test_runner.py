@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from hitmesh import config as settings
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet
+from hitmesh.deploy.lock import Lost
 from hitmesh.deploy.paths import config_path
 from hitmesh.deploy.plan import Asked, make_plan
 from hitmesh.deploy.runner import Runner, Stopped
@@ -34,13 +35,20 @@ class Deploy:
         self.ssh = FakeSsh(FLEET, OLD)
         self.ssh.behaviour = {NEW: does}
         self.told: list[str] = []
-        self.may_go_on = lambda: None
+        self.may_go_on: Callable[[], None] = lambda: None
+        self.is_ours: Callable[[], None] = lambda: None
+        self.for_s = 0  # that an instance may take, and canaries are watched; 0: as DATA has it
 
     def run(self) -> None:
         hosts = self.ssh.hosts()
         facts: dict[str, Facts] = {name: host.facts() for name, host in hosts.items()}
-        steps = make_plan(FLEET, NEW, facts, {name: [FILE] for name in hosts}, Asked())
-        Runner(FLEET, hosts, {NEW: Path("/dev/null")}, self.told.append, self.may_go_on).run(steps)
+        fleet = FLEET
+        if self.for_s:
+            times = {"ready_s": self.for_s, "bake_s": self.for_s}
+            fleet = Fleet.of(settings.parse({**DATA, "deploy": times}, source="test"))
+        steps = make_plan(fleet, NEW, facts, {name: [FILE] for name in hosts}, Asked())
+        tars = {NEW: Path("/dev/null")}
+        Runner(fleet, hosts, tars, self.told.append, self.may_go_on, self.is_ours).run(steps)
 
     def stopped(self) -> Stopped:
         with pytest.raises(Stopped) as caught:
@@ -157,9 +165,19 @@ def test_ctrl_c_takes_back_what_was_changed(at: str) -> None:
     assert deploy.runs(OLD) == INSTANCES
 
 
-def test_a_second_ctrl_c_while_it_is_taken_back_leaves_one_thing_which_is_said() -> None:
+@pytest.mark.parametrize(
+    ("second", "left"),
+    [
+        ("a switch processor-1", ["processor-1 of a", "nexus-1 of a"]),
+        ("b read", ["the files of b", "the files of a", "collector-1 of a", "processor-1 of a", "nexus-1 of a"]),
+    ],
+    ids=["in the middle", "before anything is taken back"],
+)
+def test_a_second_ctrl_c_ends_the_way_back_and_all_that_is_not_taken_back_is_said(
+    second: str, left: Sequence[str]
+) -> None:
     deploy = Deploy()
-    pending = ["a switch collector-1", "b write"]
+    pending = ["a restart collector-1", second]
 
     def interrupt(call: str) -> None:
         if pending and call.startswith(pending[0]):
@@ -167,17 +185,150 @@ def test_a_second_ctrl_c_while_it_is_taken_back_leaves_one_thing_which_is_said()
             raise KeyboardInterrupt
 
     deploy.ssh.before_call = interrupt
-    assert str(deploy.stopped()) == "interrupted (not taken back: the files of b (interrupted))"
-    assert deploy.runs(OLD) == INSTANCES
+    stopped = deploy.stopped()
+    assert str(stopped) == f"interrupted (not taken back: {'; '.join(f'{one} (interrupted)' for one in left)})"
+    assert not stopped.undone
+    assert set(deploy.runs(NEW)) == {one.split()[0] for one in left if one.endswith("-1 of a")}
 
 
-def test_a_broken_lock_stops_the_deploy_before_its_next_step() -> None:
+def refuses(deploy: Deploy, host: str, at: str) -> None:
+    """Have a host answer ssh, but not run its host program any more, from a call on that begins so."""
+    refused: list[str] = []
+
+    def before_call(call: str) -> None:
+        if call.startswith(at):
+            refused.append(call)
+        if refused and call.startswith(f"{host} "):
+            raise CommandError(f"{host}: the deploy user may not run hitmesh-host")
+
+    deploy.ssh.before_call = before_call
+
+
+@pytest.mark.parametrize("at", ["b receive", "b write", "b switch nexus-2", "b restart balancer-2"])
+def test_a_host_that_answers_but_runs_no_host_program_any_more_is_as_gone_and_the_others_are_taken_back(
+    at: str,
+) -> None:
+    deploy = Deploy()
+    refuses(deploy, "b", at)
+    stopped = deploy.stopped()
+    assert "b: the deploy user may not run hitmesh-host" in stopped.message
+    assert [name for name in deploy.runs(OLD) if name.endswith("-1")] == [
+        name for name in INSTANCES if name.endswith("-1")
+    ]
+    assert " of a" not in str(stopped)
+
+
+def test_what_an_instance_lacked_is_still_said_where_a_host_is_gone_meanwhile() -> None:
+    deploy = Deploy("never ready")
+    refuses(deploy, "b", "a restart nexus-1")
+    stopped = deploy.stopped()
+    assert "b: the deploy user may not run hitmesh-host" in stopped.message
+    assert "nexus-1 isn't ready: nexus-1 (/health: 503)" in stopped.message
+    assert not stopped.is_bad
+    assert any("the last words of nexus-1" in line for line in deploy.told)
+
+
+def test_whatever_goes_wrong_is_taken_back_and_goes_wrong_while_it_is_taken_back_is_said() -> None:
     deploy = Deploy()
 
-    def broken() -> None:
-        if any("restart collector-1" in call for call in deploy.ssh.calls):
-            raise CommandError("the lock was broken: ben is at work")
+    def full(call: str) -> None:
+        if call.startswith("a restart collector-1"):
+            raise OSError(28, "No space left on device")
 
-    deploy.may_go_on = broken
-    assert "ben is at work" in str(deploy.stopped())
+    deploy.ssh.before_call = full
+    stopped = deploy.stopped()
+    assert stopped.message == "OSError: [Errno 28] No space left on device"
+    assert stopped.hint == "not taken back: collector-1 of a (OSError: [Errno 28] No space left on device)"
+    assert [*deploy.runs(OLD), *deploy.runs(NEW)] == INSTANCES
+
+
+def test_all_that_is_left_is_said_where_it_cannot_even_be_begun_to_take_it_back() -> None:
+    deploy = Deploy()
+
+    def full(call: str) -> None:
+        if any(" restart nexus-1" in each for each in deploy.ssh.calls):
+            raise OSError(24, "Too many open files")
+
+    deploy.ssh.before_call = full
+    stopped = deploy.stopped()
+    assert not stopped.undone
+    assert [one.partition(" (")[0] for one in stopped.hint.split("; ")] == [
+        "not taken back: the files of b", "the files of a", "nexus-1 of a"
+    ]  # fmt: skip
+
+
+def broken_at(deploy: Deploy, instance: str) -> Callable[[], None]:
+    def may_go_on() -> None:
+        if any(f"restart {instance}" in call for call in deploy.ssh.calls):
+            raise Lost("somebody else has taken over: ben is at work")
+
+    return may_go_on
+
+
+def test_a_lost_lock_stops_the_deploy_before_its_next_step_and_nothing_is_taken_back() -> None:
+    deploy = Deploy()
+    deploy.may_go_on = broken_at(deploy, "collector-1")
+    stopped = deploy.stopped()
+    assert str(stopped) == (
+        "somebody else has taken over: ben is at work "
+        "(not taken back: the files of b; the files of a; collector-1 of a; processor-1 of a; nexus-1 of a)"
+    )
+    assert not stopped.undone
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1", "collector-1"]
+    assert deploy.ssh.files["a"] == {FILE.path: "new"}
+
+
+def test_what_goes_wrong_with_a_lost_lock_is_somebody_elses_doing_and_is_not_taken_back() -> None:
+    deploy = Deploy("fails")
+    deploy.is_ours = broken_at(deploy, "collector-1")
+    stopped = deploy.stopped()
+    assert stopped.message == "somebody else has taken over: ben is at work"
+    assert not stopped.is_bad
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1", "collector-1", "balancer-1"]
+
+
+def test_a_lock_that_is_lost_while_all_is_taken_back_ends_that() -> None:
+    deploy = Deploy("fails")
+
+    def is_ours() -> None:
+        if deploy.restarted().count("collector-1") > 1:
+            raise Lost("somebody else has taken over")
+
+    deploy.is_ours = is_ours
+    assert str(deploy.stopped()) == ("somebody else has taken over (not taken back: processor-1 of a; nexus-1 of a)")
+    assert deploy.runs(NEW) == ["nexus-1", "processor-1"]
+
+
+def test_a_lock_that_could_not_be_renewed_stops_the_deploy_and_all_is_taken_back() -> None:
+    deploy = Deploy()
+
+    def over() -> None:
+        if any("restart collector-1" in call for call in deploy.ssh.calls):
+            raise CommandError("the lock isn't ours any more: no host of dc answers")
+
+    deploy.ssh.behaviour = {OLD: "slow"}  # so that it is waited for
+    deploy.may_go_on = over
+    assert deploy.stopped().undone
     assert deploy.runs(OLD) == INSTANCES
+
+
+@pytest.mark.parametrize(
+    ("does", "last"), [("well", "balancer-1"), ("never ready", "nexus-1")], ids=["watched", "waited for"]
+)
+def test_a_lost_lock_is_noticed_while_something_is_watched_or_waited_for(does: str, last: str) -> None:
+    deploy = Deploy(does)
+    deploy.for_s = 3600
+    after: list[str] = []
+
+    def may_go_on() -> None:
+        if len(after) > 20:
+            raise Lost("somebody else has taken over")
+
+    def before_call(call: str) -> None:
+        if after or call == f"a restart {last}":
+            after.append(call)
+        assert len(after) < 1000, "it goes on for ever"
+
+    deploy.may_go_on, deploy.ssh.before_call = may_go_on, before_call
+    assert deploy.stopped().message == "somebody else has taken over"
+    assert not any("the last words" in line for line in deploy.told)
