@@ -154,11 +154,10 @@ def desk(
 
 def config_of(dc: str, folder: Path) -> Path:
     """Where a datacenter's file is. Raises CommandError."""
-    path = folder / f"{dc}.toml"
-    if not path.is_file():
-        names = sorted(each.stem for each in folder.glob("*.toml"))
-        raise CommandError(f"there is no datacenter {dc} in {folder}; {nearest(dc, names)}")
-    return path
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if dc not in names:  # whatever a system says of such a path
+        raise CommandError(f"there is no datacenter {dc:.60} in {folder}; {nearest(dc, names)}")
+    return folder / f"{dc}.toml"
 
 
 def siblings(desk: Desk) -> list[str]:

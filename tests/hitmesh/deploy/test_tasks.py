@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import tarfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +17,7 @@ from hitmesh.deploy import deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
 from hitmesh.deploy.fleet import Fleet
-from hitmesh.deploy.release import Built, wanted
+from hitmesh.deploy.release import Built, built, wanted
 from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.protocol.formats import THIS
@@ -175,6 +177,39 @@ def test_another_python_on_a_host_is_one_line_of_a_deploy_that_changes_nothing_a
     assert operator.hosts.calls == []
     with pytest.raises(CommandError, match=line):
         tasks.check(operator.desk)
+
+
+def a_tar(path: Path, **files: bytes) -> None:
+    with tarfile.open(path, "w") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo({"list": "release.json", "wheel": "wheels/some.whl"}.get(name, name))
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("junk", ["junk", "empty", "no list", "another list", "no wheel", "cut", "a folder"])
+def test_what_is_no_whole_release_among_those_that_were_built_is_named(operator: Operator, junk: str) -> None:
+    path = operator.folder / "0.3.0-junk.tar"
+    release = msgspec.json.encode(msgspec.structs.replace(wanted(), id="0.3.0-junk", wheels={"some.whl": "0" * 64}))
+    a_tar(path, list=release, wheel=b"wheel" * 9000)
+    assert list(built(operator.folder)) == ["0.3.0-junk"]
+    match junk:
+        case "a folder":
+            path.unlink()
+            path.mkdir()
+        case "no list":
+            a_tar(path, wheel=b"wheel")
+        case "another list":
+            a_tar(path, list=b"[]")
+        case "no wheel":
+            a_tar(path, list=release)
+        case "cut":
+            path.write_bytes(path.read_bytes()[:20_000])
+        case _:
+            path.write_bytes(b"junk" if junk == "junk" else b"")
+    with pytest.raises(CommandError, match=r"0\.3\.0-junk\.tar isn't a release: .* \(remove it\)"):
+        deploying.deploy(operator.desk, operator.folder, operator.folder, version="0.3.0")
+    assert operator.hosts.calls == []
 
 
 def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
