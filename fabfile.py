@@ -146,12 +146,8 @@ def status(dc: str) -> None:
 @job
 def scale(dc: str, count: int, dry: bool = False, *, role: str) -> None:
     """fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
-    with _at(dc) as it:
-        changed = tasks.scale(it, role, count, dry=dry)
-        release = tasks.most_used(it)
-    if changed and not dry:
-        with _mesh(dc) as (it, others):  # as the file says now
-            deploying.deploy(it, _releases(), CHECKOUT, others=others, version=release, what="scale")
+    with _mesh(dc) as (it, others):
+        tasks.scale(it, others, _releases(), CHECKOUT, role, count, dry=dry)
 
 
 @job

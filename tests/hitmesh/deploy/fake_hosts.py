@@ -96,6 +96,11 @@ class FakeSsh:
 
     def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
         names = [one.name for one in host.instances]
+        names += [  # what the file had there before
+            one.name
+            for one in self.fleet.host(host.name).instances
+            if one not in host.instances and one.name not in self.stopped
+        ]
         return Facts(
             python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,

@@ -294,6 +294,114 @@ def test_a_backup_without_a_place_and_a_restore_without_a_file_are_refused_befor
         tasks.restore(operator.desk, [], str(operator.folder / "gone.backup"))
 
 
+# --- scale ---------------------------------------------------------------------------------
+
+
+def scale(operator: Operator, count: int, role: str = "collector", **asked: Any) -> None:
+    tasks.scale(operator.desk, [], operator.folder, operator.folder, role, count, **asked)
+
+
+@pytest.fixture
+def deployed(operator: Operator) -> Operator:
+    """Somebody whose file is to change, and has been deployed."""
+    operator.deploy()
+    operator.hosts.calls.clear()
+    operator.desk.path.chmod(0o640)
+    return operator
+
+
+def test_scale_writes_the_file_under_the_lock_and_deploys_it(deployed: Operator) -> None:
+    seen = []
+
+    def look(call: str) -> None:
+        if call == "b stop collector-2":
+            seen.append((deployed.desk.path.read_text(), recall(deployed.desk).lock is not None))
+
+    deployed.hosts.before_call = look
+    scale(deployed, 1)
+    [(text, is_locked)] = seen
+    assert is_locked
+    assert text == deployed.desk.path.read_text() != deployed.desk.text
+    assert settings.load(deployed.desk.path).nodes["b"].collector == 0
+    assert deployed.desk.path.stat().st_mode & 0o777 == 0o640
+    assert deployed.hosts.files["b"]["/etc/hitmesh/dc.toml"] == text
+    deployed.desk = deployed.desk.with_text(text)  # the same again
+    calls = len(deployed.hosts.calls)
+    scale(deployed, 1)
+    assert deployed.told[-1] == f"dc runs {NEW} already; nothing to do"
+    assert len(deployed.hosts.calls) == calls
+
+
+def test_a_file_that_no_task_would_accept_is_never_written(deployed: Operator) -> None:
+    with pytest.raises(ConfigError, match=r"dc\.toml: nodes\.a\.collector must be a whole number <= "):
+        scale(deployed, 900)
+    assert deployed.desk.path.read_text() == deployed.desk.text
+    assert deployed.hosts.calls == []
+
+
+def test_a_dry_scale_shows_the_plan_and_changes_nothing(deployed: Operator) -> None:
+    scale(deployed, 1, dry=True)
+    assert "b: collector 1 -> 0" in deployed.told
+    assert any("stop collector-2" in line for line in deployed.told), deployed.told
+    assert deployed.desk.path.read_text() == deployed.desk.text
+    assert deployed.hosts.calls == []
+
+
+def test_a_scale_that_is_refused_leaves_the_file_and_the_same_again_deploys(deployed: Operator) -> None:
+    given = {"token": "other", "who": "anna@desk", "what": "deploy 0.3.0", "for_s": 60.0}
+    deployed.desk.any_host().memory("take", given)
+    with pytest.raises(CommandError, match="anna@desk is at work"):
+        scale(deployed, 1)
+    assert deployed.desk.path.read_text() == deployed.desk.text
+    tasks.unlock(deployed.desk)
+    scale(deployed, 1)
+    assert "b stop collector-2" in deployed.hosts.calls
+
+
+def test_a_scale_that_is_taken_back_takes_the_file_back(deployed: Operator) -> None:
+    raised: list[str] = []
+
+    def refuse(call: str) -> None:
+        if call.startswith("a write") and not raised:
+            raised.append(call)
+            raise CommandError("a: its disk is full")
+
+    deployed.hosts.before_call = refuse
+    with pytest.raises(CommandError, match="a: its disk is full"):
+        scale(deployed, 1)
+    assert raised
+    assert deployed.desk.path.read_text() == deployed.desk.text
+    assert deployed.told[-1] == f"{deployed.desk.path} is as before"
+
+
+def test_a_scale_that_is_left_half_way_leaves_the_file_and_the_same_again_finishes_it(deployed: Operator) -> None:
+    deployed.hosts.vanish("b", "b write")
+    with pytest.raises(CommandError, match="not taken back: the files of b"):
+        scale(deployed, 1)
+    deployed.desk = deployed.desk.with_text(deployed.desk.path.read_text())
+    assert deployed.desk.config.nodes["b"].collector == 0
+    deployed.hosts.gone, deployed.hosts.before_call = "", lambda call: None
+    scale(deployed, 1)
+    assert deployed.hosts.files["b"]["/etc/hitmesh/dc.toml"] == deployed.desk.text
+    assert deployed.told[-1] == f"dc runs {NEW}"
+
+
+def test_a_file_that_somebody_has_changed_meanwhile_stays_as_it_is(deployed: Operator) -> None:
+    changed = deployed.desk.text + "# of somebody else\n"
+    deployed.desk.path.write_text(changed)
+    with pytest.raises(CommandError, match=r"dc\.toml was changed meanwhile"):
+        scale(deployed, 1)
+    assert deployed.desk.path.read_text() == changed
+    assert deployed.hosts.calls == []
+
+
+def test_what_was_never_deployed_is_not_scaled(operator: Operator) -> None:
+    operator.desk, operator.hosts = desk_of(operator.folder, "dc", operator.told, "")
+    with pytest.raises(CommandError, match="dc was never deployed"):
+        scale(operator, 1)
+    assert operator.desk.path.read_text() == operator.desk.text
+
+
 # --- backups -------------------------------------------------------------------------------
 
 
