@@ -6,6 +6,7 @@ HitmeshError with one clear line when it can't.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -160,10 +161,18 @@ def backup(desk: Desk) -> None:
 
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
-    """Bring a backup back into a mesh whose totals stores are empty."""
+    """Bring a backup back into a mesh whose totals stores are empty; every datacenter is locked, for each is stopped."""
     name, content = backups.content_of(desk, name)
-    backups.check(desk, content)
-    with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
+    backups.check(desk, name, content)
+    with contextlib.ExitStack() as stack:
+        # In one order, so that of two at the same moment one gets all.
+        everywhere = sorted([desk, *others], key=lambda each: each.fleet.dc)
+        locks = [stack.enter_context(at_work(each, f"restore {name}", "", force=True)) for each in everywhere]
+
+        def may_go_on() -> None:
+            for lock in locks:
+                lock()
+
         backups.restore(desk, others, content, may_go_on)
 
 

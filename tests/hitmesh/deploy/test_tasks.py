@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.cli.backup_file import Header, Writer
-from hitmesh.deploy import deploying, tasks
+from hitmesh.deploy import backups, deploying, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
 from hitmesh.deploy.fleet import Fleet
@@ -430,23 +431,64 @@ def test_a_stopped_datacenter_keeps_its_nexuses_and_is_started_again_as_it_was(o
 def test_a_restore_stops_every_datacenter_looks_into_each_and_starts_them(operator: Operator) -> None:
     far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
     tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
-    calls = operator.hosts.calls
-    looked, brought = calls.index("a hitmesh restore - --dc dc --dry"), calls.index("a hitmesh restore - --dc dc")
-    assert looked < brought
-    assert sum("stop" in call for call in calls[:looked]) == sum("start" in call for call in calls[brought:]) == 6
-    assert [call for call in hosts.calls if "hitmesh" in call] == ["a hitmesh restore - --dc far --dry"]
+    for dc, calls in (("dc", operator.hosts.calls), ("far", hosts.calls)):
+        look = f"a hitmesh restore - --dc {dc} --dry"
+        assert calls[0] == look  # before anybody is stopped
+        assert calls[7] == look  # when everybody is
+        assert sum("stop" in call for call in calls[:7]) == sum("start" in call for call in calls[8:]) == 6
+        assert ("a hitmesh restore - --dc dc" in calls[8:]) is (dc == "dc")
     assert operator.hosts.stopped == hosts.stopped == set()
 
 
 def test_a_restore_that_is_refused_starts_whom_it_has_stopped_and_nobody_else(operator: Operator) -> None:
     far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
     tasks.stop(operator.desk)
-    hosts.has_totals = True
+    hosts.has_totals, hosts.looks_first = True, False
     with pytest.raises(CommandError, match="far has totals"):
         tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
     assert "a hitmesh restore - --dc dc" not in operator.hosts.calls
     assert operator.hosts.stopped == WHO_COUNTS
     assert hosts.stopped == set()
+
+
+@pytest.mark.parametrize("where", ["dc", "far"])
+def test_a_mesh_that_has_totals_is_not_stopped_to_find_that_out(operator: Operator, where: str) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    {"dc": operator.hosts, "far": hosts}[where].has_totals = True
+    with pytest.raises(CommandError, match=f"{where} has totals"):
+        tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    called = operator.hosts.calls + hosts.calls
+    assert called
+    assert all(call.endswith("--dry") for call in called)
+
+
+def test_a_restore_holds_the_lock_of_every_datacenter_that_it_stops(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    held = []
+
+    def look(call: str) -> None:
+        if "hitmesh restore" in call or call.endswith("stop balancer-2"):
+            held.append([recall(each).lock is not None for each in (operator.desk, far)])
+
+    operator.hosts.before_call = hosts.before_call = look
+    path = a_backup(operator.folder)
+    tasks.restore(operator.desk, [far], str(path))
+    assert len(held) == 5 + 2
+    assert all(map(all, held))
+    for desk in (operator.desk, far):
+        remembered = recall(desk)
+        assert remembered.lock is None
+        assert [(entry.what, entry.result) for entry in remembered.trail] == [(f"restore {path}", "done")]
+
+
+def test_a_restore_waits_for_whoever_is_at_work_in_another_datacenter(operator: Operator) -> None:
+    far, hosts = desk_of(operator.folder, "far", operator.told, OLD)
+    given = {"token": "other", "who": "anna@desk", "what": "deploy 0.3.0", "for_s": 60.0}
+    far.any_host().memory("take", given)
+    with pytest.raises(CommandError, match="anna@desk is at work"):
+        tasks.restore(operator.desk, [far], str(a_backup(operator.folder)))
+    assert operator.hosts.calls == hosts.calls == []
+    assert recall(operator.desk).lock is None
 
 
 @pytest.mark.parametrize("at", ["a stop collector-1", "a hitmesh restore"], ids=["while it stops", "afterwards"])
@@ -457,11 +499,39 @@ def test_a_restore_names_the_host_that_is_gone_and_starts_all_others(operator: O
     assert {name for name in operator.hosts.stopped if name.endswith("1")} == set()
 
 
-@pytest.mark.parametrize("bad", ["cut", "altered", "of a mesh with other partitions"])
-def test_a_file_that_cannot_be_restored_stops_nobody(operator: Operator, bad: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("empty", "not a backup that hitmesh has written"),
+        ("cut", "was cut or altered"),
+        ("altered", "was cut or altered"),
+        ("of a mesh with other partitions", "has 32 partitions"),
+        ("with another body", "what is in it can't be read"),
+        ("with less than its header says", "doesn't have what its header says: 0 settings, not 5"),
+    ],
+)
+def test_a_file_that_cannot_be_restored_stops_nobody_and_is_named_as_it_was_typed(
+    operator: Operator, bad: str, said: str
+) -> None:
     path = a_backup(operator.folder, partitions=8 if bad.startswith("of") else 32)
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-1], "altered": whole.replace(b"0.2.0", b"0.2.1")}.get(bad, whole))
-    with pytest.raises(CommandError, match="was cut or altered" if bad in ("cut", "altered") else "has 32 partitions"):
+    header, _, rest = whole.partition(b"\n")
+    less = header.replace(b'"settings":0', b'"settings":5') + b"\n" + rest[:-72]
+    junk = header + b"\njunk"
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut": whole[:-1],
+            "altered": whole.replace(b"0.2.0", b"0.2.1"),
+            "with another body": junk + f"sha256 {hashlib.sha256(junk).hexdigest()}\n".encode(),
+            "with less than its header says": less + f"sha256 {hashlib.sha256(less).hexdigest()}\n".encode(),
+        }.get(bad, whole)
+    )
+    with pytest.raises(CommandError, match=said) as caught:
         tasks.restore(operator.desk, [], str(path))
     assert operator.hosts.calls == []
+    assert str(path) in str(caught.value) or bad.startswith("of")
+    if not bad.startswith("of"):
+        with pytest.raises(CommandError, match=said) as caught:
+            backups.drill(operator.desk, str(path))
+        assert str(path) in str(caught.value)
