@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import shlex
 import signal
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 from fabric.api import env
 from fabric.tasks import WrappedCallableTask
 
@@ -81,6 +83,8 @@ def _one_line() -> Iterator[None]:
         _end(2 if isinstance(error, WrongUse) else 1, str(error))
     except OSError as error:  # of a file of the operator's, or a program that isn't there
         _end(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        _end(1, f"what was answered can't be read: {error}")
     except KeyboardInterrupt:
         _end(130, "interrupted")
 
@@ -252,9 +256,14 @@ def _mesh(dc: str) -> Iterator[tuple[Desk, list[Desk]]]:
 
 
 def _ssh_config() -> Path | None:
-    """What `--ssh-config-path` names; ssh itself reads the usual one, and the system's besides."""
-    path = Path(env.ssh_config_path).expanduser()
-    return path if path.is_file() and path != Path.home() / ".ssh" / "config" else None
+    """What `--ssh-config-path` names; ssh itself reads the usual one, and the system's besides. Raises WrongUse."""
+    typed = str(env.ssh_config_path)
+    path = Path(os.path.expanduser(typed))  # noqa: PTH111 - Path's own raises for a user that isn't there
+    if path == Path.home() / ".ssh" / "config":
+        return None
+    if not path.is_file():
+        raise WrongUse(f"--ssh-config-path={arguments.shown(typed)} is not a file")
+    return path
 
 
 def _folder(name: str) -> Path:

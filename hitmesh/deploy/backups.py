@@ -37,11 +37,11 @@ class Vault:
 
     def put(self, name: str, content: bytes) -> str:
         """Keep a backup; its SHA-256, as the vault has it."""
-        return self._ask(["put", name], content).decode().strip()
+        return self._ask(["put", name], content).decode(errors="replace").strip()
 
     def names(self) -> list[str]:
         """The backups that are there, the oldest first."""
-        lines = self._ask(["list"]).decode().splitlines()
+        lines = self._ask(["list"]).decode(errors="replace").splitlines()
         return sorted(name for line in lines if moment_of(name := line.partition(" ")[0]))
 
     def get(self, name: str) -> bytes:

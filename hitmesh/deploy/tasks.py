@@ -35,6 +35,7 @@ from hitmesh.deploy.tokens import Tokens
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
 from hitmesh.settings.trail import Entry
+from hitmesh.visible import visible
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
@@ -167,7 +168,7 @@ def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
     with contextlib.ExitStack() as stack:
         # In one order, so that of two at the same moment one gets all.
         everywhere = sorted([desk, *others], key=lambda each: each.fleet.dc)
-        locks = [stack.enter_context(at_work(each, f"restore {name}", "", force=True)) for each in everywhere]
+        locks = [stack.enter_context(at_work(each, f"restore {visible(name)}", "", force=True)) for each in everywhere]
 
         def may_go_on() -> None:
             for lock in locks:

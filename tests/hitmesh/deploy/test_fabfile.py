@@ -17,10 +17,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hitmesh import config
 from hitmesh.cli.folder import shipped
 from hitmesh.deploy import arguments
+from hitmesh.deploy.desk import Desk
+from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.ssh import Ssh, Unreachable
 from hitmesh.errors import CommandError
+from tests.hitmesh.deploy.fake_hosts import FakeSsh
+from tests.hitmesh.deploy.test_tasks import DATA
 from tests.services import wait_for
 
 CHECKOUT = Path(__file__).parents[3]
@@ -69,7 +74,7 @@ def no_host() -> Iterator[list[list[str]]]:
         patch.setattr(Ssh, "public_keys", lambda _ssh, _host: ["ssh-ed25519 AAAA"])
         patch.setattr(Ssh, "close", lambda _ssh, _hosts: None)
         patch.setattr("hitmesh.deploy.tasks.build", refuse_to_build)  # before it asks
-        patch.setattr("hitmesh.deploy.deploying.build", lambda *_: pytest.fail("a release is built"))
+        patch.setattr("hitmesh.deploy.deploying.build", refuse_to_build)
         patch.setattr("subprocess.run", lambda *_, **__: pytest.fail("a program is run"))
         yield asked
 
@@ -160,6 +165,25 @@ def test_yes_and_no_are_said_in_many_ways(word: str) -> None:
     assert arguments.yes("dry", word) is (word.lower() in ("1", "yes", "y", "true", "on"))
 
 
+@pytest.mark.parametrize("path", ["~nobody-here/config", "gone", "x" * 300])
+def test_a_configuration_of_ssh_that_is_not_there_is_refused(path: str, tmp_path: Path) -> None:
+    with_files(tmp_path)
+    with no_host():
+        status, heard = fab_here(tmp_path, f"--ssh-config-path={path}", "status:dc=us-west")
+    assert heard.startswith("fab: ")
+    assert len(heard.splitlines()) == 1
+    assert status == (1 if len(path) == 300 else 2)
+
+
+def test_what_a_host_answers_and_nobody_can_read_is_one_line(tmp_path: Path) -> None:
+    with_files(tmp_path)
+    with no_host(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Desk, "memory", lambda *_: {"token": 1})
+        status, heard = fab_here(tmp_path, "unlock:dc=us-west")
+    assert heard.startswith("fab: what was answered can't be read: ")
+    assert status == 1
+
+
 TYPED = st.text(st.characters(exclude_characters="\0"), max_size=20)  # which no system lets a program be given
 NAMES = ("dc", "dry", "only", "version", "force", "role", "count", "name", "lines", "rotate", "revoke", "file", "args")
 TASKS = ("check", "bootstrap", "deploy", "rollback", "status", "scale", "logs", "keys", "restore", "drill", "hitmesh")
@@ -170,7 +194,7 @@ TASKS = ("check", "bootstrap", "deploy", "rollback", "status", "scale", "logs", 
     st.lists(st.tuples(st.sampled_from(NAMES) | TYPED, st.sampled_from(("us-west", "1", "nexus")) | TYPED), max_size=4),
 )
 @example("bootstrap", [])
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_whatever_is_typed_is_a_line_and_no_traceback(
     tmp_path_factory: pytest.TempPathFactory, task: str, given: list[tuple[str, str]]
 ) -> None:
@@ -183,6 +207,38 @@ def test_whatever_is_typed_is_a_line_and_no_traceback(
     assert status in (1, 2)
     assert "Traceback" not in heard
     assert heard.startswith("fab: ")
+
+
+@given(
+    st.sampled_from([task for task in TASKS if task != "bootstrap"]),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(("dc", "1", "2", "nexus", "0.2")) | TYPED), max_size=3),
+)
+@example("deploy", [("version", "0.3")])
+@example("scale", [("role", "nexus"), ("count", "1")])
+@example("hitmesh", [("args", "audit\udcff")])
+@settings(max_examples=15)
+def test_nor_is_it_one_where_hosts_answer(
+    tmp_path_factory: pytest.TempPathFactory, task: str, given: list[tuple[str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("answered")
+    (folder / "dc.toml").write_text(config.dump(config.parse({**DATA, "name": "dc"}, source="test")))
+    (folder / "var" / "releases").mkdir(parents=True)
+    (folder / "var" / "releases" / "0.3.0-junk.tar").write_bytes(b"junk")
+
+    @contextlib.contextmanager
+    def answering(*_: Any) -> Iterator[FakeSsh]:
+        yield FakeSsh(Fleet.of(config.load(folder / "dc.toml")), "0.2.0-aaaa", settings=folder / "dc.db")
+
+    typed = [f"{name}={value}" for name, value in {"dc": "dc", **dict(given)}.items()]
+    with no_host(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hitmesh.deploy.desk.opened", answering)
+        patch.setattr("hitmesh.deploy.runner.POLL_S", 0.01)
+        patch.setattr(
+            Desk, "run_terminal", lambda _desk, *words: [word.encode(errors="surrogateescape") for word in words] and 0
+        )
+        status, heard = fab_here(folder, f"{task}:{','.join(typed)}")
+    assert status in (0, 1, 2)
+    assert heard.startswith("fab: ") or status != 2
 
 
 def test_scale_is_given_the_role_and_runs_once(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any, cast
@@ -479,6 +480,12 @@ def test_a_restore_holds_the_lock_of_every_datacenter_that_it_stops(operator: Op
         remembered = recall(desk)
         assert remembered.lock is None
         assert [(entry.what, entry.result) for entry in remembered.trail] == [(f"restore {path}", "done")]
+
+
+def test_a_file_may_be_called_anything(operator: Operator) -> None:
+    path = a_backup(operator.folder).rename(operator.folder / os.fsdecode(b"\xff\x1b[2J"))
+    tasks.restore(operator.desk, [], str(path))
+    assert recall(operator.desk).trail[-1].what == f"restore {operator.folder}/\\udcff\\x1b[2J"
 
 
 def test_a_restore_waits_for_whoever_is_at_work_in_another_datacenter(operator: Operator) -> None:
