@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.cli.backup_file import Header, Writer
-from hitmesh.deploy import backups, deploying, tasks
+from hitmesh.deploy import backups, deploying, release, tasks
 from hitmesh.deploy.at_work import recall
 from hitmesh.deploy.desk import Desk, check_siblings
 from hitmesh.deploy.fleet import Fleet
@@ -192,8 +193,8 @@ def a_tar(path: Path, **files: bytes) -> None:
 @pytest.mark.parametrize("junk", ["junk", "empty", "no list", "another list", "no wheel", "cut", "a folder"])
 def test_what_is_no_whole_release_among_those_that_were_built_is_named(operator: Operator, junk: str) -> None:
     path = operator.folder / "0.3.0-junk.tar"
-    release = msgspec.json.encode(msgspec.structs.replace(wanted(), id="0.3.0-junk", wheels={"some.whl": "0" * 64}))
-    a_tar(path, list=release, wheel=b"wheel" * 9000)
+    text = msgspec.json.encode(msgspec.structs.replace(wanted(), id="0.3.0-junk", wheels={"some.whl": "0" * 64}))
+    a_tar(path, list=text, wheel=b"wheel" * 9000)
     assert list(built(operator.folder)) == ["0.3.0-junk"]
     match junk:
         case "a folder":
@@ -204,7 +205,7 @@ def test_what_is_no_whole_release_among_those_that_were_built_is_named(operator:
         case "another list":
             a_tar(path, list=b"[]")
         case "no wheel":
-            a_tar(path, list=release)
+            a_tar(path, list=text)
         case "cut":
             path.write_bytes(path.read_bytes()[:20_000])
         case _:
@@ -212,6 +213,22 @@ def test_what_is_no_whole_release_among_those_that_were_built_is_named(operator:
     with pytest.raises(CommandError, match=r"0\.3\.0-junk\.tar isn't a release: .* \(remove it\)"):
         deploying.deploy(operator.desk, operator.folder, operator.folder, version="0.3.0")
     assert operator.hosts.calls == []
+
+
+def test_a_release_that_was_cut_on_this_machine_is_packed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wheel(_what: list[str], into: Path, *options: str) -> None:
+        if options:
+            with zipfile.ZipFile(into / "hitmesh-0.whl", "w") as packed:
+                packed.writestr("hitmesh/__init__.py", "#" * 9000)
+
+    monkeypatch.setattr(release, "_pip_wheel", wheel)
+    monkeypatch.setattr(release, "_copied", lambda _checkout, into: into)
+    monkeypatch.setattr(release, "locked", lambda _project: [])
+    first = release.build(tmp_path, tmp_path)
+    whole = first.tar.read_bytes()
+    first.tar.write_bytes(whole[:9000])
+    assert release.build(tmp_path, tmp_path) == first
+    assert first.tar.stat().st_size == len(whole)
 
 
 def test_a_rollback_goes_to_the_release_before(operator: Operator) -> None:
