@@ -8,20 +8,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import msgspec
 from fabric.api import env
 from fabric.tasks import WrappedCallableTask
 
-from hitmesh.deploy import backups, deploying, tasks
+from hitmesh.deploy import arguments, backups, deploying, tasks
+from hitmesh.deploy.arguments import WrongUse
 from hitmesh.deploy.desk import Desk, desk, siblings
 from hitmesh.deploy.ssh import opened
 from hitmesh.errors import HitmeshError
+from hitmesh.visible import visible
 
 CHECKOUT = Path(__file__).parent
 
@@ -51,28 +55,56 @@ class Job(WrappedCallableTask):  # type: ignore[misc]  # Fabric has no types
 
 
 def job(function: Callable[..., None]) -> Job:
-    """A task whose wrong use is one line, and status 2."""
+    """A task that is given each argument as what its signature says; whatever is wrong is one line, and a status."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: str, **kwargs: str) -> None:
-        try:
-            inspect.signature(function).bind(*args, **kwargs)
-        except TypeError as error:
-            print(
-                f"fab: {function.__name__}: {error}; such as {str(function.__doc__).partition('  ')[0]}",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-        function(*args, **kwargs)
+        with _one_line():
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                example = str(function.__doc__).partition("  ")[0]
+                raise WrongUse(f"{function.__name__}: {error}; such as {example}") from error
+            kinds = {name: signature.parameters[name].annotation for name in given.arguments}
+            typed = {name: arguments.converted(name, text, kinds[name]) for name, text in given.arguments.items()}
+            given.arguments.update(typed)
+            function(*given.args, **given.kwargs)
 
     return Job(checked)
 
 
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """An error is one line and status 1, wrong use status 2, Ctrl-C 130."""
+    try:
+        yield
+    except HitmeshError as error:
+        _end(2 if isinstance(error, WrongUse) else 1, str(error))
+    except OSError as error:  # of a file of the operator's, or a program that isn't there
+        _end(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        _end(1, f"what was answered can't be read: {error}")
+    except KeyboardInterrupt:
+        _end(130, "interrupted")
+
+
+def _end(status: int, why: str) -> NoReturn:
+    print(f"fab: {visible(why)}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _tell(text: str) -> None:
+    """Show what a task says, line by line; what hosts and files have in theirs moves no cursor."""
+    for line in text.split("\n"):
+        print(visible(line.expandtabs()))
+
+
 @job
-def check(dc: str, firewall: str = "") -> None:
+def check(dc: str, firewall: bool = False) -> None:
     """fab check:dc=us-west  what is wrong there, and what would be written (firewall=1: its rules)"""
     with _mesh(dc) as (it, others):
-        tasks.check(it, others, firewall=_yes(firewall))
+        tasks.check(it, others, firewall=firewall)
 
 
 @job
@@ -87,7 +119,7 @@ def bootstrap(dc: str, only: str = "") -> None:
 
 @job
 def deploy(
-    dc: str, dry: str = "", only: str = "", version: str = "", force: str = "", *, role: str | None = None
+    dc: str, dry: bool = False, only: str = "", version: str = "", force: bool = False, *, role: str | None = None
 ) -> None:
     """fab deploy:dc=us-west  bring this checkout there, the canary first
 
@@ -96,16 +128,16 @@ def deploy(
     """
     with _mesh(dc) as (it, others):
         deploying.deploy(
-            it, _releases(), CHECKOUT, others=others, dry=_yes(dry), only=only, version=version, force=_yes(force),
+            it, _releases(), CHECKOUT, others=others, dry=dry, only=only, version=version, force=force,
             roles=[] if role is None else role.split(";"),
         )  # fmt: skip
 
 
 @job
-def rollback(dc: str, dry: str = "") -> None:
+def rollback(dc: str, dry: bool = False) -> None:
     """fab rollback:dc=us-west  go back to the release before"""
     with _at(dc) as it:
-        deploying.rollback(it, _releases(), CHECKOUT, dry=_yes(dry))
+        deploying.rollback(it, _releases(), CHECKOUT, dry=dry)
 
 
 @job
@@ -116,14 +148,10 @@ def status(dc: str) -> None:
 
 
 @job
-def scale(dc: str, count: str, dry: str = "", *, role: str) -> None:
+def scale(dc: str, count: int, dry: bool = False, *, role: str) -> None:
     """fab scale:dc=us-west,role=collector,count=4  in the file, and there"""
-    with _at(dc) as it:
-        changed = tasks.scale(it, role, _number(count), dry=_yes(dry))
-        release = tasks.most_used(it)
-    if changed and not _yes(dry):
-        with _mesh(dc) as (it, others):  # as the file says now
-            deploying.deploy(it, _releases(), CHECKOUT, others=others, version=release, what="scale")
+    with _mesh(dc) as (it, others):
+        tasks.scale(it, others, _releases(), CHECKOUT, role, count, dry=dry)
 
 
 @job
@@ -134,17 +162,19 @@ def releases(dc: str) -> None:
 
 
 @job
-def logs(dc: str, name: str, lines: str = "50") -> None:
+def logs(dc: str, name: str, lines: int = tasks.LOG_LINES) -> None:
     """fab logs:dc=us-west,name=collector-1  their end (lines=200; a role)"""
     with _at(dc) as it:
-        tasks.logs(it, name, _number(lines))
+        tasks.logs(it, name, lines)
 
 
 @job
-def keys(dc: str, rotate: str = "", revoke: str = "") -> None:
+def keys(dc: str, rotate: bool = False, revoke: str = "") -> None:
     """fab keys:dc=us-west  make and bring them (rotate=1; revoke=DC/ROLE/NAME)"""
+    if rotate and revoke:
+        raise WrongUse("rotate and revoke are two things", hint="give one of them")
     with _mesh(dc) as (it, others):
-        tasks.keys(it, others, rotate=_yes(rotate), revoke=revoke)
+        tasks.keys(it, others, rotate=rotate, revoke=revoke)
 
 
 @job
@@ -199,27 +229,23 @@ def unlock(dc: str) -> None:
 @job
 def hitmesh(dc: str, args: str) -> None:
     """fab hitmesh:dc=us-west,args="audit"  any hitmesh command there"""
+    try:
+        words = shlex.split(args)
+    except ValueError as error:
+        raise WrongUse(f"args={arguments.shown(args)} has no end: {error}") from error
     with _at(dc) as it:
-        sys.exit(it.run_terminal(*shlex.split(args)))
+        sys.exit(it.run_terminal(*words))
 
 
 def _releases() -> Path:
-    return Path(env.get("var") or CHECKOUT / "var") / "releases"
+    return _folder("var") / "releases"
 
 
 @contextlib.contextmanager
 def _at(dc: str) -> Iterator[Desk]:
-    """The desk of a datacenter; an error is one line, and status 1."""
-    folder = Path(env.get("config") or CHECKOUT / "config")
-    try:
-        with desk(dc, folder, print, ssh_config=_ssh_config()) as it:
-            yield it
-    except HitmeshError as error:
-        print(f"fab: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("fab: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """The desk of a datacenter."""
+    with desk(dc, _folder("config"), _tell, ssh_config=_ssh_config()) as it:
+        yield it
 
 
 @contextlib.contextmanager
@@ -230,17 +256,23 @@ def _mesh(dc: str) -> Iterator[tuple[Desk, list[Desk]]]:
 
 
 def _ssh_config() -> Path | None:
-    """What `--ssh-config-path` names; ssh itself reads the usual one, and the system's besides."""
-    path = Path(env.ssh_config_path).expanduser()
-    return path if path.is_file() and path != Path.home() / ".ssh" / "config" else None
+    """What `--ssh-config-path` names; ssh itself reads the usual one, and the system's besides. Raises WrongUse."""
+    typed = str(env.ssh_config_path)
+    path = Path(os.path.expanduser(typed))  # noqa: PTH111 - Path's own raises for a user that isn't there
+    if path == Path.home() / ".ssh" / "config":
+        return None
+    if not path.is_file():
+        raise WrongUse(f"--ssh-config-path={arguments.shown(typed)} is not a file")
+    return path
 
 
-def _yes(text: Any) -> bool:
-    return str(text).lower() in ("1", "yes", "true", "on")
+def _folder(name: str) -> Path:
+    """What `--set NAME=DIR` names; the checkout's own otherwise. Raises WrongUse."""
+    path = env.get(name, CHECKOUT / name)
+    if not isinstance(path, str | Path) or not str(path):  # `--set config` is true to Fabric, and `--set config=` empty
+        raise WrongUse(f"--set {name} names no folder", hint=f"--set {name}=DIR")
+    return Path(path)
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        print(f"fab: {text!r} is not a number", file=sys.stderr)
-        sys.exit(2)
-    return int(text)
+with _one_line():  # Fabric has put there what was typed, and reads it next
+    arguments.check(env.get("tasks") or (), [name for name, each in globals().items() if isinstance(each, Job)])

@@ -17,18 +17,30 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final
+from typing import IO, Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.protocol.bounds import check_chunk
-from hitmesh.protocol.messages import MAX_CHUNK_ROWS, MAX_DCS, Chunk, Origin, OriginRow
+from hitmesh.protocol.messages import (
+    MAX_CHUNK_ROWS,
+    MAX_DCS,
+    MAX_PARTITIONS,
+    MAX_SETTINGS,
+    Chunk,
+    Name,
+    Number,
+    Origin,
+    OriginRow,
+)
+from hitmesh.protocol.names import MAX_NAME_CHARS
 from hitmesh.settings import Edition
 from hitmesh.settings.limits import check_edition
 
@@ -40,31 +52,36 @@ _MAGIC: Final = msgspec.json.encode({"format": FORMAT})[:-1]  # how every versio
 _TRAILER: Final = b"sha256 "
 _TRAILER_BYTES: Final = len(_TRAILER) + 64 + 1
 _MAX_HEADER_BYTES: Final = 1024 * 1024  # 64 datacenters take some 10 KiB
-_MAX_LINE_BYTES: Final = 16 * 1024 * 1024  # 1,000 rows of the longest pages, each character escaped, take 7 MB
+_MAX_LINE_BYTES: Final = 8 * 1024 * 1024  # 1,000 rows of the longest pages, each character escaped, take 7 MB
+_MAX_SETTINGS: Final = 10 * MAX_SETTINGS  # ten times as many as datacenters tell each other of
+MAX_SETTINGS_BYTES: Final = 64 * 1024 * 1024  # of all values, which wait in memory: 10,000 routes take 10 MB
 _BLOCK_BYTES: Final = 1024 * 1024
+
+
+_Word = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
 class From(Struct, frozen=True, kw_only=True):
     """Where a datacenter's counts are from, and how many."""
 
-    copy_in: str = ""  # the datacenter whose copy it is; empty: its own store said it
+    copy_in: _Word = ""  # the datacenter whose copy it is; empty: its own store said it
     age_s: float | None = 0.0  # of the copy, at most; None: nobody says
-    pages: int = 0
-    hits: int = 0
+    pages: Number = 0
+    hits: Number = 0
 
 
 class Header(Struct, frozen=True, kw_only=True):
     """What is in a backup."""
 
-    format: str = FORMAT
+    format: _Word = FORMAT
     version: int = VERSION
-    release: str  # of hitmesh, that wrote it
-    at: str  # when it was begun, such as 2026-11-30T00:05:01Z
-    partitions: int
-    datacenters: Mapping[str, From]
-    pages: int = 0  # different ones
-    hits: int = 0
-    settings: int = 0
+    release: _Word  # of hitmesh, that wrote it
+    at: _Word  # when it was begun, such as 2026-11-30T00:05:01Z
+    partitions: Annotated[int, Meta(ge=1, le=MAX_PARTITIONS)]
+    datacenters: Annotated[Mapping[Name, From], Meta(max_length=MAX_DCS)]
+    pages: Number = 0  # different ones
+    hits: Number = 0
+    settings: Annotated[int, Meta(ge=0, le=_MAX_SETTINGS)] = 0
 
 
 class Partition(Struct, frozen=True, tag="partition", tag_field="is"):
@@ -80,7 +97,7 @@ class Rows(Struct, frozen=True, tag="rows", tag_field="is"):
 
     dc: str
     partition: int
-    rows: tuple[OriginRow, ...]
+    rows: Annotated[tuple[OriginRow, ...], Meta(max_length=MAX_CHUNK_ROWS)]
 
 
 class Setting(Struct, frozen=True, tag="setting", tag_field="is"):
@@ -101,6 +118,13 @@ class Setting(Struct, frozen=True, tag="setting", tag_field="is"):
 Line = Partition | Rows | Setting
 
 
+class _Version(Struct):
+    version: object = None
+
+
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OSError, EOFError, zlib.error, RecursionError)
+
+
 class Writer:
     """A backup being written: `add` each line, then `finish`."""
 
@@ -110,7 +134,7 @@ class Writer:
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._body, mtime=0)
         self._pages: set[str] = set()
         self._sources: dict[str, From] = {}
-        self._settings = 0
+        self._settings = self._settings_bytes = 0
 
     def source(self, dc: str, source: From) -> None:
         """Say where the counts of a datacenter are from."""
@@ -121,6 +145,11 @@ class Writer:
         self._gzip.write(msgspec.json.encode(line) + b"\n")
         if isinstance(line, Setting):
             self._settings += 1
+            self._settings_bytes += len(line.value)
+            if self._settings > _MAX_SETTINGS or self._settings_bytes > MAX_SETTINGS_BYTES:
+                raise CommandError(
+                    f"the settings take more than {MAX_SETTINGS_BYTES} bytes, or are more than {_MAX_SETTINGS}: nobody could restore them"
+                )
         elif isinstance(line, Rows):
             source = self._sources[line.dc]
             self._pages.update(row.page for row in line.rows)
@@ -155,9 +184,9 @@ class Writer:
 class BackupFile:
     """A whole, unaltered backup: all of it was checked when this was made. Raises CommandError for anything else."""
 
-    def __init__(self, path: Path) -> None:
-        """`path` `-` is standard input, which is kept in a temporary file while this is open."""
-        self.name = "standard input" if str(path) == "-" else str(path)
+    def __init__(self, path: Path, name: str = "") -> None:
+        """`path` `-` is standard input, which is kept in a temporary file while this is open; `name` is said in errors."""
+        self.name = name or ("standard input" if str(path) == "-" else str(path))
         try:
             self._file = _stdin() if str(path) == "-" else path.open("rb")
         except OSError as error:
@@ -183,21 +212,26 @@ class BackupFile:
         self._file.close()
 
     def lines(self) -> Iterator[Line]:
-        """Every line, each of which can be: rows of their partition, and counts that there can be."""
+        """Every line, each of which can be: rows of their partition, counts that there can be, and no more than the header says.
+
+        Raises CommandError at the first that can't, and at the end when some are missing.
+        """
         self._file.seek(0)
         self._file.readline(_MAX_HEADER_BYTES)
         body = _Part(self._file, self._size - _TRAILER_BYTES)
         decoder = msgspec.json.Decoder(Line)
-        origins: dict[tuple[str, int], Origin] = {}
+        seen = _Seen(self.header)
         try:
             with gzip.GzipFile(fileobj=body) as lines:
                 while text := lines.readline(_MAX_LINE_BYTES):
                     line = decoder.decode(text)
-                    if reason := _why_not(line, origins, self.header):
+                    if reason := seen.why_not(line):
                         raise CommandError(f"{self.name}: what is in it can't be: {reason}")
                     yield line
-        except (msgspec.MsgspecError, ValueError, OSError, EOFError, zlib.error) as error:
+        except _UNREADABLE as error:
             raise CommandError(f"{self.name}: what is in it can't be read: {error}") from error
+        if reason := seen.missing():
+            raise CommandError(f"{self.name}: it doesn't have what its header says: {reason}")
 
     def _check(self) -> tuple[Header, str]:
         line = self._file.readline(_MAX_HEADER_BYTES)
@@ -211,7 +245,10 @@ class BackupFile:
             raise CommandError(
                 f"{self.name}: it was cut or altered: its checksum isn't that of what is in it", hint="take another one"
             )
-        version = msgspec.json.decode(line, type=dict[str, object]).get("version")
+        try:
+            version = msgspec.json.decode(line, type=_Version).version
+        except _UNREADABLE as error:
+            raise CommandError(f"{self.name}: its header can't be read: {error}") from error
         if version != VERSION:
             raise CommandError(
                 f"{self.name}: a backup of version {version!a:.20}; this release reads version {VERSION}",
@@ -219,7 +256,7 @@ class BackupFile:
             )
         try:
             return msgspec.json.decode(line, type=Header), digest.hexdigest()
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise CommandError(f"{self.name}: its header can't be: {error}") from error
 
 
@@ -237,27 +274,70 @@ class _Part(io.RawIOBase):
         return self._file.read(left if size < 0 else min(size, left))
 
 
-def _why_not(line: Line, origins: dict[tuple[str, int], Origin], header: Header) -> str:
-    if isinstance(line, Setting):
+class _Seen:
+    """What the lines until now have said, which is no more than the header says."""
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._origins: dict[tuple[str, int], Origin] = {}
+        self._pages: Counter[str] = Counter()  # by datacenter
+        self._hits: Counter[str] = Counter()
+        self._settings: set[str] = set()
+        self._settings_bytes = 0
+
+    def why_not(self, line: Line) -> str:
+        """Why this can't be the next line; empty when it can."""
+        return self._setting(line) if isinstance(line, Setting) else self._counted(line)
+
+    def missing(self) -> str:
+        """What the header says that hasn't come; empty when all has."""
+        header = self._header
+        for dc, source in header.datacenters.items():
+            if (self._pages[dc], self._hits[dc]) != (source.pages, source.hits):
+                return f"{self._hits[dc]} hits of {self._pages[dc]} pages of {dc}, not {source.hits} of {source.pages}"
+        if self._hits.total() != header.hits:
+            return f"{self._hits.total()} hits, not {header.hits}"
+        if len(self._settings) != header.settings:
+            return f"{len(self._settings)} settings, not {header.settings}"
+        return ""
+
+    def _setting(self, line: Setting) -> str:
         try:
             check_edition(line.edition)
         except ConfigError as error:
             return str(error)
+        if line.key in self._settings:
+            return f"{line.key} is set twice"
+        self._settings.add(line.key)
+        self._settings_bytes += len(line.value)
+        if len(self._settings) > self._header.settings:
+            return f"more than its {self._header.settings} settings"
+        return (
+            f"its settings take more than {MAX_SETTINGS_BYTES} bytes"
+            if self._settings_bytes > MAX_SETTINGS_BYTES
+            else ""
+        )
+
+    def _counted(self, line: Partition | Rows) -> str:
+        where = line.dc, line.partition
+        if line.dc not in self._header.datacenters or line.partition >= self._header.partitions:
+            return f"partition {line.partition} of {line.dc!a:.140}"
+        if isinstance(line, Partition):
+            if where in self._origins:
+                return f"partition {line.partition} of {line.dc} twice"
+            self._origins[where] = line.origin
+        elif where not in self._origins:
+            return f"rows of partition {line.partition} of {line.dc} before what they belong to"
+        rows = line.rows if isinstance(line, Rows) else ()
+        chunk = Chunk(line.partition, line.dc, 0, 0, 0, True, self._origins[where], rows, {})
+        if reason := check_chunk(chunk, self._header.partitions):
+            return reason
+        self._pages[line.dc] += len(rows)
+        self._hits[line.dc] += sum(row.count for row in rows)
+        source = self._header.datacenters[line.dc]
+        if self._pages[line.dc] > source.pages or self._hits[line.dc] > source.hits:
+            return f"more than its {source.hits} hits of {source.pages} pages of {line.dc}"
         return ""
-    where = line.dc, line.partition
-    if line.dc not in header.datacenters or len(header.datacenters) > MAX_DCS or line.partition >= header.partitions:
-        return f"partition {line.partition} of {line.dc!a:.140}"
-    if isinstance(line, Partition):
-        if where in origins:
-            return f"partition {line.partition} of {line.dc} twice"
-        origins[where] = line.origin
-    elif where not in origins:
-        return f"rows of partition {line.partition} of {line.dc} before what they belong to"
-    elif len(line.rows) > MAX_CHUNK_ROWS:
-        return f"{len(line.rows)} rows in a line"
-    rows = line.rows if isinstance(line, Rows) else ()
-    chunk = Chunk(line.partition, line.dc, 0, 0, 0, True, origins[where], rows, {})
-    return check_chunk(chunk, header.partitions)
 
 
 def _stdin() -> IO[bytes]:

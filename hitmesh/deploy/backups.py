@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from hitmesh.cli.backup_file import BackupFile
+from hitmesh.cli.backup_file import BackupFile, Header
+from hitmesh.cli.restore import COUNTS
 from hitmesh.deploy import standstill
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.retention import MOMENT, may_go, moment_of
@@ -36,11 +37,11 @@ class Vault:
 
     def put(self, name: str, content: bytes) -> str:
         """Keep a backup; its SHA-256, as the vault has it."""
-        return self._ask(["put", name], content).decode().strip()
+        return self._ask(["put", name], content).decode(errors="replace").strip()
 
     def names(self) -> list[str]:
         """The backups that are there, the oldest first."""
-        lines = self._ask(["list"]).decode().splitlines()
+        lines = self._ask(["list"]).decode(errors="replace").splitlines()
         return sorted(name for line in lines if moment_of(name := line.partition(" ")[0]))
 
     def get(self, name: str) -> bytes:
@@ -81,6 +82,7 @@ def drill(desk: Desk, name: str = NEWEST) -> None:
         name, content = content_of(desk, name)
         path = Path(folder) / Path(name).name  # which is what the drill calls it
         path.write_bytes(content)
+        _read(path, name)
         done = subprocess.run([sys.executable, "-P", "-m", "hitmesh", "drill", str(path)], check=False)
     if done.returncode:
         raise CommandError("the backup isn't what it should be", hint="what differs is said above")
@@ -89,16 +91,20 @@ def drill(desk: Desk, name: str = NEWEST) -> None:
 def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Callable[[], None]) -> None:
     """Bring a backup back into a mesh whose totals stores are empty: stopped everywhere meanwhile, then started.
 
-    When it can't be, whoever ran is started again, and nobody else: in a store that was emptied on purpose nobody may
-    begin to count before it has what it is to begin with.
+    Nobody is stopped before every datacenter was asked whether it is. When it can't be restored after that, whoever ran
+    is started again, and nobody else: in a store that was emptied on purpose nobody may begin to count before it has what
+    it is to begin with.
     """
     everywhere = [desk, *others]
+    for each in everywhere:
+        _look(each, content)
     ran = {each.fleet.dc: standstill.running(each) for each in everywhere}
     try:
         for each in everywhere:
             standstill.stop(each)
         for each in everywhere:
             _bring(each, content, "--dry")
+        may_go_on()
         for line in _bring(desk, content):
             desk.tell(line)
     except (HitmeshError, KeyboardInterrupt):
@@ -117,6 +123,15 @@ def restore(desk: Desk, others: Sequence[Desk], content: bytes, may_go_on: Calla
         standstill.wait(each)
 
 
+def _look(desk: Desk, content: bytes) -> None:
+    """Raise CommandError for what is in the way there, but for whoever counts."""
+    try:
+        _bring(desk, content, "--dry")
+    except CommandError as error:
+        if COUNTS not in error.message:
+            raise
+
+
 def _bring(desk: Desk, content: bytes, *options: str) -> list[str]:
     """Have a host bring it back into its datacenter; what it says of it. Raises CommandError."""
     host = desk.any_host()
@@ -127,18 +142,25 @@ def _bring(desk: Desk, content: bytes, *options: str) -> list[str]:
     return [*done.out.decode(errors="replace").splitlines(), *done.err.splitlines()]
 
 
-def check(desk: Desk, content: bytes) -> None:
-    """Raise CommandError for what isn't a whole backup, or is of a mesh of another size."""
+def check(desk: Desk, name: str, content: bytes) -> None:
+    """Raise CommandError for what isn't a whole backup, or is of a mesh of another size; all of it is read."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "the backup"
+        path = Path(folder) / "backup"
         path.write_bytes(content)
-        with BackupFile(path) as backup:
-            header = backup.header
+        header = _read(path, name)
     if header.partitions != desk.config.partitions:
         raise CommandError(
             f"{desk.fleet.dc} has {desk.config.partitions} partitions, and the backup {header.partitions}",
             hint="a mesh keeps its number of partitions",
         )
+
+
+def _read(path: Path, name: str) -> Header:
+    """The header of a backup, all of which was read; `name` is what the operator calls it. Raises CommandError."""
+    with BackupFile(path, name) as backup:
+        for _ in backup.lines():
+            pass
+        return backup.header
 
 
 def content_of(desk: Desk, name: str) -> tuple[str, bytes]:

@@ -5,7 +5,7 @@ Owns what must be true before anything is changed, and the order of the rest: lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,12 @@ def deploy(
     version: str = "",
     what: str = "deploy",
     bake_s: float | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> None:
-    """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly."""
+    """Bring a release and the datacenter's file to its hosts, the canary first, and take it back if it does badly.
+
+    `begin` is called once, under the lock and before anything is changed; what it raises ends the deploy.
+    """
     those = [role_of(word) for word in roles]
     facts = desk.facts(only)
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
@@ -59,7 +63,7 @@ def deploy(
     if dry:
         _show(desk, steps, lacking)
         return
-    if not steps and not lacking:
+    if not steps and not lacking and begin is None:
         desk.tell(f"{desk.fleet.dc} runs {release_id} already; nothing to do")
         return
     if mine and mine.come_first(facts):  # the lock is in Consul
@@ -71,6 +75,8 @@ def deploy(
             _event(desk, "before", release_id, steps),
             tell=desk.tell,
         )
+        if begin:
+            begin()
         # Somebody else may have been at work until now: what the hosts say is asked again.
         facts = desk.facts(only)
         _refuse(desk, release, facts, force=force)

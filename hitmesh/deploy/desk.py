@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from hitmesh import config as settings
+from hitmesh.cli.folder import replace_text
 from hitmesh.config import Config
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.files import File
@@ -34,15 +35,33 @@ Answer = TypeVar("Answer")
 class Desk:
     """One datacenter, from the operator's machine."""
 
-    def __init__(self, path: Path, fleet: Fleet, ssh: Ssh, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, fleet: Fleet, ssh: Ssh, tell: Callable[[str], None], text: str | None = None
+    ) -> None:
         self.path, self.fleet, self.ssh, self.tell = path, fleet, ssh, tell
-        self.text = path.read_text(encoding="utf-8")
+        self.text = path.read_text(encoding="utf-8") if text is None else text
         self.hosts = {host.name: RemoteHost(host, ssh, fleet.dc) for host in fleet.hosts}
 
     @property
     def config(self) -> Config:
         """Of the datacenter."""
         return self.fleet.config
+
+    def with_text(self, text: str) -> Desk:
+        """The same, were this the text of its file, which stays as it is. Raises ConfigError."""
+        fleet = Fleet.of(settings.loads(text.encode(), path=self.path))
+        return Desk(self.path, fleet, self.ssh, self.tell, text)
+
+    def replace_text(self, old: str, new: str) -> None:
+        """Put a text in the place of another one in its file. Raises CommandError when something else stands there."""
+        path = self.path.resolve()  # a link stays one
+        try:
+            there, mode = path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{self.path}: can't be read: {error}") from error
+        if there != old:
+            raise CommandError(f"{self.path} was changed meanwhile", hint="it stays so; see what is in it")
+        replace_text(path, new, mode=mode)
 
     def host(self, name: str = "") -> RemoteHost:
         """The host of a name, or the first one that runs roles. Raises CommandError."""
@@ -154,11 +173,10 @@ def desk(
 
 def config_of(dc: str, folder: Path) -> Path:
     """Where a datacenter's file is. Raises CommandError."""
-    path = folder / f"{dc}.toml"
-    if not path.is_file():
-        names = sorted(each.stem for each in folder.glob("*.toml"))
-        raise CommandError(f"there is no datacenter {dc} in {folder}; {nearest(dc, names)}")
-    return path
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if dc not in names:  # whatever a system says of such a path
+        raise CommandError(f"there is no datacenter {dc:.60} in {folder}; {nearest(dc, names)}")
+    return folder / f"{dc}.toml"
 
 
 def siblings(desk: Desk) -> list[str]:

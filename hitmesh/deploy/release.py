@@ -36,6 +36,7 @@ EPOCH_S: Final = "315532800"  # 1980, the first that a zip can say: the same sou
 FILES: Final = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 FOLDERS: Final = ("hitmesh", "nexus", "balancer", "config", "supervisor", "docs/consul")
 MAX_SAID_CHARS: Final = 500
+MAX_JSON_BYTES: Final = 1024 * 1024  # a hundred wheels take 20 KiB
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
@@ -65,7 +66,9 @@ def build(checkout: Path, folder: Path) -> Built:
             (wheels / found[0].name).hardlink_to(found[0])
         release = _described(wheels, lock)
         tar = folder / f"{release.id}.tar"
-        if not tar.exists():
+        try:
+            _whole(tar)
+        except CommandError:  # not there, or cut
             _pack(release, wheels, tar)
     return Built(release, tar)
 
@@ -83,15 +86,23 @@ def wanted() -> Release:
 
 
 def built(folder: Path) -> dict[str, Built]:
-    """The releases that were built in a folder, by id."""
-    found = {}
-    for tar in sorted(folder.glob("*.tar")):
-        with tarfile.open(tar) as packed:
+    """The releases that were built in a folder, by id. Raises CommandError for what isn't one."""
+    every = [(_whole(tar), tar) for tar in sorted(folder.glob("*.tar"))]
+    return {release.id: Built(release, tar) for release, tar in every}
+
+
+def _whole(tar: Path) -> Release:
+    """The release that is in a file, all of whose wheels are there. Raises CommandError."""
+    try:
+        with tarfile.open(tar, "r:") as packed:
             text = packed.extractfile(JSON_NAME)
-            if text is not None:
-                release = msgspec.json.decode(text.read(), type=Release)
-                found[release.id] = Built(release, tar)
-    return found
+            release = msgspec.json.decode(text.read(MAX_JSON_BYTES) if text else b"", type=Release)
+            there = packed.getnames()  # which goes to the end of the file
+    except (OSError, tarfile.TarError, KeyError, msgspec.MsgspecError) as error:
+        raise CommandError(f"{tar} isn't a release: {error}", hint="remove it") from error
+    if lacking := [name for name in release.wheels if f"wheels/{name}" not in there]:
+        raise CommandError(f"{tar} isn't a release: it lacks {', '.join(lacking)}", hint="remove it")
+    return release
 
 
 def locked(project: str) -> list[str]:

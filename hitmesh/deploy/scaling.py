@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 
 from hitmesh.config import Role
@@ -26,15 +27,30 @@ def spread(fleet: Fleet, role: Role, count: int) -> dict[str, int]:
 def scaled(text: str, fleet: Fleet, role: Role, count: int) -> tuple[str, list[str]]:
     """The file's text with so many, and what has changed, a line for each host. Raises CommandError."""
     now = {host.name: len(host.of(role)) for host in fleet.hosts}
-    wanted = spread(fleet, role, count)
-    changed = [f"{name}: {role} {now[name]} -> {number}" for name, number in wanted.items() if number != now[name]]
-    return _replaced(text, role, {name: number for name, number in wanted.items() if number != now[name]}), changed
+    wanted = {name: number for name, number in spread(fleet, role, count).items() if number != now[name]}
+    replaced = _replaced(text, role, wanted)
+    data = tomllib.loads(text)
+    for name, number in wanted.items():
+        data["nodes"][name][role] = number
+    if not _says(replaced, data):
+        raise CommandError(
+            f"the numbers of {role} in the file can't be changed here: they aren't written plainly",
+            hint="change them by hand, then `fab deploy`",
+        )
+    return replaced, [f"{name}: {role} {now[name]} -> {number}" for name, number in wanted.items()]
+
+
+def _says(text: str, data: Mapping[str, object]) -> bool:
+    try:
+        return tomllib.loads(text) == data
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 def _replaced(text: str, role: Role, counts: Mapping[str, int]) -> str:
     lines = text.splitlines(keepends=True)
     for name, number in counts.items():
-        table = re.compile(rf"\s*\[\s*nodes\s*\.\s*(\"{name}\"|{name})\s*\]")
+        table = re.compile(rf"\s*\[\s*nodes\s*\.\s*(\"{re.escape(name)}\"|{re.escape(name)})\s*\]")
         begin = next((at for at, line in enumerate(lines) if table.match(line)), None)
         if begin is None:
             raise CommandError(f"the file has no line [nodes.{name}]", hint="write each node as a table of its own")

@@ -6,6 +6,7 @@ HitmeshError with one clear line when it can't.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hitmesh.cli.config import me
-from hitmesh.deploy import backups, memory, scaling, standstill
+from hitmesh.deploy import backups, deploying, memory, scaling, standstill
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
@@ -29,11 +30,13 @@ from hitmesh.deploy.release import build, wanted
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.deploy.render import nftables
 from hitmesh.deploy.render.consul import AGENT, GOSSIP, gossip_text
+from hitmesh.deploy.runner import Stopped
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.deploy.tokens import Tokens
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
 from hitmesh.settings.trail import Entry
+from hitmesh.visible import visible
 
 TRAIL_SHOWN: Final = 10
 LOG_LINES: Final = 50
@@ -120,11 +123,6 @@ def status(desk: Desk) -> None:
         desk.tell(as_line(entry))
 
 
-def most_used(desk: Desk) -> str:
-    """The release that most instances have; empty before the first deploy. Raises CommandError."""
-    return most_used_of(desk.facts())
-
-
 def releases(desk: Desk) -> None:
     """Show the releases that are on the hosts, and which of them each host runs."""
     for name, fact in desk.facts().items():
@@ -165,10 +163,18 @@ def backup(desk: Desk) -> None:
 
 
 def restore(desk: Desk, others: Sequence[Desk], name: str) -> None:
-    """Bring a backup back into a mesh whose totals stores are empty."""
+    """Bring a backup back into a mesh whose totals stores are empty; every datacenter is locked, for each is stopped."""
     name, content = backups.content_of(desk, name)
-    backups.check(desk, content)
-    with at_work(desk, f"restore {name}", "", force=True) as may_go_on:
+    backups.check(desk, name, content)
+    with contextlib.ExitStack() as stack:
+        # In one order, so that of two at the same moment one gets all.
+        everywhere = sorted([desk, *others], key=lambda each: each.fleet.dc)
+        locks = [stack.enter_context(at_work(each, f"restore {visible(name)}", "", force=True)) for each in everywhere]
+
+        def may_go_on() -> None:
+            for lock in locks:
+                lock()
+
         backups.restore(desk, others, content, may_go_on)
 
 
@@ -207,11 +213,34 @@ def unlock(desk: Desk) -> None:
     remember(desk, Entry(at=0.0, who=me(), what="unlock", result=f"of {broken.who}: {broken.what}"))
 
 
-def scale(desk: Desk, role: str, count: int, *, dry: bool = False) -> list[str]:
-    """Change how many instances of a role the datacenter's file has, and deploy that; the changed lines."""
+def scale(
+    desk: Desk, others: Sequence[Desk], releases: Path, checkout: Path, role: str, count: int, *, dry: bool = False
+) -> None:
+    """Change how many instances of a role the datacenter's file has, and deploy that.
+
+    The file is written under the lock, and is as before when the deploy is refused, or taken back.
+    """
     text, lines = scaling.scaled(desk.text, desk.fleet, role_of(role), count)
+    wanted = desk.with_text(text)
+    release = most_used_of(desk.facts())
+    if not release:
+        raise CommandError(
+            f"{desk.fleet.dc} was never deployed", hint="write the number into its file, then `fab deploy`"
+        )
     for line in lines:
         desk.tell(line)
-    if not dry and lines:
-        desk.path.write_text(text, encoding="utf-8")
-    return lines
+    written = False
+
+    def write() -> None:
+        nonlocal written
+        desk.replace_text(desk.text, text)
+        written = True
+
+    begin = write if lines else None
+    try:
+        deploying.deploy(wanted, releases, checkout, others=others, dry=dry, version=release, what="scale", begin=begin)
+    except BaseException as error:
+        if written and not (isinstance(error, Stopped) and not error.undone):
+            desk.replace_text(text, desk.text)
+            desk.tell(f"{desk.path} is as before")
+        raise

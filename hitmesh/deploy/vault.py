@@ -29,6 +29,8 @@ MAX_BYTES: Final = 64 * 1024**3  # of one backup: a thousand million pages
 FREE_PART: Final = 20  # a twentieth of the disk stays free, whatever is sent
 CLOCKS_S: Final = 24 * 3600.0  # that a name's moment may be off: names in the future would keep later ones from staying
 BLOCK_BYTES: Final = 1024 * 1024
+PARTIAL: Final = ".partial-"  # how begins what a put writes to until it is whole
+PARTIAL_S: Final = 24 * 3600.0  # without a write; a put that goes on writes each second
 
 USAGE: Final = (
     "hitmesh-backup-store write|operate FOLDER; then `put NAME`, and for who operates `list`, `get`, `forget`"
@@ -84,7 +86,8 @@ def put(folder: Path, name: str, given: IO[bytes], now_s: float) -> str:
         raise Refused(f"{name} is not of today: is a clock wrong?")
     if (folder / name).exists():
         raise Refused(f"{name} is there already")
-    with contextlib.closing(tempfile.NamedTemporaryFile(dir=folder, prefix=".partial-", delete=False)) as file:
+    _sweep(folder, now_s)
+    with contextlib.closing(tempfile.NamedTemporaryFile(dir=folder, prefix=PARTIAL, delete=False)) as file:
         partial = Path(file.name)
         try:
             digest = _receive(given, file, folder)
@@ -99,6 +102,14 @@ def put(folder: Path, name: str, given: IO[bytes], now_s: float) -> str:
             partial.unlink(missing_ok=True)
     _sync(folder)
     return digest
+
+
+def _sweep(folder: Path, now_s: float) -> None:
+    """Remove what puts have left that were killed: nothing has been written to it for a day."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):  # another put was faster, or it is none of ours
+            if path.lstat().st_mtime < now_s - PARTIAL_S:
+                path.unlink()
 
 
 def _receive(given: IO[bytes], file: IO[bytes], folder: Path) -> str:

@@ -19,6 +19,7 @@ import pytest
 from hitmesh.cli import datacenter, drill
 from hitmesh.cli.backup_file import BackupFile, Partition, Rows
 from hitmesh.cli.main import run
+from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import (
     ERA,
     UNFINISHED,
@@ -268,13 +269,20 @@ def test_in_a_folder_it_is_named_by_the_moment(state: Path, tmp_path: Path, caps
     assert said["at"] == f"{path.name[8:21]}:{path.name[21:23]}:{path.name[23:25]}Z"
 
 
+def restore_refuses() -> None:
+    raise CommandError("the mesh counts")
+
+
 def test_a_dry_restore_says_what_would_be_in_the_way_and_writes_nothing(
     made: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["restore", str(state / "some.backup"), "--state-dir", str(state), "--dry"]
-    assert run(words) == 1
-    assert "has totals" in capsys.readouterr().err
-    wipe(state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hitmesh.cli.restore.check_stopped", lambda *_: restore_refuses())
+        assert "has totals" in failed(words, capsys)  # which isn't mended by stopping it
+        assert "the mesh counts" in failed(words[:-1], capsys)
+        wipe(state)
+        assert "the mesh counts" in failed(words, capsys)
     assert run(words) == 0
     assert capsys.readouterr().out.startswith(f"{DCS[0]} could have what was counted until ")
     assert run(words) == 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hitmesh.cli import backup_file
 from hitmesh.cli.backup_file import BackupFile, From, Header, Line, Partition, Rows, Setting, Writer
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import LaneState, Origin, OriginRow, Position
@@ -33,14 +38,12 @@ def lines_of(count: int = 4000) -> list[Line]:
 
 
 def written(lines: list[Line]) -> bytes:
-    writer = Writer(None)
-    writer.source("eu-west", From())
-    for line in lines:
-        writer.add(line)
     out = io.BytesIO()
-    header = Header(release="0.2.0", at="2026-11-30T00:05:01Z", partitions=PARTITIONS, datacenters={})
-    writer.finish(header, out)
-    writer.close()
+    with contextlib.closing(Writer(None)) as writer:
+        writer.source("eu-west", From())
+        for line in lines:
+            writer.add(line)
+        writer.finish(Header(release="0.2.0", at="2026-11-30T00:05:01Z", partitions=PARTITIONS, datacenters={}), out)
     return out.getvalue()
 
 
@@ -111,8 +114,118 @@ def test_another_version_is_named(tmp_path: Path) -> None:
             "as of commit 7",
         ),
         ([Setting("no key", "0.1", 1, "anna", 1.0)], "is not a setting's key"),
+        ([SETTING, SETTING], r"timing\.commit_s is set twice"),
     ],
 )
 def test_what_can_t_be_is_refused(tmp_path: Path, lines: list[Line], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         opened(tmp_path, written(lines))
+
+
+def altered(data: bytes, **said: object) -> bytes:
+    """With a header that says something else, and the checksum of that."""
+    line, _, rest = data.partition(b"\n")
+    return resealed(json.dumps({**json.loads(line), **said}, separators=(",", ":")).encode() + b"\n" + rest)
+
+
+def from_eu_west(**said: int) -> dict[str, object]:
+    return {"eu-west": {"copy_in": "", "age_s": 0.0, **said}}
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ({"settings": 0}, "can't be: more than its 0 settings"),
+        ({"settings": 2}, "doesn't have what its header says: 1 settings, not 2"),
+        ({"settings": -1}, "its header can't be: "),
+        ({"settings": 10**6}, "its header can't be: "),
+        ({"hits": 4}, "doesn't have what its header says: 5 hits, not 4"),
+        ({"partitions": 0}, "its header can't be: "),
+        ({"partitions": 10**9}, "its header can't be: "),
+        ({"at": "x" * 10_000}, "its header can't be: "),
+        ({"datacenters": from_eu_west(pages=0, hits=5)}, "can't be: more than its 5 hits of 0 pages of eu-west"),
+        ({"datacenters": from_eu_west(pages=1, hits=4)}, "can't be: more than its 4 hits of 1 pages of eu-west"),
+        ({"datacenters": from_eu_west(pages=1, hits=6)}, "header says: 5 hits of 1 pages of eu-west, not 6 of 1"),
+        ({"datacenters": from_eu_west(pages=1, hits=-5)}, "its header can't be: "),
+        ({"datacenters": {f"dc-{number}": {} for number in range(65)}}, "its header can't be: "),
+        ({"more": [[[[]]]] * 9}, ""),
+    ],
+)
+def test_what_comes_is_what_the_header_says_of_it(tmp_path: Path, said: dict[str, object], refused: str) -> None:
+    rows = Rows("eu-west", 2, (OriginRow(pages_of(2, 99)[0], 5, 1),))
+    data = altered(written([Partition("eu-west", 2, ORIGIN), rows, SETTING]), **said)
+    if not refused:
+        assert len(opened(tmp_path, data)) == 3
+        return
+    with pytest.raises(CommandError, match=refused):
+        opened(tmp_path, data)
+
+
+NESTED = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b',"version":', b',"version":1,"more":' + NESTED + b"}", b',"version":1,"at":"\xff"}']
+)
+def test_a_header_that_cannot_be_read_is_one_line(tmp_path: Path, header: bytes) -> None:
+    data = b'{"format":"hitmesh backup"' + header + b"\n" + written([]).partition(b"\n")[2]
+    with pytest.raises(CommandError, match="its header can't be"):
+        opened(tmp_path, resealed(data))
+
+
+def with_body(*lines: bytes) -> bytes:
+    """A backup whose header is of something else, and whose body is these lines."""
+    header = written([SETTING]).partition(b"\n")[0] + b"\n"
+    return resealed(header + gzip.compress(b"".join(lines)) + b"x" * 72)
+
+
+ROWS = b'{"is":"rows","dc":"eu-west","partition":2,"rows":['
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n",
+        b"junk\n",
+        msgspec.json.encode(SETTING)[:-1] + b',"more":' + NESTED + b"}\n",
+        ROWS + b",".join([b'["a/b",1,1]'] * 1001) + b"]}\n",
+        b" " * (9 * 1024 * 1024) + msgspec.json.encode(SETTING) + b"\n",
+    ],
+    ids=["empty", "junk", "nested", "many rows", "long"],
+)
+def test_a_line_that_cannot_be_read_is_one_line(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(CommandError, match="what is in it can't be read"):
+        opened(tmp_path, with_body(body))
+
+
+def test_settings_that_are_more_than_any_mesh_has_are_neither_written_nor_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[Line] = [Setting(f"a/{number}", "x" * 1000, 1, "anna", 1.0) for number in range(3)]
+    data = written(lines)
+    assert opened(tmp_path, data) == lines
+    monkeypatch.setattr(backup_file, "MAX_SETTINGS_BYTES", 2999)
+    with pytest.raises(CommandError, match="can't be: its settings take more than 2999 bytes"):
+        opened(tmp_path, data)
+    with pytest.raises(CommandError, match="the settings take more than 2999 bytes"):
+        written(lines)
+
+
+def test_a_body_that_unfolds_to_much_more_takes_no_memory(tmp_path: Path) -> None:
+    unfolded = {
+        "one setting": msgspec.json.encode(SETTING) + b"\n",
+        "settings": b"".join(
+            msgspec.json.encode(Setting(f"a/{number}", "x" * 65_000, 1, "anna", 1.0)) + b"\n" for number in range(100)
+        ),
+        "rows": ROWS + b",".join([b'["",0,0]'] * 700_000) + b"]}\n",
+    }
+    for what, lines in unfolded.items():
+        data = altered(with_body(lines * (20_000_000 // len(lines))), settings=100_000)
+        del lines
+        tracemalloc.start()
+        try:
+            with pytest.raises(CommandError, match=r"twice|can't be read"):
+                opened(tmp_path, data)
+            assert tracemalloc.get_traced_memory()[1] < 40_000_000, what
+        finally:
+            tracemalloc.stop()

@@ -84,6 +84,7 @@ def test_a_mesh_that_lost_all_its_totals_counts_on_from_a_backup(tmp_path: Path)
         control(mesh, "stop", EAST, "processor")
         count(EAST, [*PAGES[:5], "restored.example/new"])  # answered after the backup, and still in the spool
         assert "the mesh counts" in mesh.run("restore", str(backup)).stderr
+        assert "has totals" in mesh.run("restore", str(backup), "--dry").stderr
         assert mesh.run("down").returncode == 0
         assert jobs(mesh, EAST) > 0
         for path in mesh.state_dir.glob("*/totals.db*"):

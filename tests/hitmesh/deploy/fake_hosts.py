@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from hitmesh.cli import restore
 from hitmesh.deploy import memory
 from hitmesh.deploy.consul_requests import Reply, Request
 from hitmesh.deploy.facts import Facts, Running
@@ -50,6 +51,7 @@ class FakeSsh:
         self.seen: Counter[str] = Counter()
         self.stopped: set[str] = set()
         self.has_totals = False  # what a restore finds
+        self.looks_first = True  # whether it says so of a mesh that runs, as releases before 0.3 don't
         self.gone = ""  # a host that doesn't answer
         self.requests = 0
         self.python = {host.name: ".".join(map(str, sys.version_info[:3])) for host in fleet.hosts}
@@ -98,6 +100,11 @@ class FakeSsh:
 
     def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
         names = [one.name for one in host.instances]
+        names += [  # what the file had there before
+            one.name
+            for one in self.fleet.host(host.name).instances
+            if one not in host.instances and one.name not in self.stopped
+        ]
         return Facts(
             python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,
@@ -189,6 +196,9 @@ class FakeSsh:
             return ""
         if words[0] == "restore":
             self.calls.append(f"{host.name} hitmesh {' '.join(words)}")
+            counting = {name for name in self.current if name.rpartition("-")[0] in restore.COUNTING} - self.stopped
+            if counting and not (self.has_totals and self.looks_first):
+                raise CommandError(f"{restore.COUNTS}: {', '.join(counting)} run")
             if self.has_totals:
                 raise CommandError(f"{self.fleet.dc} has totals")
             return ""

@@ -30,3 +30,11 @@ def test_the_same_number_changes_nothing() -> None:
 def test_none_of_a_role_is_refused() -> None:
     with pytest.raises(CommandError, match="at least one must stay"):
         scaled(TEXT, FLEET, "collector", 0)
+
+
+@pytest.mark.parametrize("plain", ["collector = 2 ", "[nodes.app-1]"])
+def test_numbers_that_are_not_written_plainly_are_left_alone(plain: str) -> None:
+    odd = {"collector = 2 ": "collector = 0x2 ", "[nodes.app-1]": '[nodes."app\\u002d1"]'}[plain]
+    assert plain in TEXT
+    with pytest.raises(CommandError, match=r"aren't written plainly|has no line \[nodes\.app-1\]"):
+        scaled(TEXT.replace(plain, odd), FLEET, "collector", 8)

@@ -71,6 +71,18 @@ def test_only_a_backup_s_name_names_a_file(tmp_path: Path, name: str) -> None:
             ask(tmp_path, f'{verb} "{name}"', WHOLE, "operate")
 
 
+def test_what_a_killed_put_has_left_is_removed_a_day_later_and_never_listed(tmp_path: Path) -> None:
+    for name, age_s in ((".partial-old", 25 * 3600), (".partial-new", 23 * 3600), ("notes", 99 * 3600)):
+        (tmp_path / name).write_bytes(WHOLE[:99])
+        os.utime(tmp_path / name, (NOW_S - age_s, NOW_S - age_s))
+    (tmp_path / ".partial-folder").mkdir()
+    os.utime(tmp_path / ".partial-folder", (0, 0))
+    assert ask(tmp_path, "list", role="operate") == b""
+    ask(tmp_path, f"put {NAME}", WHOLE)
+    assert sorted(files(tmp_path)) == [".partial-folder", ".partial-new", NAME, "notes"]
+    assert ask(tmp_path, "list", role="operate").decode() == f"{NAME} {len(WHOLE)}\n"
+
+
 def test_a_name_of_another_day_is_refused(tmp_path: Path) -> None:
     with pytest.raises(vault.Refused, match="not of today"):
         ask(tmp_path, "put hitmesh-2027-11-30T000501Z.backup", WHOLE)
