@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from hitmesh.cli import restore
 from hitmesh.deploy import memory
@@ -67,7 +68,8 @@ class FakeSsh:
         return {host.name: RemoteHost(host, self, self.fleet.dc) for host in self.fleet.hosts}  # type: ignore[arg-type]
 
     def run(self, host: Host, argv: list[str], *, stdin: bytes | Path = b"", timeout_s: float = 0.0) -> Result:
-        host = next((one for one in self.fleet.hosts if one.address == host.address), host)  # whatever it is called
+        known = next((one for one in self.fleet.hosts if one.address == host.address), host)
+        host = replace(host, name=known.name)  # whatever it is called
         words = argv[argv.index("--dc") + 2 :]
         call = f"{host.name} {' '.join(words[:3])}"
         self.before_call(call)
@@ -99,19 +101,17 @@ class FakeSsh:
             store.close()
 
     def _facts(self, host: Host, _words: list[str], _stdin: Any) -> Facts:
-        names = [one.name for one in host.instances]
-        names += [  # what the file had there before
-            one.name
-            for one in self.fleet.host(host.name).instances
-            if one not in host.instances and one.name not in self.stopped
-        ]
+        wanted = [one.name for one in host.instances]
+        had = [one.name for one in self.fleet.host(host.name).instances]
+        names = [name for name in had if name in wanted or name not in self.stopped]
+        names += [name for name in wanted if name not in {one.name for _, one in self.fleet.in_order()}]  # new ones
         return Facts(
             python=self.python[host.name], platform=sysconfig.get_platform().replace("-", "_"), system="0.2.0", clock=time.time(), free_bytes=10**10,
             configs=self.configs, loose=self.loose,
             files=self._digests(host.name), others=self.others.get(host.name, {}),
-            reads=self.reads, releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current[name])},
+            reads=self.reads, releases=sorted(self.releases[host.name]), current={name: id_ for name in names if (id_ := self.current.get(name, ""))},
             programs=[
-                *(self._program(name) for name in names if self.current[name]),
+                *(self._program(name) for name in names if self.current.get(name, "")),
                 *(Running(name=name, state="RUNNING", pid=1) for name in self.programs),
             ],
         )  # fmt: skip
