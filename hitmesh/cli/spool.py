@@ -31,7 +31,8 @@ from hitmesh.errors import CommandError, SpoolRefused, SpoolUnknown
 from hitmesh.mistakes import nearest
 from hitmesh.spool import BURIED, Copy, CopyStats, Held, Spool
 from hitmesh.spool.moving import move as move_jobs
-from hitmesh.spool.open import open_spool, sqlite_path
+from hitmesh.spool.open import is_same, open_spool, sqlite_path
+from hitmesh.spool.sqlite import is_spool
 from hitmesh.visible import visible
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -190,10 +191,9 @@ def move(source: str, target: str, within_s: float, dc: str | None, config_path:
             hint=nearest(target, [each.url for each in copies]),
         )
     from_ = _named(source, copies) or _retired(source, config, _configs(None, config_path, state_dir), state_dir)
-    if from_.url == into.url:
+    if from_.is_at(into.url, into.base):
         raise CommandError(f"{source} and {target} are the same")
-    if from_.file is not None and not from_.file.exists():
-        raise CommandError(f"{from_.file} isn't there")
+    _check_file(from_)
     progress = Progress()
 
     def told(moved: int, left: CopyStats) -> None:
@@ -227,13 +227,18 @@ class _Place:
         """`config` has that copy alone."""
         self.dc, self.number = config.name, number
         [self.url] = config.stores.spools
-        self._config, self._base = config, base
+        self.base = base
+        self._config = config
         self.file = sqlite_path(self.url, base) if self.url.startswith("sqlite:") else None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Spool]:
-        with contextlib.closing(open_spool(self._config, self._base)) as found:
+        with contextlib.closing(open_spool(self._config, self.base)) as found:
             yield found
+
+    def is_at(self, url: str, base: Path) -> bool:
+        """Whether that URL names this copy, however it is spelt."""
+        return is_same(self.url, self.base, url, base)
 
     @contextlib.contextmanager
     def looked_into(self) -> Iterator[Copy]:
@@ -251,7 +256,12 @@ class _Place:
             (stats,) = found.stats()
             held: Sequence[Held] = ()
             with contextlib.suppress(SpoolRefused):
-                held = found.held(count) if isinstance(found, Copy) else ()
+                if isinstance(found, Copy):  # what is set aside first: nobody else will look at it
+                    held = list(
+                        {
+                            each.number: each for each in (*found.held(count, only_buried=True), *found.held(count))
+                        }.values()
+                    )
         jobs = [job_line(self.dc, self.number, each, time.time()) for each in held if each.state != BURIED]
         oldest_s = max((each.age_s for each in jobs if each.age_s is not None), default=None)
         return Line(
@@ -281,21 +291,39 @@ def _copies(config: Config, state_dir: Path) -> Iterator[_Place]:
 
 
 def _named(name: str, copies: Sequence[_Place]) -> _Place | None:
-    return next((each for each in copies if name in (str(each.number), each.url)), None)
+    number = next((each for each in copies if name == str(each.number)), None)
+    if number is not None or "://" not in name:
+        return number
+    return next((each for each in copies if each.is_at(name, each.base)), None)
 
 
 def _retired(url: str, config: Config, everybody: Sequence[Config], state_dir: Path) -> _Place:
     """A copy that isn't in the configuration any more. Raises CommandError for one of another datacenter."""
+    if "://" not in url:
+        raise CommandError(f"there is no copy {url}", hint=f"{config.name} has {len(config.stores.spools)}, from 1 on")
     for other in everybody:
-        if other.name != config.name and url in other.stores.spools and "://" in url and not url.startswith("sqlite:"):
+        if other.name != config.name and any(
+            each.is_at(url, state_dir / config.name) for each in _copies(other, state_dir)
+        ):
             raise CommandError(
                 f"{url} is {other.name}'s: what is spooled in one datacenter can't be counted in another",
                 hint=f"--dc {other.name}",
             )
-    if "://" not in url:
-        raise CommandError(f"there is no copy {url}", hint=f"{config.name} has {len(config.stores.spools)}, from 1 on")
     stores = msgspec.structs.replace(config.stores, spools=(url,), spool_copies=0)
     return _Place(msgspec.structs.replace(config, stores=stores), 0, state_dir / config.name)
+
+
+def _check_file(place: _Place) -> None:
+    """Raise CommandError for a file that is no spool: opened as one it would become one."""
+    if place.file is None:
+        return
+    if not place.file.exists():
+        raise CommandError(f"{place.file} isn't there")
+    try:
+        if not is_spool(place.file):
+            raise CommandError(f"{place.file} is no spool")
+    except OSError as error:
+        raise CommandError(f"{place.file} can't be read: {error}") from error
 
 
 @contextlib.contextmanager
@@ -327,7 +355,7 @@ def _kick_buried(place: _Place) -> int:
         return 0
     kicked = 0
     with place.looked_into() as copy:
-        while buried := [each for each in _told(lambda: copy.held(FIRST)) if each.state == BURIED]:
+        while buried := _told(lambda: copy.held(FIRST, only_buried=True)):
             done = sum(_told(lambda each=each: copy.kick(each.number)) for each in buried)  # type: ignore[misc]
             kicked += done
             if not done:

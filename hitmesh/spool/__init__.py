@@ -64,7 +64,7 @@ class Held:
 class Copy(Protocol):
     """What an operator asks of one copy of a spool besides; a third party's may not have it."""
 
-    def held(self, limit: int) -> list[Held]:
+    def held(self, limit: int, *, only_buried: bool = False) -> list[Held]:
         """The first jobs, the oldest ones, or as many of them as the copy can tell; they stay as they are.
 
         Raises SpoolRefused when it can't be asked; so do the others.

@@ -262,12 +262,13 @@ class BeanstalkSpool:
                     raise self._refused("peek", f"no clear answer: {error!r}") from error
         return bodies
 
-    def held(self, limit: int) -> list[Held]:
+    def held(self, limit: int, *, only_buried: bool = False) -> list[Held]:
         """The first job that is set aside, that is ready, and that waits: the server shows no others; see Copy.held."""
         found = []
         with self._looks.turn:
             client = self._connect(self._looks, "peek")
-            for peek in (client.peek_buried, client.peek_ready, client.peek_delayed)[:limit]:
+            peeks = (client.peek_buried, client.peek_ready, client.peek_delayed)[: 1 if only_buried else limit]
+            for peek in peeks:
                 with self._not_there():
                     found.append(self._held(client, self._ask(self._looks, peek)))
         return sorted(found, key=lambda each: each.number)

@@ -12,14 +12,13 @@ Whoever is interrupted in between leaves it in both, and it is resent twice: its
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from hitmesh.errors import SpoolRefused
-from hitmesh.spool import CopyStats, Spool
+from hitmesh.spool import CopyStats, JobId, Spool
 
 AT_ONCE: Final = 32  # claims: all of them are put and deleted well within a claim's time
 POLL_S: Final = 0.1  # between two looks whether a delay or a claim has ended
@@ -41,14 +40,15 @@ def move(source: Spool, target: Spool, *, within_s: float, told: Callable[[int, 
     """
     target.check()
     deadline = time.monotonic() + within_s
-    moved: set[bytes] = set()
+    moved: set[JobId] = (
+        set()
+    )  # never by what is in them: the same bytes may have been put here again, by whoever moves back
     while True:
         claimed = source.claim(AT_ONCE)
         for job in claimed:
-            digest = hashlib.blake2b(job.body, digest_size=16).digest()
-            if digest not in moved:  # else it couldn't be deleted, and has come back
+            if job.id not in moved:  # else it couldn't be deleted, and has come back
                 target.put(job.body, 0.0)
-                moved.add(digest)
+                moved.add(job.id)
             source.done([job.id])
         (left,) = source.stats()
         if not (left.usable or left.waiting or left.ready or left.claimed):

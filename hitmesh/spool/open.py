@@ -6,12 +6,14 @@ named like the scheme: a callable (url, config, base) that returns a Spool.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
+import socket
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from hitmesh.config import Config
 from hitmesh.errors import ConfigError
@@ -37,8 +39,38 @@ def open_spool(config: Config, base: Path) -> Spool:
     return PairSpool(spools, required=config.stores.spool_copies)
 
 
+def is_same(one: str, one_base: Path, other: str, other_base: Path) -> bool:
+    """Whether two URLs, each with the folder that it is relative to, name one place. Raises ConfigError.
+
+    Names of hosts are looked up; one that can't be is the same as itself alone.
+    """
+    schemes = {_split(one).scheme, _split(other).scheme}
+    if schemes == {"sqlite"}:
+        files = sqlite_path(one, one_base), sqlite_path(other, other_base)
+        with contextlib.suppress(OSError):
+            return files[0].samefile(files[1])
+        return files[0].resolve() == files[1].resolve()
+    if schemes == {"beanstalk"}:
+        (host, *rest), (other_host, *other_rest) = beanstalk_address(one), beanstalk_address(other)
+        return rest == other_rest and bool(_addresses(host) & _addresses(other_host))
+    return one == other
+
+
+def _addresses(host: str) -> set[str]:
+    with contextlib.suppress(OSError):
+        return {host, *(str(found[4][0]) for found in socket.getaddrinfo(host, None))}
+    return {host}
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # such as brackets that aren't closed
+        raise ConfigError(f"stores.spools: {url!r} is no URL: {error}") from error
+
+
 def _open_one(url: str, config: Config, base: Path) -> Spool:
-    scheme = urlsplit(url).scheme
+    scheme = _split(url).scheme
     if scheme == "sqlite":
         return SqliteSpool(
             sqlite_path(url, base), claim_s=config.timing.claim_s, longest_delay_s=config.timing.retry_delay_s
@@ -58,7 +90,7 @@ def _open_one(url: str, config: Config, base: Path) -> Spool:
 
 def sqlite_path(url: str, base: Path) -> Path:
     """The file of a sqlite URL: three slashes and a path below `base`, or four and an absolute one."""
-    parts = urlsplit(url)
+    parts = _split(url)
     path = unquote(parts.path[1:])
     if parts.netloc or not path or path.endswith("/") or parts.query or parts.fragment:
         raise ConfigError(f"stores.spools: {url!r} names no file", hint=f"write {_SQLITE_FORM}")
@@ -67,7 +99,7 @@ def sqlite_path(url: str, base: Path) -> Path:
 
 def beanstalk_address(url: str) -> tuple[str, int, str]:
     """Host, port and tube of a beanstalk URL."""
-    parts = urlsplit(url)
+    parts = _split(url)
     tube = parts.path[1:]
     try:
         port = parts.port

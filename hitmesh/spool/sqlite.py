@@ -15,6 +15,7 @@ Opened at the first call: make it before a fork if you like, but don't use it be
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -84,6 +85,20 @@ class _File:
     connection: sqlite3.Connection
     tag: int
     inode: tuple[int, int]
+
+
+def is_spool(path: Path) -> bool:
+    """Whether a file is one of ours. Makes and changes nothing. Raises OSError when it can't be read."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+        ) as found:
+            columns = {row[1] for row in found.execute("PRAGMA table_info(jobs)")}
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return False
+        raise OSError(str(error)) from error
+    return {"id", "ready_at", "claims", "buried", "body"} <= columns
 
 
 class SqliteSpool:
@@ -169,9 +184,9 @@ class SqliteSpool:
                 yield bool(buried), claims, body
                 after = row
 
-    def held(self, limit: int) -> list[Held]:
+    def held(self, limit: int, *, only_buried: bool = False) -> list[Held]:
         """The first jobs by their puts; see Copy.held."""
-        query = _HELD + "ORDER BY id LIMIT :limit"
+        query = _HELD + ("WHERE buried " if only_buried else "") + "ORDER BY id LIMIT :limit"
         values = {"now": time.time(), "limit": limit}
         rows = self._call(lambda: self._opened().connection.execute(query, values).fetchall())
         return [Held(*row) for row in rows]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 import tomllib
 from collections.abc import Callable
@@ -194,3 +196,64 @@ def test_another_datacenters_jobs_are_not_moved_here(state: Path, command: Comma
 
 def test_naming_jobs_and_all_of_them_is_a_contradiction(command: Command) -> None:
     assert command("kick", "--dc", "eu-west")[0] == command("kick", "1/1", "--all", "--dc", "eu-west")[0] == 2
+
+
+@pytest.mark.parametrize("spelling", ["absolute", "a link", "with dots"])
+def test_a_spool_is_never_moved_to_itself_however_it_is_spelt(state: Path, command: Command, spelling: str) -> None:
+    spool = file(state)
+    for seq in range(1, 21):
+        spool.put(job(seq), 0)
+    path = state / "eu-west" / "one.db"
+    link = state / "link.db"
+    link.symlink_to(path)
+    url = {"absolute": path, "a link": link, "with dots": state / "eu-west" / ".." / "eu-west" / "one.db"}[spelling]
+    status, out, err = command("move", f"sqlite:///{url}", "1", "--dc", "eu-west")
+    assert (status, out) == (1, "")
+    assert "are the same" in err
+    assert spool.stats()[0].ready == 20
+
+
+def test_another_datacenters_file_is_refused_however_it_is_spelt(state: Path, command: Command) -> None:
+    spool = file(state, "three.db", "us-west")
+    spool.put(job(1), 0)
+    path = state / "us-west" / "three.db"
+    status, _, err = command("move", f"sqlite:///{path}", "1", "--dc", "eu-west")
+    assert status == 1
+    assert "is us-west's" in err
+    assert spool.stats()[0].ready == 1
+
+
+@pytest.mark.parametrize("content", ["another table", "nothing", "text"])
+def test_a_file_that_is_no_spool_stays_as_it_is(state: Path, command: Command, content: str) -> None:
+    path = state / "other.db"
+    if content == "another table":
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE heads (id INTEGER)")
+            other.commit()
+    else:
+        path.write_text("" if content == "nothing" else "# Not a file of SQLite's\n" * 100)
+    before = path.read_bytes()
+    status, _, err = command("move", f"sqlite:///{path}", "1", "--dc", "eu-west")
+    assert status == 1
+    assert f"{path} is no spool" in err
+    assert path.read_bytes() == before
+
+
+def test_what_is_set_aside_is_kicked_and_listed_however_many_others_lie_before_it(
+    state: Path, command: Command
+) -> None:
+    spool = file(state)
+    for seq in range(1, 151):
+        spool.put(job(seq), DELAY_S)
+    for seq in range(151, 154):
+        bury(spool, job(seq))
+    _, out, _ = command("list", "--jobs", "--json", "--dc", "eu-west")
+    assert [each["state"] for each in json.loads(out)[0]["jobs"][:4]] == ["buried", "buried", "buried", "waiting"]
+    status, out, _ = command("kick", "--all", "--dc", "eu-west")
+    assert (status, out) == (0, "3 jobs are claimable now\n")
+
+
+def test_a_url_that_is_none_is_a_line(command: Command) -> None:
+    status, out, err = command("move", "beanstalk://[::1/jobs", "1", "--dc", "eu-west")
+    assert (status, out) == (1, "")
+    assert "is no URL" in err

@@ -276,3 +276,27 @@ def test_a_file_job_that_was_claimed_and_left_is_claimable_after_a_kick(make_pla
     assert spool.claim(1) == []
     assert spool.kick(1) is True
     assert [each.claims for each in spool.claim(1)] == [2]
+
+
+def test_jobs_moved_to_where_they_are_under_another_name_are_not_lost(pair: tuple[Place, Place]) -> None:
+    source, same = pair[0].open(), pair[0].open()
+    for seq in range(1, 21):
+        source.put(job(seq), 0)
+    moved = move(source, same, within_s=0.5, told=nothing)
+    assert moved.left.ready + moved.left.claimed == 20
+    assert sequences(source) == list(range(1, 21))
+
+
+def test_jobs_that_two_move_to_and_fro_are_not_lost(pair: tuple[Place, Place]) -> None:
+    here, there = pair[0].open(), pair[1].open()
+    for seq in range(1, 4):
+        here.put(job(seq), 0)
+    went_back = []
+
+    def go_back() -> None:
+        if not went_back:
+            went_back.append(move(pair[1].open(), pair[0].open(), within_s=PATIENCE_S, told=nothing).jobs)
+
+    move(here, Target(there, go_back), within_s=PATIENCE_S, told=nothing)
+    assert went_back == [1]
+    assert sorted({*sequences(here), *sequences(there)}) == [1, 2, 3]

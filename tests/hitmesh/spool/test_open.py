@@ -11,7 +11,7 @@ from hitmesh.config import Config, Node, Stores
 from hitmesh.errors import ConfigError
 from hitmesh.spool import open as spool_open
 from hitmesh.spool.beanstalk import BeanstalkSpool
-from hitmesh.spool.open import open_spool
+from hitmesh.spool.open import is_same, open_spool
 from hitmesh.spool.pair import PairSpool
 from hitmesh.spool.sqlite import SqliteSpool
 
@@ -84,3 +84,22 @@ def test_a_third_partys_scheme_comes_from_its_entry_point(tmp_path: Path, monkey
     found = EntryPoint("mine", "tests.hitmesh.spool.test_open:third_party", spool_open.GROUP)
     monkeypatch.setattr(spool_open, "entry_points", lambda group: EntryPoints([found]).select(group=group))
     assert open_spool(config("mine://there"), tmp_path) == ("mine://there", "dc", tmp_path)  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sqlite:///spool.db", "sqlite:////base/spool.db", True),
+        ("sqlite:///spool.db", "sqlite:///../base/spool.db", True),
+        ("sqlite:///spool.db", "sqlite:///other.db", False),
+        ("beanstalk://127.0.0.1:11300/jobs", "beanstalk://localhost:11300/jobs", True),
+        ("beanstalk://127.0.0.1:11300/jobs", "beanstalk://127.0.0.1:11301/jobs", False),
+        ("beanstalk://127.0.0.1:11300/jobs", "beanstalk://127.0.0.1:11300/other", False),
+        ("beanstalk://no-such-host.invalid:1/jobs", "beanstalk://no-such-host.invalid:1/jobs", True),
+        ("sqlite:///spool.db", "beanstalk://127.0.0.1:11300/jobs", False),
+        ("other://x", "other://x", True),
+    ],
+)
+def test_a_place_is_the_same_however_it_is_spelt(one: str, other: str, same: bool) -> None:
+    base = Path("/base")
+    assert is_same(one, base, other, base) is is_same(other, base, one, base) is same
