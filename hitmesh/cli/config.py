@@ -24,7 +24,7 @@ from hitmesh import config as files
 from hitmesh.cli import folder
 from hitmesh.cli.in_force import Wait
 from hitmesh.cli.live_lines import Line, change_line, entries, json_of, table
-from hitmesh.cli.options import config_option, json_option, state_dir_option
+from hitmesh.cli.options import Seconds, config_option, json_option, state_dir_option
 from hitmesh.cli.program import Program
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config, Route, parse_stored
@@ -182,7 +182,7 @@ def unset(
 @config.command(short_help="Show changes as they come, or run a program for each.")
 @click.argument("key", metavar="[KEY]", default="")
 @click.option("--exec", "command", metavar="PROGRAM", help="Run it for each change, with that as JSON on its stdin.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+@click.option("--timeout", "timeout_s", type=Seconds(0, min_open=True), default=60.0, show_default=True,
               metavar="S", help="Seconds that a run of PROGRAM may take.")  # fmt: skip
 @_places
 @json_option

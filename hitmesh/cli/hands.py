@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from hitmesh.cli import picture
 from hitmesh.cli.config import Place, change, configs_of, opened, routes_of, values_of
-from hitmesh.cli.options import config_option, state_dir_option
+from hitmesh.cli.options import Seconds, config_option, state_dir_option
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.stderr import warn
 from hitmesh.config import Config
@@ -34,7 +34,7 @@ ASK_S: Final = 0.2  # between two questions whether it has drained
 _name = click.argument("name", metavar="NAME")
 _dc = click.option("--dc", metavar="NAME", help="Its datacenter, where several have one of that name.")
 _within = click.option(
-    "--within", "within_s", type=click.FloatRange(0), default=30.0, show_default=True, metavar="S",
+    "--within", "within_s", type=Seconds(0), default=30.0, show_default=True, metavar="S",
     help="Seconds to wait for it to have drained; 0: don't wait.",
 )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +14,16 @@ STATE_DIR = Path("var")
 def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path) -> Path:
     # Wherever the command, or what it starts, may go.
     return value.resolve()
+
+
+class Seconds(click.FloatRange):
+    """A time, which has an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
 
 
 state_dir_option = click.option(

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from hitmesh.cli.config import change, opened, routes_of
-from hitmesh.cli.options import config_option, state_dir_option
+from hitmesh.cli.options import Seconds, config_option, state_dir_option
 from hitmesh.config import host_pattern
 from hitmesh.config.pauses import LONGEST_HOLD_S, LONGEST_S, PAUSES, TEXT, RoutePause
 from hitmesh.errors import CommandError
@@ -34,7 +34,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--text", metavar="T", help="What is answered, with status 503 and Retry-After; a page if it begins with <."
 )
-@click.option("--hold", "hold_s", type=click.FloatRange(0, LONGEST_HOLD_S, min_open=True), metavar="S",
+@click.option("--hold", "hold_s", type=Seconds(0, LONGEST_HOLD_S, min_open=True), metavar="S",
               help="Let requests wait instead, each for S seconds at most (503).")  # fmt: skip
 @click.option("--for", "for_s", callback=_seconds, default="10m", show_default=True, metavar="TIME",
               help="When it ends by itself: 30s, 10m, 2h.")  # fmt: skip
@@ -62,6 +62,8 @@ def pause(
     """
     if text is not None and hold_s is not None:
         raise click.UsageError("--text or --hold, not both")
+    if any("\ud800" <= each <= "\udfff" for each in text or ""):  # what argv has of bytes that are no text
+        raise click.UsageError("--text isn't UTF-8")
     if text is not None and not text.strip():
         raise click.UsageError("--text says nothing")
     wanted = RoutePause(until=round(time.time() + for_s, 3), hold_s=hold_s or 0.0, text="" if hold_s else text or TEXT)

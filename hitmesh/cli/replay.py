@@ -18,7 +18,7 @@ from hitmesh.cli import folder
 from hitmesh.cli.accesslog import DEFAULT_SITE, Format, LineError, hit_path
 from hitmesh.cli.endpoints import front
 from hitmesh.cli.logfile import MAX_LINE_CHARS, LogFile
-from hitmesh.cli.options import json_option, state_dir_option
+from hitmesh.cli.options import Seconds, json_option, state_dir_option
 from hitmesh.cli.sending import WAIT_S, Outcome, Sender
 from hitmesh.cli.stderr import show
 from hitmesh.errors import CommandError
@@ -36,7 +36,7 @@ EXAMPLE_CHARS: Final = 120  # of a line that was ignored, shown with its reason
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0, 86_400),
+    type=Seconds(0, 86_400),
     default=WAIT_S,
     show_default=True,
     metavar="SECONDS",

@@ -23,7 +23,7 @@ from hitmesh.cli.columns import columns
 from hitmesh.cli.config import configs_of
 from hitmesh.cli.job_lines import JobLine, job_line, job_text, jobs_table
 from hitmesh.cli.live_lines import short
-from hitmesh.cli.options import config_option, json_option, state_dir_option
+from hitmesh.cli.options import Seconds, config_option, json_option, state_dir_option
 from hitmesh.cli.picture import duration
 from hitmesh.cli.progress import Progress
 from hitmesh.config import Config
@@ -168,7 +168,7 @@ def kick(job_ids: Sequence[str], all_buried: bool, dc: str | None, config_path: 
 @spool.command(short_help="Move the jobs of one server or file to another.")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@click.option("--within", "within_s", type=click.FloatRange(0), default=20.0, show_default=True, metavar="S",
+@click.option("--within", "within_s", type=Seconds(0), default=20.0, show_default=True, metavar="S",
               help="Seconds to wait for those that wait for their acks, or are claimed.")  # fmt: skip
 @_places
 def move(source: str, target: str, within_s: float, dc: str | None, config_path: Path | None, state_dir: Path) -> int:

@@ -55,7 +55,7 @@ _CLAIM: Final = """
 UPDATE jobs SET ready_at = :now + :claim_s, claims = claims + 1 WHERE id IN (
     SELECT id FROM jobs WHERE buried = 0 AND (ready_at <= :now OR ready_at > :now + :longest_s)
     ORDER BY ready_at LIMIT :limit
-) RETURNING id, body, claims
+) RETURNING id, CAST(body AS BLOB), claims  -- whatever somebody has put there by hand
 """
 STATS: Final = """
 SELECT count(*) FILTER (WHERE buried = 0 AND claims = 0 AND ready_at > :now),
@@ -68,7 +68,7 @@ FROM jobs
 
 _HELD: Final = """
 SELECT id, CASE WHEN buried THEN 'buried' WHEN ready_at <= :now THEN 'ready' WHEN claims THEN 'claimed' ELSE 'waiting' END,
-       claims, body FROM jobs
+       claims, CAST(body AS BLOB) FROM jobs
 """
 
 
@@ -262,7 +262,7 @@ class SqliteSpool:
         return bool(found)
 
     def _list(self, after: int) -> list[tuple[int, int, int, bytes]]:
-        query = "SELECT id, buried, claims, body FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
+        query = "SELECT id, buried, claims, CAST(body AS BLOB) FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
         return self._opened().connection.execute(query, (after, LISTED_AT_ONCE)).fetchall()
 
     def _opened(self) -> _File:

@@ -62,6 +62,8 @@ def test_a_route_is_paused_and_resumed(
         ("pause a/b", 1, "'a/b' must be a name"),
         ("resume default", 1, "the route default isn't paused"),
         ("pause default --text x --hold 1", 2, "--text or --hold, not both"),
+        ("pause default --text \udcff", 2, "--text isn't UTF-8"),
+        ("pause default --hold nan", 2, "is no number of seconds"),
         ("pause default --hold 0", 2, "0.0 is not in the range"),
         ("pause default --hold 601", 2, "is not in the range"),
         ("pause default --for 8d", 2, "'8d' is not a time from 1s to 7d"),

@@ -257,3 +257,22 @@ def test_a_url_that_is_none_is_a_line(command: Command) -> None:
     status, out, err = command("move", "beanstalk://[::1/jobs", "1", "--dc", "eu-west")
     assert (status, out) == (1, "")
     assert "is no URL" in err
+
+
+def test_a_text_in_the_place_of_a_job_is_no_job(state: Path, command: Command) -> None:
+    spool = file(state)
+    spool.put(job(1), DELAY_S)
+    with contextlib.closing(sqlite3.connect(state / "eu-west" / "one.db")) as other:
+        other.execute("UPDATE jobs SET body = 'by hand', ready_at = 0")
+        other.commit()
+    assert "not a job: " in command("list", "--jobs", "--dc", "eu-west")[1]
+    [claimed] = spool.claim(1)
+    assert claimed.body == b"by hand"
+    assert [body for _, _, body in spool.jobs()] == [b"by hand"]
+
+
+@pytest.mark.parametrize("within", ["nan", "inf", "-1"])
+def test_a_time_has_an_end(command: Command, within: str) -> None:
+    status, _, err = command("move", "1", "2", "--dc", "eu-west", "--within", within)
+    assert status == 2
+    assert "--within" in err

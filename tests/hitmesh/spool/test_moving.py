@@ -291,7 +291,7 @@ def test_jobs_that_two_move_to_and_fro_are_not_lost(pair: tuple[Place, Place]) -
     here, there = pair[0].open(), pair[1].open()
     for seq in range(1, 4):
         here.put(job(seq), 0)
-    went_back = []
+    went_back: list[int] = []
 
     def go_back() -> None:
         if not went_back:
