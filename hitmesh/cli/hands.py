@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hitmesh.cli import picture
 from hitmesh.cli.config import Place, change, configs_of, opened, routes_of, values_of
@@ -20,7 +21,7 @@ from hitmesh.cli.options import Seconds, config_option, state_dir_option
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.stderr import warn
 from hitmesh.config import Config
-from hitmesh.config.hands import MAX_PERCENT, THE_VALUE, USUAL_PERCENT, drained_key, weight_key
+from hitmesh.config.hands import MAX_PERCENT, THE_VALUE, USUAL_PERCENT, Hands, drained_key, weight_key
 from hitmesh.config.live import apply
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer, Instance
@@ -59,8 +60,11 @@ def drain(name: str, force: bool, within_s: float, dc: str | None, config_path: 
       hitmesh drain collector-1 --dc eu-west
     """
     with _of(name, dc, config_path, state_dir) as found:
-        check_drain(name, found.everybody, apply(found.place.config, values_of(found.editions)).hands, force=force)
-        status = change(found.place, found.editions, drained_key(found.place.config.name, name), THE_VALUE)
+        key = drained_key(found.place.config.name, name)
+        check_drain(name, found.everybody, found.hands(), force=force)
+        status = change(found.place, found.editions, key, THE_VALUE)
+        if not force and not found.is_drained(name):
+            _check_left(found, key, name)
         role = found.role(name)
         if within_s and role in ("collector", "processor") and _asked(found.place.config, name) is not None:
             status = _wait_drained(found.place.config, name, within_s) or status
@@ -113,6 +117,14 @@ class _Found(Struct):
     editions: Mapping[str, Edition]
     everybody: Sequence[Known]
 
+    def hands(self) -> Hands:
+        """What was said of them, when they were asked."""
+        return apply(self.place.config, values_of(self.editions)).hands
+
+    def is_drained(self, name: str) -> bool:
+        """Whether that was so when they were asked."""
+        return name in self.hands().drained
+
     def role(self, name: str) -> str:
         return next((one.role for one in self.everybody if one.name == name), "")
 
@@ -151,6 +163,19 @@ def _of(
         if len(having) > 1:
             raise CommandError(f"{name} is in {' and in '.join(having)}", hint="--dc says which one is meant")
         yield found[having[0]]
+
+
+def _check_left(found: _Found, key: str, name: str) -> None:
+    """Take a drain back if another one, written in the same moment, has left nobody of its kind. Raises CommandError then."""
+    editions = found.place.editions()
+    hands = apply(found.place.config, values_of(editions)).hands
+    try:
+        check_drain(name, found.everybody, replace(hands, drained=hands.drained - {name}), force=False)
+    except CommandError as error:
+        change(found.place, editions, key, None)
+        raise CommandError(
+            f"{error.reason}; it works on: others were drained in the same moment", hint=error.hint
+        ) from error
 
 
 def _living(answer: Answer | None) -> list[Instance] | None:

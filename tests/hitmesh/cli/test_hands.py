@@ -110,6 +110,21 @@ def test_the_last_one_is_drained_by_force_only(folder: Folder, capsys: pytest.Ca
     assert folder.settings("eu-west") == {"drained/eu-west/collector-1": "drained"}
 
 
+def test_of_two_that_are_drained_in_the_same_moment_not_both_are(
+    folder: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_: object, within_s: float) -> None:
+        with contextlib.closing(SqliteSettings(folder.path / "eu-west" / "settings.db")) as store:
+            store.set("drained/eu-west/collector-2", b"drained", author="somebody")
+
+    monkeypatch.setattr(in_force.Wait, "run", wait)
+    assert folder.run("drain", "collector-1", "--dc", "eu-west", "--within", "0") == 1
+    told = capsys.readouterr().err
+    assert "collector-1 is the last collector that is up and not drained" in told
+    assert "others were drained in the same moment (--force drains it)" in told
+    assert folder.settings("eu-west") == {"drained/eu-west/collector-2": "drained"}
+
+
 def test_a_backend_that_a_live_route_names_has_a_weight(folder: Folder) -> None:
     with contextlib.closing(SqliteSettings(folder.path / "eu-west" / "settings.db")) as store:
         store.set("routes/a.example", b'{"action": "proxy", "backends": ["10.0.0.1:80"]}', author="anna")
