@@ -26,10 +26,19 @@ from hitmesh.config import Config
 from hitmesh.config.alerts import RULES, Alerts
 from hitmesh.config.live import ALERTS
 from hitmesh.dashboard.alerts.memory import Firing, Memory, Notice, decode, key_of
-from hitmesh.dashboard.alerts.silences import EVERYWHERE, MAX_WHY_CHARS, SILENCES, silence_of, silences_among, value_of
+from hitmesh.dashboard.alerts.silences import (
+    EVERYWHERE,
+    MAX_SHOWN,
+    MAX_WHY_CHARS,
+    SILENCES,
+    live_among,
+    silence_of,
+    silences_among,
+    value_of,
+)
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
 from hitmesh.dashboard.status import Silence
-from hitmesh.errors import AlertError, CommandError, StoreUnknown
+from hitmesh.errors import AlertError, CommandError, SettingConflict, StoreUnknown
 from hitmesh.mistakes import nearest
 from hitmesh.settings import Setting, SettingsStore
 from hitmesh.visible import visible
@@ -77,8 +86,8 @@ def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
             failed += 1
             warn(f"what fires in {each.name} can't be read: {error}")
             continue
-        known = silences_among(settings)
-        silences |= {one.key: one for one in known if wall < one.until}
+        known = live_among(settings, wall)
+        silences |= {one.key: one for one in known}
         firing += [_firing(each.name, name, one, known, wall) for name, one in _memory(each, settings).firings.items()]
     if failed == len(chosen):
         raise CommandError("nothing can be read")
@@ -101,7 +110,7 @@ def silence(name: str, for_: str, why: str, dc: str | None, config_path: Path | 
     """Tell nobody of NAME for a while: a rule, or one alert of it as `hitmesh alerts list` shows it.
 
     What fires meanwhile stands on the dashboard, and is told when the silence ends and it still fires. Whoever was told
-    before that it fires is told that it recovered.
+    before that it fires is told that it recovered. Silences that are over are deleted.
 
     \b
     Example:
@@ -114,6 +123,8 @@ def silence(name: str, for_: str, why: str, dc: str | None, config_path: Path | 
     until = time.time() + seconds
     with _written(config_path, dc, state_dir) as store:
         store.set(silence_key(name, dc or EVERYWHERE), value_of(until, visible(why)), author=me())
+        with contextlib.suppress(StoreUnknown):  # the silence is set; the next one deletes them
+            _delete_past(store)
     print(visible(f"{name} is silenced {f'in {dc}' if dc else 'everywhere'} until {moment(until)}"))
 
 
@@ -132,7 +143,8 @@ def unsilence(name: str, dc: str | None, config_path: Path | None, state_dir: Pa
     _check_name(name)
     with _written(config_path, dc, state_dir) as store:
         if not store.delete(silence_key(name, dc or EVERYWHERE), author=me()):
-            known = [each.key.removeprefix(SILENCES) for each in silences_among(store.list(SILENCES))]
+            live = live_among(store.list(SILENCES), time.time())[:MAX_SHOWN]
+            known = [each.key.removeprefix(SILENCES) for each in live]
             hint = f"silenced are: {', '.join(known)}" if known else "nothing is silenced"
             raise CommandError(f"{name} isn't silenced {f'in {dc}' if dc else 'everywhere'}", hint=hint)
     print(visible(f"{name} isn't silenced any more"))
@@ -243,6 +255,15 @@ def _seconds(text: str) -> int:
     if not 0 < seconds <= LONGEST_S:
         raise CommandError(f"--for {text!r} is no time", hint="such as 30m, 2h or 1d; 90d at most")
     return seconds
+
+
+def _delete_past(store: SettingsStore) -> None:
+    """Delete the silences that are over, but for one that somebody renews just now. Raises StoreUnknown."""
+    settings, wall = store.list(SILENCES), time.time()
+    for each in silences_among(settings):
+        if each.until <= wall:
+            with contextlib.suppress(SettingConflict):
+                store.delete(each.key, author=me(), expect_version=settings[each.key].version)
 
 
 def _test_notice(way: str) -> Notice:

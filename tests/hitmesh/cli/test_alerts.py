@@ -15,7 +15,7 @@ from hitmesh.config import dump, parse
 from hitmesh.config.alerts import RULES
 from hitmesh.dashboard.alerts.memory import Firing, Memory, encode, key_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
-from hitmesh.dashboard.alerts.silences import silences_among
+from hitmesh.dashboard.alerts.silences import silences_among, value_of
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.hitmesh.dev_config import DEV
 from tests.services import free_port
@@ -123,6 +123,19 @@ def test_a_silence_is_set_seen_and_taken_back(command: Command, state: Path) -> 
     assert command("list")[1].count("silenced") == 1
     status, _, err = command("unsilence", "hub_lag/collector-1")
     assert (status, "hub_lag/collector-1 isn't silenced everywhere" in err) == (1, True)
+
+
+def test_a_new_silence_holds_beside_many_past_ones_and_removes_them(command: Command, state: Path) -> None:
+    for number in range(101):
+        store(state).set(silence_key(f"disk/past-{number:03}"), value_of(time.time() - 1, "room"), author="ann")
+    store(state).set(silence_key("disk/live"), value_of(time.time() + 7200, "room"), author="ann")
+    firing = Firing(id="f1", rule="trouble", level="bad", says="full", since=1.8e9, told=2, told_at=1.8e9)
+    store(state).set(key_of("eu-west"), encode(Memory({"trouble": firing})), author="alerts")
+    assert "silenced are: */disk/live)" in command("unsilence", "trouble")[2]
+    assert command("silence", "trouble", "--for", "2h", "--why", "x")[0] == 0
+    assert [each.name for each in silences_among(store(state).list())] == ["disk/live", "trouble"]
+    [found] = json.loads(command("list", "--json")[1])["firing"]
+    assert found["silenced_until"] is not None
 
 
 def test_a_store_that_is_away_is_passed_over(command: Command, state: Path) -> None:
