@@ -11,8 +11,9 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -38,10 +39,13 @@ from hitmesh.dashboard.alerts.silences import (
 )
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
 from hitmesh.dashboard.status import Silence
-from hitmesh.errors import AlertError, CommandError, SettingConflict, StoreUnknown
+from hitmesh.errors import CommandError, SettingConflict, StoreUnknown
 from hitmesh.mistakes import nearest
 from hitmesh.settings import Setting, SettingsStore
 from hitmesh.visible import visible
+
+if TYPE_CHECKING:
+    from hitmesh.dashboard.alerts.sending import Way
 
 _SPAN: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -158,12 +162,14 @@ def unsilence(name: str, dc: str | None, config_path: Path | None, state_dir: Pa
 def test(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> int:
     """Send one test alert by every webhook and the mail of each datacenter, from here, and show what each answered.
 
-    Run it on a host of a dashboard: what is to be tried is the way from there. Status 1: somebody didn't take it.
+    Run it on a host of a dashboard: what is to be tried is the way from there. Each has 20 s, as when a dashboard
+    sends. Status 1: somebody didn't take it.
 
     \b
     Example:
       hitmesh alerts test --config /etc/hitmesh/eu-west.toml
     """
+    from hitmesh.dashboard.alerts import outbox
     from hitmesh.dashboard.alerts.ways import ways_of
 
     configs = _configs(config_path, state_dir)
@@ -171,12 +177,10 @@ def test(config_path: Path | None, dc: str | None, state_dir: Path, as_json: boo
     found = []
     for each in chosen:
         for way in ways_of(each.alerts):
-            answered, is_taken = "", True
-            try:
-                answered = way.send(each.name, [_test_notice(way.name)])
-            except AlertError as error:
-                answered, is_taken = error.message, False
-            found.append({"dc": each.name, "way": way.name, "where": way.where, "ok": is_taken, "answer": answered})
+            answers: list[str] = []
+            why = outbox.attempt(partial(_send_test, way, each.name, answers), outbox.TRY_S)
+            said = {"ok": not why, "answer": why or answers[0]}
+            found.append({"dc": each.name, "way": way.name, "where": way.where, **said})
     if not found:
         raise CommandError("nothing is sent anywhere", hint="[alerts] in the datacenter's file: webhook, mail")
     if as_json:
@@ -264,6 +268,10 @@ def _delete_past(store: SettingsStore) -> None:
         if each.until <= wall:
             with contextlib.suppress(SettingConflict):
                 store.delete(each.key, author=me(), expect_version=settings[each.key].version)
+
+
+def _send_test(way: Way, dc: str, answers: list[str]) -> None:
+    answers.append(way.send(dc, [_test_notice(way.name)]))
 
 
 def _test_notice(way: str) -> Notice:
