@@ -8,7 +8,7 @@ import sys
 
 # The commands that run on gevent. A collector is a gunicorn master, which must not: its worker
 # patches itself after the fork. The others work without, and start faster.
-PATCHED = ("processor", "dashboard", "replay")
+PATCHED = (["processor"], ["dashboard"], ["replay"], ["alerts", "test"])
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     from hitmesh.startup import patch, prepare
 
     prepare()
-    if sys.argv[1:2] and sys.argv[1] in PATCHED and "--help" not in sys.argv:
+    if any(sys.argv[1 : 1 + len(each)] == each for each in PATCHED) and "--help" not in sys.argv:
         patch()
     from hitmesh.cli.main import run
 

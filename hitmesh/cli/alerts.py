@@ -11,8 +11,9 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,13 +27,25 @@ from hitmesh.config import Config
 from hitmesh.config.alerts import RULES, Alerts
 from hitmesh.config.live import ALERTS
 from hitmesh.dashboard.alerts.memory import Firing, Memory, Notice, decode, key_of
-from hitmesh.dashboard.alerts.silences import EVERYWHERE, MAX_WHY_CHARS, SILENCES, silence_of, silences_among, value_of
+from hitmesh.dashboard.alerts.silences import (
+    EVERYWHERE,
+    MAX_SHOWN,
+    MAX_WHY_CHARS,
+    SILENCES,
+    live_among,
+    silence_of,
+    silences_among,
+    value_of,
+)
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
 from hitmesh.dashboard.status import Silence
-from hitmesh.errors import AlertError, CommandError, StoreUnknown
+from hitmesh.errors import CommandError, SettingConflict, StoreUnknown
 from hitmesh.mistakes import nearest
 from hitmesh.settings import Setting, SettingsStore
 from hitmesh.visible import visible
+
+if TYPE_CHECKING:
+    from hitmesh.dashboard.alerts.sending import Way
 
 _SPAN: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -77,8 +90,8 @@ def list_(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bo
             failed += 1
             warn(f"what fires in {each.name} can't be read: {error}")
             continue
-        known = silences_among(settings)
-        silences |= {one.key: one for one in known if wall < one.until}
+        known = live_among(settings, wall)
+        silences |= {one.key: one for one in known}
         firing += [_firing(each.name, name, one, known, wall) for name, one in _memory(each, settings).firings.items()]
     if failed == len(chosen):
         raise CommandError("nothing can be read")
@@ -101,7 +114,7 @@ def silence(name: str, for_: str, why: str, dc: str | None, config_path: Path | 
     """Tell nobody of NAME for a while: a rule, or one alert of it as `hitmesh alerts list` shows it.
 
     What fires meanwhile stands on the dashboard, and is told when the silence ends and it still fires. Whoever was told
-    before that it fires is told that it recovered.
+    before that it fires is told that it recovered. Silences that are over are deleted.
 
     \b
     Example:
@@ -114,6 +127,8 @@ def silence(name: str, for_: str, why: str, dc: str | None, config_path: Path | 
     until = time.time() + seconds
     with _written(config_path, dc, state_dir) as store:
         store.set(silence_key(name, dc or EVERYWHERE), value_of(until, visible(why)), author=me())
+        with contextlib.suppress(StoreUnknown):  # the silence is set; the next one deletes them
+            _delete_past(store)
     print(visible(f"{name} is silenced {f'in {dc}' if dc else 'everywhere'} until {moment(until)}"))
 
 
@@ -132,7 +147,8 @@ def unsilence(name: str, dc: str | None, config_path: Path | None, state_dir: Pa
     _check_name(name)
     with _written(config_path, dc, state_dir) as store:
         if not store.delete(silence_key(name, dc or EVERYWHERE), author=me()):
-            known = [each.key.removeprefix(SILENCES) for each in silences_among(store.list(SILENCES))]
+            live = live_among(store.list(SILENCES), time.time())[:MAX_SHOWN]
+            known = [each.key.removeprefix(SILENCES) for each in live]
             hint = f"silenced are: {', '.join(known)}" if known else "nothing is silenced"
             raise CommandError(f"{name} isn't silenced {f'in {dc}' if dc else 'everywhere'}", hint=hint)
     print(visible(f"{name} isn't silenced any more"))
@@ -146,12 +162,14 @@ def unsilence(name: str, dc: str | None, config_path: Path | None, state_dir: Pa
 def test(config_path: Path | None, dc: str | None, state_dir: Path, as_json: bool) -> int:
     """Send one test alert by every webhook and the mail of each datacenter, from here, and show what each answered.
 
-    Run it on a host of a dashboard: what is to be tried is the way from there. Status 1: somebody didn't take it.
+    Run it on a host of a dashboard: what is to be tried is the way from there. Each has 20 s, as when a dashboard
+    sends. Status 1: somebody didn't take it.
 
     \b
     Example:
       hitmesh alerts test --config /etc/hitmesh/eu-west.toml
     """
+    from hitmesh.dashboard.alerts import outbox
     from hitmesh.dashboard.alerts.ways import ways_of
 
     configs = _configs(config_path, state_dir)
@@ -159,12 +177,10 @@ def test(config_path: Path | None, dc: str | None, state_dir: Path, as_json: boo
     found = []
     for each in chosen:
         for way in ways_of(each.alerts):
-            answered, is_taken = "", True
-            try:
-                answered = way.send(each.name, [_test_notice(way.name)])
-            except AlertError as error:
-                answered, is_taken = error.message, False
-            found.append({"dc": each.name, "way": way.name, "where": way.where, "ok": is_taken, "answer": answered})
+            answers: list[str] = []
+            why = outbox.attempt(partial(_send_test, way, each.name, answers), outbox.TRY_S)
+            said = {"ok": not why, "answer": why or answers[0]}
+            found.append({"dc": each.name, "way": way.name, "where": way.where, **said})
     if not found:
         raise CommandError("nothing is sent anywhere", hint="[alerts] in the datacenter's file: webhook, mail")
     if as_json:
@@ -243,6 +259,19 @@ def _seconds(text: str) -> int:
     if not 0 < seconds <= LONGEST_S:
         raise CommandError(f"--for {text!r} is no time", hint="such as 30m, 2h or 1d; 90d at most")
     return seconds
+
+
+def _delete_past(store: SettingsStore) -> None:
+    """Delete the silences that are over, but for one that somebody renews just now. Raises StoreUnknown."""
+    settings, wall = store.list(SILENCES), time.time()
+    for each in silences_among(settings):
+        if each.until <= wall:
+            with contextlib.suppress(SettingConflict):
+                store.delete(each.key, author=me(), expect_version=settings[each.key].version)
+
+
+def _send_test(way: Way, dc: str, answers: list[str]) -> None:
+    answers.append(way.send(dc, [_test_notice(way.name)]))
 
 
 def _test_notice(way: str) -> Notice:

@@ -6,9 +6,10 @@ import contextlib
 import email
 import email.policy
 import json
+import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -129,3 +130,23 @@ class Mailbox:
 def texts(box: Mailbox) -> str:
     """All that was mailed, as people read it."""
     return "\n".join(f"{mail['Subject']}\n{mail.get_content()}" for mail in list(box.mails)).replace("\r\n", "\n")
+
+
+@contextlib.contextmanager
+def talker(pieces: Callable[[], Iterator[bytes]]) -> Iterator[int]:
+    """Somebody who is no real server, and says what is given to the first who comes; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            try:
+                accepted, _ = listener.accept()
+                with accepted:
+                    for piece in pieces():
+                        accepted.sendall(piece)
+                    while accepted.recv(65536):
+                        pass  # else what we said may be lost with what we didn't read
+            except OSError:
+                pass
+
+        threading.Thread(target=talk, daemon=True).start()
+        yield listener.getsockname()[1]

@@ -27,7 +27,7 @@ from hitmesh.dashboard.alerts.memory import Firing, Memory, joined
 from hitmesh.dashboard.alerts.outbox import Outbox
 from hitmesh.dashboard.alerts.rules import Seen, judge
 from hitmesh.dashboard.alerts.shares import Shares
-from hitmesh.dashboard.alerts.silences import silences_among
+from hitmesh.dashboard.alerts.silences import MAX_SHOWN, live_among
 from hitmesh.dashboard.alerts.ways import ways_of
 from hitmesh.dashboard.status import Alert, Datacenter, Part, Silence, WayStatus
 from hitmesh.errors import StoreUnknown
@@ -140,7 +140,8 @@ class Alerting:
             troubles["the dead man's URL"] = why
         is_away = self._away_since is not None and now - self._away_since >= TROUBLE_S
         unagreed = self._away_why if is_away else ""
-        return Shown(self._alerts, silences_among(self._live.settings), ways, troubles, unagreed)
+        silences = live_among(self._live.settings, time.time())[:MAX_SHOWN]
+        return Shown(self._alerts, silences, ways, troubles, unagreed)
 
     def turns(self) -> list[Turn]:
         """What has begun to fire or recovered since this was asked last."""
@@ -162,7 +163,7 @@ class Alerting:
         memory = self._memory
         done = frozenset[tuple[str, int, str]]().union(*(box.done for box in self._boxes))
         step = self._machine.step(
-            judge(seen, self._rules), silences_among(self._live.settings), memory, now, wall,
+            judge(seen, self._rules), live_among(self._live.settings, wall), memory, now, wall,
             leads=self._leads, done=done,
         )  # fmt: skip
         self._alerts = step.alerts

@@ -51,12 +51,16 @@ class MailWay:
             raise AlertError(f"it refuses the user and password: {error.smtp_code}") from None  # may say them again
         except smtplib.SMTPRecipientsRefused as error:
             raise AlertError(f"it refuses all of {', '.join(settings.to)}: {_reasons(error.recipients)}") from error
+        except smtplib.SMTPDataError as error:
+            if error.smtp_code == 250:  # of the mail itself that is no error
+                raise AlertError(
+                    f"it takes DATA for a whole mail: it answers 250, not 354: {excerpt(error.smtp_error)}"
+                ) from error
+            raise AlertError(f"it answers {error.smtp_code}: {excerpt(error.smtp_error)}") from error
         except smtplib.SMTPResponseException as error:
             raise AlertError(f"it answers {error.smtp_code}: {excerpt(error.smtp_error)}") from error
-        except TimeoutError as error:
-            raise AlertError(f"no answer within {TIMEOUT_S:g} s") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise AlertError(f"it can't be asked: {excerpt(str(error)) or type(error).__name__}") from error
+            raise AlertError(_in_short(error)) from error
         return f"taken, but not for {_reasons(refused)}" if refused else "taken"
 
 
@@ -93,6 +97,12 @@ class _Bounded:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # smtplib wraps it
+        return f"no answer within {TIMEOUT_S:g} s"
+    return f"it can't be asked: {excerpt(str(error)) or type(error).__name__}"
 
 
 def _reasons(refused: dict[str, tuple[int, bytes]]) -> str:

@@ -23,7 +23,7 @@ from hitmesh.visible import visible
 SILENCES: Final = f"{ALERTS}silences/"
 EVERYWHERE: Final = "*"
 MAX_WHY_CHARS: Final = 200
-MAX_SHOWN: Final = 100  # silences: more is nobody's wish
+MAX_SHOWN: Final = 100  # silences on the dashboard; those beyond hold too
 
 
 class _Written(Struct, frozen=True):
@@ -55,7 +55,12 @@ def silences_among(settings: Mapping[str, Setting]) -> list[Silence]:
             continue
         why = visible(written.why)[:MAX_WHY_CHARS]
         found.append(Silence(key=key, name=name, dc=dc, until=written.until, who=visible(setting.author), why=why))
-    return found[:MAX_SHOWN]
+    return found
+
+
+def live_among(settings: Mapping[str, Setting], wall: float) -> list[Silence]:
+    """All of them that aren't over, by the wall clock."""
+    return [each for each in silences_among(settings) if wall < each.until]
 
 
 def silence_of(silences: Iterable[Silence], dc: str, name: str, wall: float) -> Silence | None:

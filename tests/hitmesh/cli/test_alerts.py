@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -15,11 +19,11 @@ from hitmesh.config import dump, parse
 from hitmesh.config.alerts import RULES
 from hitmesh.dashboard.alerts.memory import Firing, Memory, encode, key_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
-from hitmesh.dashboard.alerts.silences import silences_among
+from hitmesh.dashboard.alerts.silences import silences_among, value_of
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.hitmesh.dev_config import DEV
-from tests.services import free_port
-from tests.services.receivers import Hook, Mailbox
+from tests.services import PATIENCE_S, free_port
+from tests.services.receivers import Hook, Mailbox, talker
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -125,6 +129,19 @@ def test_a_silence_is_set_seen_and_taken_back(command: Command, state: Path) -> 
     assert (status, "hub_lag/collector-1 isn't silenced everywhere" in err) == (1, True)
 
 
+def test_a_new_silence_holds_beside_many_past_ones_and_removes_them(command: Command, state: Path) -> None:
+    for number in range(101):
+        store(state).set(silence_key(f"disk/past-{number:03}"), value_of(time.time() - 1, "room"), author="ann")
+    store(state).set(silence_key("disk/live"), value_of(time.time() + 7200, "room"), author="ann")
+    firing = Firing(id="f1", rule="trouble", level="bad", says="full", since=1.8e9, told=2, told_at=1.8e9)
+    store(state).set(key_of("eu-west"), encode(Memory({"trouble": firing})), author="alerts")
+    assert "silenced are: */disk/live)" in command("unsilence", "trouble")[2]
+    assert command("silence", "trouble", "--for", "2h", "--why", "x")[0] == 0
+    assert [each.name for each in silences_among(store(state).list())] == ["disk/live", "trouble"]
+    [found] = json.loads(command("list", "--json")[1])["firing"]
+    assert found["silenced_until"] is not None
+
+
 def test_a_store_that_is_away_is_passed_over(command: Command, state: Path) -> None:
     (state / "eu-west" / "settings.db").write_bytes(b"not a database at all" * 100)
     assert command("silence", "disk", "--for", "2h", "--why", "x")[0] == 0
@@ -172,6 +189,44 @@ def test_a_way_that_fails_says_why_and_the_others_are_tried(command: Command, ho
     assert (status, first["ok"], first["answer"], second["ok"]) == (1, False, "it answers 403: ", True)
     assert "hunter2" not in out
     assert len(box.mails) == 1
+
+
+@pytest.mark.system
+def test_a_way_that_never_ends_its_answer_is_given_up(state: Path) -> None:
+    """In a process of its own: what is bounded is the command as `hitmesh` runs it, with a shorter bound."""
+
+    def header() -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\n"
+        for number in itertools.count():
+            time.sleep(0.1)  # its pace
+            yield b"X-%d: y\r\n" % number
+
+    with talker(header) as port:
+        path = state / "eu-west" / "hitmesh.toml"
+        path.write_text(
+            re.sub(r'url = "http://127\.0\.0\.1:\d+/hunter2"', f'url = "http://127.0.0.1:{port}/"', path.read_text())
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", _QUICK, "alerts", "test", "--state-dir", str(state)],
+            capture_output=True, text=True, timeout=4 * PATIENCE_S, check=False,
+        )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, len(lines)) == (1, "", 2)
+    assert lines[0] == f"eu-west webhook 1 (http://127.0.0.1:{port}): FAILED: it takes more than 0.5 s"
+    assert lines[1].startswith("eu-west mail ")
+
+
+_QUICK = """
+from hitmesh.cli import main as commands
+run = commands.run
+def quick():
+    from hitmesh.dashboard.alerts import outbox
+    outbox.TRY_S = 0.5
+    return run()
+commands.run = quick
+from hitmesh.__main__ import main
+main()
+"""
 
 
 def test_where_nobody_is_told_a_test_says_so(command: Command) -> None:

@@ -17,11 +17,12 @@ from hitmesh.config.alerts import RULES, Alerts, Mail, Rules, Webhook
 from hitmesh.dashboard.alerts import alerting, dead_man, machine, outbox
 from hitmesh.dashboard.alerts.alerting import Alerting
 from hitmesh.dashboard.alerts.memory import Firing, Memory, decode, encode, key_of
+from hitmesh.dashboard.alerts.silences import MAX_SHOWN, value_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
-from hitmesh.dashboard.alerts.silences import value_of
 from hitmesh.dashboard.status import Books, Datacenter, Hits, Instance, Part, Problem, Spool, State
 from hitmesh.errors import StoreUnknown
 from hitmesh.protocol.messages import Answer, Seen, make
+from hitmesh.settings import Edition
 from hitmesh.settings.live import Live
 from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.state.view import MeshView
@@ -336,6 +337,8 @@ def test_what_was_told_alone_is_not_lost_to_what_others_wrote_meanwhile(
 def test_a_silence_holds_for_both_and_ends_by_itself(hook: Hook, desks: Callable[..., Desk]) -> None:
     desk = desks(settings(webhook=(Webhook(url=hook.url),)))
     until(lambda: desk.live.known, "the settings")
+    past = value_of(time.time() - 1, "")
+    desk.store.merge(Edition(silence_key(f"books/{n}"), past, 1, "ann", 0.0) for n in range(MAX_SHOWN + 1))
     desk.store.set(silence_key("disk"), value_of(time.time() + 3600, "room is made"), author="ann")
     until(lambda: desk.alerting.shown(0.0).silences, "the silence to be seen")
     desk.show(DISK)

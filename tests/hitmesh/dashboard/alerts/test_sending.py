@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,7 @@ from hitmesh.dashboard.alerts.webhook import WebhookWay
 from hitmesh.errors import AlertError
 from tests.balancer.certificates import make_certificate
 from tests.services import free_port
-from tests.services.receivers import Hook, Mailbox, texts
+from tests.services.receivers import Hook, Mailbox, talker, texts
 
 EVIL = "x\r\nBcc: evil@example.com\r\n\r\n<b>\x1b[2J\u202e"
 
@@ -208,25 +205,6 @@ def test_what_a_mail_server_refuses_is_said(box: Mailbox) -> None:
     assert "refused" in why(lambda: nobody.send("eu", [notice()]))
 
 
-@contextmanager
-def talker(pieces: Callable[[], Iterator[bytes]]) -> Iterator[int]:
-    """Somebody who is no mail server, and says what is given; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def talk() -> None:
-            try:
-                accepted, _ = listener.accept()
-                with accepted:
-                    for piece in pieces():
-                        accepted.sendall(piece)
-                    accepted.recv(1)
-            except OSError:
-                pass
-
-        threading.Thread(target=talk, daemon=True).start()
-        yield listener.getsockname()[1]
-
-
 def test_a_mail_server_that_never_ends_its_greeting_is_given_up() -> None:
     with talker(lambda: itertools.repeat(b"220-hello\r\n" * 100, 2_000)) as port:
         way = MailWay(Mail(server=f"127.0.0.1:{port}", security="none", sender="a@b", to=("c@d",)))
@@ -237,7 +215,14 @@ def test_a_mail_server_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(mail, "TIMEOUT_S", 0.2)
     with talker(lambda: iter(())) as port:
         way = MailWay(Mail(server=f"127.0.0.1:{port}", security="none", sender="a@b", to=("c@d",)))
-        assert "timed out" in why(lambda: way.send("eu", [notice()]))
+        assert why(lambda: way.send("eu", [notice()])) == "no answer within 0.2 s"
+
+
+def test_a_mail_server_that_takes_data_for_a_whole_mail_is_said_to() -> None:
+    answers = [b"220 hi\r\n", *[b"250 ok\r\n"] * 20]
+    with talker(lambda: iter(answers)) as port:
+        way = MailWay(Mail(server=f"127.0.0.1:{port}", security="none", sender="a@b", to=("c@d",)))
+        assert why(lambda: way.send("eu", [notice()])) == "it takes DATA for a whole mail: it answers 250, not 354: ok"
 
 
 def test_the_ways_are_those_of_the_configuration() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.dashboard.alerts.silences import MAX_WHY_CHARS, key_of, silence_of, silences_among, value_of
+from hitmesh.dashboard.alerts.silences import (
+    MAX_WHY_CHARS,
+    key_of,
+    live_among,
+    silence_of,
+    silences_among,
+    value_of,
+)
 from hitmesh.settings import Setting
 from hitmesh.settings.limits import check_key, check_value
 
@@ -55,6 +62,16 @@ def test_the_one_that_lasts_longest_holds_and_past_ones_do_not() -> None:
     assert silence_of(known, "eu", "disk/app-2", 99.0) is not None
     assert silence_of(known, "eu", "disk/app-2", 100.0) is None
     assert silence_of(known, "eu", "disks", 50.0) is None
+
+
+def test_however_many_there_are_the_last_one_holds() -> None:
+    settings = setting(key_of("memory"), value_of(200.0, "swap"))
+    for number in range(300):
+        settings |= setting(key_of(f"disk/past-{number}"), value_of(100.0, "room"))
+        settings |= setting(key_of(f"disk/live-{number}"), value_of(200.0, "room"))
+    live = live_among(settings, 100.0)
+    assert (len(live), {each.until for each in live}) == (301, {200.0})
+    assert silence_of(live, "eu", "memory", 100.0) is not None
 
 
 def test_hostile_words_are_text_and_bounded() -> None:
