@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from hitmesh.config.alerts import RULES
 from hitmesh.dashboard.alerts.memory import Firing, Memory, encode, key_of
 from hitmesh.dashboard.alerts.silences import key_of as silence_key
 from hitmesh.dashboard.alerts.silences import silences_among, value_of
+from hitmesh.settings import Setting
 from hitmesh.settings.sqlite import SqliteSettings
 from tests.hitmesh.dev_config import DEV
 from tests.services import PATIENCE_S, free_port
@@ -140,6 +141,23 @@ def test_a_new_silence_holds_beside_many_past_ones_and_removes_them(command: Com
     assert [each.name for each in silences_among(store(state).list())] == ["disk/live", "trouble"]
     [found] = json.loads(command("list", "--json")[1])["firing"]
     assert found["silenced_until"] is not None
+
+
+def test_a_past_silence_that_somebody_renews_just_then_stays(
+    command: Command, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(state).set(silence_key("disk"), value_of(time.time() - 1, "room"), author="ann")
+    read = SqliteSettings.list
+
+    def renewed(self: SqliteSettings, prefix: str = "") -> Mapping[str, Setting]:
+        found = read(self, prefix)
+        self.set(silence_key("disk"), value_of(time.time() + 7200, "room"), author="bob")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteSettings, "list", renewed)
+        assert command("silence", "trouble", "--for", "2h", "--why", "x")[0] == 0
+    assert [each.name for each in silences_among(store(state).list())] == ["disk", "trouble"]
 
 
 def test_a_store_that_is_away_is_passed_over(command: Command, state: Path) -> None:
