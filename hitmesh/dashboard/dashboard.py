@@ -77,7 +77,7 @@ class Dashboard:
         self._registry = registry(self._collect)
         self._exchange = Exchange(config, name=name, id=self._id, network=network)
         self._room = Room(state_dir)
-        self._watch = Watch(config, state_dir=state_dir, name=name, live=live, id=self._id)
+        self._watch = Watch(config, state_dir=state_dir, name=name, live=live, room=self._room, id=self._id)
         self._alerts = Alerting(config, who=self._id, store=settings, live=live)
         self._status: Status | None = None
         self._encoded = b""

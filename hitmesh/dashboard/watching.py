@@ -8,7 +8,6 @@ It wires the pure modules to the readers. Everything that may wait is in the rea
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -37,6 +36,7 @@ from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom,
 from hitmesh.dashboard.totalling import Totalling
 from hitmesh.errors import HitmeshError
 from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.room import Room
 from hitmesh.protocol.pages import check_page, partition_of, trim
 from hitmesh.settings.live import LOAD, Live
 from hitmesh.state.ages import AGE_PREFIX
@@ -45,7 +45,6 @@ from hitmesh.state.standing import VIRTUAL_IP, program_of
 from hitmesh.state.view import MeshView
 
 SAVE_S: Final = 5.0  # between two writes of the past: what a kill takes
-DISK_S: Final = 5.0  # between two looks at the disk's room
 REMEMBERED_S: Final = 120.0  # for which a state of before a restart of the dashboard may still be so
 CONFLICTS: Final = ("false_claims", "step_downs")
 
@@ -57,9 +56,9 @@ class Watch:
     `state_dir`, the folder of the datacenter.
     """
 
-    def __init__(self, config: Config, *, state_dir: Path, name: str, live: Live, id: str = "") -> None:
+    def __init__(self, config: Config, *, state_dir: Path, name: str, live: Live, room: Room, id: str = "") -> None:
         now, wall = time.monotonic(), time.time()
-        self._config, self._base, self._live = config, state_dir, live
+        self._config, self._live = config, live
         self._dc, self._id = config.name, id
         self._instances = Instances(
             expected(config),
@@ -80,7 +79,7 @@ class Watch:
         self._counting = Counting(config, state_dir, counters=lambda: self._counters, spooled=self._spools.look)
         self._balancers = Balancers(config)
         self._merging = Merging(SeenFrom(dc=config.name, name=name, version=__version__, uptime_s=0.0), now)
-        self._disk: tuple[float | None, int] = (None, 0)
+        self._room = room
         self._totalling = Totalling()
         self._totalled_at = 0.0
         self._last: Part | None = None
@@ -98,7 +97,6 @@ class Watch:
         self._spools.start()
         self._counting.start()
         spawn("the past", self._keep)
-        spawn("the disk", self._measure)
 
     def stop(self) -> None:
         """Keep what there is, and look no more."""
@@ -150,6 +148,7 @@ class Watch:
         store = self._store(view, owners, self._counting.why(now))
         books = self._counting.ledger.books(now)
         spools = self._spools.shown()
+        disk = self._room.look()
         facts = Facts(
             dc=self._dc,
             instances=rows,
@@ -161,8 +160,8 @@ class Watch:
             links=links,
             grew=self._grew(view, now),
             partitions_known=view.known and view.connected,
-            disk_used=self._disk[0],
-            disk_free_bytes=self._disk[1],
+            disk_used=disk.used if disk is not None else None,
+            disk_free_bytes=disk.free_bytes if disk is not None else 0,
             past_why=self._past_why,
             untold=alerts.troubles,
             unagreed=alerts.unagreed,
@@ -261,16 +260,6 @@ class Watch:
         if why and why != self._past_why:
             log.warning("the past isn't kept: %s", why)
         self._past_why = why
-
-    def _measure(self) -> None:
-        while not self._stopped:
-            try:
-                found = os.statvfs(self._base)
-                room = found.f_bavail + found.f_blocks - found.f_bfree
-                self._disk = (1 - found.f_bavail / room if room else None), found.f_bavail * found.f_frsize
-            except OSError:
-                self._disk = None, 0
-            gevent.sleep(DISK_S)
 
     # --- within ---------------------------------------------------------------------------
 

@@ -74,9 +74,8 @@ class Alerting:
     def __init__(self, config: Config, *, who: str, store: SettingsStore, live: Live) -> None:
         settings = config.alerts
         self._rules, self._live, self._who = settings.rules, live, who
-        self._due = (
-            Event()
-        )  # a step, before its time: what was sent is written at once, or it is sent again after a kill
+        # A step before its time: what was sent is written at once, or it is sent again after a kill.
+        self._due = Event()
         self._agreement = Agreement(config.name, store, live)
         self._boxes = [Outbox(config.name, way, self._may_send, self._due.set) for way in ways_of(settings)]
         self._dead_man = (

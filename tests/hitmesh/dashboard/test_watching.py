@@ -11,6 +11,7 @@ import pytest
 from hitmesh.config import Config, Node, Timing
 from hitmesh.dashboard.status import Part
 from hitmesh.dashboard.watching import Watch
+from hitmesh.mesh.room import Room
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
 from hitmesh.settings import Edition
 from hitmesh.settings.live import Live
@@ -34,7 +35,7 @@ class Stage:
         self.folder = folder
         self.live = Live(CONFIG, SqliteSettings(folder / "settings.db"))
         self.live.take({})
-        self.watch = Watch(CONFIG, state_dir=folder, name="dashboard-1", live=self.live)
+        self.watch = Watch(CONFIG, state_dir=folder, name="dashboard-1", live=self.live, room=Room(folder))
         self.view = MeshView(["n1"], dc="eu", timeout_s=3.0)
         self.now, self.number = time.monotonic(), 0
 
