@@ -30,20 +30,6 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def box() -> Iterator[Mailbox]:
-    made = Mailbox()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def state(tmp_path: Path, hook: Hook, box: Mailbox) -> Path:
     """Two datacenters, one of which tells somebody."""
     for name, shift in (("eu-west", 0), ("us-west", 100)):

@@ -1,4 +1,4 @@
-"""Whoever is told of alerts."""
+"""What tests of several parts share: whoever is told of alerts."""
 
 from __future__ import annotations
 
