@@ -29,16 +29,21 @@ _CLEAR_BELOW: Final = "\x1b[J"
 
 
 def redraw(look: Callable[[], Sequence[str]]) -> None:
-    """Show what `look` says, each second, until Ctrl-C or SIGTERM. A HitmeshError of its is shown in its place."""
-    in_place = sys.stdout.isatty()
+    """Show what `look` says, each second, until Ctrl-C or SIGTERM.
+
+    A HitmeshError of its is shown in its place; of the first one it is raised: whoever asks has made a mistake.
+    """
+    in_place, is_first = sys.stdout.isatty(), True
     with contextlib.suppress(KeyboardInterrupt), _terminal(in_place) as resized:
         while True:
             began = time.monotonic()
             try:
                 lines = [visible(line) for line in look()]
             except HitmeshError as error:
+                if is_first:
+                    raise
                 lines = [visible(str(error))]
-            took_s = time.monotonic() - began
+            is_first, took_s = False, time.monotonic() - began
             _show(lines, in_place=in_place)
             due = began + max(EVERY_S, took_s / SHARE)
             while (left_s := due - time.monotonic()) > 0:

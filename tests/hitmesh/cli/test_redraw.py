@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.cli import redraw
+from hitmesh.cli.main import run
 from hitmesh.cli.redraw import fitted
 from tests.services import PATIENCE_S
 
@@ -115,3 +117,15 @@ def test_elsewhere_there_are_plain_lines(tmp_path: Path) -> None:
     assert shown[1] == "\\x1b[2Jevil\\u202e\n"
     assert shown[23:] == ["no mesh runs here\n", "look 3\n"]
     assert "\x1b" not in "".join(shown)
+
+
+@pytest.mark.parametrize("command", ["status", "top"])
+def test_where_there_is_no_mesh_at_all_it_ends_with_one_line(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redraw, "EVERY_S", 0.0)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert run([command, "-w", "--state-dir", str(tmp_path / "nowhere")]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "no mesh in" in told.err
