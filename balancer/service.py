@@ -172,7 +172,9 @@ class Service:
         if self.alive:
             most, wait_s, lack = route.queue, route.queue_s, "all backends are busy"
         else:
-            most, wait_s, lack = route.hold, route.hold_s, "no backend is alive"
+            is_held = not route.service and not route.backends  # a route that only holds, or is paused so
+            lack = "the route holds its requests" if is_held else "no backend is alive"
+            most, wait_s = route.hold, route.hold_s
         if exchange.refused_by and not most:
             exchange.refuse(502, "can't connect", exchange.last_error, exchange.last_detail)
         elif self.queued >= most:

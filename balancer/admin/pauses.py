@@ -41,6 +41,8 @@ class OnePause:
         wanted = parsed(req.bounded_stream.read(), _Wanted)  # which the listener has bounded, and read whole
         if wanted.text and wanted.hold_s:
             raise falcon.HTTPBadRequest(title="Bad body", description="text or hold_s, not both")
+        if wanted.text and not wanted.text.strip():
+            raise falcon.HTTPBadRequest(title="Bad body", description="text says nothing")
         if self._tables.table().get(pattern) is None:
             raise no_route(pattern)
         text = wanted.text if wanted.text or wanted.hold_s else TEXT

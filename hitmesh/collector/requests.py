@@ -16,7 +16,7 @@ from hitmesh.config import Pages
 from hitmesh.errors import HitmeshError, PageError
 from hitmesh.protocol.pages import check_page, trim
 
-MAX_HITS: Final = 1_000_000  # of one page in one line: an import goes through `hitmesh import`
+MAX_HITS: Final = 1_000_000  # of one page in one line
 MAX_LIMIT: Final = 1000  # totals in one answer
 DEFAULT_LIMIT: Final = 100
 

@@ -117,7 +117,7 @@ def other_partitions(config: Config, standing: Sequence[Standing]) -> Iterator[s
         yield (
             f"{config.name} has {' and '.join(map(str, numbers))} partitions on its hosts, and the file says "
             f"{config.partitions}: totals can't be moved; put {numbers[0]} back, or begin a new mesh with "
-            f"{config.partitions} and `hitmesh replay` the logs there, or `hitmesh import` what `hitmesh export` wrote here"
+            f"{config.partitions} and `hitmesh replay` the logs there"
         )
 
 

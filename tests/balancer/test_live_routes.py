@@ -19,6 +19,7 @@ from tests.balancer.stage import (
     ask,
     backends,
     proxy,
+    reason,
     requests_to,
     said,
     sized,
@@ -246,6 +247,16 @@ def test_those_who_wait_at_a_paused_route_go_on_when_it_is_resumed(pair: Pair, t
                 visitor.send(said("/wait", "waits.example"))
                 wait_for(lambda each=each: each.waiting("waits.example") == 1, what="one to be held")  # type: ignore[misc]
         assert [visitor.answer().status for visitor in visitors] == [200, 200]
+
+
+def test_who_waits_too_long_at_a_paused_route_is_told_that_the_route_holds(
+    pair: Pair, two: list[ScriptedBackend]
+) -> None:
+    pair[0].put_route("tired.example", proxy(two[0].port))
+    wait_for_status(pair, "tired.example", 200)
+    with paused(pair, "tired.example", hold_s=0.3):
+        wait_for_status(pair, "tired.example", 503)
+        assert "the route holds its requests for 0.3 s" in reason(ask(pair[0].port, "tired.example"))
 
 
 def test_what_stands_in_the_store_and_is_no_route_stops_no_other(pair: Pair) -> None:

@@ -684,6 +684,7 @@ def test_a_route_is_paused_by_put_and_resumed_by_delete(admin: Client, settings:
         ("new.example.com", {}, 404, "there is no route new.example.com"),
         ("a b", {}, 400, "must be a name"),
         ("default", {"text": "x", "hold_s": 1}, 400, "text or hold_s, not both"),
+        ("default", {"text": " \n"}, 400, "text says nothing"),
         ("default", {"for_s": 0}, 400, "for_s must be a number >= 1"),
         ("default", {"hold_s": 601}, 400, "hold_s must be a number <= 600"),
         ("default", {"txt": "x"}, 400, "did you mean text?"),
