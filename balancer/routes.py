@@ -51,7 +51,10 @@ class Match:
 
 
 class RouteTable:
-    """All routes in force, those that are paused by what stands in for them. `memo` has the matches of Hosts that were asked for, as they came."""
+    """All routes in force, those that are paused by what stands in for them.
+
+    `memo` has the matches of Hosts that were asked for, as they came.
+    """
 
     def __init__(
         self, configured: Mapping[str, Route], live: Mapping[str, Route], paused: Mapping[str, RoutePause] = {}
