@@ -29,7 +29,7 @@ from hitmesh.errors import CommandError
 from hitmesh.mesh.keyring import list_path, read_list
 from hitmesh.state.keylist import OPERATOR, KeyList, Peer
 
-SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed
+SEEN_S: Final = 2.0  # for every process to have looked at a list that was changed, or at its token
 
 
 class Keys:
@@ -103,6 +103,7 @@ class Keys:
             self.bring_list()
             self._desk.tell(f"{self._desk.fleet.dc}: {len(peers)} new keys, {len(gone)} old ones off the list")
             if self._tokens:
+                time.sleep(SEEN_S)  # what was asked with an old one is answered
                 deleted = self._tokens.drop_former()
                 self._desk.tell(
                     f"{self._desk.fleet.dc}: {len(self._tokens.bearers)} new ACL tokens, {deleted} old ones deleted"

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ class Stage(Place):
         (folder / "keys/gossip").write_text(OLD)
         (folder / "keys/gossip").chmod(0o600)
         self.hosts.programs = ["consul-1"]
+        self.waits = 0  # of a change, for all to have looked
         self.hosts._consul = lambda _host, _words, stdin: self.here.ask("consul", stdin=stdin)  # type: ignore[assignment,method-assign]
         self.hosts._secret = self._as_a_file  # type: ignore[method-assign]
 
@@ -66,7 +68,7 @@ class Stage(Place):
 
     @contextlib.contextmanager
     def asked_all_the_time(self) -> Iterator[list[str]]:
-        """Every role asks for what it may read, again and again; why each was refused."""
+        """Every role asks for what it may read, again and again; why each was refused. A change's waits are for that."""
         failures: list[str] = []
         asked = dict.fromkeys(ROLES, 0)
         stop = threading.Event()
@@ -79,12 +81,19 @@ class Stage(Place):
                 except NoAnswer as error:
                     failures.append(f"{role}: {error}")
 
+        def have_seen(_s: float) -> None:
+            self.waits += 1
+            before = {role: asked[role] + 1 for role in ROLES}  # one may be on its way, with what was
+            wait_for(lambda: all(asked[role] > before[role] for role in ROLES), what="all roles to have looked anew")
+
         threads = [threading.Thread(target=ask, args=[role]) for role in ROLES]
         for thread in threads:
             thread.start()
         try:
             wait_for(lambda: all(asked.values()), within_s=START_S, what="all roles to have asked")
-            yield failures
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("hitmesh.deploy.keys.time", SimpleNamespace(sleep=have_seen))
+                yield failures
             before = dict(asked)
             wait_for(lambda: all(asked[role] > before[role] for role in ROLES), what="all roles to ask on")
         finally:
@@ -129,9 +138,11 @@ def test_rotating_refuses_nobody_and_leaves_no_old_token(stage: Stage, tmp_path:
     old = tmp_path / "old"
     old.write_text(stage.secret("collector"))
     old.chmod(0o600)
+    stage.waits = 0
     with stage.asked_all_the_time() as failures:
         Keys(stage.desk, []).rotate(lambda: None)
     assert failures == []
+    assert stage.waits == 2  # once for the list, once before old tokens are deleted
     after = stage.accessors()
     assert sorted(name for name in after.values() if name.startswith("hitmesh dc ")) == sorted(
         f"hitmesh dc {who}" for who in (*ROLES, "agent")
@@ -146,9 +157,10 @@ def test_a_revoked_token_is_refused_and_its_role_is_not(stage: Stage, tmp_path: 
     stolen = tmp_path / "stolen"
     stolen.write_text(stage.secret("nexus"))
     stolen.chmod(0o600)
+    stage.waits = 0
     with stage.asked_all_the_time() as failures:
         Keys(stage.desk, []).revoke("dc/nexus/consul.token")
-    assert failures == []
+    assert (failures, stage.waits) == ([], 1)
     with pytest.raises(NoAnswer, match="ACL not found"):
         stage.agent(file=stolen).request("GET", "/v1/kv/live/x", timeout_s=PATIENCE_S)
 
