@@ -33,7 +33,7 @@ FAB = Path(sys.executable).parent / "fab"
 
 
 REFUSED = "echo 'ssh: connect to host: Connection refused' >&2; exit 255"
-SILENT = 'case "$*" in *"-O exit"*) exit 0 ;; esac; touch "$TMPDIR/asked"; sleep 1; exit 255'
+SILENT = 'case "$*" in *"-O exit"*) exit 0 ;; esac; touch "$TMPDIR/asked"; until [ -e "$TMPDIR/enough" ]; do sleep 0.1; done; exit 255'
 
 
 def with_files(folder: Path) -> None:
@@ -55,6 +55,12 @@ def started(folder: Path, *words: str, ssh: str = REFUSED) -> subprocess.Popen[s
         cwd=CHECKOUT,
         env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)},
     )
+
+
+def is_pending(pid: int, sent: signal.Signals) -> bool:
+    """Whether a process hasn't been given a signal yet."""
+    [pending] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd")]
+    return bool(int(pending.split()[1], 16) >> (sent - 1) & 1)
 
 
 @contextlib.contextmanager
@@ -263,6 +269,8 @@ def test_whatever_interrupts_it_leaves_no_folder_of_connections(sent: signal.Sig
     with started(tmp_path, "status:dc=us-west", ssh=SILENT) as process:
         wait_for((tmp_path / "asked").exists, what="ssh to be started")
         process.send_signal(sent)
+        wait_for(lambda: not is_pending(process.pid, sent), what="it to have the signal")
+        (tmp_path / "enough").touch()
         heard, _ = process.communicate()
     assert list(tmp_path.glob("hm-ssh-*")) == []
     assert heard == "fab: interrupted\n"
