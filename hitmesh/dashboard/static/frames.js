@@ -15,7 +15,7 @@ function draw() {
 }
 
 function ask() {
-  if (asked || pressed != null || document.hidden || !waiting.size) return;
+  if (asked || document.hidden || !waiting.size) return;
   asked = true;
   requestAnimationFrame(draw);
 }
