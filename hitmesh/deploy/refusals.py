@@ -17,6 +17,7 @@ from msgspec import Struct
 from hitmesh.cli.supervision import split_name
 from hitmesh.config import ROLES, Config, Role
 from hitmesh.config.addresses import ssh_place
+from hitmesh.deploy.alert_secrets import secret_problems
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.fleet import ORDER, Fleet, Host, role_of
@@ -61,6 +62,7 @@ def refusals(desk: Desk, facts: Mapping[str, Facts], *, force: bool = False) -> 
     standing = _standing(desk, facts)
     found = [*another_datacenter(desk.fleet.dc, facts), *other_partitions(desk.config, standing)]
     if not force:
+        found += secret_problems(desk)
         found += [reason for host, node in left_out(desk.fleet, standing) if (reason := _still_there(desk, host, node))]
     return found
 
