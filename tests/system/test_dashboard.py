@@ -70,6 +70,16 @@ def test_each_dashboard_shows_every_instance_of_every_datacenter(mesh: Mesh) -> 
     assert f"look at it:   {urls(mesh)[0]}" in mesh.shown
 
 
+def test_every_role_tells_how_full_its_disk_is(mesh: Mesh) -> None:
+    wait_for(lambda: lacks_a_disk(urls(mesh)[0]) == set(), within_s=SOON_S, what="each to tell its disk")
+
+
+def lacks_a_disk(url: str) -> set[str]:
+    rows = [one for each in asked(url)["dcs"].values() for one in each["instances"]]
+    assert {one["role"] for one in rows} == set(ROLES)
+    return {one["name"] for one in rows if "disk_used" not in one["load"]}
+
+
 def shows_all(url: str, wanted: dict[str, dict[str, str]]) -> bool:
     return states(url) == wanted
 
