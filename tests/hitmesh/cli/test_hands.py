@@ -82,6 +82,12 @@ def test_which_datacenter_is_meant_must_be_said_where_several_have_the_name(
         ("weight colector-1 50", "no instance or backend is called 'colector-1' (did you mean collector-1?)"),
         ("drain nexus-1 --dc eu-west", "a nexus can't be drained"),
         ("weight processor-1 50 --dc eu-west", "a processor has no weight"),
+        ("config set weights/nowhere/collector-1 50", "there is no datacenter nowhere ("),
+        ("config set weights/eu-wset/collector-1 50", "there is no datacenter eu-wset (did you mean eu-west?)"),
+        ("config set weights/eu-west/colector-1 50", "called 'colector-1' (did you mean collector-1?)"),
+        ("config set drained/us-west/colector-1 drained", "called 'colector-1' (did you mean collector-1?)"),
+        ("config set weights/eu-west/processor-1 50", "a processor has no weight"),
+        ("config set drained/eu-west/nexus-1 drained", "a nexus can't be drained"),
         ("drain collector-1 --dc eu", "there is no datacenter eu; known here: eu-west, us-west"),
     ],
 )
