@@ -111,7 +111,6 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
         page.locator("#problems").wait_for(state="hidden")
         assert row.get_attribute("data-is") == "up"
         assert complaints == []
-
         relay.cut()
         page.locator("#lost", has_text="Not connected to the dashboard").wait_for()
         assert "grayscale" in page.evaluate("getComputedStyle(document.querySelector('main')).filter")
@@ -119,6 +118,16 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
         page.locator("body[data-live=live]").wait_for()
         page.locator("#lost").wait_for(state="hidden")
         sentence.filter(has_text="all is well").wait_for()
+
+
+def test_who_has_answered_is_said_and_who_knows_what_this_one_does_not(mesh: Mesh) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * SOON_S)
+        page.goto(f"{urls(mesh)[0]}/#page=example.com/x")
+        page.locator("#drawer", has_text="answered by dashboard-1 of eu-west").wait_for()
+        page.goto(f"{urls(mesh)[0]}/#instance=us-west/collector-1")
+        page.locator("#drawer", has_text="only the dashboards of us-west know what collector-1 went through").wait_for()
 
 
 def test_whoever_is_killed_is_shown_in_the_other_datacenter_too(mesh: Mesh) -> None:
