@@ -1,4 +1,4 @@
-"""Why somebody who was asked over the network gave no answer, in words: no number of an error, and no text of a library. Pure."""
+"""Why somebody who was asked over the network gave no answer, in words: without the number of an error."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ import pytest
 from tests.hitmesh.cli.meshes import Mesh, meshes, settled, status_of
 from tests.services import wait_for
 from tests.services.browser import chromium
+from tests.services.disks import full, small_disk
 from tests.services.relay import Relay
 
 DCS = ("eu-west", "us-west")
@@ -31,8 +32,15 @@ SOON_S = 60.0  # for what takes a second or two on a quiet machine
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """For root the spool of eu-west has a disk of its own."""
     folder = tmp_path_factory.mktemp("dashboard")
-    with meshes(folder / "var", nexus=1, processor=1, collector=1, balancer=1, dashboard=1) as mesh:
+    with contextlib.ExitStack() as stack:
+        if not os.geteuid():
+            stack.enter_context(small_disk(folder / "var" / DCS[0] / "spool", "8m"))
+        spool = "sqlite:///spool/spool.db"
+        mesh = stack.enter_context(
+            meshes(folder / "var", spool=spool, nexus=1, processor=1, collector=1, balancer=1, dashboard=1)
+        )
         mesh.up(",".join(DCS))
         yield mesh
 
@@ -118,6 +126,26 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
         page.locator("body[data-live=live]").wait_for()
         page.locator("#lost").wait_for(state="hidden")
         sentence.filter(has_text="all is well").wait_for()
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="a disk of its own takes root")
+def test_its_page_says_that_a_spools_disk_is_full_until_there_is_room(mesh: Mesh) -> None:
+    [balancer] = mesh.urls("eu-west", "balancer")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * SOON_S)
+        page.goto(urls(mesh)[0])
+        page.locator("#says", has_text="all is well").wait_for()
+        with full(mesh.state_dir / "eu-west" / "spool"):
+            problems = page.locator("#problem-list li")
+            problems.filter(
+                has_text="the spool of eu-west can't be used, hits are refused: no room on its disk"
+            ).wait_for()
+            assert "all is well" not in page.locator("#says").inner_text()
+            wait_for(lambda: status_of(balancer, "POST", "/hit/full.example/x") == 503, what="a hit to be refused")
+        page.locator("#says", has_text="all is well").wait_for()
+        page.locator("#problems").wait_for(state="hidden")
+    assert status_of(balancer, "POST", "/hit/full.example/x") == 200
 
 
 def test_who_has_answered_is_said_and_who_knows_what_this_one_does_not(mesh: Mesh) -> None:
