@@ -11,6 +11,10 @@ import msgspec
 from msgspec import Struct
 
 JSON: Final = b"application/json"
+RETRY_S: Final = (
+    5.0  # after which a client that found no backend may come again: supervisord has started others by then
+)
+PAUSE_RETRY_S: Final = 60.0  # after which one that found a route paused may look again: a pause may end early
 _NOSNIFF: Final = b"X-Content-Type-Options: nosniff\r\n"
 _NOT_KEPT: Final = b"Cache-Control: no-store\r\n"  # some errors may be kept unless they say this (RFC 9111, 4.2.2)
 # A hit comes from a script in anybody's page, which must see why it failed and where a redirect leads.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from balancer.answers import refusal
+from balancer.answers import refusal, retry_after
 from balancer.pace import behind_at, paced
 from hitmesh.http.chunks import encode_chunk, encode_last
 from hitmesh.http.errors import BadMessage
@@ -140,10 +140,11 @@ class Exchange:
         upstream.exchange = self
         self._send_head(self.client, upstream)
 
-    def refuse(self, status: int, word: str, reason: str, detail: str = "") -> None:
+    def refuse(self, status: int, word: str, reason: str, detail: str = "", *, retry_s: float = 0.0) -> None:
         """Answer an error, or break off when the answer has begun. `word` is for counting, one of a few.
 
-        `reason` is for the client, which may be anybody; `detail` says for the log where and of whom.
+        `reason` is for the client, which may be anybody, with when to come again; `detail` says for the log where and of
+        whom.
         """
         self._leave()
         self.status = status
@@ -154,7 +155,8 @@ class Exchange:
         if self.bytes_out:
             client.abort()
         else:
-            client.answer(refusal(status, reason), self.request, whole=client.reader.body_done)
+            headers = retry_after(retry_s) if retry_s else ()
+            client.answer(refusal(status, reason, headers), self.request, whole=client.reader.body_done)
 
     def give_up(self) -> None:
         """It has rested for longer than others, and there are too many."""
@@ -325,7 +327,9 @@ class Exchange:
         if self.waiting:
             self.waiting = False
             self.service.abandon(self)
-            self.refuse(503, "waited too long", self.wait_reason, f"{self.service.name}: {self.wait_reason}")
+            service, reason = self.service, self.wait_reason
+            retry_s = service.retry_s(time.time())
+            self.refuse(503, "waited too long", reason, f"{service.name}: {reason}", retry_s=retry_s)
         elif self.response is not None and client.kept:
             self.refuse(408, "slow client", "the client took nothing of its answer, or too little")
         elif _monotonic() < self.body_due:

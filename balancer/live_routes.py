@@ -10,19 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
 from msgspec.structs import replace
 
-from balancer.answers import Answer, retry_after
+from balancer.answers import PAUSE_RETRY_S, Answer, retry_after
 from balancer.front import Front
 from balancer.routes import KEYS, RouteTable, read_static
 from hitmesh.config import Empty, Route, Static, parse_stored
 from hitmesh.config.pauses import PAUSES, RoutePause, parse_pause
 from hitmesh.errors import ConfigError
 from hitmesh.settings import Setting
-
-RETRY_S: Final = 60.0  # after which a client that was told to wait may look again: a pause may end early
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +77,7 @@ class LiveRoutes:
             if isinstance(match.route, Static) and match.target in table.paused:
                 left_s = table.paused[match.target].until - now
                 answer = read_static(match.route, Path.cwd())
-                match.made = replace(answer, headers=retry_after(min(left_s, RETRY_S)))
+                match.made = replace(answer, headers=retry_after(min(left_s, PAUSE_RETRY_S)))
                 continue
             if isinstance(match.route, Static):
                 match.made = self._pages.get(match.route) or read_static(match.route, Path.cwd())

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from balancer.answers import PAUSE_RETRY_S, RETRY_S
 from balancer.backend import Backend
 from balancer.choice import choose, choose_sticky
 from balancer.stats import ServiceStats
@@ -38,6 +39,7 @@ class Service:
         self.backends: tuple[Backend, ...] = ()
         self.waiting: deque[Exchange] = deque()  # those that were abandoned stay until their turn
         self.queued = 0  # of them, how many still wait
+        self.pause_ends: float | None = None  # of a route that is paused; seconds since 1970
         self._dissolved = False
         self.backend_idle_s = backend_idle_s  # that a connection to a backend is kept without a request
 
@@ -128,6 +130,12 @@ class Service:
             exchange.waiting = False
             _go_on(exchange, self._serve, backend, exchange)
 
+    def retry_s(self, wall: float) -> float:
+        """When another try makes sense to whoever wasn't served."""
+        if self.pause_ends is None:
+            return RETRY_S
+        return min(max(self.pause_ends - wall, 1.0), PAUSE_RETRY_S)
+
     @property
     def alive(self) -> bool:
         """Whether any backend may be sent requests."""
@@ -174,12 +182,17 @@ class Service:
         else:
             is_held = not route.service and not route.backends  # a route that only holds, or is paused so
             lack = "the route holds its requests" if is_held else "no backend is alive"
+            if self.pause_ends is not None:
+                lack = "the route is paused"
             most, wait_s = route.hold, route.hold_s
         if exchange.refused_by and not most:
             exchange.refuse(502, "can't connect", exchange.last_error, exchange.last_detail)
         elif self.queued >= most:
             full = f", and {self.queued} requests wait already" if most else ""
-            exchange.refuse(503, "full" if most else "no backend", lack + full, f"{self.name}: {lack}{full}")
+            exchange.refuse(
+                503, "full" if most else "no backend", lack + full, f"{self.name}: {lack}{full}",
+                retry_s=self.retry_s(time.time()),
+            )  # fmt: skip
         else:
             stats = self.stats
             if self.alive:
@@ -190,7 +203,8 @@ class Service:
                 stats.hold()
             self.queued += 1
             self.waiting.append(exchange)
-            exchange.wait(wait_s, f"{lack} for {wait_s:g} s")
+            waited = f"; waited for {wait_s:g} s" if self.pause_ends is not None else f" for {wait_s:g} s"
+            exchange.wait(wait_s, lack + waited)
 
 
 def _of(backends: Sequence[Backend], key: bytes | None) -> Backend | None:

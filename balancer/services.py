@@ -60,6 +60,8 @@ class Services:
             for match in table:
                 if isinstance(match.route, Proxy | Hold):
                     match.made = self._service(match, before)
+                    pause = table.paused.get(match.target)
+                    match.made.pause_ends = pause.until if pause is not None else None
             put_in_force(table)
             for service in before.values():
                 if service not in self._services.values():

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from balancer.admin.server import AdminServer
     from hitmesh.config import Config
     from hitmesh.mesh.client import MeshClient
+    from hitmesh.mesh.room import Room
     from hitmesh.settings import SettingsStore
     from hitmesh.settings.live import Live
     from hitmesh.store.consul_service import ConsulService
@@ -72,6 +73,7 @@ class Worker:
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
         self._mesh: MeshClient | None = None
+        self._room: Room | None = None
         self._services = Services(settings.limits, self._members, self._hands)
         self._access_log = _access_log(front)
         https = sockets.get("tls")
@@ -254,9 +256,13 @@ class Worker:
 
         from hitmesh.mesh.client import MeshClient
         from hitmesh.mesh.network import open_network
+        from hitmesh.mesh.room import Room
 
         live = self._live
         assert live is not None
+        if not self._index:  # the others have the same disk
+            assert self._front.state_dir is not None
+            self._room = Room(self._front.state_dir)
         instance_id = f"{self.name}-{os.urandom(8).hex()}"
         self._mesh = MeshClient(
             config,
@@ -299,6 +305,7 @@ class Worker:
             "waiting": sum(service.queued for service in self._services),
             **self._virtual_ip(),
             **self._certificates,
+            **(self._room.load() if self._room is not None else {}),
             **(self._live.load() if self._live is not None else {}),
         }
 

@@ -22,6 +22,7 @@ from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.logs import log_to_stderr
 from hitmesh.mesh.network import open_network
+from hitmesh.mesh.room import Room
 from hitmesh.metrics.opening import open_admin
 from hitmesh.settings.live import Live
 from hitmesh.settings.open import open_settings
@@ -93,6 +94,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
             retired=lambda: live.retired,
             written=lambda: live.written,
             admin=open_admin(config, "nexus", name),
+            room=Room(state_dir).load,
         )
         server.start()
     except ConfigError as error:

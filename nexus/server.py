@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -79,7 +79,7 @@ class Server:
 
     `settings` is exchanged with the other datacenters' where it is given; the store is closed with the
     Nexus. `retired` names the datacenters that nobody misses, `written` the formats in force. At `admin` its metrics
-    are told.
+    are told. `room` says how full its disk is.
     """
 
     def __init__(
@@ -93,8 +93,9 @@ class Server:
         retired: Callable[[], Collection[str]] = tuple,
         written: Callable[[], Written] = Written,
         admin: AdminListener | None = None,
+        room: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self._admin = admin
+        self._admin, self._room = admin, room
         placement = config.placement("nexus", name)
         self._endpoints = nexus_endpoints(placement)
         nexuses = config.instances("nexus")
@@ -323,6 +324,7 @@ class Server:
             UNHEARD: self.federation.unheard(self._retired(), now),
             "peers_refused": self.federation.refused(now),
             **(self._exchange.load() if self._exchange else {}),
+            **self._room(),
             **self._network.load(),  # at the end: what strangers do pushes nothing else out
         }
 

@@ -89,11 +89,9 @@ class OneInstance:
             if wanted.weight != USUAL_PERCENT:
                 check_weight(name, self._handled.known())
         except CommandError as error:
-            title = "Not possible" if "--force" not in error.hint else "The last one"
-            raise falcon.HTTPConflict(
-                title=title, description=error.reason.replace("--force drains", "?force=1 drains")
-            ) from error
-        self._write(req, name, wanted)
+            raise _conflict(error) from error
+        is_new = wanted.drained and name not in self._handled.hands().drained
+        self._write(req, name, wanted, may_be_last=force or not is_new)
         self._answer(resp, name, _hands(name, wanted))
 
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
@@ -104,21 +102,37 @@ class OneInstance:
         self._write(req, name, _Wanted())
         self._answer(resp, name, Hands())
 
-    def _write(self, req: Request, name: str, wanted: _Wanted) -> None:
+    def _write(self, req: Request, name: str, wanted: _Wanted, *, may_be_last: bool = True) -> None:
         author = author_of(req)
 
         def write(store: SettingsStore) -> None:
-            weight = None if wanted.weight == USUAL_PERCENT else str(wanted.weight)
-            for key, value in (
-                (drained_key(self._dc, name), THE_VALUE if wanted.drained else None),
-                (weight_key(self._dc, name), weight),
-            ):
+            words = {
+                drained_key(self._dc, name): THE_VALUE if wanted.drained else None,
+                weight_key(self._dc, name): None if wanted.weight == USUAL_PERCENT else str(wanted.weight),
+            }
+            if not may_be_last:
+                self._drain(store, name, author)
+                del words[drained_key(self._dc, name)]
+            for key, value in words.items():
                 if value is None:
                     store.delete(key, author=author)
                 else:
                     store.set(key, value.encode(), author=author)
 
         change(self._settings, write)
+
+    def _drain(self, store: SettingsStore, name: str, author: str) -> None:
+        """Drain it, and take that back if another one, written in the same moment, has left nobody of its kind."""
+        key = drained_key(self._dc, name)
+        store.set(key, THE_VALUE.encode(), author=author)
+        drained = frozenset(
+            each.removeprefix(drained_key(self._dc, "")) for each in store.list(drained_key(self._dc, ""))
+        )
+        try:
+            check_drain(name, self._handled.known(), Hands(drained - {name}), force=False)
+        except CommandError as error:
+            store.delete(key, author=author)
+            raise _conflict(error, "; it works on: others were drained in the same moment") from error
 
     def _check_name(self, name: str) -> None:
         try:
@@ -130,6 +144,12 @@ class OneInstance:
         one = next((each for each in self._handled.known() if each.name == name), Known(name, "", "-"))
         resp.data = _encode(_told(one, hands))
         resp.content_type = "application/json"
+
+
+def _conflict(error: CommandError, then: str = "") -> falcon.HTTPConflict:
+    title = "Not possible" if "--force" not in error.hint else "The last one"
+    hint = f" ({error.hint.replace('--force drains', '?force=1 drains')})" if error.hint else ""
+    return falcon.HTTPConflict(title=title, description=f"{error.message}{then}{hint}")
 
 
 def _hands(name: str, wanted: _Wanted) -> Hands:

@@ -28,6 +28,7 @@ from hitmesh.cli.options import Seconds, config_option, json_option, state_dir_o
 from hitmesh.cli.program import Program
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config, Route, parse_stored
+from hitmesh.config.hands import is_hand
 from hitmesh.config.live import ALERTS, ROUTES, apply, check, check_without
 from hitmesh.errors import CommandError, ConfigError, StoreUnknown
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
@@ -139,6 +140,10 @@ def set_(
     with opened(config_path, dc, state_dir) as place:
         editions = place.editions()
         text = _checked(key, value, place.configs, editions)
+        if is_hand(key):
+            from hitmesh.cli.hand_check import check_hand  # which asks the mesh, as no other setting does
+
+            check_hand(key, place, editions, config_path, state_dir)
         began_s = time.monotonic()
         setting = place.store.set(key, text.encode(), author=author or me(), expect_version=expect_version)
         print(change_line(place.config, key, editions.get(key), edition_of(setting)))

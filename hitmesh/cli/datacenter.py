@@ -177,15 +177,18 @@ class Mesh:
             # Datacenter -> everybody that a Nexus of it knows, of the others too; nobody when none answers.
             self.heard = dict(zip((each.name for each in self.configs), pool.map(_heard, self.configs), strict=True))
 
+    def names(self) -> set[str]:
+        """Those that a file or a Nexus knows."""
+        names = {config.name for config in self.configs} | {peer for each in self.configs for peer in each.peers}
+        return names | {seen.instance.dc for heard in self.heard.values() for seen in heard}
+
     def known(self) -> list[Known]:
         """Every datacenter that anybody here knows, by name. Raises CommandError when no settings can be read."""
         alive = {seen.instance.dc for heard in self.heard.values() for seen in heard if seen.alive}
         gone = retired(self.configs, self._state_dir)
         copies = self._copies()
-        names = {config.name for config in self.configs} | {peer for each in self.configs for peer in each.peers}
-        names |= {seen.instance.dc for heard in self.heard.values() for seen in heard}
         found = []
-        for name in sorted(names | gone.keys() | copies.keys()):
+        for name in sorted(self.names() | gone.keys() | copies.keys()):
             by, at = (gone[name].author, gone[name].changed_at) if name in gone else (None, None)
             state = "retired" if name in gone else "alive" if name in alive else "silent"
             hits, behind_s, is_said, copy_in = copies.get(name, (None, None, False, None))

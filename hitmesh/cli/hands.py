@@ -26,7 +26,7 @@ from hitmesh.config.live import apply
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer, Instance
 from hitmesh.settings import Edition
-from hitmesh.state.handling import Known, check_drain, check_name, check_weight, known
+from hitmesh.state.handling import Known, check_drain, check_name, check_weight, known, left_beside
 from hitmesh.state.standing import DRAINED
 from hitmesh.visible import visible
 
@@ -66,6 +66,8 @@ def drain(name: str, force: bool, within_s: float, dc: str | None, config_path: 
         if not force and not found.is_drained(name):
             _check_left(found, key, name)
         role = found.role(name)
+        if within_s and role == "processor" and not found.has_another(name):
+            return _stays(found.place.config, name)
         if within_s and role in ("collector", "processor") and _asked(found.place.config, name) is not None:
             status = _wait_drained(found.place.config, name, within_s) or status
     return status
@@ -124,6 +126,10 @@ class _Found(Struct):
     def is_drained(self, name: str) -> bool:
         """Whether that was so when they were asked."""
         return name in self.hands().drained
+
+    def has_another(self, name: str) -> bool:
+        """Whether somebody takes over what it has: of its kind, up and not drained."""
+        return any(left_beside(one, self.everybody, self.hands()) for one in self.everybody if one.name == name)
 
     def role(self, name: str) -> str:
         return next((one.role for one in self.everybody if one.name == name), "")
@@ -206,6 +212,16 @@ def _wait_drained(config: Config, name: str, within_s: float) -> int:
     finally:
         progress.end()
     warn(f"{name} drains, and after {within_s:g} s {left}; it goes on")
+    return 1
+
+
+def _stays(config: Config, name: str) -> int:
+    """Say that nobody is there to whom a processor could give anything; the exit status."""
+    one = _asked(config, name)
+    what = "its partitions stay" if one is None else f"its {len(one.owns)} partitions stay"
+    warn(
+        f"{name} is drained, and {what} with it: no other processor is up and not drained. The next one that is takes them"
+    )
     return 1
 
 

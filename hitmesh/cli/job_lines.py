@@ -76,7 +76,7 @@ def job_text(dc: str, copy: int, held: Held, now_s: float, *, as_json: bool) -> 
             for part in parts
         ]
         return json.dumps(shown, indent=2)
-    given_out = "never given out" if not line.claims else f"given out {line.claims} times"
+    given_out = {0: "never given out", 1: "given out once"}.get(line.claims, f"given out {line.claims} times")
     lines = [f"job {copy}/{line.number} of {dc}: {line.state}, {given_out}, {line.bytes} bytes"]
     if line.problem:
         return visible(f"{lines[0]}; it is not a job of ours: {line.problem}")

@@ -52,7 +52,7 @@ class Provider(Protocol):
         """The stream, with `close` at its end; None: all seats are taken."""
 
     def history(self, dc: str, name: str) -> Any | None:
-        """The reasons behind an instance's bars; None: nobody knows it."""
+        """The reasons behind an instance's bars, or in words who else knows them; None: nobody knows it."""
 
     def page(self, page: str) -> Any | None:
         """One page; None: nobody knows it."""
@@ -134,8 +134,8 @@ class _History:
                 title="Bad name", description="dc and name are a datacenter's and an instance's"
             )
         found = self._provider.history(dc, name)
-        if found is None:
-            raise falcon.HTTPNotFound(title="Not Found", description=f"nobody here knows {name} of {dc}")
+        if found is None or isinstance(found, str):
+            raise falcon.HTTPNotFound(title="Not Found", description=found or f"nobody here knows {name} of {dc}")
         _say(resp, found)
 
 

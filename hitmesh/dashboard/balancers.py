@@ -20,6 +20,7 @@ from msgspec import Struct
 from hitmesh.config import Config
 from hitmesh.dashboard.pacing import pause_s
 from hitmesh.dashboard.status import Backend, Balancer
+from hitmesh.dashboard.unreached import why_not
 from hitmesh.mesh.duty import spawn
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def ask(name: str, endpoint: str, config: Config) -> Balancer:
             return Balancer(key=name, name=name, why=f"it answers {answer.status} {answer.reason}"[:200])
         return understood(name, body)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Balancer(key=name, name=name, why=f"it can't be asked: {str(error) or type(error).__name__}"[:200])
+        return Balancer(key=name, name=name, why=why_not(error, TIMEOUT_S)[:200])
     finally:
         if connection is not None:
             connection.close()

@@ -148,7 +148,9 @@ class Dashboard:
         return None if seat is None else _Events(self, seat, woken)
 
     def history(self, dc: str, name: str) -> Any | None:
-        """The reasons behind an instance's bars."""
+        """The reasons behind an instance's bars; in words why they aren't known."""
+        if dc != self._config.name and self._status is not None and dc in self._status.dcs:
+            return f"only the dashboards of {dc} know what {name} went through"
         return self._watch.history(dc, name)
 
     def page(self, page: str) -> Any | None:

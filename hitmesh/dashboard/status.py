@@ -165,8 +165,8 @@ class Page(Struct, frozen=True, kw_only=True):
     page: str
     total: int | None  # None: it can't be had, for `why`
     parts: Sequence[PagePart] = ()
-    dc: str = ""  # whose collector has answered
-    instance: str = ""  # that collector
+    dc: str = ""  # whose store was read
+    instance: str = ""  # the dashboard that has read it
     minutes: Sequence[int] = ()  # as in Top; empty: they aren't known
     why: str = ""
 

@@ -59,7 +59,7 @@ class Watch:
     def __init__(self, config: Config, *, state_dir: Path, name: str, live: Live, room: Room, id: str = "") -> None:
         now, wall = time.monotonic(), time.time()
         self._config, self._live = config, live
-        self._dc, self._id = config.name, id
+        self._dc, self._name, self._id = config.name, name, id
         self._instances = Instances(
             expected(config),
             heartbeat_s=config.timing.heartbeat_s,
@@ -229,7 +229,7 @@ class Watch:
         found = self._counting.read_page(partition_of(page, self._config.partitions), page)
         minutes = self._counting.charts.minutes(page, wall)
         if isinstance(found, str):
-            return Page(page=page, total=None, dc=self._dc, minutes=minutes, why=found)
+            return Page(page=page, total=None, dc=self._dc, instance=self._name, minutes=minutes, why=found)
         tally = self._counting.ledger.tally
         as_of_s = tally.as_of_s if tally is not None else {}
         parts = [
@@ -239,7 +239,7 @@ class Watch:
             for dc, count in sorted(found.items())
         ]
         return Page(
-            page=page, total=sum(found.values()), parts=parts, dc=self._dc, instance="", minutes=minutes
+            page=page, total=sum(found.values()), parts=parts, dc=self._dc, instance=self._name, minutes=minutes
         )  # fmt: skip
 
     # --- greenlets ----------------------------------------------------------------------------

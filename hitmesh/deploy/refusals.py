@@ -17,6 +17,8 @@ from msgspec import Struct
 from hitmesh.cli.supervision import split_name
 from hitmesh.config import ROLES, Config, Role
 from hitmesh.config.addresses import ssh_place
+from hitmesh.config.sections import Stores
+from hitmesh.deploy.alert_secrets import secret_problems
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.fleet import ORDER, Fleet, Host, role_of
@@ -24,6 +26,7 @@ from hitmesh.deploy.paths import PROGRAMS, config_path
 from hitmesh.deploy.plan import Change, Step, Stop
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.errors import CommandError
+from hitmesh.store.urls import is_consul
 
 PARTITIONS: Final[int] = next(one.default for one in msgspec.structs.fields(Config) if one.name == "partitions")
 VIRTUAL_IP: Final = ("keepalived", "vip")  # programs beside the roles that nobody may run who isn't in the file
@@ -46,10 +49,17 @@ class Node(Struct, frozen=True):
         return not any(getattr(self, role) for role in ROLES)
 
 
+class StandingStores(Struct, frozen=True):
+    """Where what runs on a host keeps things."""
+
+    totals: str = Stores().totals
+
+
 class Standing(Struct, frozen=True):
     """A datacenter's file as it stands on a host: what is compared of it. It may be another release's."""
 
     partitions: int = PARTITIONS
+    stores: StandingStores = StandingStores()
     nodes: dict[str, Node] = {}
 
 
@@ -61,6 +71,8 @@ def refusals(desk: Desk, facts: Mapping[str, Facts], *, force: bool = False) -> 
     standing = _standing(desk, facts)
     found = [*another_datacenter(desk.fleet.dc, facts), *other_partitions(desk.config, standing)]
     if not force:
+        found += other_totals(desk.config, standing)
+        found += secret_problems(desk)
         found += [reason for host, node in left_out(desk.fleet, standing) if (reason := _still_there(desk, host, node))]
     return found
 
@@ -119,6 +131,23 @@ def other_partitions(config: Config, standing: Sequence[Standing]) -> Iterator[s
             f"{config.partitions}: totals can't be moved; put {numbers[0]} back, or begin a new mesh with "
             f"{config.partitions} and `hitmesh replay` the logs there"
         )
+
+
+def other_totals(config: Config, standing: Sequence[Standing]) -> Iterator[str]:
+    """That hosts count in another totals store than the file has: it would begin at nothing, beside the one in use."""
+    new = _store(config.stores.totals)
+    for old in sorted({_store(each.stores.totals) for each in standing} - {new}):
+        yield (
+            f"{config.name} counts in {old}, and the file says {new}: nothing is moved there by a deploy, and while one "
+            "instance follows the other both would be counted in; see docs/operations/backups.md, Another totals store, "
+            "after which force=1 deploys it"
+        )
+
+
+def _store(url: str) -> str:
+    """Which store a URL names. Consul's prefix is in its cluster, whichever server is asked, and with which files."""
+    url = url.partition("?")[0].removesuffix("/")
+    return f"Consul's {url.partition('://')[2].partition('/')[2]}" if is_consul(url) else url
 
 
 def left_out(fleet: Fleet, standing: Sequence[Standing]) -> Iterator[tuple[Host, Node]]:

@@ -80,12 +80,26 @@ class Copy(Protocol):
         keep it from being counted twice.
         """
 
+    def delete(self, held: Held) -> bool:
+        """Delete a job, durably, whatever is in it; False when it isn't there any more as it was.
 
-def never_given_out(number: int, url: str) -> SpoolRefused:
-    """Why a job can't be kicked."""
+        Raises SpoolRefused for one that is given out just now, or never was (as `kick`), SpoolUnknown where it may come
+        back.
+        """
+
+
+def given_out(number: int, op: str, url: str) -> SpoolRefused:
+    """Why nobody else may have a job now."""
+    return SpoolRefused(
+        f"job {number} is given out just now", op=op, endpoint=url, hint="it is ready again when that time ends"
+    )
+
+
+def never_given_out(number: int, op: str, url: str) -> SpoolRefused:
+    """Why a job can't be kicked or deleted."""
     return SpoolRefused(
         f"job {number} was never given out: its delay ends by itself, and its collector counts on that",
-        op="kick",
+        op=op,
         endpoint=url,
     )
 

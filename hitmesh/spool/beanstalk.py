@@ -37,7 +37,7 @@ import greenstalk
 from hitmesh.config.addresses import host_port_text
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
-from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Claimed, CopyStats, Held, JobId, never_given_out
+from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Claimed, CopyStats, Held, JobId, given_out, never_given_out
 
 T = TypeVar("T")
 
@@ -288,14 +288,38 @@ class BeanstalkSpool:
         if held is None:
             return False
         if held.state == CLAIMED:
-            raise self._refused("kick", f"job {number} is given out just now", "it is ready again when that time ends")
+            raise given_out(number, "kick", self.url)
         if held.state == READY:
             return True
         if not held.claims:  # one that is BURIED without having been given out is among the delayed ones, too
-            raise never_given_out(number, self.url)
+            raise never_given_out(number, "kick", self.url)
         with self._looks.turn, self._not_there():
             client = self._connect(self._looks, "kick")
             self._ask(self._looks, lambda: client.kick_job(number))
+            return True
+        return False
+
+    def delete(self, held: Held) -> bool:
+        """Delete a job that was given out before, and isn't now; see Copy.delete.
+
+        One that a failed write of the log has left in memory was never given out: the server would not come back.
+        """
+        now = self.find(held.number)
+        if now is None or now.body != held.body:
+            return False
+        if now.state == CLAIMED:
+            raise given_out(held.number, "delete", self.url)
+        if not now.claims:
+            raise never_given_out(held.number, "delete", self.url)
+        with self._looks.turn, self._not_there():
+            client = self._connect(self._looks, "delete")
+            before = self._records(self._looks, client)
+            self._ask(self._looks, lambda: client.delete(held.number))
+            if self._records(self._looks, client) == before:
+                self._lost(client.instance)
+                raise self._unknown(
+                    "delete", f"job {held.number} is back after a restart: {_NO_LOG[0]}", _NEEDS_RESTART
+                )
             return True
         return False
 

@@ -30,7 +30,7 @@ from gevent import monkey
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.hub.blocking import call_blocking
-from hitmesh.spool import READY, Claimed, CopyStats, Held, JobId, never_given_out
+from hitmesh.spool import CLAIMED, READY, Claimed, CopyStats, Held, JobId, given_out, never_given_out
 
 T = TypeVar("T")
 
@@ -204,7 +204,18 @@ class SqliteSpool:
         held = self.find(number)
         if held is None or held.state == READY:
             return held is not None
-        raise never_given_out(number, self.url)
+        raise never_given_out(number, "kick", self.url)
+
+    def delete(self, held: Held) -> bool:
+        """Delete a job that was claimed before, and isn't now; see Copy.delete."""
+        if self._call(lambda: self._delete(held)):
+            return True
+        now = self.find(held.number)
+        if now is None or now.body != held.body:
+            return False
+        if now.state == CLAIMED:
+            raise given_out(held.number, "delete", self.url)
+        raise never_given_out(held.number, "delete", self.url)
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
@@ -259,6 +270,16 @@ class SqliteSpool:
         query = "UPDATE jobs SET buried = 0, ready_at = ? WHERE id = ? AND (buried = 1 OR claims > 0) RETURNING id"
         with _Transaction(connection, "kick", self.url):
             found = connection.execute(query, (time.time(), number)).fetchall()
+        return bool(found)
+
+    def _delete(self, held: Held) -> bool:
+        connection = self._opened().connection
+        query = (
+            "DELETE FROM jobs WHERE id = ? AND CAST(body AS BLOB) = ? "
+            "AND (buried = 1 OR (claims > 0 AND ready_at <= ?)) RETURNING id"
+        )
+        with _Transaction(connection, "delete", self.url):
+            found = connection.execute(query, (held.number, held.body, time.time())).fetchall()
         return bool(found)
 
     def _list(self, after: int) -> list[tuple[int, int, int, bytes]]:

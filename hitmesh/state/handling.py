@@ -63,13 +63,23 @@ def check_drain(name: str, everybody: Sequence[Known], hands: Hands, *, force: b
                 f"a {one.role} can't be drained: it is asked by whoever knows where it is",
                 hint="stop it, it finishes what it has: supervisorctl stop",
             )
-        others = [each for each in everybody if (each.role, each.place) == (one.role, one.place) and each.name != name]
-        left = [each for each in others if each.state == UP and each.name not in hands.drained]
-        if not left and not force and name not in hands.drained:
+        if not left_beside(one, everybody, hands) and not force and name not in hands.drained:
             of = f"backend of the route {one.place}" if one.place else one.role
             raise CommandError(
                 f"{name} is the last {of} that is up and not drained: {_then(one.role)}", hint="--force drains it"
             )
+
+
+def left_beside(one: Known, everybody: Sequence[Known], hands: Hands) -> list[Known]:
+    """Who is up, not drained, and does the same work."""
+    return [
+        each
+        for each in everybody
+        if (each.role, each.place) == (one.role, one.place)
+        and each.name != one.name
+        and each.state == UP
+        and each.name not in hands.drained
+    ]
 
 
 def check_weight(name: str, everybody: Sequence[Known]) -> None:

@@ -249,14 +249,24 @@ def test_those_who_wait_at_a_paused_route_go_on_when_it_is_resumed(pair: Pair, t
         assert [visitor.answer().status for visitor in visitors] == [200, 200]
 
 
-def test_who_waits_too_long_at_a_paused_route_is_told_that_the_route_holds(
+def test_who_waits_too_long_at_a_paused_route_is_told_that_it_is_paused_and_when_to_come_again(
     pair: Pair, two: list[ScriptedBackend]
 ) -> None:
     pair[0].put_route("tired.example", proxy(two[0].port))
     wait_for_status(pair, "tired.example", 200)
     with paused(pair, "tired.example", hold_s=0.3):
         wait_for_status(pair, "tired.example", 503)
-        assert "the route holds its requests for 0.3 s" in reason(ask(pair[0].port, "tired.example"))
+        answer = ask(pair[0].port, "tired.example")
+        assert "the route is paused; waited for 0.3 s" in reason(answer)
+        assert answer.value(b"retry-after") == b"60"
+
+
+def test_who_waits_too_long_where_the_route_itself_holds_is_told_so_and_when_to_come_again(pair: Pair) -> None:
+    pair[0].put_route("holds.example", {"action": "hold", "hold": 1, "hold_s": 0.3})
+    wait_for_status(pair, "holds.example", 503)
+    answer = ask(pair[0].port, "holds.example")
+    assert "the route holds its requests for 0.3 s" in reason(answer)
+    assert answer.value(b"retry-after") == b"5"
 
 
 def test_what_stands_in_the_store_and_is_no_route_stops_no_other(pair: Pair) -> None:

@@ -28,6 +28,7 @@ def test_a_balancers_heartbeats_tell_its_requests_and_those_answered_with_5xx() 
         _live=None,
         _virtual_ip=dict,
         _certificates={},
+        _room=None,
     )
     load = Worker._load(cast(Worker, worker))
     assert (load["requests"], load["failed"]) == (10, 3)

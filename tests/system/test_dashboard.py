@@ -21,6 +21,7 @@ import pytest
 from tests.hitmesh.cli.meshes import Mesh, meshes, settled, status_of
 from tests.services import wait_for
 from tests.services.browser import chromium
+from tests.services.disks import full, small_disk
 from tests.services.relay import Relay
 
 DCS = ("eu-west", "us-west")
@@ -31,8 +32,15 @@ SOON_S = 60.0  # for what takes a second or two on a quiet machine
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """For root the spool of eu-west has a disk of its own."""
     folder = tmp_path_factory.mktemp("dashboard")
-    with meshes(folder / "var", nexus=1, processor=1, collector=1, balancer=1, dashboard=1) as mesh:
+    with contextlib.ExitStack() as stack:
+        if not os.geteuid():
+            stack.enter_context(small_disk(folder / "var" / DCS[0] / "spool", "8m"))
+        spool = "sqlite:///spool/spool.db"
+        mesh = stack.enter_context(
+            meshes(folder / "var", spool=spool, nexus=1, processor=1, collector=1, balancer=1, dashboard=1)
+        )
         mesh.up(",".join(DCS))
         yield mesh
 
@@ -70,6 +78,16 @@ def test_each_dashboard_shows_every_instance_of_every_datacenter(mesh: Mesh) -> 
     assert f"look at it:   {urls(mesh)[0]}" in mesh.shown
 
 
+def test_every_role_tells_how_full_its_disk_is(mesh: Mesh) -> None:
+    wait_for(lambda: lacks_a_disk(urls(mesh)[0]) == set(), within_s=SOON_S, what="each to tell its disk")
+
+
+def lacks_a_disk(url: str) -> set[str]:
+    rows = [one for each in asked(url)["dcs"].values() for one in each["instances"]]
+    assert {one["role"] for one in rows} == set(ROLES)
+    return {one["name"] for one in rows if "disk_used" not in one["load"]}
+
+
 def shows_all(url: str, wanted: dict[str, dict[str, str]]) -> bool:
     return states(url) == wanted
 
@@ -101,7 +119,6 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
         page.locator("#problems").wait_for(state="hidden")
         assert row.get_attribute("data-is") == "up"
         assert complaints == []
-
         relay.cut()
         page.locator("#lost", has_text="Not connected to the dashboard").wait_for()
         assert "grayscale" in page.evaluate("getComputedStyle(document.querySelector('main')).filter")
@@ -109,6 +126,36 @@ def test_its_page_says_what_isnt_well_until_it_is_mended_and_that_nothing_is_hea
         page.locator("body[data-live=live]").wait_for()
         page.locator("#lost").wait_for(state="hidden")
         sentence.filter(has_text="all is well").wait_for()
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="a disk of its own takes root")
+def test_its_page_says_that_a_spools_disk_is_full_until_there_is_room(mesh: Mesh) -> None:
+    [balancer] = mesh.urls("eu-west", "balancer")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * SOON_S)
+        page.goto(urls(mesh)[0])
+        page.locator("#says", has_text="all is well").wait_for()
+        with full(mesh.state_dir / "eu-west" / "spool"):
+            problems = page.locator("#problem-list li")
+            problems.filter(
+                has_text="the spool of eu-west can't be used, hits are refused: no room on its disk"
+            ).wait_for()
+            assert "all is well" not in page.locator("#says").inner_text()
+            wait_for(lambda: status_of(balancer, "POST", "/hit/full.example/x") == 503, what="a hit to be refused")
+        page.locator("#says", has_text="all is well").wait_for()
+        page.locator("#problems").wait_for(state="hidden")
+    assert status_of(balancer, "POST", "/hit/full.example/x") == 200
+
+
+def test_who_has_answered_is_said_and_who_knows_what_this_one_does_not(mesh: Mesh) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * SOON_S)
+        page.goto(f"{urls(mesh)[0]}/#page=example.com/x")
+        page.locator("#drawer", has_text="answered by dashboard-1 of eu-west").wait_for()
+        page.goto(f"{urls(mesh)[0]}/#instance=us-west/collector-1")
+        page.locator("#drawer", has_text="only the dashboards of us-west know what collector-1 went through").wait_for()
 
 
 def test_whoever_is_killed_is_shown_in_the_other_datacenter_too(mesh: Mesh) -> None:

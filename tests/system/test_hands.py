@@ -146,5 +146,5 @@ def moved(user: User, *, kill: bool) -> int:
             assert "moved;" in process.stderr.readline()  # how far it is, after a second
             process.kill()
         out, err = process.communicate(timeout=PATIENCE_S)
-    assert kill or re.match("[0-9]+ jobs moved", out), err
+    assert kill or re.match("[0-9]+ jobs? moved", out), err
     return 0 if kill else int(out.split()[0])

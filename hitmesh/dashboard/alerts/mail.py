@@ -16,6 +16,7 @@ from hitmesh.config.alerts import Mail
 from hitmesh.dashboard.alerts import notices as words
 from hitmesh.dashboard.alerts.memory import Notice
 from hitmesh.dashboard.alerts.sending import TIMEOUT_S, address_of, context, excerpt, secret_word
+from hitmesh.dashboard.unreached import why_not
 from hitmesh.errors import AlertError
 
 MAX_REPLIES_BYTES: Final = 64 * 1024  # of one connection: what servers say in one is some 2 KB
@@ -60,7 +61,7 @@ class MailWay:
         except smtplib.SMTPResponseException as error:
             raise AlertError(f"it answers {error.smtp_code}: {excerpt(error.smtp_error)}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise AlertError(_in_short(error)) from error
+            raise AlertError(excerpt(why_not(error, TIMEOUT_S))) from error
         return f"taken, but not for {_reasons(refused)}" if refused else "taken"
 
 
@@ -97,12 +98,6 @@ class _Bounded:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _in_short(error: Exception) -> str:
-    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # smtplib wraps it
-        return f"no answer within {TIMEOUT_S:g} s"
-    return f"it can't be asked: {excerpt(str(error)) or type(error).__name__}"
 
 
 def _reasons(refused: dict[str, tuple[int, bytes]]) -> str:

@@ -56,14 +56,14 @@ export function drawBar(node, letters, who) {
 const FRESH_MS = 15_000;
 const histories = new Map();
 
-/** `/history.json` of an instance: asked once within FRESH_MS. */
+/** `/history.json` of an instance: asked once within FRESH_MS. What the dashboard says of it that it hasn't is the error's. */
 export async function history(dc, name) {
   const key = JSON.stringify([dc, name]);
   const kept = histories.get(key);
   if (kept && performance.now() - kept.at < FRESH_MS) return kept.answer;
   if (histories.size > 50) histories.clear();
-  const answer = fetch(`history.json?${new URLSearchParams({ dc, name })}`).then((got) => {
-    if (!got.ok) throw new Error(`history.json: ${got.status}`);
+  const answer = fetch(`history.json?${new URLSearchParams({ dc, name })}`).then(async (got) => {
+    if (!got.ok) throw Object.assign(new Error(), { says: got.status === 404 ? (await got.json()).description : "" });
     return got.json();
   });
   histories.set(key, { at: performance.now(), answer });
@@ -119,8 +119,8 @@ export function tips(root, tip, whose) {
       if (shown !== node || asked !== at) return;
       const fits = past.filter((each) => each.from < to && (each.to ?? Infinity) > from).slice(0, 4);
       write(fits.map((each) => `${each.state} from ${moment(each.from, now())}${each.to ? ` for ${duration(each.to - each.from)}` : " on"}${each.why ? `: ${each.why}` : ""}`));
-    } catch {
-      if (shown === node && asked === at) write(["its reasons can't be had now"]);
+    } catch (error) {
+      if (shown === node && asked === at) write([error.says || "its reasons can't be had now"]);
     }
   };
 

@@ -1,11 +1,10 @@
 // A number that ticks: up to what is known and never beyond, evenly over the time until the next is likely known,
 // and never backwards, unless what is known stays lower for LOWER_MS: then it was wrong.
 
-import { isCalm } from "./frames.js";
+import { isCalm, nextStep, STEP_MS } from "./frames.js";
 import { count, UNKNOWN } from "./words.js";
 import { setText } from "./dom.js";
 
-const STEP_MS = 125; // 8 a second look even, and cost half as much as 16
 const LOWER_MS = 30_000;
 const counters = new Set();
 let timer = null;
@@ -61,13 +60,13 @@ export class Counter {
 
 function run() {
   if (timer !== null || document.hidden) return;
-  timer = setTimeout(() => {
+  timer = nextStep(() => {
     timer = null;
     const now = performance.now();
     let more = false;
     for (const each of counters) more = each.step(now) || more;
     if (more) run();
-  }, STEP_MS);
+  });
 }
 
 document.addEventListener("visibilitychange", run);

@@ -76,8 +76,8 @@ async function drawInstance() {
     past.replaceChildren(told.length
       ? table([["state"], ["from"], ["for", "n"], ["why"]], told.map((each) => [each.state, moment(each.from, now()), each.to ? duration(each.to - each.from) : "on", each.why ?? ""]))
       : h("p", { class: "muted" }, "Nothing but up is known of it."));
-  } catch {
-    if (view === asked) past.replaceChildren(h("p", { class: "muted" }, "It can't be had now."));
+  } catch (error) {
+    if (view === asked) past.replaceChildren(h("p", { class: "muted" }, error.says || "It can't be had now."));
   }
 }
 

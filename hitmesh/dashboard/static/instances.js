@@ -1,14 +1,17 @@
 // Instances as rows: by datacenter, then by role. A role with more than OPEN_AT in a datacenter is folded to a line that
-// counts them and the rows of those that aren't well. A row is drawn when it is in sight.
+// counts them and the rows of those that aren't well. A row is drawn when it is in sight, with those of its chunk: a
+// browser looks with each frame at where everything is that is observed, and a thousand rows cost it most of its time.
 
 import { cell, el, h, icon, keyed, setAttribute, setHidden, setIcon, setText } from "./dom.js";
 import { age, byName, byRole, compact, count, duration, moment, one as single, rate, stale, stateOf } from "./words.js";
 import { bar, drawBar } from "./bars.js";
 import { tally } from "./datacenters.js";
-import { isCalm, soon } from "./frames.js";
+import { isCalm, nextStep, soon } from "./frames.js";
 import { now } from "./clock.js";
 
 const OPEN_AT = 30;
+const SMOOTH = 24; // rows in sight whose pulses move smoothly: more are shown in steps
+const CHUNK = 15; // rows that come into sight together: some seventy chunks of a thousand, half a screen each
 const STILL = 2.6; // heartbeats that are missed: its pulse has stopped
 const STILL_S = 2.5; // at least: news of them come twice a second, or a little late
 const LAG_S = 0.1; // of a hub, from which on it is shown
@@ -34,12 +37,9 @@ export const hrefOf = (dc, name) => `#instance=${encodeURIComponent(dc)}/${encod
 const eye = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
-      const row = rows.get(entry.target.__id);
-      if (!row) continue;
-      if (entry.isIntersecting) {
-        inSight.add(row);
-        touched.add(row);
-      } else inSight.delete(row);
+      const chunk = entry.target;
+      chunk.__inSight = entry.isIntersecting;
+      for (const row of chunk.__rows) row.see(entry.isIntersecting);
     }
     soon("rows", drawTouched);
   },
@@ -74,11 +74,17 @@ class Row {
     this.beatAt = this.toldAt - 1000 * (one.heartbeat_age_s ?? 0);
     this.startedAt = null;
     this.drawWords();
-    eye.observe(this.node);
+  }
+
+  see(isInSight) {
+    if (!isInSight) inSight.delete(this);
+    else if (!inSight.has(this)) {
+      inSight.add(this);
+      touched.add(this);
+    }
   }
 
   end() {
-    eye.unobserve(this.node);
     inSight.delete(this);
     touched.delete(this);
   }
@@ -111,6 +117,7 @@ class Row {
   /** One heartbeat was heard: one pulse. */
   beat() {
     if (isCalm.matches) return this.ring.classList.toggle("odd");
+    if (inSight.size > SMOOTH) return flash(this.ring.parentElement);
     this.ring.animate(
       [{ transform: "scale(0.6)", opacity: 0.75 }, { transform: "scale(1.9)", opacity: 0 }],
       { duration: 650, easing: "ease-out" },
@@ -149,6 +156,25 @@ class Row {
     }
     setText(this.uptime, this.startedAt === null ? "" : duration(now() - this.startedAt));
   }
+}
+
+// The pulses of many, in steps: each ring that moves smoothly is a layer of its own, which costs the page more than all else.
+const STEPS = 2;
+const flashing = new Map(); // pulses, and at which step each is
+
+function flash(pulse) {
+  if (!flashing.size) nextStep(step);
+  flashing.set(pulse, 0);
+  setAttribute(pulse, "data-step", 0);
+}
+
+function step() {
+  for (const [pulse, at] of flashing) {
+    if (at + 1 < STEPS) flashing.set(pulse, at + 1);
+    else flashing.delete(pulse);
+    setAttribute(pulse, "data-step", at + 1 < STEPS ? at + 1 : null);
+  }
+  if (flashing.size) nextStep(step);
 }
 
 const RATE_MS = 2000;
@@ -209,7 +235,9 @@ function createGroup(group) {
     folds.set(group.key, !(button.getAttribute("aria-expanded") === "true"));
     redraw();
   });
-  return h("tbody", { role: "rowgroup" }, h("tr", { role: "row", class: "group" }, h("th", { scope: "rowgroup", role: "rowheader" }, button)));
+  const body = h("tbody", { role: "rowgroup" }, h("tr", { role: "row", class: "group" }, h("th", { scope: "rowgroup", role: "rowheader" }, button)));
+  createChunk(body);
+  return body;
 }
 
 function updateGroup(body, group) {
@@ -220,16 +248,39 @@ function updateGroup(body, group) {
   setText(role, group.role);
   setText(counts, group.tally);
   setText(hint, group.open ? "" : group.shown.length ? `show all ${count(group.all)}` : "show");
-  const list = (body.__rows ??= { head: body.firstChild, kept: new Set() });
   const wanted = group.shown.map((one) => rowOf(group.dc, one));
   const keep = new Set(wanted);
-  for (const row of list.kept) if (!keep.has(row)) row.node.remove();
-  list.kept = keep;
-  let before = list.head;
-  for (const row of wanted) {
-    if (before.nextElementSibling !== row.node) before.after(row.node);
-    before = row.node;
+  for (const chunk of body.__chunks) for (const row of chunk.__rows) if (!keep.has(row)) row.node.remove();
+  const focused = document.activeElement;
+  for (let at = 0; at === 0 || at * CHUNK < wanted.length; at++) {
+    const chunk = body.__chunks[at] ?? createChunk(body);
+    chunk.__rows = wanted.slice(at * CHUNK, (at + 1) * CHUNK);
+    let before = at ? null : chunk.firstElementChild;
+    for (const row of chunk.__rows) {
+      const next = before ? before.nextElementSibling : chunk.firstElementChild;
+      if (next !== row.node) before ? before.after(row.node) : chunk.prepend(row.node);
+      row.see(chunk.__inSight);
+      before = row.node;
+    }
   }
+  while (body.__chunks.length > 1 && !body.__chunks.at(-1).__rows.length) endChunk(body.__chunks.pop());
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+}
+
+/** A group's first chunk is its body, with the line that counts; the others follow it. */
+function createChunk(body) {
+  const chunk = body.__chunks ? h("tbody", { role: "rowgroup", class: "chunk" }) : body;
+  chunk.__inSight = false;
+  chunk.__rows = [];
+  (body.__chunks ??= []).push(chunk);
+  if (chunk !== body) body.__chunks.at(-2).after(chunk);
+  eye.observe(chunk);
+  return chunk;
+}
+
+function endChunk(chunk) {
+  eye.unobserve(chunk);
+  chunk.remove();
 }
 
 function rowOf(dc, one) {
@@ -297,13 +348,13 @@ function keyedBodies(table, groups) {
     let body = kept.get(group.key);
     if (!body) kept.set(group.key, (body = createGroup(group)));
     updateGroup(body, group);
-    if (before.nextElementSibling !== body) before.after(body);
-    before = body;
+    if (before.nextElementSibling !== body) before.after(...body.__chunks);
+    before = body.__chunks.at(-1);
   }
   for (const [key, body] of kept) {
     if (seen.has(key)) continue;
     kept.delete(key);
-    body.remove();
+    body.__chunks.forEach(endChunk);
   }
 }
 

@@ -630,6 +630,19 @@ def test_the_last_one_is_drained_by_force_only(admin: Client, settings: SqliteSe
     assert stored(settings) == {"drained/eu-west/processor-1": "drained"}
 
 
+def test_of_two_that_are_drained_in_the_same_moment_not_both_are(
+    admin: Client, worker: Worker, settings: SqliteSettings
+) -> None:
+    """What the other one has written isn't in force here yet."""
+    names = [one.name for one in PEOPLE if one.role == "collector"]
+    for other in names[1:]:
+        settings.set(f"drained/eu-west/{other}", b"drained", author="somebody else")
+    answer = put_hand(admin, names[0], {"drained": True, "weight": 25})
+    assert_error(answer, 409, "it works on: others were drained in the same moment", "?force=1 drains it")
+    assert stored(settings) == {f"drained/eu-west/{other}": "drained" for other in names[1:]}
+    assert put_hand(admin, names[0], {"drained": True}, "force=1").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("name", "body", "status", "words"),
     [

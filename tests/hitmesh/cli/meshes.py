@@ -157,14 +157,18 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 
 
 @contextlib.contextmanager
-def meshes(state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, **instances: int) -> Iterator[Mesh]:
+def meshes(
+    state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, spool: str = "", **instances: int
+) -> Iterator[Mesh]:
     """A mesh that can be started, with so many instances; all of it is gone afterwards. Dashboards only where asked for."""
     template = load(DEV)
     node = msgspec.structs.replace(template.nodes["local"], address=address, **{"dashboard": 0, **instances})
     timing = msgspec.structs.replace(template.timing, **TIMING)
+    stores = msgspec.structs.replace(template.stores, spools=(spool,)) if spool else template.stores
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     config = state_dir.parent / "template.toml"
-    config.write_text(dump(msgspec.structs.replace(template, nodes={"local": node}, timing=timing, insecure=insecure)))
+    made = msgspec.structs.replace(template, nodes={"local": node}, timing=timing, insecure=insecure, stores=stores)
+    config.write_text(dump(made))
     mesh = Mesh(state_dir, free_ports(DATACENTERS * BLOCK_PORTS, within=MESHES, step=100), config)
     try:
         yield mesh

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.cli import in_force, picture
+from hitmesh.cli import hands, in_force, picture
 from hitmesh.cli.main import run
 from hitmesh.protocol.messages import Answer
 from hitmesh.settings.sqlite import SqliteSettings
@@ -82,6 +82,12 @@ def test_which_datacenter_is_meant_must_be_said_where_several_have_the_name(
         ("weight colector-1 50", "no instance or backend is called 'colector-1' (did you mean collector-1?)"),
         ("drain nexus-1 --dc eu-west", "a nexus can't be drained"),
         ("weight processor-1 50 --dc eu-west", "a processor has no weight"),
+        ("config set weights/nowhere/collector-1 50", "there is no datacenter nowhere ("),
+        ("config set weights/eu-wset/collector-1 50", "there is no datacenter eu-wset (did you mean eu-west?)"),
+        ("config set weights/eu-west/colector-1 50", "called 'colector-1' (did you mean collector-1?)"),
+        ("config set drained/us-west/colector-1 drained", "called 'colector-1' (did you mean collector-1?)"),
+        ("config set weights/eu-west/processor-1 50", "a processor has no weight"),
+        ("config set drained/eu-west/nexus-1 drained", "a nexus can't be drained"),
         ("drain collector-1 --dc eu", "there is no datacenter eu; known here: eu-west, us-west"),
     ],
 )
@@ -108,6 +114,20 @@ def test_the_last_one_is_drained_by_force_only(folder: Folder, capsys: pytest.Ca
     assert folder.settings("eu-west") == {}
     assert folder.run("drain", "collector-1", "--dc", "eu-west", "--force", "--within", "0") == 0
     assert folder.settings("eu-west") == {"drained/eu-west/collector-1": "drained"}
+
+
+def test_of_the_last_processor_it_is_said_at_once_that_its_partitions_stay(
+    folder: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_: object) -> int:
+        raise AssertionError("nobody can take them: there is nothing to wait for")
+
+    folder.living["eu-west"] = ("processor-1", "nexus-1")
+    monkeypatch.setattr(hands, "_wait_drained", wait)
+    assert folder.run("drain", "processor-1", "--dc", "eu-west", "--force") == 1
+    told = capsys.readouterr().err
+    assert "processor-1 is drained, and its 0 partitions stay with it: no other processor is up and not drained" in told
+    assert folder.settings("eu-west") == {"drained/eu-west/processor-1": "drained"}
 
 
 def test_of_two_that_are_drained_in_the_same_moment_not_both_are(

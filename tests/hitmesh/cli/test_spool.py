@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hitmesh.cli import job_lines
+from hitmesh.cli import spool as spool_cli
 from hitmesh.cli.main import run
 from hitmesh.config import dump, parse
 from hitmesh.protocol.messages import Job, Part, encode, make
@@ -135,6 +136,40 @@ def test_jobs_that_were_set_aside_are_kicked(state: Path, command: Command) -> N
     assert command("kick", "--all", "--dc", "eu-west")[:2] == (0, "0 jobs are claimable now\n")
 
 
+def test_a_text_in_a_jobs_place_is_deleted_when_somebody_says_yes(
+    state: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = file(state)
+    bury(spool, b"nonsense\x1b[2J")
+    status, out, err = command("delete", "1/1", "--dc", "eu-west")
+    assert (status, out) == (1, "")
+    assert err == "hitmesh: job 1/1 stays (--yes deletes it without asking)\n"
+    asked: list[str] = []
+
+    def no(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr(spool_cli, "_is_confirmed", no)
+    assert command("delete", "1/1", "--dc", "eu-west")[0] == 1
+    assert asked[0].startswith("delete job 1/1 of sqlite:///one.db, 12 bytes, ")
+    assert spool.stats()[0].buried == 1
+    assert command("delete", "1/1", "--dc", "eu-west", "--yes") == (0, "job 1/1 of sqlite:///one.db is deleted\n", "")
+    assert spool.stats()[0].buried == 0
+
+
+def test_a_job_that_can_be_read_is_deleted_with_its_hits_only_when_that_is_said(state: Path, command: Command) -> None:
+    spool = file(state)
+    bury(spool, job(1))
+    status, out, err = command("delete", "1/1", "--dc", "eu-west", "--yes")
+    assert (status, out) == (1, "")
+    assert "job 1/1 can be read: 3 hits that may be in no total yet (`hitmesh spool kick 1/1`" in err
+    assert spool.stats()[0].buried == 1
+    said = (0, "job 1/1 of sqlite:///one.db is deleted, with 3 hits\n", "")
+    assert command("delete", "1/1", "--dc", "eu-west", "--yes", "--lose-hits") == said
+    assert spool.stats()[0].buried == 0
+
+
 def test_jobs_are_moved_to_the_other_file_and_from_one_that_is_no_longer_configured(
     state: Path, command: Command
 ) -> None:
@@ -143,16 +178,16 @@ def test_jobs_are_moved_to_the_other_file_and_from_one_that_is_no_longer_configu
     old.put(job(2), 0)
     bury(old, job(3))
     status, out, _ = command("move", "1", "sqlite:///two.db", "--dc", "eu-west")
-    assert (status, out) == (0, "1 jobs moved from sqlite:///one.db to sqlite:///two.db; nothing is left\n")
+    assert (status, out) == (0, "1 job moved from sqlite:///one.db to sqlite:///two.db; nothing is left\n")
     status, out, _ = command("move", "sqlite:///old.db", "2", "--dc", "eu-west")
-    assert (status, out) == (0, "1 jobs moved from sqlite:///old.db to sqlite:///two.db; 1 are buried\n")
+    assert (status, out) == (0, "1 job moved from sqlite:///old.db to sqlite:///two.db; 1 is buried\n")
     assert file(state, "two.db").stats()[0].ready == 2
 
 
 def test_what_is_left_is_said(state: Path, command: Command) -> None:
     file(state).put(job(1), DELAY_S)
     status, out, _ = command("move", "1", "2", "--dc", "eu-west", "--within", "0")
-    assert (status, out) == (1, "0 jobs moved from sqlite:///one.db to sqlite:///two.db; 1 wait\n")
+    assert (status, out) == (1, "0 jobs moved from sqlite:///one.db to sqlite:///two.db; 1 waits\n")
 
 
 @pytest.mark.parametrize(

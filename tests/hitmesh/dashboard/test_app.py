@@ -47,6 +47,8 @@ class FakeProvider:
 
     def history(self, dc: str, name: str) -> Any | None:
         self.asked.append((dc, name))
+        if dc == "us":
+            return "only the dashboards of us know what c-1 went through"
         return None if name == "nobody" else [{"from": 1.0, "to": 2.0, "state": "dead", "why": "it was killed"}]
 
     def page(self, page: str) -> Any | None:
@@ -139,6 +141,7 @@ def test_history_and_pages_are_asked_for_by_name() -> None:
         ("/history.json?dc=eu&name=<script>", 400),
         ("/history.json?dc=eu&name=" + "x" * 200, 400),
         ("/history.json?dc=eu&name=nobody", 404),
+        ("/history.json?dc=us&name=c-1", 404),
         ("/page.json", 400),
         ("/page.json?page=" + "x" * 1025, 400),
         ("/page.json?page=nobody", 404),
@@ -150,6 +153,8 @@ def test_what_cannot_be_asked_is_refused_in_words(path: str, status: int) -> Non
     assert answer.status_code == status
     assert set(answer.json) == {"title", "description"}
     assert "<script>" not in answer.text
+    if "dc=us" in path:
+        assert answer.json["description"] == "only the dashboards of us know what c-1 went through"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])

@@ -600,10 +600,20 @@ def test_text_can_be_read(screen: Screen, scheme: str) -> None:
     assert poor == []
 
 
+WATCHES_PULSES = """() => {
+  window.pulses = { smooth: 0, steps: 0 };
+  const animate = Element.prototype.animate;
+  Element.prototype.animate = function (...given) {
+    pulses.smooth += 1;
+    return animate.apply(this, given);
+  };
+  new MutationObserver((seen) => (pulses.steps += seen.length)).observe(document.body, { subtree: true, attributeFilter: ["data-step"] });
+}"""
+
 # --- a thousand instances ----------------------------------------------------------------------
 
 
-def _cost_ms(screen: Screen, count: int, updates: int) -> tuple[float, Page]:
+def _cost_ms(screen: Screen, count: int, updates: int, *, unfolded: bool = False) -> tuple[float, Page]:
     """CPU time of the page's main thread for one heartbeat of all, without what it takes by itself."""
     status = samples.thousand(time.time(), count)
     eu = status.dcs["eu-west"]
@@ -621,6 +631,12 @@ def _cost_ms(screen: Screen, count: int, updates: int) -> tuple[float, Page]:
         metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
         return float(metrics["TaskDuration"])
 
+    if unfolded:
+        for button in page.locator(".fold-button").all():
+            if button.get_attribute("aria-expanded") == "false":
+                button.click()
+                wait_for(lambda one=button: one.get_attribute("aria-expanded") == "true", what="it to be unfolded")  # type: ignore[misc]
+        page.locator("#instances").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     with beating(stage, status) as beat:
         before = spent_s()
@@ -644,3 +660,27 @@ def test_a_thousand_instances_cost_about_as_much_as_ten(screen: Screen) -> None:
         "[...document.querySelectorAll('.instance .bar.hour')].filter((each) => each.firstChild).length"
     )
     assert drawn < 150, "those that aren't in sight aren't drawn"
+    rows, page = _cost_ms(screen, 1000, 8, unfolded=True)
+    assert page.locator(".instance").count() == 1000
+    assert rows < 2 * few + 10, f"{rows:.1f} ms an update with 1,000 rows unfolded, {few:.1f} ms with 30"
+
+
+def test_the_pulses_of_many_rows_move_in_steps_and_of_few_smoothly(screen: Screen) -> None:
+    """A ring that moves by itself is a layer of its own."""
+    for count, unfolded in ((30, False), (200, True)):
+        status = samples.thousand(time.time(), count)
+        stage = screen.stage(status)
+        page = screen.open(stage.url)
+        if unfolded:
+            page.locator(".fold-button", has_text="collector").first.click()
+            page.locator(".chunk .instance").first.scroll_into_view_if_needed()
+        else:
+            page.set_viewport_size({"width": 1280, "height": 400})
+            page.locator(".instance").first.scroll_into_view_if_needed()
+        page.wait_for_timeout(300)
+        page.evaluate(WATCHES_PULSES)
+        with beating(stage, status) as beat:
+            beat()
+            wait_for(lambda page=page: page.evaluate("pulses.smooth + pulses.steps") > 0, what="a pulse")  # type: ignore[misc]
+        smooth, steps = page.evaluate("[pulses.smooth > 0, pulses.steps > 0]")
+        assert (smooth, steps) == (not unfolded, unfolded)

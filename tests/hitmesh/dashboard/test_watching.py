@@ -123,5 +123,5 @@ def test_a_page_that_is_none_is_none_and_a_store_that_is_none_a_reason(stage: St
     assert stage.watch.page("/nothing\x00") is None
     found = stage.watch.page("example.com/front")
     assert found is not None
-    assert (found.total, found.dc) == (None, "eu")
+    assert (found.total, found.dc, found.instance) == (None, "eu", "dashboard-1")
     assert "the file is gone" in found.why

@@ -16,7 +16,7 @@ from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.paths import config_path, program_path
 from hitmesh.deploy.plan import Change, Stop
-from hitmesh.deploy.refusals import Standing, emptied, left_out
+from hitmesh.deploy.refusals import Standing, StandingStores, emptied, left_out, other_totals
 from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
@@ -53,6 +53,31 @@ def test_another_number_of_partitions_than_hosts_count_with_is_refused_however_i
     assert EIGHT in operator.refused(**asked)
     assert EIGHT in refused_by_check(operator)
     assert operator.hosts.calls == []
+
+
+@pytest.mark.parametrize("asked", [{}, {"dry": True}, {"only": "a"}])
+def test_another_totals_store_is_refused_until_it_is_forced(operator: Operator, asked: dict[str, object]) -> None:
+    stands(operator, f'{operator.desk.text}\n[stores]\ntotals = "consul://127.0.0.1:8500/hits?token=/a"\n', "a", "b")
+    why = "dc counts in Consul's hits, and the file says sqlite:///totals.db: nothing is moved there by a deploy"
+    assert why in operator.refused(**asked)
+    assert why in refused_by_check(operator)
+    assert operator.hosts.calls == []
+    operator.deploy(force=True)
+    assert operator.runs() == {NEW}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("consul://127.0.0.1:8500/hits?token=/a", "consul+https://10.0.0.1:8501,10.0.0.2:8501/hits/?ca=/b", True),
+        ("consul://127.0.0.1:8500/hits", "consul://127.0.0.1:8500/hit", False),
+        ("sqlite:///totals.db", "sqlite:////srv/totals.db", False),
+    ],
+)
+def test_the_same_totals_store_by_another_way_is_no_objection(old: str, new: str, *, is_same: bool) -> None:
+    config = settings.parse({**DATA, "stores": {"totals": new}}, source="test")
+    standing = Standing(stores=StandingStores(totals=old))
+    assert (list(other_totals(config, [standing])) == []) is is_same
 
 
 def test_hosts_that_disagree_about_partitions_are_both_named(operator: Operator) -> None:

@@ -196,6 +196,25 @@ def test_a_deletion_that_is_not_in_the_log_is_not_certain(server: Beanstalkd, sp
     assert spool.stats()[0].waiting == 1, "it is back: nobody may close a lane on it"
 
 
+def test_an_operators_deletion_is_only_said_where_it_is_in_the_log(server: Beanstalkd, spool: Spool) -> None:
+    """Deleting a job that a failed write has left in memory, the server would never answer again."""
+    assert isinstance(spool, beanstalk.BeanstalkSpool)
+    spool.put(b"before", 0)
+    spool.bury(claim_all(spool, 1)[0].id)
+    [before] = spool.held(9)
+    with server.failing_write(), pytest.raises(SpoolUnknown, match="couldn't write its log"):
+        spool.put(b"lost", LONG_S)
+    [lost] = [each for each in spool.held(9) if each.body == b"lost"]
+    with pytest.raises(SpoolRefused, match="never given out"):
+        spool.delete(lost)
+    with pytest.raises(SpoolUnknown, match="is back after a restart"):
+        spool.delete(before)
+    server.kill()
+    server.start()
+    wait_for(lambda: spool.stats()[0].usable, what="the spool to be usable")
+    assert [each.body for each in spool.held(9)] == [b"before"]
+
+
 def test_a_hung_server_leaves_a_put_unknown_and_refuses_at_once_after_that(
     server: Beanstalkd, spool: Spool, clock: Clock
 ) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import greenstalk
@@ -16,7 +17,7 @@ import pytest
 
 from hitmesh.errors import SpoolRefused
 from hitmesh.protocol.messages import Job, Part, decode, encode, make
-from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Copy, CopyStats, JobId, Spool
+from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Copy, CopyStats, Held, JobId, Spool
 from hitmesh.spool.beanstalk import BeanstalkSpool
 from hitmesh.spool.moving import move
 from hitmesh.spool.sqlite import SqliteSpool
@@ -276,6 +277,49 @@ def test_a_file_job_that_was_claimed_and_left_is_claimable_after_a_kick(make_pla
     assert spool.claim(1) == []
     assert spool.kick(1) is True
     assert [each.claims for each in spool.claim(1)] == [2]
+
+
+def test_a_job_is_deleted_as_it_was_seen_and_no_other(spool: Spool) -> None:
+    for body in (b"a text", b"another"):
+        spool.put(body, 0)
+    numbers: list[Held] = []
+    for claimed in spool.claim(2):
+        spool.bury(claimed.id)
+        [first] = copy_of(spool).held(1, only_buried=True)
+        if not numbers:
+            numbers.append(first)
+    [seen] = numbers
+    assert copy_of(spool).delete(replace(seen, body=b"what stood there before")) is False
+    assert spool.stats()[0].buried == 2
+    assert copy_of(spool).delete(seen) is True
+    assert (copy_of(spool).find(seen.number), spool.stats()[0].buried) == (None, 1)
+    assert copy_of(spool).delete(seen) is False
+
+
+def test_a_job_that_is_given_out_is_not_deleted(spool: Spool) -> None:
+    spool.put(b"ready", 0)
+    [held] = copy_of(spool).held(10)
+    with pytest.raises(SpoolRefused, match="was never given out"):
+        copy_of(spool).delete(held)
+    spool.claim(1)
+    with pytest.raises(SpoolRefused, match="is given out just now"):
+        copy_of(spool).delete(held)
+    assert spool.stats()[0].claimed == 1
+
+
+def test_a_deleted_job_does_not_come_back_with_a_restart(
+    make_place: Callable[..., Place], make_server: MakeServer
+) -> None:
+    server = make_server()
+    spool = make_place(server.url("jobs")).open()
+    spool.put(b"a text", 0)
+    spool.bury(spool.claim(1)[0].id)
+    [held] = copy_of(spool).held(10)
+    assert copy_of(spool).delete(held) is True
+    server.kill()
+    server.start()
+    wait_for(lambda: spool.stats()[0].usable, what="the server")
+    assert (copy_of(spool).find(held.number), spool.stats()[0].buried) == (None, 0)
 
 
 def test_jobs_moved_to_where_they_are_under_another_name_are_not_lost(pair: tuple[Place, Place]) -> None:
