@@ -90,7 +90,10 @@ class Claimer:
                 log.warning("can't claim: %s", error)
                 continue
             if flights:
-                log.info("claimed %d jobs that nobody acked in time", len(flights))
+                log.info(
+                    "claimed %d jobs that nobody acked in time", len(flights),
+                    extra={"fields": {"jobs": len(flights), "hits": sum(each.hits for each in flights)}},
+                )  # fmt: skip
                 self._send(flights, time.monotonic())
 
     def _room(self, *, progressed: bool) -> int:
@@ -114,8 +117,9 @@ class Claimer:
         reason = check_job(job, self._batches.partitions)
         if reason:
             log.error(
-                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason
-            )
+                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason,
+                extra={"fields": {"worker": job.worker}},
+            )  # fmt: skip
             self._set_aside(claimed)
             return None
         age_s = time.time() - job.created_ms / 1000
@@ -132,6 +136,7 @@ class Claimer:
                     "Was the clock set?",
                     claimed.id, job.worker, abs(age_s) / 86_400, "ago" if age_s > 0 else "from now",
                     sum(sum(part.counts.values()) for part in job.parts),
+                    extra={"fields": {"worker": job.worker, "age_s": round(age_s)}},
                 )  # fmt: skip
                 self._set_aside(claimed)
                 return None
@@ -157,8 +162,9 @@ class Claimer:
         if time.monotonic() - self._complained_s >= COMPLAINT_S:
             self._complained_s = time.monotonic()
             log.warning(
-                "jobs like one of worker %a wait: whether they are too old can't be told: %s", job.worker, reason
-            )
+                "jobs like one of worker %a wait: whether they are too old can't be told: %s", job.worker, reason,
+                extra={"fields": {"worker": job.worker}},
+            )  # fmt: skip
 
     def _set_aside(self, claimed: Claimed) -> None:
         try:

@@ -216,7 +216,7 @@ class Collector:
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
         if self._admin is not None:
             self._admin.start(self._collect, self._watchdog.late)
-        log.info("%s of %s takes hits at %s/hit/<page>", self._name, self._config.name, http)
+        log.info("takes hits at %s/hit/<page>", http, extra={"fields": {"url": http, "worker": self.id}})
 
     def leave(self) -> None:
         """Tell everybody to send no more; what they send until they have heard it is taken."""
@@ -226,6 +226,7 @@ class Collector:
 
     def drain(self) -> None:
         """Take no more than there is."""
+        log.info("draining", extra={"fields": {"jobs": self._batches.unacked}})
         self.leave()
         self._draining = True
 
@@ -237,7 +238,10 @@ class Collector:
         ):
             gevent.sleep(0.01)
         if self._batches.unacked:
-            log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
+            log.warning(
+                "stopped with %d jobs unacked; the spool keeps them", self._batches.unacked,
+                extra={"fields": {"jobs": self._batches.unacked}},
+            )  # fmt: skip
         self._close_lanes()
         if self._admin is not None:
             self._admin.stop()
@@ -535,6 +539,7 @@ class Collector:
             log.error(
                 "somebody else has used numbers of our lane in partition %d: it goes on at %d; %d hits may not be counted",
                 applied.partition, settled.jumped_to, settled.in_doubt,
+                extra={"fields": {"partition": applied.partition, "seq": settled.jumped_to, "hits": settled.in_doubt}},
             )  # fmt: skip
         now_s = time.monotonic()
         for since_s in settled.since_s:

@@ -33,7 +33,7 @@ from hitmesh.collector.connections import Connections
 from hitmesh.config import Config, host_port_text
 from hitmesh.errors import ConfigError
 from hitmesh.http.errors import BadMessage
-from hitmesh.logs import Lines
+from hitmesh.logs import form_in_use
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings.live import Live
 from hitmesh.startup import forgo_plugins
@@ -52,12 +52,12 @@ STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """gunicorn's own log, in lines like all others."""
+    """gunicorn's own log, in the form of all others."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in self.error_log.handlers:
-            handler.setFormatter(Lines(self.error_fmt, self.datefmt))
+            handler.setFormatter(form_in_use())
 
 
 class CollectorWorker(GeventWorker):  # type: ignore[misc]

@@ -170,6 +170,20 @@ class Metrics(Section, frozen=True):
     ] = False
 
 
+class Log(Section, frozen=True):
+    """What the roles of a datacenter log, and how."""
+
+    format: Annotated[
+        Literal["text", "logfmt", "json"], Meta(description="text for people; logfmt (key=value) or json for programs")
+    ] = "text"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="below which nothing is logged")
+    ] = "info"
+    slow_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="a request that takes longer is logged, with its parts; 0: none")
+    ] = 1000
+
+
 class Pages(Section, frozen=True):
     """What belongs to a page's name, of the URL that is hit: a dropped part makes several URLs one page."""
 

@@ -245,6 +245,7 @@ class Replication:
             len(restoring),
             f"; waiting for {', '.join(sorted(asked))}" if asked else "",
             f" (not heard: {', '.join(sorted(away))}; retire one that is gone for good)" if away else "",
+            extra={"fields": {"partitions": len(restoring)}},
         )
 
     # --- answering ---------------------------------------------------------------------------
@@ -312,7 +313,10 @@ class Replication:
             with self._one_load:
                 rows = self._store.load(number)
         except StoreUnknown as error:
-            log.warning("rows of partition %d can't be read for %s: %s", number, load.held.dc, error)
+            log.warning(
+                "rows of partition %d can't be read for %s: %s", number, load.held.dc, error,
+                extra={"fields": {"partition": number, "peer": load.held.dc}},
+            )  # fmt: skip
         self._telling.loaded(load, rows, time.monotonic(), time.time())
         self._tell()
 
