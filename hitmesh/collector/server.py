@@ -235,6 +235,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         )
         self.collector = collector
         app = make_app(collector)
+        slow = collector.slow
         monotonic, observe = time.monotonic, collector.answers.observe
 
         def counted(environ: Any, start_response: Any) -> Any:
@@ -244,8 +245,11 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
                 return app(environ, start_response)
             finally:
                 self.busy -= 1
+                took_s = monotonic() - began_s
                 if environ["PATH_INFO"].startswith("/hit"):  # /hit/<page> and /hits
-                    observe(monotonic() - began_s)
+                    observe(took_s)
+                if took_s >= slow.from_s:
+                    slow.say(environ, start_response, began_s, took_s)
 
         return counted
 

@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +34,9 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
+from hitmesh.processor.trace import Odd, Trace
 from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Redirect, decode_head, encode, make
+from hitmesh.protocol.stations import HANDING_OVER, LOST, TOOK_OVER, Told
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
@@ -95,6 +97,7 @@ class Processor:
         )
         self._pushes = Pushes(network, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
         self._counters = Counters()
+        self._trace = Trace()
         self._partitions = [
             Partition(
                 number,
@@ -136,6 +139,7 @@ class Processor:
             network=network,
             drive=self._drive,
             commit=self._dirty.set,
+            trace=self._trace,
         )
         self.mesh = MeshClient(
             config,
@@ -169,7 +173,7 @@ class Processor:
         spawn("tenure", self._keep_tenure)
         self._replication.start(self.mesh.view)
         if self._admin is not None:
-            self._admin.start(self._collect, self._late)
+            self._admin.start(self._collect, self._late, self._tell_trace)
 
     def stop(self) -> None:
         """Hand every partition over, committing what is staged; bounded by `drain_s`."""
@@ -262,6 +266,14 @@ class Processor:
             is_failing=bool(self._late()),
         )
 
+    def _tell_trace(self, ids: Sequence[str], last: int) -> Told:
+        """What this processor remembers of pages or batches."""
+        known, stations, more = self._trace.find(ids, last, time.monotonic(), time.time(), partial(gevent.sleep, 0))
+        return Told(
+            dc=self._config.name, role="processor", name=self._name,
+            known=tuple(known), stations=tuple(stations), more=more,
+        )  # fmt: skip
+
     # --- batches -----------------------------------------------------------------------------
 
     def _receive(self) -> None:
@@ -273,6 +285,7 @@ class Processor:
 
     def _offer(self, batch: Batch) -> None:
         at_once: list[Applied] = []
+        odd: list[Odd] = []
         misdirected: dict[int, int] = {}
         staged = False
         refusal = self._why_not(batch.worker)
@@ -280,6 +293,7 @@ class Processor:
             number = addressed.part.partition
             if number >= len(self._partitions):
                 self._counters.refuse(batch.worker, f"partition {number} of {len(self._partitions)}")
+                odd.append((number, addressed.part.seq, Offered.REFUSED, 0, "there is no such partition"))
                 continue
             partition = self._partitions[number]
             offered, applied = partition.offer(
@@ -295,6 +309,10 @@ class Processor:
                     self._urgent.set()
             elif applied is not None:
                 at_once.append(applied)
+            if offered is not Offered.STAGED:
+                why = self._counters.refusal if offered is Offered.REFUSED else ""
+                odd.append((number, addressed.part.seq, offered, partition.epoch, why))
+        self._trace.received(time.monotonic(), self._frames.frame, odd)
         if staged:
             self._pushes.open(batch.reply_to)  # so that the ack finds a connection
             self._dirty.set()
@@ -320,7 +338,9 @@ class Processor:
                 self._partitions[end.partition].close_lane(message.worker, end)
 
     def _acknowledge(self, acks: Mapping[Recipient, list[Applied]]) -> None:
+        now_s = time.monotonic()
         for (reply_to, worker), applied in acks.items():
+            self._trace.applied(now_s, worker, applied)
             for chunk in _chunks(applied):
                 self._pushes.send(reply_to, encode(make(Ack, worker, tuple(chunk))))
 
@@ -383,6 +403,7 @@ class Processor:
 
     def _lost(self, partition: Partition) -> None:
         """Somebody else owns it now, or it can't be read: said as a fault then."""
+        self._trace.partition(time.monotonic(), partition.number, LOST, 0)
         log.warning(
             "partition %d isn't ours any more: what wasn't committed is sent again to its owner", partition.number,
             extra={"fields": {"partition": partition.number}},
@@ -424,6 +445,7 @@ class Processor:
             self._tenure.refused(partition.number, time.monotonic())
         if partition.phase is Phase.OWNED and not was_owned:
             self._fresh.add(partition.number)
+            self._trace.partition(time.monotonic(), partition.number, TOOK_OVER, partition.epoch)
             log.info("took partition %d over", partition.number, extra=_about(partition))
         if partition.phase is Phase.AWAY or not was_owned:
             self.mesh.announce()
@@ -478,6 +500,7 @@ class Processor:
             partition = self._partitions[number]
             if not partition.leaving:
                 log.info("handing partition %d over", number, extra=_about(partition))
+                self._trace.partition(time.monotonic(), number, HANDING_OVER, partition.epoch)
                 partition.leave()
                 self._dirty.set()
                 self._urgent.set()
