@@ -94,7 +94,7 @@ def test_what_a_role_remembers_is_told_of_what_is_asked_for(query: str, asked: t
         "id=%FF",
         f"id={'a' * 1025}",
         "&".join(["id=a"] * 41),
-    ],  # fmt: skip
+    ],
 )
 def test_a_question_that_cant_be_is_refused_in_words(query: str) -> None:
     def nothing(_ids: Sequence[str], _last: int) -> Told:
