@@ -65,8 +65,12 @@ class Ports(Section, frozen=True):
         _PortOrNone, Meta(description="/stats, /metrics, /routes; one port an instance; 0: none")
     ] = 8005
     collector: Annotated[_Port, Meta(description="HTTP; one port an instance")] = 8010
-    collector_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
-    processor_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
+    collector_admin: Annotated[
+        _PortOrNone, Meta(description="/metrics, /health, /trace; one port an instance; 0: none")
+    ] = 0
+    processor_admin: Annotated[
+        _PortOrNone, Meta(description="/metrics, /health, /trace; one port an instance; 0: none")
+    ] = 0
     nexus: Annotated[_Port, Meta(description="heartbeats, changes, lookups; three ports an instance")] = 8020
     nexus_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (

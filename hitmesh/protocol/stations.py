@@ -1,7 +1,7 @@
 """What a process tells of a batch's way: its stations, and the names by which one asks for them. Pure.
 
 A batch, and each part of it, goes by the name of a part, WORKER:PARTITION:SEQ: a sequence number is used for one part only,
-ever, so that says which. It is asked for at an admin listener, `GET /trace?id=...`, and told as JSON (docs/http.md).
+ever, so that says which. It is asked for at an admin listener, `GET /trace?id=...`, and told as JSON (docs/operations/logs.md).
 """
 
 from __future__ import annotations
