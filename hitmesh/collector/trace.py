@@ -65,7 +65,7 @@ class Trip:
     """One batch, as far as this collector had to do with it."""
 
     __slots__ = (
-        "acks", "began_s", "body", "deleted_s", "end", "end_s", "formed_s", "hits", "id", "ids", "is_claim", "pages", "sends", "why",
+        "acks", "began_s", "body", "deleted_s", "end", "end_s", "formed_s", "hits", "id", "ids", "is_claim", "pages", "sends", "size_bytes", "why",
     )  # fmt: skip
 
     def __init__(self, body: bytes, hits: int, began_s: float, formed_s: float, *, is_claim: bool = False) -> None:
@@ -79,10 +79,7 @@ class Trip:
         self.sends: list[tuple[float, str, int]] = []  # when, why, under which picture of owners
         self.acks: list[Acked] = []
         self.deleted_s = 0.0
-
-    @property
-    def size_bytes(self) -> int:
-        return TRIP_BYTES + len(self.body) + len(self.ids) + len(self.pages)
+        self.size_bytes = TRIP_BYTES + len(body)
 
     def parts(self) -> tuple[str, tuple[Part, ...]]:
         """Its worker and its parts."""
@@ -110,6 +107,7 @@ class Trace:
         if ids:
             trip.ids = "\n".join(ids[:MAX_IDS])[:MAX_IDS_CHARS]
             trip.pages = "\n".join(pages[:MAX_IDS])[:MAX_IDS_CHARS]
+            trip.size_bytes += len(trip.ids) + len(trip.pages)
         self._keep(trip)
         return trip
 
