@@ -16,8 +16,8 @@ import json
 import logging
 import math
 import re
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, NamedTuple
 
@@ -143,7 +143,7 @@ FORMS: Final[Mapping[str, type[Lines | Logfmt | Json]]] = {TEXT: Lines, LOGFMT: 
 
 def _moment(record: logging.LogRecord) -> str:
     """When it was, by this host's clock, in UTC."""
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+    return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z"
 
 
 def _indented(text: str) -> str:
