@@ -66,6 +66,11 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(LEVELS[level])
 
 
+def as_line(logger: str, message: str) -> str:
+    """An error as a line of this process's log, for who can't wait for a lock."""
+    return form_in_use().format(logging.LogRecord(logger, logging.ERROR, "", 0, message, None, None)) + "\n"
+
+
 def form_in_use() -> logging.Formatter:
     """That of this process's log, for whoever has handlers of his own, as gunicorn does."""
     for handler in logging.getLogger().handlers:

@@ -35,7 +35,7 @@ def _guard(name: str, work: Callable[..., None], args: tuple[object, ...]) -> No
     except gevent.GreenletExit:
         raise
     except BaseException:
-        log.error("%s died; ending the process", name, exc_info=True)
+        log.exception("%s died; ending the process", name)
         sys.stderr.flush()
         os._exit(EXIT_BROKEN)
 
