@@ -29,8 +29,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with meshes(tmp_path_factory.mktemp("trace") / "var", nexus=1, processor=2, collector=1) as mesh:
         template = load(mesh.config)
         balancer = replace(template.balancer, trusted=("127.0.0.1",))
-        # A job isn't claimed by others while a test's owner stands still.
-        timing = replace(template.timing, missed_heartbeats=16, retry_delay_s=60.0)
+        # Nothing is sent again for being late, nor claimed: a busy machine is.
+        timing = replace(template.timing, missed_heartbeats=16, retry_delay_s=60.0, resend_s=50.0)
         log = Log(format="json", slow_ms=1)
         mesh.config.write_text(dump(replace(template, balancer=balancer, timing=timing, log=log)))
         mesh.up("one,two")
