@@ -105,6 +105,9 @@ class Checker:
                 self._health.failed(outcome.text)
             self._settle()
 
+    def _about(self) -> dict[str, object]:
+        return {"fields": {"service": self._service.name, "backend": self._backend.name}}
+
     def _settle(self) -> None:
         """Make the backend what its health says."""
         backend = self._backend
@@ -117,10 +120,11 @@ class Checker:
             backend.stats.become(status, now)
         if was and not usable:
             why = self._draining or self._health.reason
-            log.warning("%s: %s is %s: %s", self._service.name, backend.name, status, why)
+            level = logging.INFO if self._draining else logging.WARNING
+            log.log(level, "%s: %s is %s: %s", self._service.name, backend.name, status, why, extra=self._about())
             backend.forget()
         elif usable and not was:
-            log.info("%s: %s is UP", self._service.name, backend.name)
+            log.info("%s: %s is UP", self._service.name, backend.name, extra=self._about())
             backend.since = now
             backend.weigh({}, now, self._service.route.slow_start_s)
             self._service.wake()

@@ -533,6 +533,8 @@ class Exchange:
         front.bytes_out += self.bytes_out
         if client.traffic.logs:
             client.traffic.log_exchange(client, self, "")
+        if total_s >= client.traffic.slow_s:
+            client.traffic.slow(client, self, total_s)
         client.finished(now)
 
     def _bad_backend(self, status: int, word: str, reason: str, detail: str = "") -> None:

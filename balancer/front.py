@@ -15,7 +15,7 @@ from msgspec import Struct
 from balancer.process.generation import Plan
 from balancer.process.listeners import MOVING, Address, Kind
 from balancer.vip.place import VirtualIp
-from hitmesh.config import DEFAULT_HOST, Balancer, Config, Proxy, Route, host_port, is_loopback, loads
+from hitmesh.config import DEFAULT_HOST, Balancer, Config, Log, Proxy, Route, host_port, is_loopback, loads
 from hitmesh.config.addresses import interface
 from hitmesh.errors import ConfigError
 
@@ -37,6 +37,11 @@ class Front(Struct, frozen=True, kw_only=True):
     standalone: bool
     drain_s: float
     vip: VirtualIp | None = None  # None: it has none
+
+    @property
+    def log(self) -> Log:
+        """How it logs, and what."""
+        return self.config.log if self.config is not None else Log()
 
     def plan(self, text: bytes | None) -> Plan:
         """What its master must know; `text` is the configuration's."""

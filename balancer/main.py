@@ -23,6 +23,7 @@ from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
 from hitmesh import __version__, output
 from hitmesh.errors import ConfigError, HitmeshError
+from hitmesh.lines import NOBODY, Speaker
 from hitmesh.logs import log_to_stderr
 from hitmesh.visible import visible
 
@@ -159,7 +160,7 @@ def command(
         if ready_fd is None or alive_fd is None:
             raise click.UsageError("--worker is for the master to say")
         front = source.front(text)
-        _log_as(f"{front.name}/{worker}")
+        _log_as(front, f"{front.name}/{worker}")
         from balancer.process.running import serve
 
         return serve(front, index=worker, fds=fds, ready_fd=ready_fd, alive_fd=alive_fd, beats_fd=beats_fd)
@@ -197,7 +198,7 @@ def _master(source: FromFile | FromLine) -> int:
         from hitmesh.cli.keyfolder import make_own  # a balancer without a mesh has no ZeroMQ
 
         make_own(front.config, "balancer", front.name)
-    _log_as(front.name)
+    _log_as(front, front.name)
     # A worker needs two for each request under way, and a usual soft limit is 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
@@ -217,8 +218,10 @@ def _check(source: FromFile | FromLine, text: bytes | None) -> int:
     return 0
 
 
-def _log_as(name: str) -> None:
-    log_to_stderr(f"%(asctime)s {name} %(levelname)s %(message)s")
+def _log_as(front: Front, name: str) -> None:
+    config, log = front.config, front.log
+    speaker = Speaker(config.name if config is not None else NOBODY, "balancer", name)
+    log_to_stderr(speaker, form=log.format, level=log.level)
 
 
 def _told(message: str, status: int) -> int:

@@ -186,12 +186,18 @@ class Services:
         )  # fmt: skip
         checker.drain(self._why_not(name))
         checker.start()
-        log.info("%s: %s (%s) joins", service.name, name, parts.netloc)
+        log.info(
+            "%s: %s (%s) joins", service.name, name, parts.netloc,
+            extra={"fields": {"service": service.name, "backend": name}},
+        )  # fmt: skip
         return backend
 
     def _leave(self, service: Service, backend: Backend) -> None:
         """It gets no more requests; those under way are finished. It is none of the service's backends any more."""
-        log.info("%s: %s leaves", service.name, backend.name)
+        log.info(
+            "%s: %s leaves", service.name, backend.name,
+            extra={"fields": {"service": service.name, "backend": backend.name}},
+        )  # fmt: skip
         backend.gone = True
         if all(each.name != backend.name for each in service.backends):
             backend.stats.become("DRAIN", time.monotonic())

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     from balancer.upstream import Upstream
 
 SWEEP_S: Final = 0.25  # how closely deadlines are kept
+MOST_TARGET_BYTES: Final = 2048  # of a slow request's target in the log: it may have 8 KiB
 HTTPS_PORT: Final = 443  # which a URL leaves out
 # Of small bodies that aren't whole yet, of all clients of a worker: four thousand of the default's largest.
 # Past it a body streams from its first byte on.
 GATHERED_BYTES: Final = 64 * 1024 * 1024
 QUIET_S: Final = 1.0  # that a client was silent when a draining worker closes its connection
 _OF_CLIENTS: Final = ("client_connections", "client_rps", "client_burst")
+
+NEVER: Final = float("inf")
 
 log = logging.getLogger(__name__)
 _monotonic = time.monotonic
@@ -65,6 +69,7 @@ class Traffic:
         self._access_log = access_log
         self._complaints = Complaints(log)
         self.logs = access_log is not None
+        self.slow_s = NEVER  # from which on a request is said in the log
         self._stamps = Stamps()
         self._id_prefix = os.urandom(6).hex().encode() + b"-%x"
         self._ids = itertools.count(1)
@@ -174,10 +179,45 @@ class Traffic:
             client.stats.bytes_out += exchange.bytes_out
         if reason:
             self._complaints.warn(
-                word, "%s %s: %s %s", client.address, exchange.request_id.decode(), exchange.status, reason
-            )
+                word, "%s %s: %s %s", client.address, exchange.request_id.decode("latin-1"), exchange.status, reason,
+                fields={
+                    "client": client.address, "request_id": exchange.request_id.decode("latin-1"),
+                    "status": exchange.status,
+                },
+            )  # fmt: skip
         if self._access_log is not None:
             self.log_exchange(client, exchange, reason)
+        total_s = _monotonic() - exchange.began
+        # An upgraded connection lasts for as long as both like, and who has left waits for nothing.
+        if total_s >= self.slow_s and exchange.status not in (0, HTTPStatus.SWITCHING_PROTOCOLS):
+            self.slow(client, exchange, total_s)
+
+    def say_slow(self, slow_ms: int) -> None:
+        """From now on requests that take longer than this are said in the log; 0: none."""
+        self.slow_s = slow_ms / 1000 if slow_ms else NEVER
+
+    def slow(self, client: Client, exchange: Exchange, total_s: float) -> None:
+        """A line about a request that took long, with its parts; of a storm of them one now and then."""
+        request = exchange.request
+        body_s = exchange.ready_at - exchange.began
+        queued_s, connect_s, first_s = _parts(exchange)
+        over_s = total_s - body_s - sum(part for part in (queued_s, connect_s, first_s) if part >= 0)
+        self._complaints.warn(
+            "slow", "slow request",
+            fields={
+                "method": request.method.decode("latin-1"),
+                "host": request.host.decode("latin-1"),
+                "target": request.target[:MOST_TARGET_BYTES].decode("latin-1"),
+                "status": exchange.status,
+                "ms": round(total_s * 1000),
+                "body_ms": round(body_s * 1000),
+                **_times_ms({"waiting": queued_s, "connect": connect_s, "backend": first_s, "answer": over_s}),
+                "route": exchange.service.name,
+                "backend": exchange.backend.name if exchange.backend else exchange.backend_name,
+                "client": client.address,
+                "request_id": exchange.request_id.decode("latin-1"),
+            },
+        )  # fmt: skip
 
     def connect_failed(self, backend: Backend, reason: str) -> None:
         """A backend couldn't be reached."""
@@ -203,13 +243,7 @@ class Traffic:
         """A line for the access log."""
         assert self._access_log is not None
         text, referer, agent = _seen(exchange.request)
-        began, assigned, connected = exchange.began, exchange.assigned_at, exchange.connected_at
-        times_s = (
-            assigned - exchange.ready_at if assigned else -1.0,
-            connected - assigned if connected else -1.0,
-            exchange.first_byte_at - connected if exchange.first_byte_at else -1.0,
-            _monotonic() - began,
-        )
+        times_s = (*_parts(exchange), _monotonic() - exchange.began)
         self._access_log.add(
             line(
                 self._stamps.at(time.time()), client=client.address, request=text, status=exchange.status,
@@ -238,6 +272,21 @@ class Traffic:
             except Exception:
                 log.exception("a connection's handler failed")
                 link.close_after_bug()
+
+
+def _parts(exchange: Exchange) -> tuple[float, float, float]:
+    """For how long it waited for a backend, for a connection, for the answer's first byte; -1 for what was never reached."""
+    assigned, connected = exchange.assigned_at, exchange.connected_at
+    return (
+        assigned - exchange.ready_at if assigned else -1.0,
+        connected - assigned if connected else -1.0,
+        exchange.first_byte_at - connected if exchange.first_byte_at else -1.0,
+    )
+
+
+def _times_ms(parts_s: Mapping[str, float]) -> dict[str, int]:
+    """Those that there were."""
+    return {f"{name}_ms": round(part_s * 1000) for name, part_s in parts_s.items() if part_s >= 0}
 
 
 def _head_limits(limits: BalancerLimits) -> HeadLimits:

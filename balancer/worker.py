@@ -83,6 +83,7 @@ class Worker:
             access_log=self._access_log,
             https_port=https[0].getsockname()[1] if https else None,
         )
+        self.traffic.say_slow(front.log.slow_ms)
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
         encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
@@ -177,7 +178,10 @@ class Worker:
         while self.traffic.clients and time.monotonic() < deadline:
             gevent.sleep(STEP_S)
         if self.traffic.clients:
-            log.warning("%d connections are cut: they didn't end within %g s", len(self.traffic.clients), within_s)
+            log.warning(
+                "%d connections are cut: they didn't end within %g s", len(self.traffic.clients), within_s,
+                extra={"fields": {"connections": len(self.traffic.clients)}},
+            )  # fmt: skip
 
     def stop(self) -> None:
         """End what is left."""
@@ -236,6 +240,7 @@ class Worker:
             self._services.limit(limits)
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
+        self.traffic.say_slow(self._live.config.log.slow_ms)
         self._routes.take(self._live.settings)
         self._services.sync()
         self._services.weigh()

@@ -1,7 +1,6 @@
-"""What a line of a process's log looks like. Every role's log goes through `log_to_stderr`.
+"""A process's log: where it goes, in which form, from which level on. Every role's goes through `log_to_stderr`.
 
-Invariant: a record is one line that begins with its time, whatever is in its message; the lines of a
-traceback follow, each indented, so none of them can be taken for a record.
+What a line looks like is `hitmesh.lines`'; docs/operations/logs.md says what the levels mean, and has the fields.
 """
 
 from __future__ import annotations
@@ -10,29 +9,18 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
+from hitmesh.lines import FORMS, TEXT, UNKNOWN, Fields, Lines, Speaker
 from hitmesh.output import free_stderr
-from hitmesh.visible import visible
 
 EVERY_S: Final = 10.0  # between two lines about one kind of thing, of which others cause as many as they like
-ROLE: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-_Exception = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
-
-class Lines(logging.Formatter):
-    """A record as a line, with nothing in it that a terminal would obey."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return visible(super().formatMessage(record))
-
-    def formatException(self, ei: _Exception) -> str:  # noqa: N802 - logging's name
-        return _indented(super().formatException(ei))
-
-    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
-        return _indented(super().formatStack(stack_info))
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 class Complaints:
@@ -43,7 +31,7 @@ class Complaints:
         self._clock = clock
         self._kinds: dict[str, tuple[float, int]] = {}  # when the last line was, and how many weren't written since
 
-    def warn(self, kind: str, text: str, *arguments: object) -> None:
+    def warn(self, kind: str, text: str, *arguments: object, fields: Fields | None = None) -> None:
         """Something of `kind`, one of a few, has happened."""
         now_s = self._clock()
         last_s, untold = self._kinds.get(kind, (float("-inf"), 0))
@@ -53,16 +41,39 @@ class Complaints:
         self._kinds[kind] = now_s, 0
         if untold:
             text += f" (and {untold} more of this kind since the last line)"
-        self._log.warning(text, *arguments)
+            fields = {**(fields or {}), "untold": untold}
+        self._log.warning(text, *arguments, extra={"fields": fields or {}})
 
 
-def log_to_stderr(form: str = ROLE) -> None:
-    """Write this process's log to stderr, in the form of `logging.Formatter`; from now on that stops nobody."""
+class _ToStderr(logging.StreamHandler[Any]):
+    """The handler of a role's log, by which it is found again."""
+
+
+def log_to_stderr(speaker: Speaker = UNKNOWN, *, form: str = TEXT, level: str = "info") -> None:
+    """Write this process's log to stderr, in one of FORMS, from one of LEVELS on; from now on that stops nobody."""
     free_stderr()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines(form))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    root = logging.getLogger()
+    for before in [each for each in root.handlers if isinstance(each, _ToStderr)]:
+        root.removeHandler(before)
+    handler = _ToStderr(sys.stderr)
+    handler.setFormatter(FORMS[form](speaker))
+    root.addHandler(handler)
+    set_level(level)
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"    {visible(line)}" for line in text.split("\n"))
+def set_level(level: str) -> None:
+    """From now on what is below this one of LEVELS isn't written."""
+    logging.getLogger().setLevel(LEVELS[level])
+
+
+def as_line(logger: str, message: str) -> str:
+    """An error as a line of this process's log, for who can't wait for a lock."""
+    return form_in_use().format(logging.LogRecord(logger, logging.ERROR, "", 0, message, None, None)) + "\n"
+
+
+def form_in_use() -> logging.Formatter:
+    """That of this process's log, for whoever has handlers of his own, as gunicorn does."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _ToStderr) and handler.formatter is not None:
+            return handler.formatter
+    return Lines()

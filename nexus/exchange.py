@@ -191,7 +191,10 @@ class SettingsExchange:
             return False
         self._told.pop(dc, None)
         if new:
-            log.info("settings from %s: %s", dc, ", ".join(f"{each.key} (by {each.author})" for each in new[:10]))
+            log.info(
+                "settings from %s: %s", dc, ", ".join(f"{each.key} (by {each.author})" for each in new[:10]),
+                extra={"fields": {"peer": dc, "settings": len(new)}},
+            )  # fmt: skip
         digest = merging.digest(theirs)
         self._absorbed[dc] = (digest, self._digest)
         return digest == heard.digest

@@ -20,6 +20,7 @@ from gevent.event import Event
 from hitmesh import __version__, output
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
+from hitmesh.lines import Speaker
 from hitmesh.logs import log_to_stderr
 from hitmesh.mesh.network import open_network
 from hitmesh.mesh.room import Room
@@ -73,7 +74,7 @@ def command(file: Path, name: str | None, state_dir: Path) -> None:
 
 def run(config: Config, *, name: str, state_dir: Path) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Needs a process that gevent may have to itself."""
-    log_to_stderr(f"%(asctime)s {name} %(levelname)s %(message)s")
+    log_to_stderr(Speaker(config.name, "nexus", name), form=config.log.format, level=config.log.level)
     known = [placement.name for placement in config.instances("nexus")]
     if name not in known:
         _told(f"{name} is not configured; known are {', '.join(known)}")

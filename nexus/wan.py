@@ -122,7 +122,7 @@ class Wan:
 
     def _note(self, heard: frozenset[str]) -> None:
         for dc in sorted(heard - self._heard):
-            _log.info("hears datacenter %s", dc)
+            _log.info("hears datacenter %s", dc, extra={"fields": {"peer": dc}})
         for dc in sorted(self._heard - heard):
-            _log.warning("datacenter %s is out of reach", dc)
+            _log.warning("datacenter %s is out of reach", dc, extra={"fields": {"peer": dc}})
         self._heard = heard

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from balancer.vip.check import run
+from hitmesh.lines import Speaker
 from hitmesh.logs import log_to_stderr
 from hitmesh.startup import prepare
 
@@ -19,7 +20,7 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
 @click.option("--preempt", is_flag=True, help="Whoever has the address doesn't keep it when a better host returns.")
 def main(*, said: Path, track: Path, address: str, preempt: bool) -> None:
     """Tell keepalived, as long as this runs, whether the balancer beside it should have the virtual IP."""
-    log_to_stderr()
+    log_to_stderr(Speaker(said.parent.name, "vip", said.stem))
     run(said=said, track=track, address=address, is_sticky=not preempt)
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "total": ("totals", "Show the total of a page."),
     "top": ("totals", "Show the pages with the highest totals."),
     "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),
+    "trace": ("trace", "Follow a hit from collector to commit, in every datacenter."),
     "drain": ("hands", "Give an instance or backend no new work."),
     "undrain": ("hands", "Let a drained one work again."),
     "weight": ("hands", "Set the share of requests that a backend gets."),

@@ -10,6 +10,7 @@ import click
 
 from hitmesh import config as settings
 from hitmesh.cli.options import state_dir_option
+from hitmesh.lines import Speaker
 from hitmesh.logs import log_to_stderr
 from hitmesh.protocol.names import is_name
 
@@ -58,9 +59,7 @@ def collector(config_path: Path, name: str, state_dir: Path, listen: str | None)
     Example:
       hitmesh collector --config var/eu-west/hitmesh.toml --name collector-3
     """
-    log_to_stderr()
-    config = settings.load(config_path)
-    _make_key(config, "collector", name)
+    config = _begin(config_path, "collector", name)
     from hitmesh.collector.main import run
 
     return run(config, name=name, state_dir=state_dir, listen=listen)
@@ -77,9 +76,7 @@ def processor(config_path: Path, name: str, state_dir: Path) -> int:
     Example:
       hitmesh processor --config var/eu-west/hitmesh.toml --name processor-3
     """
-    log_to_stderr()
-    config = settings.load(config_path)
-    _make_key(config, "processor", name)
+    config = _begin(config_path, "processor", name)
     from hitmesh.processor.main import run
 
     return run(config, name=name, state_dir=state_dir)
@@ -100,16 +97,18 @@ def dashboard(config_path: Path, name: str, state_dir: Path, listen: str | None)
     Example:
       hitmesh dashboard --config var/eu-west/hitmesh.toml
     """
-    log_to_stderr()
-    config = settings.load(config_path)
-    _make_key(config, "dashboard", name)
+    config = _begin(config_path, "dashboard", name)
     from hitmesh.dashboard.main import run
 
     return run(config, name=name, state_dir=state_dir, listen=listen)
 
 
-def _make_key(config: settings.Config, role: str, name: str) -> None:
+def _begin(config_path: Path, role: str, name: str) -> settings.Config:
+    """What each role does first: its configuration, its log, its key."""
+    config = settings.load(config_path)
+    log_to_stderr(Speaker(config.name, role, name), form=config.log.format, level=config.log.level)
     if config.keys:
         from hitmesh.cli.keyfolder import make_own  # a mesh without keys needs none of it
 
         make_own(config, role, name)
+    return config

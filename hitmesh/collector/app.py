@@ -27,6 +27,7 @@ from hitmesh.collector.collector import Collector
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
+from hitmesh.collector.slow import FORMING
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
 from hitmesh.hub.blocking import call_blocking
@@ -36,6 +37,7 @@ from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
+REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 REPLACEMENT: Final = "\ufffd"
 
 _complaints = Complaints(logging.getLogger(__name__))
@@ -68,7 +70,8 @@ class Hit(_Page):
             _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
         name = self._page(req, page)
         collector = self._collector
-        forming = collector.submit({name: 1})
+        env = req.env
+        env[FORMING] = forming = collector.submit({name: 1}, env.get(REQUEST_ID, ""), name)
         collector.prefetch(name)
         forming.wait()
         self._answer(resp, name, collector.total(name))
@@ -105,7 +108,9 @@ class Hits:
         config = self._live.config
         body = _read_body(req, config.limits.batch_body_bytes)
         counts = batch_of(req.content_type, body, max_pages=config.limits.batch_pages, rules=config.pages)
-        self._collector.submit(counts).wait()
+        env = req.env
+        env[FORMING] = forming = self._collector.submit(counts, env.get(REQUEST_ID, ""))
+        forming.wait()
         _send(resp, _encode({"accepted": sum(counts.values())}))
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
+from hitmesh.collector.trace import Acked, Trip
 from hitmesh.protocol.messages import MAX_PART_BYTES, MAX_PART_PAGES, MAX_TOTAL, Applied, Job, LaneEnd, Part, make
 from hitmesh.protocol.pages import partition_of
 from hitmesh.spool import JobId
@@ -44,6 +45,7 @@ class Flight:
     sent_s: float = 0.0
     wait_s: float = 0.0
     size_bytes: int = 0
+    trip: Trip | None = None  # where its stations are remembered
 
     def open_parts(self) -> Iterator[Part]:
         """The parts that can still be sent from memory."""
@@ -216,8 +218,9 @@ class Batches:
                 return next(iter(part.counts), None)
         return None
 
-    def settle(self, worker: str, applied: Applied) -> Settled:
+    def settle(self, worker: str, applied: Applied, now_s: float = 0.0) -> Settled:
         """Take in what a lane has applied: an ack that doesn't go too far, or what the store says."""
+        ack = Acked(now_s, applied.partition, applied.epoch, applied.commit, applied.mark, applied.above)
         marks = Marks(applied.mark, applied.above)
         settled = Settled([], [])
         if worker == self.worker and applied.partition < self.partitions:
@@ -228,12 +231,12 @@ class Batches:
                 flight = lane.flights.pop(seq)
                 if flight is not None:  # None: being put this moment and applied all the same, by a claim
                     settled.in_doubt += self._in_doubt(lane, applied.partition, seq, flight)
-                    self._cover(flight, applied.partition, seq, settled)
+                    self._cover(flight, applied.partition, seq, settled, ack)
             self.in_doubt += settled.in_doubt
         for flight in [flight for flight in self._claims.values() if flight.worker == worker]:
             for partition, seq in list(flight.parts):
                 if partition == applied.partition and marks.covers(seq):
-                    self._cover(flight, partition, seq, settled)
+                    self._cover(flight, partition, seq, settled, ack)
         return settled
 
     @staticmethod
@@ -255,8 +258,10 @@ class Batches:
         self._highest = max(self._highest, top)
         self._clean = False
 
-    def _cover(self, flight: Flight, partition: int, seq: int, settled: Settled) -> None:
+    def _cover(self, flight: Flight, partition: int, seq: int, settled: Settled, ack: Acked) -> None:
         part = flight.parts.pop((partition, seq), None)
+        if flight.trip is not None:
+            flight.trip.acks.append(ack)
         if part is not None and not flight.claimed:
             settled.parts.append(part)
         if flight.parts:

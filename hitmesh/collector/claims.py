@@ -18,6 +18,7 @@ from typing import Final
 from gevent.event import Event
 
 from hitmesh.collector.batches import Batches, Flight
+from hitmesh.collector.trace import Trace
 from hitmesh.errors import DecodeError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.mesh.sockets import COMPLAINT_S
 from hitmesh.mesh.watchdog import Watchdog
@@ -48,6 +49,7 @@ class Claimer:
         send: Callable[[Iterable[Flight], float], None],
         read_head: Callable[[int], StoredHead | None],
         watchdog: Watchdog,
+        trace: Trace | None = None,
     ) -> None:
         self._spool = spool
         self._batches = batches
@@ -57,6 +59,7 @@ class Claimer:
         self._heads: dict[int, Head | None] = {}  # that this look has read
         self._complained_s = float("-inf")
         self._watchdog = watchdog
+        self._trace = trace or Trace()
         self._window = WINDOW_START
         self._progressed = Event()
         self._stopping = False
@@ -90,7 +93,10 @@ class Claimer:
                 log.warning("can't claim: %s", error)
                 continue
             if flights:
-                log.info("claimed %d jobs that nobody acked in time", len(flights))
+                log.info(
+                    "claimed %d jobs that nobody acked in time", len(flights),
+                    extra={"fields": {"jobs": len(flights), "hits": sum(each.hits for each in flights)}},
+                )  # fmt: skip
                 self._send(flights, time.monotonic())
 
     def _room(self, *, progressed: bool) -> int:
@@ -109,14 +115,15 @@ class Claimer:
             job = decode(claimed.body, Job)
         except DecodeError as error:
             log.error("set job %r aside: it isn't a job of ours: %s", claimed.id, error)
-            self._set_aside(claimed)
+            self._set_aside(claimed, "it isn't a job of ours")
             return None
         reason = check_job(job, self._batches.partitions)
         if reason:
             log.error(
-                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason
-            )
-            self._set_aside(claimed)
+                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason,
+                extra={"fields": {"worker": job.worker}},
+            )  # fmt: skip
+            self._set_aside(claimed, reason)
             return None
         age_s = time.time() - job.created_ms / 1000
         if abs(age_s) > AGE_LIMIT_S:
@@ -132,10 +139,14 @@ class Claimer:
                     "Was the clock set?",
                     claimed.id, job.worker, abs(age_s) / 86_400, "ago" if age_s > 0 else "from now",
                     sum(sum(part.counts.values()) for part in job.parts),
+                    extra={"fields": {"worker": job.worker, "age_s": round(age_s)}},
                 )  # fmt: skip
-                self._set_aside(claimed)
+                self._set_aside(claimed, "it is too old, and nobody remembers its lanes")
                 return None
-        return self._batches.claimed(job, claimed.id, time.monotonic())
+        now_s = time.monotonic()
+        flight = self._batches.claimed(job, claimed.id, now_s)
+        flight.trip = self._trace.claimed(claimed.body, flight.hits, claimed.id, now_s)
+        return flight
 
     def _is_remembered(self, job: Job) -> bool:
         """Whether the lanes of all its parts are known: then it can be sent, however old it is."""
@@ -157,10 +168,12 @@ class Claimer:
         if time.monotonic() - self._complained_s >= COMPLAINT_S:
             self._complained_s = time.monotonic()
             log.warning(
-                "jobs like one of worker %a wait: whether they are too old can't be told: %s", job.worker, reason
-            )
+                "jobs like one of worker %a wait: whether they are too old can't be told: %s", job.worker, reason,
+                extra={"fields": {"worker": job.worker}},
+            )  # fmt: skip
 
-    def _set_aside(self, claimed: Claimed) -> None:
+    def _set_aside(self, claimed: Claimed, why: str) -> None:
+        self._trace.set_aside(claimed.body, time.monotonic(), why)
         try:
             self._spool.bury(claimed.id)
         except (SpoolRefused, SpoolUnknown) as error:

@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,8 @@ from hitmesh.collector.doubts import Doubts
 from hitmesh.collector.known import Known, Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
+from hitmesh.collector.slow import SlowRequests
+from hitmesh.collector.trace import ALL, Trace
 from hitmesh.config import Config
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.mesh.client import MeshClient
@@ -39,6 +41,7 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.bounds import check_applied
 from hitmesh.protocol.messages import ERA, Ack, Addressed, Applied, Batch, Close, Redirect, encode, make
 from hitmesh.protocol.names import split_key
+from hitmesh.protocol.stations import Told
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.spool import JobId, Spool
@@ -72,11 +75,16 @@ MAX_DELETES: Final = 2000  # of jobs at once: a fraction of a second, after an o
 class Forming:
     """A batch that hits are being added to, and what became of it."""
 
-    __slots__ = ("_error", "_event", "counts", "size_bytes")
+    __slots__ = ("_error", "_event", "began_s", "counts", "done_s", "ids", "pages", "put_s", "size_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, began_s: float) -> None:
         self.counts: dict[str, int] = {}
         self.size_bytes = 0
+        self.began_s = began_s  # monotonic, as the others: when its first hit came
+        self.put_s = self.done_s = 0.0  # when it went to the spool, and when that had answered
+        # Of the requests that have an id, and the page of each: together no more than there are requests under way.
+        self.ids: list[str] = []
+        self.pages: list[str] = []
         self._event = Event()
         self._error: SpoolRefused | SpoolUnknown | None = None
 
@@ -134,6 +142,9 @@ class Collector:
         self.refusals: Counter[str] = Counter()
         """Requests that were answered with an error, by reason: a few fixed words."""
         self._puts, self._commits_s = Histogram(), Histogram()
+        self._trace = Trace()
+        self.slow = SlowRequests(config.log.slow_ms)
+        """Requests that take long, for the log."""
         self.id = f"{name}.{secrets.token_hex(6)}"
         self._batches = Batches(
             self.id,
@@ -174,7 +185,8 @@ class Collector:
             spool,
             self._batches,
             unacked_bytes=config.limits.unacked_bytes,
-            send=self._send,
+            send=partial(self._send, why="claimed"),
+            trace=self._trace,
             read_head=store.read_head,
             watchdog=self._watchdog,
         )
@@ -215,8 +227,8 @@ class Collector:
         for duty in (self._commit, self._receive_acks, self._resend, self._delete, self._claimer.run, self._doubts.run):
             spawn(f"collector's {duty.__name__.strip('_')}", duty)
         if self._admin is not None:
-            self._admin.start(self._collect, self._watchdog.late)
-        log.info("%s of %s takes hits at %s/hit/<page>", self._name, self._config.name, http)
+            self._admin.start(self._collect, self._watchdog.late, self._tell_trace)
+        log.info("takes hits at %s/hit/<page>", http, extra={"fields": {"url": http, "worker": self.id}})
 
     def leave(self) -> None:
         """Tell everybody to send no more; what they send until they have heard it is taken."""
@@ -226,6 +238,7 @@ class Collector:
 
     def drain(self) -> None:
         """Take no more than there is."""
+        log.info("draining", extra={"fields": {"jobs": self._batches.unacked}})
         self.leave()
         self._draining = True
 
@@ -237,7 +250,10 @@ class Collector:
         ):
             gevent.sleep(0.01)
         if self._batches.unacked:
-            log.warning("stopped with %d jobs unacked; the spool keeps them", self._batches.unacked)
+            log.warning(
+                "stopped with %d jobs unacked; the spool keeps them", self._batches.unacked,
+                extra={"fields": {"jobs": self._batches.unacked}},
+            )  # fmt: skip
         self._close_lanes()
         if self._admin is not None:
             self._admin.stop()
@@ -252,8 +268,11 @@ class Collector:
 
     # --- what the HTTP side asks ---------------------------------------------------------------
 
-    def submit(self, counts: Mapping[str, int]) -> Forming:
-        """Add hits to the forming batch; `wait` on what is returned before answering them."""
+    def submit(self, counts: Mapping[str, int], request_id: str = "", page: str = ALL) -> Forming:
+        """Add hits to the forming batch; `wait` on what is returned before answering them.
+
+        `request_id` is that of the request that they came with, and `page` its one page, if it has one.
+        """
         if self._draining:
             raise SpoolRefused("this collector is stopping", hint="ask another one")
         limits = self.live.config.limits
@@ -265,9 +284,12 @@ class Collector:
         ):
             if len(self._queue) >= MAX_FORMING:
                 raise SpoolRefused("the spool is slower than the hits that come in", hint="try again in a second")
-            forming = Forming()
+            forming = Forming(time.monotonic())
             self._queue.append(forming)
         forming.add(counts)
+        if request_id:
+            forming.ids.append(request_id)
+            forming.pages.append(page)
         self._has_hits.set()
         return forming
 
@@ -317,6 +339,7 @@ class Collector:
         config = self.live.config
         self._batches.resend_s = config.timing.resend_s
         self._batches.limit_bytes = self._claimer.limit_bytes = config.limits.unacked_bytes
+        self.slow.set(config.log.slow_ms)
         self._known.fresh_s, self._known.max_pages = config.timing.fresh_s, config.limits.known_pages
         if self.mesh is not None:
             self.mesh.announce()  # which version is in force here
@@ -360,6 +383,16 @@ class Collector:
             is_failing=bool(self._watchdog.late()),
         )
 
+    def _tell_trace(self, ids: Sequence[str], last: int) -> Told:
+        """What this worker remembers of pages, requests or batches."""
+        known, stations, more = self._trace.find(
+            ids, last, time.monotonic(), time.time(), partial(gevent.sleep, 0)
+        )  # fmt: skip
+        return Told(
+            dc=self._config.name, role="collector", name=self._name,
+            known=tuple(known), stations=tuple(stations), more=more,
+        )  # fmt: skip
+
     # --- group commit --------------------------------------------------------------------------
 
     def _commit(self) -> None:
@@ -373,14 +406,16 @@ class Collector:
             self._has_hits.clear()
 
     def _put(self, forming: Forming) -> None:
-        batches = self._batches
+        batches, trace = self._batches, self._trace
         if batches.is_used_up:
             forming.release(_used_up())
             return
         job = batches.form(forming.counts, int(time.time() * 1000))
         body = encode(job)
         unknown: SpoolUnknown | None = None
-        began_s = time.monotonic()
+        forming.put_s = began_s = time.monotonic()
+        hits = sum(forming.counts.values())
+        trip = trace.formed(body, hits, forming.began_s, began_s, ids=forming.ids, pages=forming.pages)
         retry_until_s = began_s + PUT_RETRY_S
         while True:
             try:
@@ -393,6 +428,7 @@ class Collector:
                 if unknown is None:
                     self._refused_puts += 1
                     batches.refused(job, unknown=False)
+                    trace.refused(trip, time.monotonic(), str(error), is_unknown=False)
                     forming.release(error)
                     return
             # It may be there already: putting the same job again is harmless, lanes see to that,
@@ -400,24 +436,30 @@ class Collector:
             if time.monotonic() > retry_until_s:
                 self._refused_puts += 1
                 batches.refused(job, unknown=True)
+                trace.refused(trip, time.monotonic(), str(unknown), is_unknown=True)
                 forming.release(unknown)
                 return
             gevent.sleep(PUT_RETRY_PAUSE_S)
-        now_s = time.monotonic()
+        forming.done_s = now_s = time.monotonic()
         self._puts.observe(now_s - began_s)
         flight = batches.spooled(job, id, now_s, only_once=unknown is None)
+        flight.trip = trip
+        trace.put(trip, id, now_s, is_left=not flight.size_bytes)
         for part in flight.open_parts():
             self._known.added(part)
         forming.release()
-        self._send([flight], now_s)
+        self._send([flight], now_s, "")
 
     # --- sending -------------------------------------------------------------------------------
 
-    def _send(self, flights: Iterable[Flight], now_s: float) -> None:
+    def _send(self, flights: Iterable[Flight], now_s: float, why: str) -> None:
+        """Send what is open of these; `why` again, empty the first time."""
         loads: dict[tuple[str, str], list[Addressed]] = defaultdict(list)
         sizes: dict[tuple[str, str], int] = defaultdict(int)
         for flight in flights:
             self._batches.sent(flight, now_s)
+            if flight.trip is not None:
+                self._trace.sent(flight.trip, now_s, why)
             for part in flight.open_parts():
                 owner = self._owners.get(part.partition)
                 if owner is None:
@@ -426,14 +468,14 @@ class Collector:
                 loads[to].append(Addressed(owner[1], part))
                 sizes[to] += sum(map(len, part.counts)) + 16 * len(part.counts)
                 if sizes[to] >= SEND_BYTES:
-                    self._push(to, loads.pop(to))
+                    self._push(to, loads.pop(to), now_s)
                     del sizes[to]
         for to, parts in loads.items():
-            self._push(to, parts)
+            self._push(to, parts, now_s)
 
-    def _push(self, to: tuple[str, str], parts: list[Addressed]) -> None:
-        # No room or no connection: the spool has it, and it is sent again when its wait ends.
-        self._pushes.send(to[0], encode(make(Batch, to[1], self._ack_endpoint, tuple(parts))))
+    def _push(self, to: tuple[str, str], parts: list[Addressed], now_s: float) -> None:
+        if not self._pushes.send(to[0], encode(make(Batch, to[1], self._ack_endpoint, tuple(parts)))):
+            self._trace.not_sent(to[0], now_s)  # the spool has it, and it is sent again when its wait ends
 
     def _on_change(self, view: MeshView) -> None:
         processors = {one.id: one.endpoints["batches"] for one in view.live("processor") if "batches" in one.endpoints}
@@ -455,9 +497,11 @@ class Collector:
             if epoch > self._epochs.get(partition, 0):
                 self._epochs[partition] = epoch
         changed = {partition for partition, owner in owners.items() if self._owners.get(partition) != owner}
-        self._owners = owners
+        if owners != self._owners:
+            self._owners = owners
+            self._trace.owners(owners, {endpoint: id for id, endpoint in processors.items()})
         if changed:
-            self._send(self._batches.touching(changed), time.monotonic())
+            self._send(self._batches.touching(changed), time.monotonic(), "a new owner, or epoch")
 
     def _redirected(self, redirect: Redirect) -> None:
         assert self.mesh is not None
@@ -483,7 +527,7 @@ class Collector:
             self._resent += len(overdue)
             if overdue and self.mesh is not None:
                 self._doubts.want(self.mesh.view, {part.partition for each in overdue for part in each.open_parts()})
-            self._send(overdue, now_s)
+            self._send(overdue, now_s, "no ack in time")
 
     # --- acks ----------------------------------------------------------------------------------
 
@@ -530,13 +574,14 @@ class Collector:
     def _take(self, worker: str, applied: Applied, as_of: AsOf, ledger: str = "") -> None:
         if applied.commit > self._commits.get(applied.partition, 0):
             self._commits[applied.partition] = applied.commit
-        settled = self._batches.settle(worker, applied)
+        now_s = time.monotonic()
+        settled = self._batches.settle(worker, applied, now_s)
         if settled.jumped_to or settled.in_doubt:
             log.error(
                 "somebody else has used numbers of our lane in partition %d: it goes on at %d; %d hits may not be counted",
                 applied.partition, settled.jumped_to, settled.in_doubt,
+                extra={"fields": {"partition": applied.partition, "seq": settled.jumped_to, "hits": settled.in_doubt}},
             )  # fmt: skip
-        now_s = time.monotonic()
         for since_s in settled.since_s:
             self._commits_s.observe(now_s - since_s)
         for part in settled.parts:
@@ -557,6 +602,7 @@ class Collector:
             done = self._done[:MAX_DELETES]
             with self._watchdog.expect("a delete from the spool"):
                 self._batches.deleted(self._spool.done(done))
+            self._trace.deleted(done, time.monotonic())
             del self._done[: len(done)]
             if self._done:
                 self._has_done.set()

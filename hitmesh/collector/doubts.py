@@ -77,6 +77,7 @@ class Doubts:
                 log.warning(
                     "%s says that it owns partition %d, and the totals store says otherwise (%d such claims so far)",
                     claim[0], partition, self.refuted,
+                    extra={"fields": {"partition": partition, "epoch": claim[1], "claimed_by": claim[0]}},
                 )  # fmt: skip
         view.refute(partition, *claim, upto)
         return True

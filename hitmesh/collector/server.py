@@ -33,7 +33,7 @@ from hitmesh.collector.connections import Connections
 from hitmesh.config import Config, host_port_text
 from hitmesh.errors import ConfigError
 from hitmesh.http.errors import BadMessage
-from hitmesh.logs import Lines
+from hitmesh.logs import form_in_use
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings.live import Live
 from hitmesh.startup import forgo_plugins
@@ -52,12 +52,12 @@ STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """gunicorn's own log, in lines like all others."""
+    """gunicorn's own log, in the form of all others."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in self.error_log.handlers:
-            handler.setFormatter(Lines(self.error_fmt, self.datefmt))
+            handler.setFormatter(form_in_use())
 
 
 class CollectorWorker(GeventWorker):  # type: ignore[misc]
@@ -235,6 +235,7 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
         )
         self.collector = collector
         app = make_app(collector)
+        slow = collector.slow
         monotonic, observe = time.monotonic, collector.answers.observe
 
         def counted(environ: Any, start_response: Any) -> Any:
@@ -244,8 +245,11 @@ class CollectorApplication(BaseApplication):  # type: ignore[misc]
                 return app(environ, start_response)
             finally:
                 self.busy -= 1
+                took_s = monotonic() - began_s
                 if environ["PATH_INFO"].startswith("/hit"):  # /hit/<page> and /hits
-                    observe(monotonic() - began_s)
+                    observe(took_s)
+                if took_s >= slow.from_s:
+                    slow.say(environ, start_response, began_s, took_s)
 
         return counted
 

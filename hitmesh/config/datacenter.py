@@ -12,7 +12,20 @@ from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
-from hitmesh.config.sections import Dashboard, Limits, Metrics, Name, Node, Pages, Ports, Role, Section, Stores, Timing
+from hitmesh.config.sections import (
+    Dashboard,
+    Limits,
+    Log,
+    Metrics,
+    Name,
+    Node,
+    Pages,
+    Ports,
+    Role,
+    Section,
+    Stores,
+    Timing,
+)
 from hitmesh.protocol.messages import MAX_PARTITIONS
 
 NEXUS_PORTS = 3  # heartbeats, changes, lookups
@@ -51,6 +64,7 @@ class Config(Section, frozen=True):
     balancer: Balancer = Balancer()
     dashboard: Dashboard = Dashboard()
     metrics: Metrics = Metrics()
+    log: Log = Log()
     alerts: Alerts = Alerts()
     peers: Annotated[
         dict[Name, tuple[str, ...]],

@@ -75,6 +75,8 @@ LIVE: Final = (
     "limits.hit_body_bytes",
     "limits.known_pages",
     "limits.unacked_bytes",
+    "log.level",
+    "log.slow_ms",
     "pages.query",
     "pages.trailing_slash",
     "timing.commit_s",

@@ -65,8 +65,12 @@ class Ports(Section, frozen=True):
         _PortOrNone, Meta(description="/stats, /metrics, /routes; one port an instance; 0: none")
     ] = 8005
     collector: Annotated[_Port, Meta(description="HTTP; one port an instance")] = 8010
-    collector_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
-    processor_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
+    collector_admin: Annotated[
+        _PortOrNone, Meta(description="/metrics, /health, /trace; one port an instance; 0: none")
+    ] = 0
+    processor_admin: Annotated[
+        _PortOrNone, Meta(description="/metrics, /health, /trace; one port an instance; 0: none")
+    ] = 0
     nexus: Annotated[_Port, Meta(description="heartbeats, changes, lookups; three ports an instance")] = 8020
     nexus_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (
@@ -168,6 +172,20 @@ class Metrics(Section, frozen=True):
     open: Annotated[
         bool, Meta(description="beyond loopback too whoever reaches /metrics of a role may read it, without a token")
     ] = False
+
+
+class Log(Section, frozen=True):
+    """What the roles of a datacenter log, and how."""
+
+    format: Annotated[
+        Literal["text", "logfmt", "json"], Meta(description="text for people; logfmt (key=value) or json for programs")
+    ] = "text"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="below which nothing is logged")
+    ] = "info"
+    slow_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="a request that takes longer is logged, with its parts; 0: none")
+    ] = 1000
 
 
 class Pages(Section, frozen=True):

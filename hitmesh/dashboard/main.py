@@ -42,7 +42,7 @@ def run(config: Config, *, name: str, state_dir: Path, listen: str | None = None
     except OSError as error:
         raise ConfigError(f"{listen or place}: can't be listened at: {error.strerror}") from error
     dashboard.start()
-    log.info("%s of %s is up at %s", name, config.name, dashboard.url)
+    log.info("up at %s", dashboard.url, extra={"fields": {"url": dashboard.url}})
     stop.wait()
     dashboard.stop()
     return 0

@@ -5,7 +5,9 @@ whoever gets here; but a page from elsewhere must not make a browser read this o
 here (DNS rebinding). So the Host must be an address or a name of ours, unless a proxy passed the request on: a
 balancer's route has chosen by the name then, and no script in a browser can set `Via`.
 
-The metrics have a token of their own, which opens nothing else: a Prometheus needn't be trusted with more.
+The metrics have a token of their own, which opens nothing else: a Prometheus needn't be trusted with more. What a role
+remembers of batches names pages: whoever may look at the dashboards may ask for that, and beyond loopback nobody without
+a word of the configuration.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from hitmesh.http.asking import Refusal, credentials, host_of, is_address
 METHODS: Final = ("GET", "HEAD")
 HEALTH: Final = "/health"  # whether it is up is asked by balancers, which have no token
 METRICS: Final = "/metrics"
+TRACE: Final = "/trace"  # page names, and ids of requests
 _SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
 
 
 class MetricsAccess:
-    """Who may read /metrics of any role besides those who may do all there."""
+    """Who may read one page of any role, such as /metrics, besides those who may do all there."""
 
     def __init__(self, token: str = "", *, is_open: bool = False) -> None:
         self._token = token.encode()
@@ -39,10 +42,17 @@ class MetricsAccess:
 class Access:
     """The rules of one listener. `hosts` are the names, besides addresses, by which it may be asked without a token."""
 
-    def __init__(self, token: str, hosts: Collection[str] = (), metrics: MetricsAccess | None = None) -> None:
+    def __init__(
+        self,
+        token: str,
+        hosts: Collection[str] = (),
+        metrics: MetricsAccess | None = None,
+        trace: MetricsAccess | None = None,
+    ) -> None:
         self._token = token.encode()
         self._hosts = frozenset(host.lower() for host in (*hosts, "localhost"))
         self._metrics = metrics or MetricsAccess()
+        self._trace = trace
 
     def refusal(self, environ: Mapping[str, str]) -> Refusal | None:
         """What is wrong with a request, by its WSGI environment; None when nothing is."""
@@ -52,6 +62,12 @@ class Access:
         if path == HEALTH:
             return None
         needs_token = bool(self._token)
+        if path == TRACE and self._trace is not None:
+            needs_token = self._trace.needs_token
+            if not (needs_token or self._trace.is_open):
+                return Refusal(
+                    403, "Forbidden", "page names are told here: dashboard.token, or dashboard.open, is needed"
+                )
         if path == METRICS:
             needs_token = self._metrics.needs_token or (needs_token and not self._metrics.is_open)
         if needs_token:
@@ -59,6 +75,8 @@ class Access:
             if self._token and hmac.compare_digest(shown, self._token):
                 return None
             if path == METRICS and self._metrics.admits(shown):
+                return None
+            if path == TRACE and self._trace is not None and self._trace.admits(shown):
                 return None
             problem = "the token is wrong" if shown else "this needs the token, as the password; any user name will do"
             return Refusal(401, "Unauthorized", problem)

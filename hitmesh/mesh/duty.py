@@ -35,14 +35,14 @@ def _guard(name: str, work: Callable[..., None], args: tuple[object, ...]) -> No
     except gevent.GreenletExit:
         raise
     except BaseException:
-        log.critical("%s died; ending the process", name, exc_info=True)
+        log.exception("%s died; ending the process", name)
         sys.stderr.flush()
         os._exit(EXIT_BROKEN)
 
 
 def give_up(why: str) -> NoReturn:
     """End the process with EXIT_UNFIT: another one of this release would do no better."""
-    log.critical("ending the process: %s", why)
+    log.error("ending the process: %s", why)
     sys.stderr.flush()
     os._exit(EXIT_UNFIT)
 

@@ -87,6 +87,8 @@ class FrameReader:
         """Frames refused so far."""
         self.key = ""
         """Of the last message's sender; empty where there are no keys."""
+        self.frame = b""
+        """The last message as it came."""
         self.envelope: list[bytes] = []
         """What came before the last message: a ROUTER's answer needs it."""
 
@@ -103,12 +105,13 @@ class FrameReader:
             if self._guard is not None and self._guard.refusal(self._link, key):
                 continue
             try:
-                message = decode(self._only(frames), *kinds)
+                frame = self._only(frames)
+                message = decode(frame, *kinds)
             except DecodeError as error:
                 self.refuse(error)
                 continue
             if self._guard is None or not self._guard.refusal(self._link, key, message):
-                self.key = key
+                self.key, self.frame = key, frame
                 return message
         return None
 

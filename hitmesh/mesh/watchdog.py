@@ -20,6 +20,7 @@ from typing import Final
 import gevent
 from gevent.monkey import get_original
 
+from hitmesh.logs import as_line
 from hitmesh.mesh.duty import EXIT_BROKEN, spawn
 from hitmesh.state.dues import Dues
 
@@ -71,6 +72,6 @@ class Watchdog:
             before_s = now_s
             sys.stderr.flush()  # what nobody read a moment ago
             if hopeless := self._dues.hopeless(self._now_s):
-                # Not through the log, whose locks may be held by what hangs.
-                sys.stderr.write(f"{time.strftime('%F %T')} CRITICAL {hopeless}; ending the process\n")
+                # Not through the log's handlers, whose locks may be held by what hangs.
+                sys.stderr.write(as_line(__name__, f"{hopeless}; ending the process"))
                 os._exit(EXIT_BROKEN)

@@ -10,11 +10,11 @@ from typing import Final
 
 from prometheus_client.core import Metric
 
-from hitmesh.config import Config, host_port_text
+from hitmesh.config import Config, host_port_text, is_loopback
 from hitmesh.errors import ConfigError
 from hitmesh.http.access import Access, MetricsAccess
 from hitmesh.hub.listener import Listener
-from hitmesh.metrics.app import HEADERS, make_app
+from hitmesh.metrics.app import HEADERS, TraceAnswer, make_app
 from hitmesh.metrics.text import encoded, registry
 
 PLACES: Final = 64  # a few Prometheus servers, and people; so many files less for the role
@@ -32,12 +32,23 @@ class AdminListener:
             raise ConfigError(f"{where}: can't be listened at, for /metrics: {error.strerror}") from error
         self.url = f"http://{host_port_text(*self._listener.own)}"
         metrics = config.metrics
-        self._access = Access("", hosts_of(config), MetricsAccess(metrics.token, is_open=metrics.open))
+        looks = config.dashboard  # who may see the names of pages there may see them here
+        self._access = Access(
+            "",
+            hosts_of(config),
+            MetricsAccess(metrics.token, is_open=metrics.open),
+            MetricsAccess(looks.token, is_open=looks.open or is_loopback(host)),
+        )
 
-    def start(self, collect: Callable[[], Iterable[Metric]], late: Callable[[], str]) -> None:
-        """Begin to answer: with what `collect` yields, and `late`, why the role fails to do its work, or nothing."""
+    def start(
+        self, collect: Callable[[], Iterable[Metric]], late: Callable[[], str], trace: TraceAnswer | None = None
+    ) -> None:
+        """Begin to answer: with what `collect` yields, and `late`, why the role fails to do its work, or nothing.
+
+        `trace` tells what the role remembers of pages, requests or batches, of as many of them as are asked for.
+        """
         made = registry(collect)
-        self._listener.start(make_app(lambda accept: encoded(made.collect(), accept), late, self._access))
+        self._listener.start(make_app(lambda accept: encoded(made.collect(), accept), late, self._access, trace))
 
     def stop(self) -> None:
         """Answer no more."""

@@ -39,7 +39,7 @@ def run(config: Config, *, name: str, state_dir: Path) -> int:
         room=Room(base).load,
     )
     processor.start()
-    log.info("%s of %s is up", name, config.name)
+    log.info("up", extra={"fields": {"partitions": config.partitions}})
     stop.wait()
     log.info("draining")
     processor.stop()

@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +34,9 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.replication import Replication
 from hitmesh.processor.steps import Acks, Counters, LoadRows, Offered, Phase, ReadHead, Recipient
+from hitmesh.processor.trace import Odd, Trace
 from hitmesh.protocol.messages import MAX_TOTAL, Ack, Applied, Batch, Close, Redirect, decode_head, encode, make
+from hitmesh.protocol.stations import HANDING_OVER, LOST, TOOK_OVER, Told
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import LATE_S, Standstill
@@ -95,6 +97,7 @@ class Processor:
         )
         self._pushes = Pushes(network, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
         self._counters = Counters()
+        self._trace = Trace()
         self._partitions = [
             Partition(
                 number,
@@ -136,6 +139,7 @@ class Processor:
             network=network,
             drive=self._drive,
             commit=self._dirty.set,
+            trace=self._trace,
         )
         self.mesh = MeshClient(
             config,
@@ -169,7 +173,7 @@ class Processor:
         spawn("tenure", self._keep_tenure)
         self._replication.start(self.mesh.view)
         if self._admin is not None:
-            self._admin.start(self._collect, self._late)
+            self._admin.start(self._collect, self._late, self._tell_trace)
 
     def stop(self) -> None:
         """Hand every partition over, committing what is staged; bounded by `drain_s`."""
@@ -188,7 +192,10 @@ class Processor:
             gevent.sleep(0.01)
         left = [p.number for p in self._partitions if p.phase is not Phase.AWAY]
         if left:
-            log.warning("stopped before partitions %s were handed over; the spool keeps their hits", left)
+            log.warning(
+                "stopped before partitions %s were handed over; the spool keeps their hits", left,
+                extra={"fields": {"partitions": len(left)}},
+            )  # fmt: skip
         if self._admin is not None:
             self._admin.stop()
         self.mesh.stop()
@@ -259,6 +266,14 @@ class Processor:
             is_failing=bool(self._late()),
         )
 
+    def _tell_trace(self, ids: Sequence[str], last: int) -> Told:
+        """What this processor remembers of pages or batches."""
+        known, stations, more = self._trace.find(ids, last, time.monotonic(), time.time(), partial(gevent.sleep, 0))
+        return Told(
+            dc=self._config.name, role="processor", name=self._name,
+            known=tuple(known), stations=tuple(stations), more=more,
+        )  # fmt: skip
+
     # --- batches -----------------------------------------------------------------------------
 
     def _receive(self) -> None:
@@ -270,6 +285,7 @@ class Processor:
 
     def _offer(self, batch: Batch) -> None:
         at_once: list[Applied] = []
+        odd: list[Odd] = []
         misdirected: dict[int, int] = {}
         staged = False
         refusal = self._why_not(batch.worker)
@@ -277,6 +293,7 @@ class Processor:
             number = addressed.part.partition
             if number >= len(self._partitions):
                 self._counters.refuse(batch.worker, f"partition {number} of {len(self._partitions)}")
+                odd.append((number, addressed.part.seq, Offered.REFUSED, 0, "there is no such partition"))
                 continue
             partition = self._partitions[number]
             offered, applied = partition.offer(
@@ -292,6 +309,10 @@ class Processor:
                     self._urgent.set()
             elif applied is not None:
                 at_once.append(applied)
+            if offered is not Offered.STAGED:
+                why = self._counters.refusal if offered is Offered.REFUSED else ""
+                odd.append((number, addressed.part.seq, offered, partition.epoch, why))
+        self._trace.received(time.monotonic(), self._frames.frame, odd)
         if staged:
             self._pushes.open(batch.reply_to)  # so that the ack finds a connection
             self._dirty.set()
@@ -317,7 +338,9 @@ class Processor:
                 self._partitions[end.partition].close_lane(message.worker, end)
 
     def _acknowledge(self, acks: Mapping[Recipient, list[Applied]]) -> None:
+        now_s = time.monotonic()
         for (reply_to, worker), applied in acks.items():
+            self._trace.applied(now_s, worker, applied)
             for chunk in _chunks(applied):
                 self._pushes.send(reply_to, encode(make(Ack, worker, tuple(chunk))))
 
@@ -348,23 +371,28 @@ class Processor:
         if not due:
             return
         acks: dict[Recipient, list[Applied]] = defaultdict(list)
+        leaving = {partition.number for partition in due if partition.leaving}
         began_s = time.monotonic()
         with self._watchdog.expect("a commit"):
             outcomes = self._store.write(writes)
         self._commits.observe(time.monotonic() - began_s)
         for partition, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unknown):
-                log.warning("commit of partition %d is unknown: %s", partition.number, outcome.reason)
+                log.warning(
+                    "commit of partition %d is unknown: %s", partition.number, outcome.reason, extra=_about(partition)
+                )
             _gather(partition.wrote(outcome), acks)
         self._acknowledge(acks)
         self._replication.committed(due)
-        self._after_steps(due)
+        self._after_steps(due, leaving)
 
-    def _after_steps(self, partitions: list[Partition]) -> None:
+    def _after_steps(self, partitions: list[Partition], leaving: Container[int]) -> None:
         for partition in partitions:
             if partition.phase not in (Phase.OWNED, Phase.AWAY):
                 self._drive(partition)
             elif partition.phase is Phase.AWAY:
+                if partition.number not in leaving:
+                    self._lost(partition)
                 self._tenure.refused(partition.number, time.monotonic())
                 self.mesh.announce()
             elif partition.is_dirty:
@@ -372,6 +400,14 @@ class Processor:
                 if partition.leaving:
                     self._urgent.set()
         self._tell_faults()
+
+    def _lost(self, partition: Partition) -> None:
+        """Somebody else owns it now, or it can't be read: said as a fault then."""
+        self._trace.partition(time.monotonic(), partition.number, LOST, 0)
+        log.warning(
+            "partition %d isn't ours any more: what wasn't committed is sent again to its owner", partition.number,
+            extra={"fields": {"partition": partition.number}},
+        )  # fmt: skip
 
     # --- taking over, settling ---------------------------------------------------------------
 
@@ -387,12 +423,14 @@ class Processor:
 
     def _carry_out_steps(self, partition: Partition) -> None:
         unknowns = 0
-        was_owned = partition.epoch > 0
+        was_owned, was_leaving = partition.epoch > 0, partition.leaving
         while partition.phase not in (Phase.OWNED, Phase.AWAY) and not partition.is_waiting:
             try:
                 settled = self._carry_out(partition)
             except StoreUnknown as error:
-                log.warning("partition %d, %s: %s", partition.number, partition.phase.value, error)
+                log.warning(
+                    "partition %d, %s: %s", partition.number, partition.phase.value, error, extra=_about(partition)
+                )
                 partition.failed()
                 settled = False
             if settled:
@@ -401,10 +439,14 @@ class Processor:
                 gevent.sleep(BACKOFF_S[min(unknowns, len(BACKOFF_S) - 1)])
                 unknowns += 1
         self._driven.discard(partition.number)
+        if partition.phase is Phase.AWAY and was_owned and not was_leaving:
+            self._lost(partition)
         if partition.phase is Phase.AWAY and not partition.leaving:
             self._tenure.refused(partition.number, time.monotonic())
         if partition.phase is Phase.OWNED and not was_owned:
             self._fresh.add(partition.number)
+            self._trace.partition(time.monotonic(), partition.number, TOOK_OVER, partition.epoch)
+            log.info("took partition %d over", partition.number, extra=_about(partition))
         if partition.phase is Phase.AWAY or not was_owned:
             self.mesh.announce()
         self._replication.committed([partition])
@@ -430,7 +472,9 @@ class Processor:
                 (outcome,) = self._store.write([step])
             if isinstance(outcome, Unknown):
                 known = False
-                log.warning("write of partition %d is unknown: %s", partition.number, outcome.reason)
+                log.warning(
+                    "write of partition %d is unknown: %s", partition.number, outcome.reason, extra=_about(partition)
+                )
             acks = partition.wrote(outcome)
         self._acknowledge({to: [applied] for to, applied in acks.items()})
         return known
@@ -455,7 +499,8 @@ class Processor:
         for number in steps.hand_over:
             partition = self._partitions[number]
             if not partition.leaving:
-                log.info("handing partition %d over", number)
+                log.info("handing partition %d over", number, extra=_about(partition))
+                self._trace.partition(time.monotonic(), number, HANDING_OVER, partition.epoch)
                 partition.leave()
                 self._dirty.set()
                 self._urgent.set()
@@ -492,6 +537,7 @@ class Processor:
             log.warning(
                 "%s says that it owns partition %d, and the totals store says otherwise (%d such claims so far)",
                 claim.instance.id, number, self._false_claims,
+                extra={"fields": {"partition": number, "epoch": claim.epoch, "claimed_by": claim.instance.id}},
             )  # fmt: skip
         self.mesh.view.refute(number, claim.instance.id, claim.epoch, upto)
         self._mesh_changed.set()
@@ -513,8 +559,16 @@ class Processor:
             counters.untold, self._faults_told_s = [], now_s
         if counters.refused > self._refusals_told and now_s - self._refusals_told_s >= COMPLAINT_S:
             more = counters.refused - self._refusals_told
-            log.warning("refused %d parts or rows (%d so far), at last of %s", more, counters.refused, counters.refusal)
+            log.warning(
+                "refused %d parts or rows (%d so far), at last of %s", more, counters.refused, counters.refusal,
+                extra={"fields": {"refused": more}},
+            )  # fmt: skip
             self._refusals_told, self._refusals_told_s = counters.refused, now_s
+
+
+def _about(partition: Partition) -> Mapping[str, object]:
+    """The fields of an event of a partition's."""
+    return {"fields": {"partition": partition.number, "epoch": partition.epoch, "commit": partition.commit}}
 
 
 def _gather(acks: Acks, into: dict[Recipient, list[Applied]]) -> None:

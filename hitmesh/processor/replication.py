@@ -29,6 +29,7 @@ from hitmesh.processor.following import Following
 from hitmesh.processor.partition import Partition
 from hitmesh.processor.steps import Phase
 from hitmesh.processor.telling import Load, Telling
+from hitmesh.processor.trace import Trace
 from hitmesh.protocol.messages import (
     MAX_DCS,
     Chunk,
@@ -68,6 +69,7 @@ class Replication:
         network: Network,
         drive: Callable[[Partition], None],
         commit: Callable[[], None],
+        trace: Trace | None = None,
     ) -> None:
         self._live = live
         config = self._config = live.config
@@ -75,6 +77,7 @@ class Replication:
         self._partitions = partitions
         self._store = store
         self._drive, self._commit = drive, commit
+        self._trace = trace or Trace()
         heartbeat_s = config.timing.heartbeat_s
         place = config.placement("processor", name)
         pull, self.endpoint = bind_pull(network, place.address, "rows", heartbeat_s=heartbeat_s, port=place.port)
@@ -245,6 +248,7 @@ class Replication:
             len(restoring),
             f"; waiting for {', '.join(sorted(asked))}" if asked else "",
             f" (not heard: {', '.join(sorted(away))}; retire one that is gone for good)" if away else "",
+            extra={"fields": {"partitions": len(restoring)}},
         )
 
     # --- answering ---------------------------------------------------------------------------
@@ -260,7 +264,10 @@ class Replication:
             elif wanted.origin != self._config.name and wanted.origin not in peers:
                 self._refuse(have.dc, f"a question about {wanted.origin!a:.140}, which isn't a peer")
             else:
-                self._ask_here(Held(have.dc, have.reply_to, wanted, time.monotonic()), have.owner)
+                now_s = time.monotonic()
+                if wanted.origin == self._config.name and wanted.have is not None:
+                    self._trace.have(now_s, have.dc, have.owner, wanted.partition, wanted.have)
+                self._ask_here(Held(have.dc, have.reply_to, wanted, now_s), have.owner)
         self._tell()
 
     def _peer_names(self) -> frozenset[str]:
@@ -312,7 +319,10 @@ class Replication:
             with self._one_load:
                 rows = self._store.load(number)
         except StoreUnknown as error:
-            log.warning("rows of partition %d can't be read for %s: %s", number, load.held.dc, error)
+            log.warning(
+                "rows of partition %d can't be read for %s: %s", number, load.held.dc, error,
+                extra={"fields": {"partition": number, "peer": load.held.dc}},
+            )  # fmt: skip
         self._telling.loaded(load, rows, time.monotonic(), time.time())
         self._tell()
 

@@ -23,6 +23,7 @@ from typing import Final
 from hitmesh.config import Config
 from hitmesh.config.hands import Hands
 from hitmesh.config.live import ROUTES, apply
+from hitmesh.logs import set_level
 from hitmesh.mesh.duty import give_up, spawn
 from hitmesh.protocol.formats import Written
 from hitmesh.settings import Edition, Setting, SettingsStore, live_settings
@@ -103,14 +104,19 @@ class Live:
         if unreadable and not self.known:
             give_up(f"{unreadable}: run a newer release here, or the one that ran here before")
         if applied.config != self.config:
-            log.info("live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())))
+            log.info(
+                "live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())),
+                extra={"fields": {"version": max((each.version for each in editions.values()), default=0)}},
+            )  # fmt: skip
+        if applied.config.log.level != self.config.log.level:
+            set_level(applied.config.log.level)
         self.config, self.retired, self.hands = applied.config, applied.retired, applied.hands
         kept = self.written.formats if unreadable else {}
         self.written = Written({**kept, **applied.written.formats}, unreadable)
         self.version = max((each.version for each in editions.values()), default=0)
         for key, problem in applied.refused.items():
             if self.refused.get(key) != problem:
-                log.error("the live setting %s doesn't apply here: %s", key, problem)
+                log.error("the live setting %s doesn't apply here: %s", key, problem, extra={"fields": {"key": key}})
         self.refused = MappingProxyType(applied.refused)
         self.known = True
         self._on_change()

@@ -80,7 +80,7 @@ class Instance(Balancer):
         return [*WITHOUT_RIGHTS, sys.executable, "-m", "balancer", *options]
 
     def is_up(self) -> bool:
-        return " serves " in self.log()
+        return "serves http" in self.log()
 
     def service(self, host: str) -> dict[str, Any]:
         """What is counted of a route's service."""

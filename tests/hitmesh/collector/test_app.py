@@ -153,7 +153,8 @@ def test_a_total_doesn_t_count(mesh: Mesh) -> None:
 
 def test_a_collector_says_as_who_and_where_it_listens(mesh: Mesh) -> None:
     host, port = mesh.address()
-    assert f"collector-1 of dc-test takes hits at http://{host}:{port}/hit/<page>\n" in mesh.log("collector-1")
+    assert f"takes hits at http://{host}:{port}/hit/<page> " in mesh.log("collector-1")
+    assert "dc-test/collector/collector-1" in mesh.log("collector-1")
 
 
 def test_a_page_without_hits_has_the_total_0(mesh: Mesh) -> None:

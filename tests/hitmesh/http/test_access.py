@@ -20,6 +20,27 @@ def status(access: Access, path: str, token: str = "", *, host: str = "10.1.0.11
 
 
 @pytest.mark.parametrize(
+    ("trace", "token", "expected"),
+    [
+        (CLOSED, "", 403),
+        (CLOSED, READER, 403),
+        (OPEN, "", 200),
+        (WITH_TOKEN, "", 401),
+        (WITH_TOKEN, "wrong", 401),
+        (WITH_TOKEN, READER, 200),
+    ],
+)
+def test_where_pages_are_named_only_those_may_look_who_may_see_the_dashboard(
+    trace: MetricsAccess, token: str, expected: int
+) -> None:
+    assert status(Access("", (), OPEN, trace), "/trace", token) == expected
+
+
+def test_nor_does_a_page_from_elsewhere_get_there_by_a_name_that_points_here() -> None:
+    assert status(Access("", (), OPEN, OPEN), "/trace", host="evil.example") == 403
+
+
+@pytest.mark.parametrize(
     ("own", "metrics", "path", "token", "expected"),
     [
         # a role that shows its metrics only

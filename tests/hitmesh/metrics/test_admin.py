@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gevent
@@ -14,8 +14,10 @@ from hitmesh.config import Config
 from hitmesh.errors import ConfigError
 from hitmesh.metrics import admin as module
 from hitmesh.metrics.admin import AdminListener
+from hitmesh.metrics.app import TraceAnswer
 from hitmesh.metrics.families import gauge
 from hitmesh.metrics.opening import open_admin
+from hitmesh.protocol.stations import Told
 from tests.hitmesh.dev_config import configured
 
 PATIENCE_S = 60.0
@@ -24,11 +26,11 @@ PATIENCE_S = 60.0
 class Role:
     """One that has little to tell, and may fail."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, trace: TraceAnswer | None = None) -> None:
         self.why = ""
         self.asked = 0
         self.admin = AdminListener(config, "127.0.0.1", 0)
-        self.admin.start(self.collect, lambda: self.why)
+        self.admin.start(self.collect, lambda: self.why, trace)
         self.place = ("127.0.0.1", int(self.admin.url.rpartition(":")[2]))
 
     def collect(self) -> Iterator[Any]:
@@ -55,6 +57,57 @@ def role() -> Iterator[Role]:
     role = Role(configured())
     yield role
     role.admin.stop()
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("id=s/a", (["s/a"], 1)),
+        ("id=s%2Fa&last=7&id=%C3%BC", (["s/a", "ü"], 7)),
+    ],
+)
+def test_what_a_role_remembers_is_told_of_what_is_asked_for(query: str, asked: tuple[list[str], int]) -> None:
+    questions = []
+
+    def trace(ids: Sequence[str], last: int) -> Told:
+        questions.append((list(ids), last))
+        return Told(dc="dev", role="processor", name="p\u202e", more=3)
+
+    role = Role(configured(), trace)
+    status, _, body = role.ask(f"/trace?{query}")
+    role.admin.stop()
+    assert (status, questions) == (200, [asked])
+    assert json.loads(body) == {"dc": "dev", "role": "processor", "name": "p\u202e", "more": 3}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "last=1",
+        "id=",
+        "id=a&last=0",
+        "id=a&last=101",
+        "id=a&last=1&last=2",
+        "id=a&last=%D9%A1",
+        "id=a&x=1",
+        "id=%FF",
+        f"id={'a' * 1025}",
+        "&".join(["id=a"] * 41),
+    ],
+)
+def test_a_question_that_cant_be_is_refused_in_words(query: str) -> None:
+    def nothing(_ids: Sequence[str], _last: int) -> Told:
+        raise AssertionError
+
+    role = Role(configured(), nothing)
+    status, _, body = role.ask(f"/trace?{query}")
+    role.admin.stop()
+    assert status == 400 and json.loads(body)["description"]
+
+
+def test_a_role_without_batches_has_no_trace(role: Role) -> None:
+    assert role.ask("/trace?id=s/a")[0] == 404
 
 
 def test_the_metrics_are_of_now_and_the_processs_own_are_among_them(role: Role) -> None:
