@@ -16,8 +16,8 @@ from hitmesh.config.addresses import ssh_place
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
-# Who is changed after whom: those that count before those that take hits, and last those that only look.
-ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard")
+# Who is changed after whom: those that count before those that take hits, and last those that only look or record.
+ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder")
 
 
 SEES = "HITMESH_SEES"
@@ -28,6 +28,7 @@ _OWN: Mapping[str, tuple[Role, ...]] = {
     "routes": ("balancer",),
     "virtual_ip": ("balancer", "dashboard"),
     "dashboard": ("dashboard",),
+    "recorder": ("recorder",),
 }
 
 

@@ -17,9 +17,9 @@ US_WEST = settings.load(CONFIG / "us-west.toml")
 def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     fleet = Fleet.of(US_WEST)
     assert {host.name: [one.name for one in host.instances] for host in fleet.hosts} == {
-        "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1"],
+        "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1", "recorder-1"],
         "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2", "dashboard-1"],
-        "app-3": ["processor-3", "collector-5", "collector-6", "dashboard-2"],
+        "app-3": ["processor-3", "collector-5", "collector-6", "dashboard-2", "recorder-2"],
         "store-1": [],
         "store-2": [],
         "store-3": [],
@@ -28,9 +28,10 @@ def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     assert [host.name for host in fleet.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
 
 
-def test_a_deploy_changes_balancers_after_whom_they_need_and_dashboards_last() -> None:
+def test_a_deploy_changes_balancers_after_whom_they_need_and_who_only_looks_last() -> None:
     roles = [one.role for _, one in Fleet.of(US_WEST).in_order()]
-    assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2 + ["dashboard"] * 2
+    changed = {"nexus": 2, "processor": 3, "collector": 6, "balancer": 2, "dashboard": 2, "recorder": 2}
+    assert roles == [role for role, count in changed.items() for _ in range(count)]
 
 
 @pytest.mark.parametrize(
