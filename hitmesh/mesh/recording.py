@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import gevent
+from gevent.monkey import get_original
 
 from hitmesh.config import Config
 from hitmesh.mesh.network import Network
@@ -30,11 +31,13 @@ SEND_S: Final = 1.0  # between two looks at what there is: so old a line is at m
 MINUTE_S: Final = 60
 BATCHES: Final = 8  # at once: what has waited for a recorder goes out within a minute, and never holds the hub up
 QUEUED: Final = 4  # batches on the way to one recorder: what is there when it dies is lost
+# Threads log, too. A thread's own lock, not gevent's: it is held for some instructions, in which no greenlet switches.
+_RLock: Final = get_original("_thread", "RLock")
 _PAGE_BYTES: Final = resource.getpagesize()
 
 
 class _Handler(logging.Handler):
-    """Of the root logger. It takes no lock: a thread that holds one can't be waited for by the hub."""
+    """Of the root logger. It takes no lock of logging's, which somebody may hold who writes."""
 
     def __init__(self, outgoing: Outgoing) -> None:
         super().__init__(logging.INFO)
@@ -72,7 +75,7 @@ class Recording:
         self._network = network
         self._living, self._figures = living, figures
         self._heartbeat_s = config.timing.heartbeat_s
-        self._outgoing = Outgoing(who, id)
+        self._outgoing = Outgoing(who, id, _RLock())
         self._handler = _Handler(self._outgoing)
         self._minute = int(time.time()) // MINUTE_S
         self._pushes: Pushes | None = None

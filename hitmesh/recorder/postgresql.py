@@ -4,8 +4,9 @@ It owns the connection. It must not know how records arrive: it is given rows, a
 
 Invariants:
 - A row is written once: two recorders, or the same one again, change nothing.
-- After any outage, of the database or of this process, what the volumes have since the last row that this recorder
-  brought there is brought again; the outage is a row of `hitmesh_gaps`, with what couldn't be.
+- A row is brought there as it comes, and again from the volume that keeps it: how far that has come stands in the
+  database. So after any outage, of the database or of this process, it goes on where it was; the outage is a row of
+  `hitmesh_gaps`, and so is each gap in the volumes.
 - A database that is away, slow or full holds up nobody. No password is ever part of an error or a log.
 """
 
@@ -15,6 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,19 +31,18 @@ from hitmesh.logs import Complaints
 from hitmesh.protocol.messages import Gap
 from hitmesh.recorder.blocks import unpack
 from hitmesh.recorder.migrating import migrate
-from hitmesh.recorder.rows import Row, rows_of
-from hitmesh.recorder.volumes import Place, read
+from hitmesh.recorder.rows import LAST_MS, Row, rows_of
+from hitmesh.recorder.volumes import Place, read, volumes_in
 from hitmesh.secrets import read_secret
 
 MAX_WAITING: Final = 10_000  # rows that wait for the database: more of them are found in the volumes
 BATCH: Final = 500  # rows in one transaction
 CONNECT_S: Final = 5
-PING_S: Final = 10.0  # between two looks whether an idle database is there
+LOOK_S: Final = 10.0  # between two looks whether an idle database is there, and has what the volumes have
 ANSWER_S: Final = 30.0  # after which a statement's connection isn't believed any more
-PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0)  # before the next try; the last one again and again
+PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0)  # before the next try; the last one again and again
 REFILL_S: Final = 7 * 86_400  # how far back is looked for what is missing
-LATE_S: Final = 300  # rows that come later than this were missing
-OVERLAP_S: Final = 120  # before the last row: two processes' clocks
+FOR_EVER_MS: Final = 2**62
 AWAY_S: Final = "database_away_s"
 """The load that says for how long nothing can be brought to the database; 0: it can."""
 
@@ -49,8 +50,12 @@ _INSERT: Final = """
 INSERT INTO hitmesh_statistics (minute, datacenter, role, instance, process, figures, recorder)
 VALUES (to_timestamp(%s), %s, %s, %s, %s, %s::jsonb, %s) ON CONFLICT DO NOTHING
 """
-_LAST: Final = """
-SELECT extract(epoch FROM max(minute))::bigint FROM hitmesh_statistics WHERE datacenter = %s AND recorder = %s
+_WHERE: Final = """
+SELECT volume, place, extract(epoch FROM at)::bigint FROM hitmesh_recorders WHERE datacenter = %s AND recorder = %s
+"""
+_IS_THERE: Final = """
+INSERT INTO hitmesh_recorders (datacenter, recorder, volume, place) VALUES (%s, %s, %s, %s)
+ON CONFLICT (datacenter, recorder) DO UPDATE SET volume = excluded.volume, place = excluded.place, at = now()
 """
 _GAP: Final = """
 INSERT INTO hitmesh_gaps (datacenter, recorder, since, until, filled, missing, why)
@@ -79,6 +84,7 @@ class Database:
         self._away_since_s: float | None = None  # by the clock of people
         self._began_away = 0.0
         self._failures = 0
+        self._place = Place(0, 0)  # up to where the volumes' rows are there
         self._why = ""
         self._stopping = False
         self.written = 0
@@ -105,9 +111,8 @@ class Database:
                     self._catch_up(self._connection)
                     self._failures, self._why, self._away_since_s = 0, "", None
                 self._bring(self._connection)
-                if not self._news.wait(PING_S):
-                    with gevent.Timeout(ANSWER_S):
-                        self._connection.execute("SELECT 1")
+                if not self._news.wait(LOOK_S):
+                    self._sweep(self._connection)
                 self._news.clear()
             except _FAILURES as error:
                 self._failed(error)
@@ -134,13 +139,16 @@ class Database:
             raise
         return connection
 
-    def _bring(self, connection: Connection) -> None:
+    def _bring(self, connection: Connection) -> int:
+        """Bring there what waits; how many rows weren't there."""
+        filled = 0
         while self._waiting:
             rows = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
-            self._insert(connection, rows)
+            filled += self._insert(connection, rows)
             for row in rows:
                 if self._waiting and self._waiting[0] is row:  # else it has made room meanwhile
                     self._waiting.popleft()
+        return filled
 
     def _insert(self, connection: Connection, rows: Sequence[Row]) -> int:
         """How many of them weren't there."""
@@ -151,56 +159,67 @@ class Database:
         return new
 
     def _catch_up(self, connection: Connection) -> None:
-        """Bring there what is missing since the last row that we brought, and say what couldn't be."""
+        """Bring there what the volumes have that isn't there; if it was away meanwhile, say for how long."""
         now_s = self._clock()
         with gevent.Timeout(ANSWER_S):
-            found = connection.execute(_LAST, (self._dc, self._name)).fetchone()
-        last_s = found[0] if found and found[0] is not None else None
-        since_s = max(now_s - REFILL_S, (last_s or 0) - OVERLAP_S)
-        filled, late, missing = self._refill(connection, int(since_s * 1000), int(now_s))
-        away_since_s = self._away_since_s if self._away_since_s is not None else late
-        if away_since_s is None:
+            found = connection.execute(_WHERE, (self._dc, self._name)).fetchone()
+        there = call_blocking(lambda: volumes_in(self._folder))
+        self._place = Place(*found[:2]) if found else Place(0, 0)
+        if found and there and self._place.volume > there[-1].number:
+            self._place = Place(0, 0)  # they were removed, and begin anew
+        since_s = int(found[2]) if found else None
+        if found and there and 0 < self._place.volume < there[0].number:
+            why = "some of its volumes were deleted before they could be brought here"
+            self._say_gap(connection, float(since_s or 0), there[0].changed_s, 0, None, why)
+        filled = self._sweep(connection) + self._bring(connection)
+        if self._away_since_s is not None:
+            since_s = int(self._away_since_s)
+        if since_s is None or (not filled and self._away_since_s is None):
             return
         why = self._why or "its recorder was away"
-        with gevent.Timeout(ANSWER_S):
-            connection.execute(_GAP, (self._dc, self._name, int(away_since_s), int(now_s), filled, missing, why))
+        self._say_gap(connection, since_s, now_s, filled, 0, why)
         log.warning(
-            "statistics: PostgreSQL was away for %d s (%s); %d rows were brought there since, %d entries are missing",
-            now_s - away_since_s, why, filled, missing,
+            "statistics: nothing came to PostgreSQL for %d s (%s); %d rows were brought there now",
+            now_s - since_s, why, filled,
         )  # fmt: skip
 
-    def _refill(self, connection: Connection, since_ms: int, now_s: int) -> tuple[int, float | None, int]:
-        """From the volumes: how many rows weren't there, the minute of the first that was late, how much is missing."""
-        place, more = Place(0, 0), True
-        filled = missing = 0
-        late: float | None = None
-        until_ms = (now_s + OVERLAP_S) * 1000
+    def _sweep(self, connection: Connection) -> int:
+        """Bring there what the volumes have behind the place up to which it was; how many rows weren't there."""
+        since_ms = int((self._clock() - REFILL_S) * 1000)
+        filled, more = 0, True
         while more:
-            rows, lost, place, more = call_blocking(lambda at=place: self._read(since_ms, until_ms, at))  # type: ignore[misc]
-            missing += lost
+            rows, gaps, place, more = call_blocking(partial(self._read, since_ms, self._place))
             for first in range(0, len(rows), BATCH):
-                batch = rows[first : first + BATCH]
-                new = self._insert(connection, batch)
-                filled += new
-                minute_s = min(row.minute_s for row in batch)
-                if new and now_s - minute_s > LATE_S:
-                    late = minute_s if late is None else min(late, minute_s)
-        return filled, late, missing
+                filled += self._insert(connection, rows[first : first + BATCH])
+            for gap in gaps:
+                since_s, until_s = gap.since_ms / 1000, min(gap.until_ms, LAST_MS) / 1000
+                self._say_gap(connection, min(since_s, until_s), until_s, 0, gap.entries, gap.why)
+            with gevent.Timeout(ANSWER_S):  # also where nothing is new: so it is known when it was in step last
+                connection.execute(_IS_THERE, (self._dc, self._name, *place))
+            self._place = place
+        return filled
 
-    def _read(self, since_ms: int, until_ms: int, place: Place) -> tuple[list[Row], int, Place, bool]:
-        """Some of the rows, the entries that are missing between them, and where to read on."""
+    def _say_gap(
+        self, connection: Connection, since_s: float, until_s: float, filled: int, missing: int | None, why: str
+    ) -> None:
+        with gevent.Timeout(ANSWER_S):
+            connection.execute(_GAP, (self._dc, self._name, since_s, until_s, filled, missing, why.replace("\0", "")))
+
+    def _read(self, since_ms: int, place: Place) -> tuple[list[Row], list[Gap], Place, bool]:
+        """Some of the rows, the gaps between them, and where to read on."""
+        rows: list[Row] = []
+        gaps: list[Gap] = []
         try:
-            packed, place, more = read(self._folder, since_ms, until_ms, place)
+            packed, place, more = read(self._folder, since_ms, FOR_EVER_MS, place)
         except OSError:
-            return [], 0, place, False
-        rows, lost = [], 0
+            return rows, gaps, place, False
         try:
             for message in unpack(packed):
-                rows += [row for row in rows_of(message) if row.minute_s * 1000 >= since_ms]
-                lost += message.entries if isinstance(message, Gap) else 0
+                rows += rows_of(message)
+                gaps += [message] if isinstance(message, Gap) else []
         except DecodeError as error:
             log.warning("statistics: a volume can't be read to its end: %s", error)
-        return rows, lost, place, more
+        return rows, gaps, place, more
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
@@ -208,7 +227,9 @@ class Database:
         self._why = _words(error)
         if self._away_since_s is None:
             self._away_since_s, self._began_away = self._clock(), time.monotonic()
-        self._complaints.warn("away", "statistics can't be brought to PostgreSQL; the volumes keep them: %s", self._why)
+        self._complaints.warn(
+            type(error).__name__, "statistics can't be brought to PostgreSQL; the volumes keep them: %s", self._why
+        )
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

@@ -31,14 +31,6 @@ class Row(NamedTuple):
     figures: str  # JSON
 
 
-class Missing(NamedTuple):
-    """Entries that a recorder couldn't keep."""
-
-    since_ms: int
-    until_ms: int
-    entries: int
-
-
 def rows_of(message: Records | Gap) -> Iterator[Row]:
     """The statistics in a message."""
     if isinstance(message, Gap):

@@ -6,8 +6,7 @@ Invariants:
 - Each entry has the next number, whatever becomes of it: whoever has all that is left knows how many are missing, and
   where.
 - Past the bound the oldest go, and are counted.
-- `put` may be called by any thread, takes no lock and never waits: what is atomic here is a deque's and a counter's. All
-  else is the sending greenlet's.
+- `put` may be called by any thread, and waits for nothing that waits.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
-from zlib import crc32
+from contextlib import AbstractContextManager, nullcontext
+from hashlib import blake2b
+from typing import Final
 
 from hitmesh.protocol.messages import (
     MAX_ENTRY_CHARS,
@@ -46,66 +46,56 @@ STATISTICS: Final = 0
 """The level of entries that are figures."""
 
 
-class _Numbered(NamedTuple):
-    number: int
-    size_bytes: int
-    entry: Entry
-
-
 class Outgoing:
-    """Of one process: that of the instance `who`, under its `id`."""
+    """Of one process: that of the instance `who`, under its `id`. `lock` keeps threads apart, for a moment each."""
 
-    def __init__(self, who: Peer, id: str) -> None:
+    def __init__(self, who: Peer, id: str, lock: AbstractContextManager[object] | None = None) -> None:
         self._who, self._id = who, id
-        self._numbers = itertools.count(1)
-        self._waiting: deque[_Numbered] = deque()
-        self._size_bytes = 0  # threads that put at the same moment may get it wrong, until the next time that all went
-        self._handed = 0  # the number of the last entry that somebody took, or that was dropped before it
-        self._dropped = 0  # up to that one
+        self._lock = lock or nullcontext()
+        self._waiting: deque[tuple[int, Entry]] = deque()  # with their sizes; without a hole between their numbers
+        self._size_bytes = 0
+        self._first = 1  # the number of the first that waits, or the next one's
+        self._handed = 0  # of the last one that somebody took
+        self._dropped = 0  # of those before that
 
     def put(self, entry: Entry) -> None:
         """One entry more; the oldest make room for it."""
         size = size_of(entry)
-        self._size_bytes += size
-        self._waiting.append(_Numbered(next(self._numbers), size, entry))
-        while len(self._waiting) > MAX_ENTRIES or self._size_bytes > MAX_BYTES:
-            try:
-                self._size_bytes -= self._waiting.popleft().size_bytes
-            except IndexError:
-                return
+        with self._lock:
+            self._size_bytes += size
+            self._waiting.append((size, entry))
+            while len(self._waiting) > MAX_ENTRIES or self._size_bytes > MAX_BYTES:
+                self._forget_first()
 
     @property
     def dropped(self) -> int:
         """How many entries found no room so far."""
-        try:
-            return self._dropped + max(0, self._waiting[0].number - self._handed - 1)
-        except IndexError:
-            return self._dropped
+        return self._dropped + max(0, self._first - self._handed - 1)
 
     def batch(self) -> Records | None:
         """The next ones, as a message: they stay until they are `taken`; None: there are none."""
-        # Two threads that put at the same moment may stand in another order than their numbers.
-        waiting = sorted(itertools.islice(self._waiting.copy(), MAX_RECORD_ENTRIES))
-        if not waiting:
-            self._size_bytes = 0
-            return None
-        first = waiting[0].number
         chosen: list[Entry] = []
-        size = 0
-        for index, one in enumerate(waiting):
-            if one.number != first + index or (chosen and size + one.size_bytes > BATCH_BYTES):
-                break
-            chosen.append(one.entry)
-            size += one.size_bytes
-        dropped = self._dropped + max(0, first - self._handed - 1)
-        return make(Records, *self._who, self._id, first, dropped, tuple(chosen))
+        left_bytes = BATCH_BYTES
+        with self._lock:
+            first, dropped = self._first, self.dropped
+            for size, entry in itertools.islice(self._waiting, MAX_RECORD_ENTRIES):
+                if chosen and size > left_bytes:
+                    break
+                chosen.append(entry)
+                left_bytes -= size
+        return make(Records, *self._who, self._id, first, dropped, tuple(chosen)) if chosen else None
 
     def taken(self, records: Records) -> None:
         """Somebody has this batch."""
-        last = records.first + len(records.entries) - 1
-        while self._waiting and self._waiting[0].number <= last:
-            self._size_bytes -= self._waiting.popleft().size_bytes
-        self._dropped, self._handed = records.dropped, max(self._handed, last)
+        with self._lock:
+            last = records.first + len(records.entries) - 1
+            while self._first <= last:
+                self._forget_first()
+            self._dropped, self._handed = records.dropped, last
+
+    def _forget_first(self) -> None:
+        self._size_bytes -= self._waiting.popleft()[0]
+        self._first += 1
 
 
 def size_of(entry: Entry) -> int:
@@ -115,7 +105,7 @@ def size_of(entry: Entry) -> int:
 
 def in_order(living: Iterable[Instance], id: str) -> list[Instance]:
     """The recorders to try: those that do their work before others, and each process another one first."""
-    return sorted(living, key=lambda one: (one.state.startswith(FAILING), crc32(f"{id} {one.name}".encode()), one.id))
+    return sorted(living, key=lambda one: (one.state.startswith(FAILING), _rank(id, one.name), one.id))
 
 
 def figures_of(figures: Mapping[str, float], at_ms: int) -> Entry:
@@ -149,6 +139,10 @@ def _clean(text: str, chars: int) -> str:
     """Its beginning, which can be written as UTF-8."""
     text = text[:chars]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()[:chars]
+
+
+def _rank(id: str, name: str) -> bytes:
+    return blake2b(f"{id}:{name}".encode(), digest_size=8).digest()
 
 
 def _size(value: str | float) -> int:

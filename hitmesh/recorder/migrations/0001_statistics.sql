@@ -10,16 +10,25 @@ CREATE TABLE hitmesh_statistics (
     PRIMARY KEY (datacenter, instance, minute)
 );
 CREATE INDEX hitmesh_statistics_minute ON hitmesh_statistics (minute);
-CREATE INDEX hitmesh_statistics_recorder ON hitmesh_statistics (datacenter, recorder, minute);
 
--- When a recorder couldn't bring anything here, and what became of it.
+-- How far each recorder has brought here what its volumes have.
+CREATE TABLE hitmesh_recorders (
+    datacenter text        NOT NULL,
+    recorder   text        NOT NULL,
+    volume     bigint      NOT NULL,
+    place      bigint      NOT NULL,  -- bytes of that volume
+    at         timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (datacenter, recorder)
+);
+
+-- When a recorder couldn't bring anything here, or couldn't keep what came, and what became of it.
 CREATE TABLE hitmesh_gaps (
     datacenter text        NOT NULL,
     recorder   text        NOT NULL,
     since      timestamptz NOT NULL,
     until      timestamptz NOT NULL,
     filled     bigint      NOT NULL,  -- rows that were brought here afterwards
-    missing    bigint      NOT NULL,  -- entries, of which some are rows, that were lost meanwhile
+    missing    bigint,                -- entries, of which some are rows, that were lost; null: nobody knows
     why        text        NOT NULL,
     PRIMARY KEY (datacenter, recorder, since)
 );
