@@ -30,7 +30,8 @@ STOP_ORDER = (
     ("dashboard", "balancer"),
     ("collector",),
     ("processor",),
-    ("nexus", "recorder"),
+    ("recorder",),
+    ("nexus",),
     ("beanstalkd", "consul"),
 )
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")

@@ -60,7 +60,7 @@ class Postgres(Server):
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What a statement answers. Raises psycopg.Error."""
         with psycopg.connect(self.url, password=self.password, autocommit=True, connect_timeout=5) as connection:
-            cursor = connection.execute(statement, values or None)  # type: ignore[call-overload]
+            cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
 

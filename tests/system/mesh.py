@@ -269,7 +269,7 @@ class Mesh:
 
     def stop(self) -> None:
         """SIGTERM to everybody, then SIGKILL; collectors first, so that they can drain."""
-        for role in ("dashboard", "balancer", "collector", "processor", "nexus", "recorder"):
+        for role in ("dashboard", "balancer", "collector", "processor", "recorder", "nexus"):
             stopping = [self._processes[name] for name in self._started() if name.startswith(role)]
             for process in stopping:
                 process.signal(signal.SIGCONT)

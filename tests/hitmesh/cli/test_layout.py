@@ -213,8 +213,8 @@ def test_dashboards_and_balancers_stop_first_and_stores_last() -> None:
     order = [
         "consul-1",
         "beanstalkd-1",
-        "recorder-1",
         "nexus-1",
+        "recorder-1",
         "processor-1",
         "collector-1",
         "balancer-1",

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from hitmesh.protocol.messages import Gap, Records
+from hitmesh.protocol.messages import Entry, Gap, Records
 from hitmesh.recorder.reading import Gathered, Wanted, as_json, lost_words, shown
 from hitmesh.recorder.rows import rows_of
 from tests.hitmesh.recorder.samples import DC, gap, line, records
@@ -93,7 +93,7 @@ def test_past_the_limit_the_oldest_are_left_out_and_counted() -> None:
 
 def test_hostile_text_is_shown_as_text() -> None:
     text = "\x1b[2J\u202e\ud800\r2026-01-01 forged\nTraceback:\n  x\x07"
-    one = records(line(text, 1000, **{"k\n": "\x1b v"}), name="a-1")
+    one = records(Entry(1000, 20, "hitmesh", text, {"k\n": "\x1b v"}), name="a-1")
     [shown_line] = gathered(one).take()
     said = list(shown(shown_line))
     assert all(each.isprintable() for each in said)
