@@ -21,6 +21,7 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.recorder.blocks import Recorded
 from hitmesh.recorder.pending import Pending
 from hitmesh.recorder.volumes import Volumes
+from hitmesh.state.standing import ENTRIES_DROPPED
 
 FLUSH_S: Final = 2.0  # what is lost with a process that is killed; and how old a line is before anybody can read it
 RETRY_S: Final = 2.0  # after a write that failed
@@ -52,7 +53,7 @@ class Keeping:
     def load(self) -> dict[str, float]:
         """Figures for the heartbeat."""
         return {
-            "entries_dropped": self._pending.dropped,
+            ENTRIES_DROPPED: self._pending.dropped,
             "volumes_bytes": self._volumes.total_bytes,
             "cannot_write": float(bool(self.failing)),
         }

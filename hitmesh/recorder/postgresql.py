@@ -34,6 +34,7 @@ from hitmesh.recorder.migrating import migrate
 from hitmesh.recorder.rows import LAST_MS, Row, rows_of
 from hitmesh.recorder.volumes import Place, read, volumes_in
 from hitmesh.secrets import read_secret
+from hitmesh.state.standing import DATABASE_AWAY_S
 
 MAX_WAITING: Final = 10_000  # rows that wait for the database: more of them are found in the volumes
 BATCH: Final = 500  # rows in one transaction
@@ -43,8 +44,6 @@ ANSWER_S: Final = 30.0  # after which a statement's connection isn't believed an
 PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0)  # before the next try; the last one again and again
 REFILL_S: Final = 7 * 86_400  # how far back is looked for what is missing
 FOR_EVER_MS: Final = 2**62
-AWAY_S: Final = "database_away_s"
-"""The load that says for how long nothing can be brought to the database; 0: it can."""
 
 _INSERT: Final = """
 INSERT INTO hitmesh_statistics (minute, datacenter, role, instance, process, figures, recorder)
@@ -99,7 +98,7 @@ class Database:
     def load(self) -> dict[str, float]:
         """Figures for the heartbeat."""
         away_s = 0 if self._away_since_s is None else int(time.monotonic() - self._began_away) + 1
-        return {AWAY_S: away_s, "rows": self.written}
+        return {DATABASE_AWAY_S: away_s, "rows": self.written}
 
     def run(self) -> None:
         """Bring rows there until `stop`."""
