@@ -19,7 +19,8 @@ class RecorderTable(Section, frozen=True):
     """What each recorder of a datacenter keeps."""
 
     max_bytes: Annotated[
-        int, Meta(ge=MIB, le=2**50, description="of one recorder's volumes; the oldest ones go before there are more")
+        int,
+        Meta(ge=16 * MIB, le=2**50, description="of one recorder's volumes; the oldest ones go before there are more"),
     ] = 1024 * MIB
     max_days: Annotated[float, Meta(gt=0, le=36_500, description="after which a volume is deleted")] = 30.0
     postgresql: Annotated[
