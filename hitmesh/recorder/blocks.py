@@ -5,8 +5,7 @@
     raw            4 bytes, how long it is unpacked
     first_ms       8 bytes, the time of its oldest entry; milliseconds since 1970
     last_ms        8 bytes, of its newest
-    crc32          4 bytes, of what follows
-    zlib of: [length, 4 bytes; a Records or a Gap], one after the other
+    zlib, with its own checksum, of: [length, 4 bytes; a Records or a Gap], one after the other
 
 Numbers are unsigned and big-endian. A block whose end is missing, as after a crash, is none; what is before it stands.
 """
@@ -22,7 +21,7 @@ from hitmesh.errors import DecodeError
 from hitmesh.protocol.messages import MAX_PACKED_BLOCKS, Gap, Records, decode, encode
 
 MAGIC: Final = b"hmb1"
-HEAD: Final = struct.Struct(">4sIIQQI")
+HEAD: Final = struct.Struct(">4sIIQQ")
 LENGTH: Final = struct.Struct(">I")
 MAX_RECORDS_BYTES: Final = 256 * 1024  # of one message: its sender ends it at 64 KiB, and the entry before that
 MAX_RAW_BYTES: Final = 1024 * 1024  # of a block: what a busy datacenter says in seconds; unpacked at once by a reader
@@ -38,7 +37,6 @@ class Head(NamedTuple):
     raw: int
     first_ms: int
     last_ms: int
-    crc: int
 
     @property
     def size_bytes(self) -> int:
@@ -55,7 +53,7 @@ def pack(messages: Sequence[tuple[bytes, int, int]]) -> bytes:
     assert len(raw) <= MAX_RAW_BYTES, "a block that no reader would take"
     packed = zlib.compress(raw, LEVEL)
     first_ms, last_ms = min(first for _, first, _ in messages), max(last for _, _, last in messages)
-    return HEAD.pack(MAGIC, len(packed), len(raw), first_ms, last_ms, zlib.crc32(packed)) + packed
+    return HEAD.pack(MAGIC, len(packed), len(raw), first_ms, last_ms) + packed
 
 
 def message_of(message: Recorded, data: bytes = b"") -> tuple[bytes, int, int]:
@@ -70,10 +68,10 @@ def head_of(data: bytes) -> Head | None:
     """The head at the beginning of `data`; None where none is, or none can be."""
     if len(data) < HEAD.size:
         return None
-    magic, packed, raw, first_ms, last_ms, crc = HEAD.unpack_from(data)
+    magic, packed, raw, first_ms, last_ms = HEAD.unpack_from(data)
     if magic != MAGIC or raw > MAX_RAW_BYTES or packed > MAX_PACKED_BLOCKS - HEAD.size:
         return None
-    return Head(packed, raw, first_ms, last_ms, crc)
+    return Head(packed, raw, first_ms, last_ms)
 
 
 def unpack(data: bytes) -> Iterator[Recorded]:
@@ -89,14 +87,12 @@ def unpack(data: bytes) -> Iterator[Recorded]:
 
 
 def _messages(body: bytes, head: Head) -> Iterator[Recorded]:
-    if zlib.crc32(body) != head.crc:
-        raise DecodeError("a block was changed", op="read")
     unpacker = zlib.decompressobj()
     try:
         raw = unpacker.decompress(body, head.raw + 1)  # never more than its head says
     except zlib.error as error:
         raise DecodeError(str(error), op="read") from error
-    if len(raw) != head.raw:
+    if len(raw) != head.raw or not unpacker.eof:
         raise DecodeError("a block isn't as long as it says", op="read")
     at = 0
     while at < len(raw):

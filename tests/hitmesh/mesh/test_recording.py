@@ -128,17 +128,15 @@ assert received(sick, 1)[0].text == "two"
 one.stop()
 """,
     "one that takes nothing costs no time, and no memory beyond the bound": """
+recording.SEND_S = 0.001
 pull, one = recorder("recorder-1"), made()
 gevent.sleep(0.2)
-longest = 0.0
-before = last = time.monotonic()
 text = "x" * 4000
 for number in range(50_000):  # 200 MB, far more than any buffer on the way holds
     log.info(text)
     if number % 100 == 0:
-        gevent.sleep(0)
-took = time.monotonic() - before
-assert one.load()["records_dropped"] > 10_000
+        gevent.sleep(0.002)  # in which it is sent, as long as that goes
+assert one.load()["records_dropped"] > 20_000
 import resource
 assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 400 * 1024
 one.stop()

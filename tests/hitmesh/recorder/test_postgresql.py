@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from hitmesh.recorder.migrating import migrate
 from tests.hitmesh.recorder.senders import Sender, launch, loads, this_minute
 from tests.services import wait_for
 from tests.services.disks import full, small_disk
@@ -70,6 +73,21 @@ def is_away(mesh: Mesh, name: str = "recorder-1") -> bool:
 def test_two_recorders_at_once_apply_each_migration_once(mesh: Mesh, server: Postgres) -> None:
     wait_for(lambda: not any(is_away(mesh, name) for name in PAIR), what="both to be connected")
     assert server.rows("SELECT number, name FROM hitmesh_migrations") == [(1, "statistics")]
+
+
+def test_of_many_at_once_one_applies_each_migration_and_nobody_fails(server: Postgres) -> None:
+    for trial in range(3):
+        server.rows(f"CREATE DATABASE trial{trial}")
+        barrier = threading.Barrier(4)
+
+        def apply(url: str, barrier: threading.Barrier = barrier) -> list[int]:
+            with psycopg.connect(url, password=server.password, autocommit=True) as connection:
+                barrier.wait(30)
+                return migrate(connection)
+
+        with ThreadPoolExecutor(4) as pool:
+            applied = list(pool.map(apply, [server.url.replace("/postgres", f"/trial{trial}")] * 4))
+        assert sorted(applied) == [[], [], [], [1]]
 
 
 def test_a_row_is_there_once_whoever_brings_it(mesh: Mesh, server: Postgres) -> None:
