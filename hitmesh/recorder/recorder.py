@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hitmesh.recorder.postgresql import Database
 
 QUEUED: Final = 64  # messages of one sender that wait here: more of them wait at the sender, which counts what it drops
+LEAVE_S: Final = 0.5  # until everybody has heard that it stops, and sends to another one
 STOP_S: Final = 3.0  # to write what there is
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Recorder:
     def stop(self) -> None:
         """Write what there is, and leave."""
         self.mesh.drain()
+        gevent.sleep(LEAVE_S)
         self._records.close(linger=0)
         self._logs.close(linger=0)
         if self._database is not None:

@@ -33,8 +33,8 @@ from hitmesh.protocol.messages import (
     Records,
     make,
 )
-from hitmesh.state.dues import FAILING
 from hitmesh.state.keylist import Peer
+from hitmesh.state.standing import UP
 
 MAX_ENTRIES: Final = 4000  # that wait: a quarter of an hour of a role that has much to say
 MAX_BYTES: Final = 4 * 1024 * 1024  # of these
@@ -104,8 +104,8 @@ def size_of(entry: Entry) -> int:
 
 
 def in_order(living: Iterable[Instance], id: str) -> list[Instance]:
-    """The recorders to try: those that do their work before others, and each process another one first."""
-    return sorted(living, key=lambda one: (one.state.startswith(FAILING), _rank(id, one.name), one.id))
+    """The recorders to try: those that are up before those that fail or stop, and each process another one first."""
+    return sorted(living, key=lambda one: (one.state != UP, _rank(id, one.name), one.id))
 
 
 def figures_of(figures: Mapping[str, float], at_ms: int) -> Entry:

@@ -132,6 +132,24 @@ def test_a_dashboard_is_restarted_for_whatever_it_shows_and_nobody_for_what_is_i
     assert {name for name in names if seen(LOOKED_AT, name) != seen(changed, name)} == concerned
 
 
+RECORDED = TEXT.replace("[nodes.b]", "recorder = 1\n[nodes.b]")
+EVERYBODY = {"nexus-1", "processor-1", "collector-2", "balancer-1"}
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "concerned"),
+    [
+        ("recorder = 1\n", "", EVERYBODY),  # without one there is nobody to send to
+        ("recorder = 1\n", "recorder = 2\n", set()),
+        ("[ports]", "[recorder]\nmax_days = 3.0\n[ports]", {"recorder-1"}),
+    ],
+)
+def test_everybody_is_restarted_for_the_first_recorder_and_the_last(was: str, now: str, concerned: set[str]) -> None:
+    changed = RECORDED.replace(was, now, 1)
+    names = [*EVERYBODY, *(["recorder-1"] if "recorder =" in changed else [])]
+    assert {name for name in names if seen(RECORDED, name) != seen(changed, name)} == concerned
+
+
 def test_the_two_examples_are_one_mesh_and_neither_consul_joins_what_a_router_hides() -> None:
     examples = {name: settings.load(CONFIG / f"{name}.toml") for name in ("eu-west", "us-west")}
     settings.check_partitions(examples.values())

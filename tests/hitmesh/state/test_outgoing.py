@@ -167,10 +167,11 @@ def recorder(name: str, state: str = "up") -> Instance:
     return Instance("eu-west", "recorder", name, f"{name}.0a", state, 1, 0, {}, {}, {})
 
 
-def test_each_process_has_its_own_first_recorder_and_those_that_fail_come_last() -> None:
+def test_each_process_has_its_own_first_recorder_and_those_that_fail_or_stop_come_last() -> None:
     pair = [recorder("recorder-1"), recorder("recorder-2")]
     firsts = [in_order(pair, f"collector-{number}.0a")[0].name for number in range(200)]
     assert 50 < firsts.count("recorder-1") < 150
     assert firsts == [in_order(reversed(pair), f"collector-{number}.0a")[0].name for number in range(200)]
-    sick = [recorder("recorder-1", "failing: the disk is full"), recorder("recorder-2")]
-    assert {in_order(sick, f"collector-{number}.0a")[0].name for number in range(50)} == {"recorder-2"}
+    for state in ("failing: the disk is full", "draining"):
+        pair = [recorder("recorder-1", state), recorder("recorder-2")]
+        assert {in_order(pair, f"collector-{number}.0a")[0].name for number in range(50)} == {"recorder-2"}
