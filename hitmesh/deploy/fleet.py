@@ -57,7 +57,7 @@ def sees(text: str, one: Placement) -> str:
         for name, node in nodes.items()
         if node.get("nexus")
     }
-    known = {"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)}
+    known: dict[str, object] = {"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)}
     if any(node.get("recorder") for node in nodes.values()):
         known["recorded"] = True  # where there is nobody to send to, nobody begins to
     return _digest(known)
