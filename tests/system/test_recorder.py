@@ -85,8 +85,9 @@ def goes_on(visitor: Visitor) -> None:
 def test_a_full_disk_is_said_and_what_was_lost_meanwhile_is_named(mesh: Mesh) -> None:
     disk = mesh.folder / "dc-test" / "recorder-1"
     with Sender(mesh, "recorder-1", "collector-8") as sender:
+        sender.say("the first")
+        wait_until_kept(mesh, "the first")
         with full(disk):
-            sender.say("the first")
             entry = Entry(int(time.time() * 1000), 20, "tests", os.urandom(MAX_ENTRY_CHARS // 2).hex(), {})
             for _ in range(180):  # more than it may keep in memory
                 sender.send(sender.records(*[entry] * 7))
