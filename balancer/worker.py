@@ -280,6 +280,7 @@ class Worker:
             on_change=lambda view: self._services.sync(),
             written=lambda: live.written,
             registered=self._registered(config, instance_id),
+            statistics=self._answers,
         )
         self._mesh.start()
         began, view = time.monotonic(), self._mesh.view
@@ -313,6 +314,11 @@ class Worker:
             **(self._room.load() if self._room is not None else {}),
             **(self._live.load() if self._live is not None else {}),
         }
+
+    def _answers(self) -> dict[str, float]:
+        """How many answers of each class there were, for the statistics of each minute."""
+        fronts = self._fronts.values()
+        return {f"answers_{number}xx": sum(front.classes[number] for front in fronts) for number in range(1, 6)}
 
     def _virtual_ip(self) -> dict[str, float]:
         """Whether the virtual IP is this host's now: the kernel says so at once."""

@@ -1,7 +1,7 @@
-"""What dashboards cost hits: the same collector in turns with a pair of dashboards that people look at, and without.
+"""What dashboards and recorders cost hits: the same collector in turns with a pair of each, and without.
 
-One mesh, whose dashboards are stopped and started by supervisord: two of them, and as many who listen to /events at
-each as are asked for. The ratio is taken turn by turn: the machine's speed wanders, the ratio doesn't.
+One mesh, whose dashboards and recorders are stopped and started by supervisord: two of each, unless told otherwise, and as
+many who listen to /events at each dashboard as are asked for. Without them roles still keep their records, for nobody. The ratio is taken turn by turn: the machine's speed wanders, the ratio doesn't.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=6, help="of load in one turn (%(default)s)")
     parser.add_argument("--turns", type=int, default=7, help="of each (%(default)s)")
     parser.add_argument("--listeners", type=int, default=3, help="at each dashboard (%(default)s)")
+    parser.add_argument("--recorders", type=int, default=2, help="(%(default)s)")
     parser.add_argument("--embedded", action="store_true", help="SQLite instead of beanstalkd and Consul")
     options = parser.parse_args()
     needed = ["wrk"] if options.embedded else ["wrk", "beanstalkd", "consul"]
@@ -47,20 +48,24 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as folder:
         template = Path(folder, "dashboards.toml")
-        template.write_text(TEMPLATE.read_text().rstrip() + f"\ndashboard = {DASHBOARDS}\n")
+        template.write_text(
+            TEMPLATE.read_text().rstrip() + f"\ndashboard = {DASHBOARDS}\nrecorder = {options.recorders}\n"
+        )
         state_dir = Path(folder, "var")
         try:
             url = up(state_dir, template, embedded=options.embedded)
-            return _compare(Dashboards(state_dir, options.listeners), url, options.seconds, options.turns)
+            return _compare(
+                Dashboards(state_dir, options.listeners, options.recorders), url, options.seconds, options.turns
+            )
         finally:
             down(state_dir)
 
 
 class Dashboards:
-    """Those of a mesh, and who listens to them."""
+    """Those of a mesh, who listens to them, and its recorders."""
 
-    def __init__(self, state_dir: Path, listeners: int) -> None:
-        self.state_dir, self.listeners = state_dir, listeners
+    def __init__(self, state_dir: Path, listeners: int, recorders: int) -> None:
+        self.state_dir, self.listeners, self.recorders = state_dir, listeners, recorders
         told = json.loads(self._run("hitmesh", "endpoints", "--json", "--state-dir", str(state_dir)))
         self.urls: list[str] = told["bench"]["dashboard"]
         self.heard_bytes = 0
@@ -78,7 +83,7 @@ class Dashboards:
         ]
         for thread in threads:
             thread.start()
-        pids = [int(self._control("pid", name)) for name in self._names]
+        pids = [int(self._control("pid", name)) for name in self.names]
         before_s = sum(map(seats.cpu_s, pids))
         try:
             yield
@@ -94,12 +99,13 @@ class Dashboards:
         self._control("stop")
 
     @property
-    def _names(self) -> list[str]:
-        return [f"bench-dashboard-{number + 1}" for number in range(DASHBOARDS)]
+    def names(self) -> list[str]:
+        counts = {"dashboard": DASHBOARDS, "recorder": self.recorders}
+        return [f"bench-{role}-{number + 1}" for role, count in counts.items() for number in range(count)]
 
     def _control(self, action: str, *names: str) -> str:
         config = state_folder.conf_path(self.state_dir)
-        return self._run("supervisorctl", "-c", str(config), action, *(names or self._names))
+        return self._run("supervisorctl", "-c", str(config), action, *(names or self.names))
 
     def _run(self, program: str, *words: str) -> str:
         return subprocess.run([str(BIN / program), *words], check=True, capture_output=True, text=True).stdout
@@ -128,7 +134,7 @@ def _wait_until_well(url: str) -> None:
 def _compare(dashboards: Dashboards, url: str, seconds: int, turns: int) -> int:
     print(
         f"hits per second of one collector worker, {turns} turns of {seconds} s each with and without {DASHBOARDS} "
-        f"dashboards, {dashboards.listeners} listeners at each"
+        f"dashboards, {dashboards.listeners} listeners at each, and {dashboards.recorders} recorders"
     )
     dashboards.stop()
     load(url, "one.lua", 2)
@@ -148,7 +154,7 @@ def _compare(dashboards: Dashboards, url: str, seconds: int, turns: int) -> int:
     print(f"  with to without, median: {told}{'' if ratio >= TARGET else '   MISSED'}")
     took_s = turns * (seconds + SETTLE_S)
     print(
-        f"  a dashboard: {dashboards.cpu_s / took_s / DASHBOARDS:.1%} of a core; a listener heard "
+        f"  a dashboard or recorder: {dashboards.cpu_s / took_s / len(dashboards.names):.1%} of a core; a listener heard "
         f"{dashboards.heard_bytes / took_s / max(1, DASHBOARDS * dashboards.listeners) / 1000:.1f} kB/s"
     )
     books = audit(dashboards.state_dir)

@@ -232,6 +232,11 @@ class Registry:
 
     # --- what is asked --------------------------------------------------------------------
 
+    def living(self, role: str) -> list[Instance]:
+        """Those of a role of its own datacenter that live."""
+        living = (record.instance for record in self._records.of(self._dc) if record.died is None)
+        return [one for one in living if one.role == role]
+
     def neighbourhood(self, now: float) -> tuple[Seen, ...]:
         """What other datacenters are told of this one, Nexuses first; the dead of the last minutes included."""
         told = [record.seen(now) for record in self._records.of(self._dc) if record.instance.role in TOLD_ROLES]

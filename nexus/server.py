@@ -31,6 +31,7 @@ from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.outside import Outside, listen
 from hitmesh.mesh.pulse import Pulse, sendable
+from hitmesh.mesh.recording import of_config
 from hitmesh.mesh.sockets import COMPLAINT_S, MAX_REQUEST_BYTES, FrameReader, open_socket
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol import formats
@@ -50,6 +51,7 @@ from hitmesh.protocol.messages import (
 from hitmesh.settings import SettingsStore
 from hitmesh.state.ages import AGE_PREFIX, UPTIME
 from hitmesh.state.dues import state_of
+from hitmesh.state.keylist import Peer
 from hitmesh.state.peers import UNHEARD
 from hitmesh.state.rights import SHUT_OUT, Link
 from hitmesh.state.view import RIVALS
@@ -136,6 +138,14 @@ class Server:
             interval_s=timing.wan_heartbeat_s,
             missed=timing.wan_missed_heartbeats,
         )
+        self._recording = of_config(
+            config,
+            network,
+            Peer(config.name, "nexus", name),
+            id,
+            living=lambda: self.registry.living("recorder"),
+            figures=lambda: {UPTIME: int(time.monotonic() - self._began), **self._figures(time.monotonic())},
+        )
         self._exchange = SettingsExchange(settings, config.name, network, self.announce) if settings else None
         told = outside(placement, self._endpoints.heartbeats)
         self._catalogue = ConsulCatalogue.of(config, name, told, self._found)
@@ -175,6 +185,8 @@ class Server:
             self._exchange.start()
         if self._admin is not None:
             self._admin.start(self._collect, self._late)
+        if self._recording is not None:
+            self._recording.start()
         self._lag.start()
         self._watchdog.start()
 
@@ -188,6 +200,8 @@ class Server:
         """Say goodbye to the other Nexuses, and close."""
         self._stopping = True  # not one heartbeat more after the last words
         self._pulse.leave(self._id)
+        if self._recording is not None:
+            self._recording.stop()
         if self._service is not None:
             self._service.stop()
         if self._catalogue is not None:
@@ -325,6 +339,7 @@ class Server:
             "peers_refused": self.federation.refused(now),
             **(self._exchange.load() if self._exchange else {}),
             **self._room(),
+            **(self._recording.load() if self._recording else {}),
             **self._network.load(),  # at the end: what strangers do pushes nothing else out
         }
 

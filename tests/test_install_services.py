@@ -11,10 +11,11 @@ import pytest
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "install-services"
 PROGRAMS = (
     *("beanstalkd", "wrk", "strace", "haproxy", "nginx", "openssl", "ip", "nft"),
-    *("ssh", "sshd", "keepalived", "sudo", "python3-venv", "chromium", "prometheus", "consul"),
+    *("ssh", "sshd", "keepalived", "sudo", "python3-venv", "chromium", "prometheus", "postgres", "consul"),
 )
 NAMES = {
-    "nginx": "nginx-light", "ip": "iproute2", "nft": "nftables", "ssh": "openssh-client", "sshd": "openssh-server"
+    "nginx": "nginx-light", "ip": "iproute2", "nft": "nftables", "ssh": "openssh-client", "sshd": "openssh-server",
+    "postgres": "postgresql",
 }  # fmt: skip
 PACKAGES = [NAMES.get(program, program) for program in PROGRAMS]
 

@@ -18,7 +18,7 @@ from hitmesh.cli.folder import replace_text
 from hitmesh.config import ROLES, Config
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mesh.keyring import Pair, list_path, new_pair, pair_text, read_pair, secret_path
-from hitmesh.state.keylist import OPERATOR, KeyList, Peer, line_of, parse_list
+from hitmesh.state.keylist import OPERATOR, KeyList, Peer, line_of, parse_list, words_of
 
 HEADER: Final = (
     "# Whose each public key is: KEY DATACENTER ROLE NAME. Copy this file to every host of the mesh, and nothing else\n"
@@ -183,9 +183,7 @@ class _Lines:
         self._parse()
 
     def remove(self, keys: set[str]) -> None:
-        kept = [
-            line for line in self._text.splitlines() if line.partition("#")[0].split()[:1] not in [[k] for k in keys]
-        ]
+        kept = [line for line in self._text.splitlines() if words_of(line)[:1] not in [[k] for k in keys]]
         self._text = "\n".join(kept) + "\n"
         self._parse()
 

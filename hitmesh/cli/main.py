@@ -31,6 +31,7 @@ COMMANDS = {
     "top": ("totals", "Show the pages with the highest totals."),
     "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),
     "trace": ("trace", "Follow a hit from collector to commit, in every datacenter."),
+    "logs": ("logs", "Show what the roles logged, of all hosts."),
     "drain": ("hands", "Give an instance or backend no new work."),
     "undrain": ("hands", "Let a drained one work again."),
     "weight": ("hands", "Set the share of requests that a backend gets."),
@@ -51,6 +52,7 @@ COMMANDS = {
     "collector": ("roles", "Run one collector in the foreground."),
     "processor": ("roles", "Run one processor in the foreground."),
     "dashboard": ("roles", "Run one dashboard in the foreground."),
+    "recorder": ("roles", "Run one recorder in the foreground."),
 }
 
 

@@ -103,6 +103,25 @@ def dashboard(config_path: Path, name: str, state_dir: Path, listen: str | None)
     return run(config, name=name, state_dir=state_dir, listen=listen)
 
 
+@click.command(short_help="Run one recorder in the foreground.")
+@config_option
+@_name_option("recorder-1")
+@state_dir_option
+def recorder(config_path: Path, name: str, state_dir: Path) -> int:
+    """Keep what the roles of a datacenter log and count, for `hitmesh logs` and for PostgreSQL.
+
+    Nobody needs it: with none alive each role keeps its last records for a while, and goes on.
+
+    \b
+    Example:
+      hitmesh recorder --config var/eu-west/hitmesh.toml --name recorder-2
+    """
+    config = _begin(config_path, "recorder", name)
+    from hitmesh.recorder.main import run
+
+    return run(config, name=name, state_dir=state_dir)
+
+
 def _begin(config_path: Path, role: str, name: str) -> settings.Config:
     """What each role does first: its configuration, its log, its key."""
     config = settings.load(config_path)

@@ -20,7 +20,13 @@ from hitmesh.config.sections import NEEDED_ROLES
 from hitmesh.errors import CommandError, ConfigError
 from hitmesh.mistakes import nearest
 
-SCALABLE: tuple[Role, ...] = ("processor", "collector", "balancer", "dashboard")  # in the order in which they start
+SCALABLE: tuple[Role, ...] = (
+    "processor",
+    "collector",
+    "balancer",
+    "dashboard",
+    "recorder",
+)  # in the order in which they start
 FIXED = {
     "nexus": "a Nexus's address is in the configuration of every role of every datacenter",
     "consul": "a Consul server is no role of hitmesh, and its cluster is set up once",

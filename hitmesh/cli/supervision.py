@@ -26,7 +26,14 @@ RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
 LOG_BYTES = 64 * 1024  # of the end of its log: some 600 lines
 # Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
-STOP_ORDER = (("dashboard", "balancer"), ("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
+STOP_ORDER = (
+    ("dashboard", "balancer"),
+    ("collector",),
+    ("processor",),
+    ("recorder",),
+    ("nexus",),
+    ("beanstalkd", "consul"),
+)
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 _NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 

@@ -1,7 +1,8 @@
 """One datacenter's configuration: a TOML file, typed and checked. Owns every setting's type,
 default, unit and help; knows nothing of what the roles do with it.
 
-Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, all others in `sections`.
+Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, the recorders' in
+`recorder`, all others in `sections`.
 `load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
 right one. What all roles use is named here.
 """
@@ -23,6 +24,7 @@ from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of, served_ports
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
 from hitmesh.config.files import check_partitions, dump, load, loads, parse
+from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import (
     Alias,
     Empty,
@@ -79,6 +81,7 @@ __all__ = [
     "Placement",
     "Ports",
     "Proxy",
+    "RecorderTable",
     "Redirect",
     "Role",
     "Route",

@@ -23,6 +23,7 @@ from hitmesh.config.addresses import (
 from hitmesh.config.alerts import alert_problems
 from hitmesh.config.datacenter import Config, ports_of, served_ports
 from hitmesh.config.outside import REACHED
+from hitmesh.config.recorder import recorder_problems
 from hitmesh.config.routes import route_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
 from hitmesh.mistakes import nearest
@@ -53,6 +54,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _dashboards(config)
     yield from _metrics(config)
     yield from alert_problems(config.alerts)
+    yield from recorder_problems(config.recorder)
     yield from _deployed(config)
     yield from _others(config)
     yield from route_problems(config.routes)
@@ -243,7 +245,7 @@ def _metrics(config: Config) -> Iterator[str]:
         yield "metrics.open means nothing with metrics.token; leave one of them out"
     if config.metrics.token or config.metrics.open:
         return
-    for role in ("collector", "processor", "nexus"):
+    for role in ("collector", "processor", "nexus", "recorder"):
         for one in config.instances(role):
             if one.admin_port and not is_loopback(one.address):
                 yield (

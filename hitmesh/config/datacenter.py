@@ -11,6 +11,7 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
+from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
 from hitmesh.config.sections import (
     Dashboard,
@@ -30,7 +31,12 @@ from hitmesh.protocol.messages import MAX_PARTITIONS
 
 NEXUS_PORTS = 3  # heartbeats, changes, lookups
 DASHBOARD_PORTS = 2  # HTTP, news
-PORTS_EACH: dict[Role, int] = {"nexus": NEXUS_PORTS, "dashboard": DASHBOARD_PORTS}  # of others one
+RECORDER_PORTS = 2  # records, logs
+PORTS_EACH: dict[Role, int] = {
+    "nexus": NEXUS_PORTS,
+    "dashboard": DASHBOARD_PORTS,
+    "recorder": RECORDER_PORTS,
+}  # of others one
 
 
 class Config(Section, frozen=True):
@@ -66,6 +72,7 @@ class Config(Section, frozen=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
     alerts: Alerts = Alerts()
+    recorder: RecorderTable = RecorderTable()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(
@@ -120,6 +127,8 @@ class Config(Section, frozen=True):
             first, seen = ports.nexus, node.wan_ports.nexus
         elif role == "dashboard":
             first, seen = ports.dashboard, node.wan_ports.dashboard
+        elif role == "recorder":
+            first, seen = ports.recorder, 0
         width = PORTS_EACH.get(role, 1)
         return Placement(
             role, name, node_name, address, first + width * index if first else None, admin_port=admin,

@@ -10,9 +10,10 @@ from msgspec import Meta, Struct
 
 from hitmesh.mistakes import SECRET
 
-Role = Literal["nexus", "processor", "collector", "balancer", "dashboard"]
+Role = Literal["nexus", "processor", "collector", "balancer", "dashboard", "recorder"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# What a datacenter can't do without; balancers may be somebody else's, and nobody needs to look.
+# What a datacenter can't do without; balancers may be somebody else's, and nobody needs to look,
+# nor to have it recorded.
 NEEDED_ROLES: tuple[Role, ...] = ("nexus", "processor", "collector")
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")]
@@ -49,6 +50,7 @@ class Node(Section, frozen=True):
     collector: Annotated[_Instances, Meta(description="collector instances, each one worker process")] = 0
     balancer: Annotated[_Instances, Meta(description="balancer instances, each of balancer.workers processes")] = 0
     dashboard: Annotated[_Instances, Meta(description="dashboard instances; two in all is the rule on hosts")] = 0
+    recorder: Annotated[_Instances, Meta(description="recorder instances; two in all is the rule on hosts")] = 0
     beanstalkd: Annotated[bool, Meta(description="deployed with a beanstalkd, which stores.spools names")] = False
     consul_server: Annotated[
         bool, Meta(description="deployed with a Consul server; where there is one, agents elsewhere")
@@ -76,6 +78,8 @@ class Ports(Section, frozen=True):
     dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (
         8030
     )
+    recorder: Annotated[_Port, Meta(description="records, and who reads them; two ports an instance")] = 8036
+    recorder_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     rows: Annotated[
         _PortOrNone,
         Meta(description="processors, for other datacenters; one port an instance; 0: any that is free"),

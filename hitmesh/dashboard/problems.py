@@ -18,8 +18,9 @@ from typing import Final
 from msgspec import Struct
 
 from hitmesh.dashboard.status import Balancer, Books, Instance, Kind, Level, Link, Problem, Spool, Store
+from hitmesh.state.outgoing import DROPPED
 from hitmesh.state.senders import REFUSED_PUTS
-from hitmesh.state.standing import DEAD, SILENT, STARTING
+from hitmesh.state.standing import DATABASE_AWAY_S, DEAD, ENTRIES_DROPPED, SILENT, STARTING
 from hitmesh.visible import visible
 
 GONE_S: Final = 2.0  # a problem that comes and goes faster is one problem
@@ -36,8 +37,16 @@ OLD_S: Final = 30.0  # a job's delay (5 s) and two claims (10 s each) are over, 
 VERY_OLD_S: Final = 300.0
 COMMIT_LAG_S: Final = 5.0  # commits come each quarter of a second, and a take-over ends within 4 s
 LONG_COMMIT_LAG_S: Final = 15.0  # from then on processors call themselves failing
-GREW: Final[Mapping[str, float]] = {"log_lost": 60.0, "conflicts": 60.0, "faults": 600.0, REFUSED_PUTS: 5.0}
+GREW: Final[Mapping[str, float]] = {
+    "log_lost": 60.0,
+    "conflicts": 60.0,
+    "faults": 600.0,
+    REFUSED_PUTS: 5.0,
+    DROPPED: 60.0,
+    ENTRIES_DROPPED: 60.0,
+}
 """For how long the growth of a counter is said, by figure: what somebody must look for in a log for longer."""
+DATABASE_S: Final = 30.0  # a database that is restarted takes less
 WAITING_S: Final = 5.0  # requests wait for a connection: for less it is a burst
 HELD_S: Final = 2.0  # requests wait for a backend to live: a restart of all collectors takes less
 DISK_SHARE: Final = 0.90  # of the state folder's disk
@@ -59,7 +68,9 @@ _SUFFERS: Final = {
     "nexus": "nobody notices who dies",
     "balancer": "nobody is let in",
     "dashboard": "nobody watches",
+    "recorder": "what is logged is kept nowhere",
 }
+_ONLY_LOOK: Final = ("dashboard", "recorder")  # roles without which hits and totals are as with them
 _PLURALS: Final = {"nexus": "Nexuses"}
 
 
@@ -162,7 +173,7 @@ def _roles_down(facts: Facts) -> Iterator[Fault]:
             )
             verb = "is" if len(rows) == 1 else "are"
             yield Fault(
-                key=f"role {role}", level="warn" if role == "dashboard" else "bad", kind="instance", dc=facts.dc,
+                key=f"role {role}", level="warn" if role in _ONLY_LOOK else "bad", kind="instance", dc=facts.dc,
                 who=rows[0].name if len(rows) == 1 else "",
                 says=f"{both} of {facts.dc} {verb} dead: {_SUFFERS.get(role, 'its work is not done')}",
             )  # fmt: skip
@@ -188,7 +199,7 @@ def _instances(facts: Facts) -> Iterator[Fault]:
 def _failing(facts: Facts) -> Iterator[Fault]:
     """An instance lives and says that it can't do its work."""
     for role, rows in _by_role(facts).items():
-        bad = all(row.failing or row.state in (DEAD, SILENT) for row in rows) and role != "dashboard"
+        bad = all(row.failing or row.state in (DEAD, SILENT) for row in rows) and role not in _ONLY_LOOK
         for row in rows:
             if row.failing:
                 yield Fault(
@@ -241,6 +252,27 @@ def _log_lost(facts: Facts) -> Iterator[Fault]:
             key=f"log {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
             says=f"{name} of {facts.dc} loses lines of its log: its disk is full, or nobody reads them",
         )  # fmt: skip
+
+
+def _recorders(facts: Facts) -> Iterator[Fault]:
+    """Lines and figures get lost, or don't reach PostgreSQL."""
+    if names := facts.grew.get(DROPPED, ()):
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        yield Fault(
+            key="records", level="warn", kind="instance", dc=facts.dc, who=names[0], after_s=0.0,
+            says=f"lines that {shown} of {facts.dc} logged are lost: no recorder takes them",
+        )  # fmt: skip
+    for name in facts.grew.get(ENTRIES_DROPPED, ()):
+        yield Fault(
+            key=f"entries {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
+            says=f"{name} of {facts.dc} can't keep what it is sent: lines are lost",
+        )  # fmt: skip
+    for row in facts.instances:
+        if row.load.get(DATABASE_AWAY_S, 0.0) > 0 and row.state not in (DEAD, SILENT):
+            yield Fault(
+                key=f"database {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name, after_s=DATABASE_S,
+                says=f"{row.name} of {facts.dc} can't bring statistics to PostgreSQL; its volumes keep them",
+            )  # fmt: skip
 
 
 def _spool_copies(facts: Facts) -> Iterator[Fault]:
@@ -490,6 +522,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rivals,
     _hub_lag,
     _log_lost,
+    _recorders,
     _spool_copies,
     _refused_puts,
     _spool_depth,

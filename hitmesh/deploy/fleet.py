@@ -16,8 +16,8 @@ from hitmesh.config.addresses import ssh_place
 from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
-# Who is changed after whom: those that count before those that take hits, and last those that only look.
-ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard")
+# Who is changed after whom: those that count before those that take hits, and last those that only look or record.
+ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder")
 
 
 SEES = "HITMESH_SEES"
@@ -28,6 +28,7 @@ _OWN: Mapping[str, tuple[Role, ...]] = {
     "routes": ("balancer",),
     "virtual_ip": ("balancer", "dashboard"),
     "dashboard": ("dashboard",),
+    "recorder": ("recorder",),
 }
 
 
@@ -43,7 +44,7 @@ def sees(text: str, one: Placement) -> str:
     """A digest of all that an instance sees of its datacenter's file: with another one it must be restarted.
 
     Not of what is said to people there, nor of what concerns other hosts alone: how many instances they run, which only
-    a dashboard misses.
+    a dashboard misses, but for whether there is any recorder.
     """
     data = tomllib.loads(text)
     nodes: dict[str, dict[str, Any]] = data.pop("nodes", {})
@@ -56,7 +57,10 @@ def sees(text: str, one: Placement) -> str:
         for name, node in nodes.items()
         if node.get("nexus")
     }
-    return _digest({"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)})
+    known: dict[str, object] = {"file": data, "nexuses": nexuses, "own": msgspec.structs.asdict(one)}
+    if any(node.get("recorder") for node in nodes.values()):
+        known["recorded"] = True  # where there is nobody to send to, nobody begins to
+    return _digest(known)
 
 
 def _digest(known: Mapping[str, object]) -> str:

@@ -32,12 +32,14 @@ from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.lookup import TIMEOUT_S, Line
 from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.pulse import Pulse, sendable
+from hitmesh.mesh.recording import of_config
 from hitmesh.mesh.sockets import FrameReader, open_socket
 from hitmesh.protocol import formats
 from hitmesh.protocol.formats import Written
 from hitmesh.protocol.messages import MAX_ENDPOINTS, MAX_FRAME_BYTES, Change, Instance
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
+from hitmesh.state.keylist import Peer
 from hitmesh.state.rights import SHUT_OUT
 from hitmesh.state.standing import DRAINED, UP
 from hitmesh.state.view import MeshView
@@ -70,7 +72,8 @@ class MeshClient:
 
     `load`, `owns`, `late` (why it fails to do its work, or empty), `written` (the formats in force) and `drained`
     (whether an operator wants it to do no new work) are asked with every heartbeat and must not block; `on_change` is
-    called, in a greenlet of its own, with the view after its version has risen. `registered` is kept up to date besides.
+    called, in a greenlet of its own, with the view after its version has risen. `registered` is kept up to date besides. `statistics`
+    are told to recorders with the load, each minute.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class MeshClient:
         written: Callable[[], Written] = Written,
         drained: Callable[[], bool] = bool,
         registered: Registered | None = None,
+        statistics: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         assert len(endpoints) <= MAX_ENDPOINTS, "a heartbeat has no room for more"
         self._heartbeat_s = config.timing.heartbeat_s
@@ -110,6 +114,14 @@ class MeshClient:
         self._load, self._owns, self._late, self._on_change = load, owns, late, on_change
         self._written, self._drained = written, drained
         self._registered = registered
+        self._recording = of_config(
+            config,
+            network,
+            Peer(config.name, role, name),
+            instance_id,
+            living=lambda: self.view.live("recorder"),
+            figures=lambda: {UPTIME: int(time.monotonic() - self._began), **self.figures(), **statistics()},
+        )
         self._farewell: gevent.Greenlet[[], None] | None = None
         self._lag = LagMeter()
         self._alone_s = self._began  # when nobody else was shown under our name
@@ -139,6 +151,8 @@ class MeshClient:
         self._spawn("clock", self._tick)
         self._spawn("news", self._tell)
         self._lag.start()
+        if self._recording is not None:
+            self._recording.start()
         if self._registered is not None:
             gevent.spawn(self._registered.run, self._now)  # whatever becomes of it is no matter of the mesh's
         for nexus in self._nexuses:
@@ -155,6 +169,7 @@ class MeshClient:
             "log_lost": output.lost(),
             SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
             **self._load(),
+            **(self._recording.load() if self._recording is not None else {}),
             **self._network.load(),  # at the end: what strangers do pushes nothing else out
         }
 
@@ -183,11 +198,15 @@ class MeshClient:
         self._leaving = True
         self.announce()
         self._say_farewell()
+        if self._recording is not None:
+            self._recording.flush()
         deadline = time.monotonic() + LEAVE_S
         while self.view.connected and self.view.shows(self.instance_id) and time.monotonic() < deadline:
             self._pulse.leave(self.instance_id)
             gevent.sleep(ANNOUNCE_GAP_S)
         self._stopped = True
+        if self._recording is not None:
+            self._recording.stop()
         self._lag.stop()
         for event in (self._beat_due, self._news, *self._wanted.values()):
             event.set()

@@ -1,4 +1,4 @@
-"""Questions to the Nexuses: snapshot, service, owner, forget. Plain or under gevent.
+"""Questions to the Nexuses: snapshot, service, owner, forget; and to recorders. Plain or under gevent.
 
 A Nexus that hasn't answered within the time-out (killed, stopped, cut off) is passed over, and so is an answer
 that comes later.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import zmq
 
@@ -29,6 +29,7 @@ from hitmesh.protocol.messages import (
     Control,
     Lookup,
     Message,
+    Recorded,
     Seen,
     decode,
     encode,
@@ -39,6 +40,8 @@ TIMEOUT_S: Final = 0.5  # before the next Nexus is tried
 MAX_UNANSWERED: Final = 3  # questions in a row, before a connection isn't believed any more
 MIN_TRIES: Final = 3  # as in the zguide's Lazy Pirate; each Nexus is tried once at least
 LINK_INTERVAL_S: Final = 1.0  # between its pings
+
+A = TypeVar("A", Answer, Recorded)
 
 _requests = itertools.count(1)
 
@@ -70,8 +73,17 @@ class Line:
 
     def ask(self, what: str, key: str, timeout_s: float, *, control: bool = False) -> Answer:
         """One try. Raises MeshError when no answer comes in time, or the Nexus refuses."""
+        answer = self.put(
+            what, lambda number: make(Control if control else Lookup, number, what, key), Answer, timeout_s
+        )
+        if answer.error:
+            raise Refusal(answer.error, endpoint=self.endpoint)
+        return answer
+
+    def put(self, what: str, question: Callable[[int], Message], kind: type[A], timeout_s: float) -> A:
+        """One try of a question, which is made with the number that its answer, of `kind`, must have. Raises MeshError."""
         number = next(_requests)
-        message: Message = make(Control, number, what, key) if control else make(Lookup, number, what, key)
+        message = question(number)
         deadline = time.monotonic() + timeout_s
         try:
             socket = self._connected()
@@ -79,14 +91,12 @@ class Line:
             if _in_time(socket, zmq.POLLOUT, timeout_s, partial(socket.send, encode(message))) is None:
                 self._tried += 1  # it isn't connected
             else:
-                answer = self._answer(socket, number, deadline)
+                answer = self._answer(socket, kind, number, deadline)
         except (zmq.ZMQError, DecodeError) as error:
             self.close()
             raise MeshError(str(error), op=what, endpoint=self.endpoint) from error
         if answer is None:
             raise MeshError(f"no answer within {timeout_s:g} s", op=what, endpoint=self.endpoint)
-        if answer.error:
-            raise Refusal(answer.error, endpoint=self.endpoint)
         return answer
 
     def close(self) -> None:
@@ -109,10 +119,10 @@ class Line:
             connect(self._network, self._socket, *place)
         return self._socket
 
-    def _answer(self, socket: Socket, number: int, deadline: float) -> Answer | None:
+    def _answer(self, socket: Socket, kind: type[A], number: int, deadline: float) -> A | None:
         self._unanswered += 1
         while frames := _in_time(socket, zmq.POLLIN, deadline - time.monotonic(), socket.recv_multipart):
-            answer = decode(frames[-1], Answer)
+            answer = decode(frames[-1], kind)
             if answer.request == number:  # else it is a late one
                 self._unanswered = 0
                 return answer
@@ -219,13 +229,14 @@ class Lookups:
 
     def _line(self, endpoint: str) -> Line:
         if self._network is None:
-            self._network = Network(_make_context(), self._keyring)
+            self._network = Network(make_context(), self._keyring)
         if endpoint not in self._lines:
             self._lines[endpoint] = Line(self._network, endpoint, self._keys)
         return self._lines[endpoint]
 
 
-def _make_context() -> Context:
+def make_context() -> Context:
+    """A ZeroMQ context whose waits suit this process."""
     # Where gevent has patched the process, a plain wait would stop its hub. Elsewhere gevent
     # isn't even imported: a command starts twice as fast without.
     monkey = sys.modules.get("gevent.monkey")

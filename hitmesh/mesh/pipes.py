@@ -15,7 +15,7 @@ import zmq
 from hitmesh.errors import MeshError
 from hitmesh.mesh.connecting import bind, connect
 from hitmesh.mesh.network import Network, Socket
-from hitmesh.mesh.sockets import open_socket
+from hitmesh.mesh.sockets import MAX_QUEUED, open_socket
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.protocol.names import bracketed
 
@@ -45,13 +45,16 @@ class Pushes:
     Sends never wait, so they never switch greenlets: no socket is ever used by two at once.
     """
 
-    def __init__(self, network: Network, *, heartbeat_s: float, queue_unconnected: bool) -> None:
-        """`queue_unconnected`: whether frames may wait for a connection that isn't there yet."""
+    def __init__(
+        self, network: Network, *, heartbeat_s: float, queue_unconnected: bool, queued: int = MAX_QUEUED
+    ) -> None:
+        """`queue_unconnected`: whether frames may wait for a connection that isn't there yet; `queued`: how many for a peer."""
         # A plain context's sockets: they are only ever used with NOBLOCK, so they need no hub.
         self._network = network.shadow()
         network.on_change(self._look)
         self._heartbeat_s = heartbeat_s
         self._queue_unconnected = queue_unconnected
+        self._queued = queued
         self._sockets: OrderedDict[str, Socket] = OrderedDict()
 
     def open(self, endpoint: str) -> Socket | None:
@@ -64,6 +67,7 @@ class Pushes:
                 heartbeat_s=self._heartbeat_s,
                 receive_bytes=MAX_FRAME_BYTES,
             )
+            socket.setsockopt(zmq.SNDHWM, self._queued)
             socket.setsockopt(zmq.IMMEDIATE, 0 if self._queue_unconnected else 1)
             try:
                 connect(self._network, socket, endpoint)

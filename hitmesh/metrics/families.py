@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from hitmesh import __version__
 from hitmesh.settings.live import LOAD, LOAD_REFUSED
 from hitmesh.state.histogram import LABELS
+from hitmesh.state.outgoing import DROPPED
 from hitmesh.state.rights import SHUT_OUT, TURNED_AWAY
 
 PREFIX: Final = "hitmesh_"
@@ -47,6 +48,7 @@ Table = Sequence[Counted | Gauged]
 # What every role's heartbeats have, as far as it has the parts that count it.
 _COMMON: Final[Table] = (
     Counted("log_lost", "log_lost_lines", "Lines of its log that couldn't be written"),
+    Counted(DROPPED, "records_dropped", "Lines and figures of its own that no recorder took in time"),
     Counted("bad_frames", "bad_frames", "Messages that were refused"),
     Gauged(SHUT_OUT, "shut_out_connections", "Nexuses that were reached, and don't let this instance in"),
     Gauged(LOAD, "live_settings_version", "Version of the newest live setting that is known here"),

@@ -41,6 +41,13 @@ MAX_DCS: Final = 64  # datacenters of a mesh
 UNFINISHED: Final = b"hitmesh restore "  # how begins what stands for a head while a backup is being brought back
 MAX_SETTINGS: Final = 10_000  # live settings in one answer
 MAX_NEWS_BYTES: Final = 2 * 1024 * 1024  # compressed: a datacenter of a thousand instances takes some 100 KiB
+MAX_RECORD_ENTRIES: Final = 512  # in one message: what a busy role logs in a second
+MAX_FIELDS: Final = 96  # of an entry: as many as a heartbeat has loads, and some more
+MAX_FIELD_CHARS: Final = 64  # of its name, and of a logger's
+MAX_FIELD_TEXT_CHARS: Final = 1024
+MAX_ENTRY_CHARS: Final = 8192  # a line, and its traceback
+MAX_LEVEL: Final = 100  # of a line; Python's CRITICAL is 50
+MAX_PACKED_BLOCKS: Final = 2 * 1024 * 1024  # of what is recorded, in one answer: some dozen blocks
 MAX_LOAD: Final = 1e15  # and -MAX_LOAD: what is compared must be a finite number, NaN is none
 
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
@@ -64,6 +71,11 @@ SettingValue = Annotated[str, Meta(max_length=65_536)]
 Millis = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Number = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
 Packed = Annotated[bytes, Meta(max_length=MAX_NEWS_BYTES)]
+Level = Annotated[int, Meta(ge=0, le=MAX_LEVEL)]
+EntryText = Annotated[str, Meta(max_length=MAX_ENTRY_CHARS)]
+FieldName = Annotated[str, Meta(min_length=1, max_length=MAX_FIELD_CHARS)]
+FieldText = Annotated[str, Meta(max_length=MAX_FIELD_TEXT_CHARS)]
+PackedBlocks = Annotated[bytes, Meta(max_length=MAX_PACKED_BLOCKS)]
 Load = Annotated[float, Meta(ge=-MAX_LOAD, le=MAX_LOAD)]
 
 
@@ -421,6 +433,66 @@ class News(Message, frozen=True):
     packed: Packed  # a Part as JSON, by zlib
 
 
+# --- what is recorded -----------------------------------------------------------------------
+
+
+class Entry(_Array, frozen=True):
+    """A line that a role logged; or, of level 0, the figures of a minute."""
+
+    at_ms: Millis  # wall clock of its process
+    level: Level  # that of Python's logging, such as 30: a warning; 0: figures
+    logger: FieldName
+    text: EntryText
+    fields: Annotated[dict[FieldName, FieldText | int | Load | bool], Meta(max_length=MAX_FIELDS)]
+
+
+class Records(Message, frozen=True):
+    """Any role to one recorder of its datacenter: what it logged and counted, each entry once."""
+
+    KIND = 16
+    dc: Name
+    role: Name
+    name: Name
+    id: Name  # of the instance
+    first: Number  # the first entry's; each has the next one, over the life of its process
+    dropped: Number  # entries of this process that found no room before, and never come
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=MAX_RECORD_ENTRIES)]
+
+
+class Read(Message, frozen=True):
+    """An operator to a recorder: what is recorded of a while, from a place in it on."""
+
+    KIND = 17
+    request: Number  # comes back in the answer
+    since_ms: Millis
+    until_ms: Millis
+    volume: Number  # 0: the first that has some of it
+    offset: Number
+
+
+class Recorded(Message, frozen=True):
+    """A recorder's answer to a Read: whole blocks of its volumes, as they are there."""
+
+    KIND = 18
+    request: Number  # of the question
+    recorder: Name  # its instance id
+    volume: Number  # where to read on
+    offset: Number
+    more: bool  # whether there is something now
+    packed: PackedBlocks
+
+
+class Gap(Message, frozen=True):
+    """In a volume: entries that reached its recorder, and couldn't be kept."""
+
+    KIND = 19
+    recorder: Name  # its name
+    since_ms: Millis
+    until_ms: Millis
+    entries: Number
+    why: Text
+
+
 # --- what the totals store holds ----------------------------------------------------------
 
 
@@ -472,7 +544,7 @@ class Head(Message, frozen=True):
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     Batch, Ack, Redirect, Close, Heartbeat, Leave, Change, Lookup, Control, Answer, Neighbours, Have, Rows, Settings, News,
-    Job, EarlierHead, Head,
+    Records, Read, Recorded, Gap, Job, EarlierHead, Head,
 )  # fmt: skip
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", bound=Message)

@@ -1,6 +1,7 @@
 """The list of a mesh's keys: which public key is whose. Pure; files are `hitmesh.mesh.keyring`'s.
 
-A line is `KEY DATACENTER ROLE NAME`; what follows a # is for people. Somebody may have several keys, while one takes
+A line is `KEY DATACENTER ROLE NAME`; what follows a # is for people. A role that 0.2.0 doesn't know, which would refuse
+the whole list for it, stands behind a `#+`, which is a comment there. Somebody may have several keys, while one takes
 the other's place; a key is one instance's.
 """
 
@@ -16,6 +17,8 @@ from hitmesh.protocol.names import is_key, is_name
 
 OPERATOR: Final = "operator"  # whoever runs commands
 KEY_ROLES: Final = (*ROLES, OPERATOR)
+LATER_ROLES: Final = ("recorder",)  # that 0.2.0 doesn't know
+LATER: Final = "#+"  # how their lines begin
 MAX_KEYS: Final = 100_000  # 64 datacenters of 512 instances a role, and then some
 
 
@@ -71,7 +74,7 @@ def parse_list(text: str, *, source: str) -> KeyList:
     if text and not text.endswith("\n"):
         raise ConfigError(f"{source}: its last line has no end: it isn't all there yet")
     for number, line in enumerate(text.splitlines(), start=1):
-        words = line.partition("#")[0].split()
+        words = words_of(line)
         if not words:
             continue
         if problem := _problem(words, keys):
@@ -84,7 +87,14 @@ def parse_list(text: str, *, source: str) -> KeyList:
 
 def line_of(key: str, peer: Peer, comment: str = "") -> str:
     """A line of the list."""
-    return " ".join((key, *peer)) + (f"  # {comment}" if comment else "")
+    return " ".join(((LATER,) if peer.role in LATER_ROLES else ()) + (key, *peer)) + (
+        f"  # {comment}" if comment else ""
+    )
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a line of the list, its key first; none where it is for people alone."""
+    return line.removeprefix(LATER).partition("#")[0].split()
 
 
 def check_peer(peer: Peer) -> str:

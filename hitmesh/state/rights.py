@@ -13,6 +13,8 @@ Who speaks is known by the key of the connection, not by what a message says of 
     acks         processors of its datacenter              Ack, Redirect
     rows         processors of the other datacenters       Have, Rows: of their own datacenter
     news         dashboards of every datacenter            nothing: they listen
+    records      every role of its datacenter              Records: of itself
+    logs         operators of every datacenter             Read
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ from hitmesh.protocol.messages import (
     Lookup,
     Message,
     Neighbours,
+    Read,
+    Records,
     Redirect,
     Rows,
 )
 from hitmesh.protocol.names import split_key
 from hitmesh.state.keylist import OPERATOR, Peer
 
-Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows", "news"]
+Link = Literal["heartbeats", "changes", "lookups", "batches", "acks", "rows", "news", "records", "logs"]
 LINKS: Final[tuple[Link, ...]] = get_args(Link)
 
 # Why somebody isn't heard, as it is counted and told.
@@ -81,6 +85,10 @@ def may_connect(peer: Peer, link: str, dc: str) -> bool:
             return not here and peer.role == "processor"
         case "news":
             return peer.role == "dashboard"
+        case "records":
+            return here and peer.role != OPERATOR
+        case "logs":
+            return peer.role == OPERATOR
     return False
 
 
@@ -139,6 +147,17 @@ def _rows(peer: Peer, message: Have | Rows, dc: str, owner: Owner) -> str:
     return _own_id(peer, message.owner)
 
 
+def _records(peer: Peer, message: Records, dc: str, owner: Owner) -> str:
+    said = Peer(message.dc, message.role, message.name)
+    if said[:2] != peer[:2] or not _is_own(peer, said.name):
+        return _as_another(peer, str(said))
+    return _here(peer, dc) or _own_id(peer, message.id)
+
+
+def _read(peer: Peer, message: Read, dc: str, owner: Owner) -> str:
+    return "" if peer.role == OPERATOR else f"{peer} reads what is recorded, as only operators may"
+
+
 def _as_another(peer: Peer, said: str) -> str:
     return f"{peer} speaks as {said:.140}"
 
@@ -184,4 +203,6 @@ _CHECKS: Final[Mapping[type[Message], Callable[[Peer, Any, str, Owner], str]]] =
     Redirect: lambda peer, message, dc, owner: _own_id(peer, message.owner),
     Have: _have,
     Rows: _rows,
+    Records: _records,
+    Read: _read,
 }

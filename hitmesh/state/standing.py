@@ -37,6 +37,12 @@ CERTIFICATE_ENDS: Final = "certificate_ends"
 DISK_USED: Final = "disk_used"
 """Of a role's load: the share of its state folder's disk that is used, in hundredths."""
 
+DATABASE_AWAY_S: Final = "database_away_s"
+"""Of a recorder's load: for how long it could bring nothing to PostgreSQL; 0: it can."""
+
+ENTRIES_DROPPED: Final = "entries_dropped"
+"""Of a recorder's load: entries that it couldn't keep."""
+
 _WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 

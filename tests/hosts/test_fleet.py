@@ -15,7 +15,11 @@ from tests.hosts.fleet import MESH, text
 @pytest.mark.parametrize("dc", MESH)
 def test_each_has_two_of_every_role_and_spool_three_consul_servers_and_a_virtual_ip(dc: str) -> None:
     fleet = Fleet.of(parse(tomllib.loads(text(dc, {})), source=dc))
-    assert {role: len(fleet.config.instances(role)) for role in ROLES} == {**dict.fromkeys(ROLES, 2), "dashboard": 0}
+    assert {role: len(fleet.config.instances(role)) for role in ROLES} == {
+        **dict.fromkeys(ROLES, 2),
+        "dashboard": 0,
+        "recorder": 0,
+    }
     assert len(fleet.config.stores.spools) == sum(host.has_beanstalkd for host in fleet.hosts) == 2
     assert sum(host.is_consul_server for host in fleet.hosts) == 3
     assert fleet.config.virtual_ip.address

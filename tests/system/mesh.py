@@ -104,7 +104,7 @@ class Mesh:
 
             key_for(self.config, role, name)
     `totals`, `settings` and `spools` are URLs as in the configuration, of servers that the test has started.
-    `timing`, `limits`, `balancer` and `alerts` replace settings. `wrappers` are words put before a command, such as strace
+    `timing`, `limits`, `balancer`, `alerts` and `recorder` replace settings. `wrappers` are words put before a command, such as strace
     and its options, and `env` adds variables: both by instance name or by role.
     """
 
@@ -115,6 +115,7 @@ class Mesh:
         nexuses: int = 1,
         processors: int = 1,
         collectors: int = 1,
+        recorders: int = 0,
         partitions: int = 8,
         totals: str = "sqlite:///totals.db",
         settings: str = "sqlite:///settings.db",
@@ -124,6 +125,7 @@ class Mesh:
         limits: Mapping[str, int] | None = None,
         balancer: Mapping[str, Any] | None = None,
         alerts: Mapping[str, Any] | None = None,
+        recorder: Mapping[str, Any] | None = None,
         wrappers: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         name: str = "dc-test",
@@ -131,14 +133,21 @@ class Mesh:
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(3 * nexuses + collectors)
+        ports = free_ports(3 * nexuses + collectors + 2 * recorders)
         node = {"address": "127.0.0.1", "nexus": nexuses, "processor": processors, "collector": collectors}
+        if recorders:
+            node["recorder"] = recorders
+        first = ports + 3 * nexuses + collectors
         self.config: Config = parse(
             {
                 "name": name,
                 "nodes": {"local": node},
                 "partitions": partitions,
-                "ports": {"nexus": ports, "collector": ports + 3 * nexuses},
+                "ports": {
+                    "nexus": ports,
+                    "collector": ports + 3 * nexuses,
+                    **({"recorder": first} if recorders else {}),
+                },
                 "stores": {
                     "totals": totals,
                     "settings": settings,
@@ -149,6 +158,7 @@ class Mesh:
                 "limits": dict(limits or {}),
                 "balancer": dict(balancer or {}),
                 "alerts": dict(alerts or {}),
+                "recorder": dict(recorder or {}),
             },
             source="test",
         )
@@ -157,7 +167,9 @@ class Mesh:
         self.file = folder / "hitmesh.toml"
         self.file.write_text(dump(self.config))
         self.names: list[str] = [
-            placement.name for role in ("nexus", "processor", "collector") for placement in self.config.instances(role)
+            placement.name
+            for role in ("nexus", "recorder", "processor", "collector")
+            for placement in self.config.instances(role)
         ]
         """Every configured instance."""
         self._wrappers = dict(wrappers or {})
@@ -257,7 +269,7 @@ class Mesh:
 
     def stop(self) -> None:
         """SIGTERM to everybody, then SIGKILL; collectors first, so that they can drain."""
-        for role in ("dashboard", "balancer", "collector", "processor", "nexus"):
+        for role in ("dashboard", "balancer", "collector", "processor", "recorder", "nexus"):
             stopping = [self._processes[name] for name in self._started() if name.startswith(role)]
             for process in stopping:
                 process.signal(signal.SIGCONT)

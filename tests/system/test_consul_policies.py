@@ -29,7 +29,7 @@ from tests.services.guarded_consul import AccessFiles, Guarded
 from tests.system.mesh import Mesh
 
 POLICIES: Final = Path(__file__).parents[2] / "docs" / "consul"
-ROLES: Final = ("collector", "processor", "nexus", "balancer", "dashboard", "operator")
+ROLES: Final = ("collector", "processor", "nexus", "balancer", "dashboard", "recorder", "operator")
 PAGE: Final = "example.com/a"
 FREE: Final = 99  # a partition of nobody's
 
@@ -190,6 +190,7 @@ MAY: Final = {
     "nexus": {"read settings", "set a route", "set anything", "remember alerts", "register a Nexus", "register itself"},
     "balancer": {"read settings", "set a route", "register itself"},
     "dashboard": {"read totals", "read settings", "remember alerts", "register itself"},
+    "recorder": {"read settings", "register itself"},
     "operator": {"read totals", "read settings", "set a route", "set anything", "remember alerts"},
 }
 

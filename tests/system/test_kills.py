@@ -32,7 +32,9 @@ def user(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(request.param)
     template = folder / "template.toml"
     text = state_folder.shipped("config/dev.toml").read_text()
-    template.write_text(text.replace("dashboard = 1 ", "dashboard = 0 ", 1))
+    template.write_text(
+        text.replace("dashboard = 1 ", "dashboard = 0 ", 1).replace("recorder = 1 ", "recorder = 0 ", 1)
+    )
     user = User(folder / "var")
     words = ["up", "-d", "--config", str(template), "--dcs", "eu-west", "--base-port", str(free_block())]
     if request.param == "real":

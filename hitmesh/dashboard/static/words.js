@@ -64,7 +64,7 @@ export function stale(dc, now) {
   return `${dc.state === "silent" ? "not heard" : dc.state}: this is as of ${moment(now - (dc.age_s ?? 0), now)}`;
 }
 
-const ROLES = ["nexus", "processor", "collector", "balancer", "dashboard"];
+const ROLES = ["nexus", "processor", "collector", "balancer", "dashboard", "recorder"];
 const natural = new Intl.Collator("en", { numeric: true });
 const role = (name) => (ROLES.indexOf(name) + ROLES.length + 1) % (ROLES.length + 1);
 

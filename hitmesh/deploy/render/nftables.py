@@ -96,6 +96,8 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
             f"{one.name}: heartbeats and lookups of other datacenters", others or None, [ports[0], ports[2]]
         )
     yield from _dashboards(host, everybody, others)
+    for one in host.of("recorder"):
+        yield from _rule(f"{one.name}: records, and who reads them", everybody, served_ports(one))
     yield from _admin(host, everybody)
     if host.has_beanstalkd:
         yield from _rule("beanstalkd: collectors, and commands", everybody, beanstalkd.ports(fleet, host))

@@ -160,9 +160,11 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 def meshes(
     state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, spool: str = "", **instances: int
 ) -> Iterator[Mesh]:
-    """A mesh that can be started, with so many instances; all of it is gone afterwards. Dashboards only where asked for."""
+    """A mesh that can be started, with so many instances; all of it is gone afterwards. Dashboards and recorders only where asked for."""
     template = load(DEV)
-    node = msgspec.structs.replace(template.nodes["local"], address=address, **{"dashboard": 0, **instances})
+    node = msgspec.structs.replace(
+        template.nodes["local"], address=address, **{"dashboard": 0, "recorder": 0, **instances}
+    )
     timing = msgspec.structs.replace(template.timing, **TIMING)
     stores = msgspec.structs.replace(template.stores, spools=(spool,)) if spool else template.stores
     state_dir.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
-ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "beanstalkd", "consul")
+ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "recorder", "beanstalkd", "consul")
 
 
 def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
@@ -76,6 +76,7 @@ def test_each_instance_of_each_datacenter_is_a_program() -> None:
         "nexus-1",
         "nexus-2",
         "dashboard-1",
+        "recorder-1",
     )
     assert sorted(found) == sorted(f"{dc}-{role}" for dc in ("eu-west", "us-west") for role in roles)
 
@@ -107,7 +108,7 @@ def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> 
         assert {each.port for each in config.instances("collector")} <= wanted
         for balancer in config.instances("balancer"):
             assert {balancer.port, balancer.tls_port, balancer.admin_port} - {None} <= wanted
-        for role in ("collector", "processor", "nexus"):
+        for role in ("collector", "processor", "nexus", "recorder"):
             admin = {each.admin_port for each in config.instances(role)}
             assert None not in admin  # whatever the template says
             assert admin <= wanted
@@ -117,6 +118,9 @@ def test_every_port_that_a_configuration_names_is_checked_before_the_start() -> 
         for dashboard in config.instances("dashboard"):
             assert dashboard.port is not None
             assert {dashboard.port, dashboard.port + 1} <= wanted
+        for recorder in config.instances("recorder"):
+            assert recorder.port is not None
+            assert {recorder.port, recorder.port + 1} <= wanted
 
 
 def test_the_written_configuration_is_the_template_with_its_own_name_and_ports() -> None:
@@ -135,6 +139,8 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
             nexus=8120,
             nexus_admin=8142,
             dashboard=8170,
+            recorder=8154,
+            recorder_admin=8165,
         ),
     )
     assert written.keys == "/srv/mesh/keys"
@@ -208,6 +214,7 @@ def test_dashboards_and_balancers_stop_first_and_stores_last() -> None:
         "consul-1",
         "beanstalkd-1",
         "nexus-1",
+        "recorder-1",
         "processor-1",
         "collector-1",
         "balancer-1",

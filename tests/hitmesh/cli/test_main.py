@@ -112,7 +112,7 @@ def test_down_without_a_mesh_is_done_already(tmp_path: Path, capsys: pytest.Capt
 def test_a_right_configuration_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check-config", str(DEV)]) == 0
     assert capsys.readouterr().out == (
-        f"{DEV}: ok: dev: 2 nexus, 2 processor, 2 collector, 1 balancer, 1 dashboard; 32 partitions;"
+        f"{DEV}: ok: dev: 2 nexus, 2 processor, 2 collector, 1 balancer, 1 dashboard, 1 recorder; 32 partitions;"
         " totals in sqlite:///totals.db, settings in sqlite:///settings.db, spools in sqlite:///spool.db\n"
     )
 

@@ -197,7 +197,7 @@ def test_a_dead_processor_owns_nothing() -> None:
 
 
 def test_without_a_nexus_everything_is_missing() -> None:
-    assert len(missing(CONFIG, None)) == 9
+    assert len(missing(CONFIG, None)) == 10
 
 
 def test_every_worker_of_a_balancer_must_heartbeat() -> None:

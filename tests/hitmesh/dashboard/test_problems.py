@@ -86,6 +86,18 @@ def test_where_all_is_well_there_is_nothing() -> None:
         ),
         ({"instances": [row("nexus-1", load={"rivals": 1.0})]}, "warn", "1 name in eu are used by two processes"),
         ({"instances": [row("collector-1", load={"hub_lag_s": 0.8})]}, "warn", "collector-1 of eu is too busy"),
+        ({"instances": [row("recorder-1", "dead")]}, "warn", "recorder-1 of eu is dead: what is logged is kept nowhere"),
+        (
+            {"grew": {"records_dropped": ["a-1", "b-1", "c-1", "d-1"]}},
+            "warn",
+            "lines that a-1, b-1, c-1 and 1 more of eu logged are lost: no recorder takes them",
+        ),
+        ({"grew": {"entries_dropped": ["recorder-1"]}}, "warn", "recorder-1 of eu can't keep what it is sent: lines are lost"),
+        (
+            {"instances": [row("recorder-1", load={"database_away_s": 7.0})]},
+            "warn",
+            "recorder-1 of eu can't bring statistics to PostgreSQL; its volumes keep them",
+        ),
         ({"grew": {"log_lost": ["nexus-1"]}}, "warn", "nexus-1 of eu loses lines of its log"),
         ({"grew": {"conflicts": ["processor-1"]}}, "warn", "processor-1 of eu had a partition taken from it"),
         ({"grew": {"faults": ["processor-1"]}}, "bad", "processor-1 of eu has found a store that isn't as it was left"),

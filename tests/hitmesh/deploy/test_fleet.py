@@ -17,9 +17,9 @@ US_WEST = settings.load(CONFIG / "us-west.toml")
 def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     fleet = Fleet.of(US_WEST)
     assert {host.name: [one.name for one in host.instances] for host in fleet.hosts} == {
-        "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1"],
+        "app-1": ["nexus-1", "processor-1", "collector-1", "collector-2", "balancer-1", "recorder-1"],
         "app-2": ["nexus-2", "processor-2", "collector-3", "collector-4", "balancer-2", "dashboard-1"],
-        "app-3": ["processor-3", "collector-5", "collector-6", "dashboard-2"],
+        "app-3": ["processor-3", "collector-5", "collector-6", "dashboard-2", "recorder-2"],
         "store-1": [],
         "store-2": [],
         "store-3": [],
@@ -28,9 +28,10 @@ def test_a_site_has_the_hosts_of_the_file_with_what_runs_on_each() -> None:
     assert [host.name for host in fleet.hosts if host.has_beanstalkd] == ["store-1", "store-2"]
 
 
-def test_a_deploy_changes_balancers_after_whom_they_need_and_dashboards_last() -> None:
+def test_a_deploy_changes_balancers_after_whom_they_need_and_who_only_looks_last() -> None:
     roles = [one.role for _, one in Fleet.of(US_WEST).in_order()]
-    assert roles == ["nexus"] * 2 + ["processor"] * 3 + ["collector"] * 6 + ["balancer"] * 2 + ["dashboard"] * 2
+    changed = {"nexus": 2, "processor": 3, "collector": 6, "balancer": 2, "dashboard": 2, "recorder": 2}
+    assert roles == [role for role, count in changed.items() for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,24 @@ def test_a_dashboard_is_restarted_for_whatever_it_shows_and_nobody_for_what_is_i
     changed = LOOKED_AT.replace(was, now, 1)
     names = ["nexus-1", "processor-1", "collector-2", "balancer-1", "dashboard-1"]
     assert {name for name in names if seen(LOOKED_AT, name) != seen(changed, name)} == concerned
+
+
+RECORDED = TEXT.replace("[nodes.b]", "recorder = 1\n[nodes.b]")
+EVERYBODY = {"nexus-1", "processor-1", "collector-2", "balancer-1"}
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "concerned"),
+    [
+        ("recorder = 1\n", "", EVERYBODY),  # without one there is nobody to send to
+        ("recorder = 1\n", "recorder = 2\n", set()),
+        ("[ports]", "[recorder]\nmax_days = 3.0\n[ports]", {"recorder-1"}),
+    ],
+)
+def test_everybody_is_restarted_for_the_first_recorder_and_the_last(was: str, now: str, concerned: set[str]) -> None:
+    changed = RECORDED.replace(was, now, 1)
+    names = [*EVERYBODY, *(["recorder-1"] if "recorder =" in changed else [])]
+    assert {name for name in names if seen(RECORDED, name) != seen(changed, name)} == concerned
 
 
 def test_the_two_examples_are_one_mesh_and_neither_consul_joins_what_a_router_hides() -> None:

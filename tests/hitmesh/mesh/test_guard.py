@@ -26,7 +26,7 @@ from hitmesh.mesh.monitor import monitor_of
 from hitmesh.mesh.network import Network, Socket
 from hitmesh.mesh.pipes import Pushes
 from hitmesh.mesh.sockets import FrameReader, open_socket
-from hitmesh.protocol.messages import Close, Heartbeat, Instance, Lookup, Message, encode, make
+from hitmesh.protocol.messages import Close, Heartbeat, Instance, Lookup, Message, Read, Records, encode, make
 from hitmesh.protocol.names import split_key, with_key
 from hitmesh.state.keylist import Peer
 from hitmesh.state.rights import LINKS, Link
@@ -40,15 +40,15 @@ OPERATOR = Peer(DC, "operator", "operator")
 TOLD: tuple[Link, ...] = ("changes", "news")  # where nobody but who is bound speaks
 KINDS: dict[Link, int] = {
     "heartbeats": zmq.SUB, "changes": zmq.PUB, "lookups": zmq.ROUTER, "batches": zmq.PULL, "acks": zmq.PULL,
-    "rows": zmq.PULL, "news": zmq.PUB,
+    "rows": zmq.PULL, "news": zmq.PUB, "records": zmq.PULL, "logs": zmq.ROUTER,
 }  # fmt: skip
 SPEAKS: dict[Link, int] = {
     "heartbeats": zmq.PUB, "changes": zmq.SUB, "lookups": zmq.DEALER, "batches": zmq.PUSH, "acks": zmq.PUSH,
-    "rows": zmq.PUSH, "news": zmq.SUB,
+    "rows": zmq.PUSH, "news": zmq.SUB, "records": zmq.PUSH, "logs": zmq.DEALER,
 }  # fmt: skip
 STRANGER: dict[Link, Peer] = {  # somebody of the list who has no business there
     "heartbeats": OPERATOR, "changes": FAR, "lookups": FAR, "batches": PROCESSOR, "acks": COLLECTOR,
-    "rows": PROCESSOR, "news": COLLECTOR,
+    "rows": PROCESSOR, "news": COLLECTOR, "records": OPERATOR, "logs": COLLECTOR,
 }  # fmt: skip
 SILENCE_S = 0.5  # for somebody to be heard who isn't to be
 
@@ -98,7 +98,7 @@ class Door:
             clock=time.monotonic,
             rest=partial(gevent.sleep, 0),
         )
-        while (message := reader.receive(Close, Heartbeat, Lookup)) is not None:
+        while (message := reader.receive(Close, Heartbeat, Lookup, Records, Read)) is not None:
             self.heard.append(message)
 
 
@@ -167,9 +167,11 @@ def is_heard(door: Door, socket: Socket, message: Message, within_s: float = 30.
 MESSAGE: dict[Link, Message] = {
     "heartbeats": heartbeat_of(COLLECTOR), "lookups": make(Lookup, 1, "snapshot", ""),
     "batches": close_of("collector-1.0a"), "acks": close_of("processor-1.0a"), "rows": close_of("processor-1.0a"),
+    "records": make(Records, *COLLECTOR, "collector-1.0a", 1, 0, ()), "logs": make(Read, 1, 0, 1, 0, 0),
 }  # fmt: skip
 HONEST: dict[Link, Peer] = {
     "heartbeats": COLLECTOR, "lookups": COLLECTOR, "batches": COLLECTOR, "acks": PROCESSOR, "rows": FAR,
+    "records": COLLECTOR, "logs": OPERATOR,
 }  # fmt: skip
 READ: list[Link] = [link for link in LINKS if link not in TOLD]
 

@@ -25,6 +25,8 @@ from hitmesh.protocol.messages import (
     Control,
     EarlierHead,
     EarlierRedoRow,
+    Entry,
+    Gap,
     Have,
     Head,
     Heartbeat,
@@ -41,6 +43,9 @@ from hitmesh.protocol.messages import (
     OriginRow,
     Part,
     Position,
+    Read,
+    Recorded,
+    Records,
     Redirect,
     RedoRow,
     Release,
@@ -325,6 +330,20 @@ GOLDEN: Final = (
     Golden("news", make(News, "d", "b.0a", 3, 1, b"x\x9c"), "97 01 0f a164 a4622e3061 03 01 c402789c"),
     Golden("no news", make(News, "d", "b", 0, 0, b""), "97 01 0f a164 a162 00 00 c400"),
     Golden(
+        "records",
+        make(Records, "d", "nexus", "n", "n-0a", 1, 0, (Entry(5, 30, "l", "t", {"a": 1, "b": "x", "c": True, "d": 0.5}),)),
+        "99 01 10 a164 a56e65787573 a16e a46e2d3061 01 00 91 95 05 1e a16c a174 84 a161 01 a162 a178 a163 c3 a164 cb3fe0000000000000",
+    ),
+    Golden("no records", make(Records, "d", "r", "n", "i", 1, 2, ()), "99 01 10 a164 a172 a16e a169 01 02 90"),
+    Golden("a question for what is recorded", make(Read, 1, 2, 3, 4, 5), "97 01 11 01 02 03 04 05"),
+    Golden("what is recorded", make(Recorded, 1, "r", 2, 3, True, b"x"), "98 01 12 01 a172 02 03 c3 c40178"),
+    Golden("a gap", make(Gap, "r", 1, 2, 3, "w"), "97 01 13 a172 01 02 03 a177"),
+    Golden(
+        "the greatest numbers of a gap",
+        make(Gap, "r", MAX_TOTAL, MAX_TOTAL, MAX_TOTAL, ""),
+        f"97 01 13 a172 {MOST} {MOST} {MOST} a0",
+    ),
+    Golden(
         "the greatest numbers of news",
         make(News, "d", "b", MAX_TOTAL, MAX_TOTAL, b""),
         f"97 01 0f a164 a162 {MOST} {MOST} c400",
@@ -430,6 +449,7 @@ BEAT_OF: Final = "95 01 05 00 00 9a a164 a172 a16e a169 a27570 00 00"  # endpoin
 NEIGHBOURS_OF: Final = "9a 01 0b a164 a16e 00 00 00 a12d"  # datacenters' Nexuses and instances follow
 HAVE_OF: Final = f"96 01 0c a164 a170 {ADDRESS_HEX} 91"  # a question of one entry, which follows
 ROWS_OF: Final = "95 01 0d a164 a170 91"  # an answer of one chunk, which follows
+RECORDS_OF = "99 01 10 a164 a172 a16e a169 01 02"
 SETTINGS_OF: Final = "95 01 0e 00 c2 91"  # settings whose one record follows
 HEAD_OF: Final = "9c 01 1f a16c 01 a170 00 00 80 90"  # a head: origins, restoring and lost follow
 
@@ -564,7 +584,20 @@ REFUSED: Final = (
     Refused("news as text", News, "97 01 0f a164 a162 00 00 a17b"),
     Refused("news without a format", News, "96 01 0f a164 a162 00 c400"),
     Refused("news of a datacenter without a name", News, "97 01 0f a0 a162 00 00 c400"),
+    Refused("a record without a logger", Records, f"{RECORDS_OF} 91 95 05 1e a0 a174 80"),
+    Refused("a record of level 101", Records, f"{RECORDS_OF} 91 95 05 65 a16c a174 80"),
+    Refused("a record without fields", Records, f"{RECORDS_OF} 91 94 05 1e a16c a174"),
+    Refused("a record's field without a name", Records, f"{RECORDS_OF} 91 95 05 1e a16c a174 81 a0 01"),
+    Refused("a record's field of a list", Records, f"{RECORDS_OF} 91 95 05 1e a16c a174 81 a161 90"),
+    Refused("a record's field of nothing", Records, f"{RECORDS_OF} 91 95 05 1e a16c a174 81 a161 c0"),
+    Refused("a record's field of NaN", Records, f"{RECORDS_OF} 91 95 05 1e a16c a174 81 a161 cb7ff8000000000000"),
+    Refused("a record that isn't UTF-8", Records, f"{RECORDS_OF} 91 95 05 1e a16c a1ff 80"),
+    Refused("records of nobody", Records, "99 01 10 a164 a172 a0 a169 01 02 90"),
+    Refused("a question for what is recorded before 1970", Read, "97 01 11 01 ff 03 04 05"),
+    Refused("what is recorded as text", Recorded, "98 01 12 01 a172 02 03 c3 a178"),
     # bombs: lengths that nothing follows, and depth
+    Refused("records without number", Records, f"{RECORDS_OF} ddffffffff"),
+    Refused("fields within the limit that aren't there", Records, f"{RECORDS_OF} 91 95 05 1e a16c a174 de0060"),
     Refused("parts without number", Batch, "95 01 01 a177 a0 ddffffffff"),
     Refused("parts within the limit that aren't there", Batch, "95 01 01 a177 a0 dc4000"),
     Refused("counts without number", Batch, f"{BATCH_OF} 94 00 01 01 dfffffffff"),

@@ -17,6 +17,10 @@ from hitmesh.protocol.messages import (
     MAX_DCS,
     MAX_ENDPOINTS,
     MAX_ENTRIES,
+    MAX_ENTRY_CHARS,
+    MAX_FIELD_CHARS,
+    MAX_FIELD_TEXT_CHARS,
+    MAX_FIELDS,
     MAX_FORMATS,
     MAX_FRAME_BYTES,
     MAX_HEAD_LANES,
@@ -24,9 +28,11 @@ from hitmesh.protocol.messages import (
     MAX_LANE_RANGES,
     MAX_LOADS,
     MAX_NEWS_BYTES,
+    MAX_PACKED_BLOCKS,
     MAX_PART_PAGES,
     MAX_PARTITIONS,
     MAX_PARTS,
+    MAX_RECORD_ENTRIES,
     MAX_REDO_ROWS,
     MAX_SETTINGS,
     MAX_TOTAL,
@@ -42,6 +48,7 @@ from hitmesh.protocol.messages import (
     Control,
     EarlierHead,
     EarlierRedoRow,
+    Entry,
     Have,
     Head,
     Heartbeat,
@@ -57,6 +64,8 @@ from hitmesh.protocol.messages import (
     OriginRow,
     Part,
     Position,
+    Recorded,
+    Records,
     Redirect,
     RedoRow,
     Release,
@@ -220,6 +229,10 @@ def one_setting(key: str = "k", value: str = "", author: str = "") -> Message:
     return make(Settings, 0, False, (SettingRecord(key, value, 1, author, 0.0),))
 
 
+def records(*entries: Entry) -> Message:
+    return make(Records, "d", "r", "n", "i", 1, 0, entries)
+
+
 BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
     ("characters of a page", MAX_PAGE_BYTES, lambda n: one_part({"a" * n: 1})),
     ("characters of a name", 128, lambda n: make(Leave, "a" * n)),
@@ -283,6 +296,13 @@ BOUNDS: list[tuple[str, int, Callable[[int], Message]]] = [
         lambda n: make(Settings, 0, False, (SettingRecord("k", None, 1, "", 0.0),) * n),
     ),
     ("bytes of news", MAX_NEWS_BYTES, lambda n: make(News, "d", "b", 0, 1, bytes(n))),
+    ("entries of records", MAX_RECORD_ENTRIES, lambda n: records(*(Entry(0, 0, "l", "", {}),) * n)),
+    ("fields of an entry", MAX_FIELDS, lambda n: records(Entry(0, 0, "l", "", {f"f{i}": i for i in range(n)}))),
+    ("characters of an entry", MAX_ENTRY_CHARS, lambda n: records(Entry(0, 0, "l", "a" * n, {}))),
+    ("characters of a logger", MAX_FIELD_CHARS, lambda n: records(Entry(0, 0, "l" * n, "", {}))),
+    ("characters of a field's name", MAX_FIELD_CHARS, lambda n: records(Entry(0, 0, "l", "", {"f" * n: True}))),
+    ("characters of a field", MAX_FIELD_TEXT_CHARS, lambda n: records(Entry(0, 0, "l", "", {"f": "a" * n}))),
+    ("bytes of blocks", MAX_PACKED_BLOCKS, lambda n: make(Recorded, 0, "r", 0, 0, False, bytes(n))),
     ("characters of a setting's key", 512, lambda n: one_setting(key="a" * n)),
     ("characters of a setting's value", 65_536, lambda n: one_setting(value="a" * n)),
     ("characters of a setting's author", 512, lambda n: one_setting(author="a" * n)),

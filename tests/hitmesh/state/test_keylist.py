@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
 import pytest
 
 from hitmesh.errors import ConfigError
@@ -62,3 +67,26 @@ def test_what_is_wrong_is_said_with_its_line(line: str, problem: str) -> None:
 def test_a_list_that_breaks_off_is_not_taken_for_another_one() -> None:
     with pytest.raises(ConfigError, match="its last line has no end: it isn't all there yet"):
         parse_list(line_of(ONE, COLLECTOR)[:-1], source="allowed")
+
+
+def test_a_role_that_0_2_0_does_not_know_is_behind_what_it_takes_for_a_comment() -> None:
+    peer = Peer("eu-west", "recorder", "recorder-1")
+    line = line_of("a" * 64, peer, "mine")
+    assert line == f"#+ {'a' * 64} eu-west recorder recorder-1  # mine"
+    assert parse_list(f"{line}\n# {line}\n", source="x").keys_of(peer) == ("a" * 64,)
+    assert parse_list(f"{line.removeprefix('#+ ')}\n", source="x").keys_of(peer) == ("a" * 64,)
+
+
+def test_the_release_before_reads_a_list_with_recorders(previous_release: Mapping[str, str]) -> None:
+    lines = [
+        line_of("a" * 64, Peer("eu-west", "recorder", "recorder-1")),
+        line_of("b" * 64, Peer("eu-west", "nexus", "n")),
+    ]
+    code = (
+        "import sys; from hitmesh.state.keylist import parse_list; print(len(parse_list(sys.stdin.read(), source='x')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="".join(f"{line}\n" for line in lines), env={**os.environ, **previous_release},
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n", "")

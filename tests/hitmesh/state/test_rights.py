@@ -19,6 +19,8 @@ from hitmesh.protocol.messages import (
     Message,
     Neighbours,
     News,
+    Read,
+    Records,
     Redirect,
     Rows,
     Seen,
@@ -47,6 +49,8 @@ MAY_CONNECT = {
     "batches": {COLLECTOR},
     "acks": {PROCESSOR},
     "rows": {FAR_PROCESSOR},
+    "records": {Peer(HERE, role, f"{role}-1") for role in KEY_ROLES if role != "operator"},
+    "logs": {Peer(dc, "operator", "operator-1") for dc in (HERE, THERE)},
     "news": {Peer(dc, "dashboard", "dashboard-1") for dc in (HERE, THERE)},
 }
 
@@ -60,6 +64,10 @@ def heartbeat(peer: Peer, *, id: str = "", at: str = "") -> Message:
     endpoints = {"batches": at} if at else {}
     instance = Instance(*peer, id or f"{peer.name}.0a1b", "up", 1, 0, endpoints, {}, {})
     return make(Heartbeat, 1, 1000, instance)
+
+
+def records(peer: Peer, *, id: str = "") -> Message:
+    return make(Records, *peer, id or f"{peer.name}.0a1b", 1, 0, ())
 
 
 def neighbours(dc: str, nexus: str, seen: tuple[Seen, ...] = (), **nexuses: tuple[str, ...]) -> Message:
@@ -90,6 +98,11 @@ ALLOWED: list[tuple[Peer, Message]] = [
     (PROCESSOR, make(Redirect, "processor-1.0a", {})),
     (FAR_PROCESSOR, make(Have, THERE, "processor-1.0a", with_key(AT, KEY_OF[FAR_PROCESSOR]), ())),
     (FAR_PROCESSOR, make(Rows, THERE, "processor-1.0a", ())),
+    (COLLECTOR, records(COLLECTOR)),
+    (NEXUS, records(NEXUS, id="nexus-1-00ff")),
+    (BALANCER, records(Peer(HERE, "balancer", "b-w3"), id="b-w3-00ff")),
+    (OPERATOR, make(Read, 1, 0, 1, 0, 0)),
+    (Peer(THERE, "operator", "o"), make(Read, 1, 0, 1, 0, 0)),
 ]
 
 REFUSED: list[tuple[Peer, Message, str]] = [
@@ -134,6 +147,12 @@ REFUSED: list[tuple[Peer, Message, str]] = [
     (FAR_PROCESSOR, make(Have, THERE, "processor-1.0a", AT, ()), "isn't under its key"),
     (FAR_PROCESSOR, make(Rows, "ap-south", "processor-1.0a", ()), "speaks as datacenter ap-south"),
     (FAR_PROCESSOR, make(Rows, THERE, "processor-2.0a", ()), "speaks as processor-2.0a"),
+    (COLLECTOR, records(PROCESSOR), "speaks as eu-west/processor/processor-1"),
+    (COLLECTOR, records(Peer(HERE, "collector", "collector-2")), "speaks as eu-west/collector/collector-2"),
+    (COLLECTOR, records(COLLECTOR, id="collector-2.0a1b"), "speaks as collector-2.0a1b"),
+    (FAR_PROCESSOR, records(FAR_PROCESSOR), "is of another datacenter"),
+    (FAR_PROCESSOR, records(PROCESSOR), "speaks as eu-west/processor/processor-1"),
+    (COLLECTOR, make(Read, 1, 0, 1, 0, 0), "reads what is recorded, as only operators may"),
 ]
 
 

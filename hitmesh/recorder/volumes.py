@@ -1,0 +1,177 @@
+"""The volumes of one recorder: files of blocks, one for an hour and another one after each start, within a bound.
+
+    FOLDER/2026-11-30T11.000042.records      the hour in UTC, and a number that rises with each
+
+It owns the folder. Nothing here is called by two at once, but for `read`, which changes nothing. All of it blocks.
+
+Invariants:
+- A volume is whole blocks, but for the end of one that a crash cut off: what a failed write left is cut off at once, or
+  that volume isn't written any more.
+- The oldest ones go before there are more bytes than `max_bytes`; never the one that is being written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from hitmesh.errors import DecodeError
+from hitmesh.protocol.messages import MAX_PACKED_BLOCKS
+from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, pack, unpack
+
+SHARE: Final = 8  # volumes at least that max_bytes is: so much of it is gone when the oldest one goes
+DAY_S: Final = 86_400
+SKEW_S: Final = 3600  # between the clock of a recorder and its senders': a volume of before isn't looked into
+_NAME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}\.([0-9]{6,15})\.records")
+
+
+class Volume(NamedTuple):
+    """One that is there."""
+
+    number: int
+    path: Path
+    size_bytes: int
+    changed_s: float
+
+
+class Place(NamedTuple):
+    """Where to read on."""
+
+    volume: int  # 0: at the first one
+    offset: int
+
+
+class Found(NamedTuple):
+    """Some blocks, and where those after them are."""
+
+    packed: bytes
+    place: Place
+    more: bool  # whether there is something now
+
+
+def volumes_in(folder: Path) -> list[Volume]:
+    """Those of a folder, the oldest first. Raises OSError, but not for a folder that isn't there."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if name := _NAME.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat(follow_symlinks=False)
+                    found.append(Volume(int(name[1]), Path(entry.path), stat.st_size, stat.st_mtime))
+    return sorted(found)
+
+
+class Volumes:
+    """Those that one recorder writes."""
+
+    def __init__(self, folder: Path, *, max_bytes: int, max_days: float) -> None:
+        self._folder = folder
+        self._max_bytes, self._max_s = max_bytes, max_days * DAY_S
+        self._volume_bytes = max_bytes // SHARE
+        self._file: int | None = None
+        self._path = folder
+        self._hour = ""
+        self._size_bytes = 0  # of the one that is being written
+        self._number = 0
+        self.total_bytes = 0
+        """Of all of them."""
+
+    def write(self, items: Sequence[tuple[bytes, int, int]], now_s: float) -> None:
+        """Append one block. Raises OSError; then nothing of it is there."""
+        block = pack(items)
+        hour = time.strftime("%Y-%m-%dT%H", time.gmtime(now_s))
+        if self._file is None or hour != self._hour or self._size_bytes + len(block) > self._volume_bytes:
+            self._begin(hour)
+        self._make_room(len(block), now_s)
+        assert self._file is not None
+        written = 0
+        try:
+            while written < len(block):
+                written += os.write(self._file, block[written:])
+        except OSError:
+            self._take_back()
+            raise
+        self._size_bytes += len(block)
+        self.total_bytes += len(block)
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _begin(self, hour: str) -> None:
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._number = max([self._number, *(one.number for one in volumes_in(self._folder))]) + 1
+        self._path = self._folder / f"{hour}.{self._number:06d}.records"
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._hour, self._size_bytes = hour, 0
+
+    def _take_back(self) -> None:
+        """Cut off what a write left behind, or go on in another volume."""
+        assert self._file is not None
+        try:
+            os.ftruncate(self._file, self._size_bytes)
+            os.lseek(self._file, self._size_bytes, os.SEEK_SET)
+        except OSError:
+            self.close()
+
+    def _make_room(self, more_bytes: int, now_s: float) -> None:
+        there = volumes_in(self._folder)
+        total = sum(one.size_bytes for one in there)
+        for one in there:
+            is_old = now_s - one.changed_s > self._max_s
+            if one.path != self._path and (is_old or total + more_bytes > self._max_bytes):
+                one.path.unlink(missing_ok=True)
+                total -= one.size_bytes
+        self.total_bytes = total
+
+
+def read(folder: Path, since_ms: int, until_ms: int, place: Place, limit_bytes: int = MAX_PACKED_BLOCKS) -> Found:
+    """The blocks from `place` on that have something of a while, up to a limit. Raises OSError."""
+    there = [one for one in volumes_in(folder) if one.number >= place.volume]
+    packed: list[bytes] = []
+    size = 0
+    for one in there:
+        at = place.offset if one.number == place.volume else 0
+        place = Place(one.number, at)
+        if (one.changed_s + SKEW_S) * 1000 < since_ms:
+            place = Place(one.number, max(at, one.size_bytes))
+            continue
+        try:
+            file = one.path.open("rb")
+        except FileNotFoundError:
+            continue  # it was the oldest
+        with file:
+            for offset, head in _heads(file.fileno(), at):
+                place = Place(one.number, offset)
+                if head.last_ms >= since_ms and head.first_ms < until_ms:
+                    if size + head.size_bytes > limit_bytes:
+                        return Found(b"".join(packed), place, more=True)
+                    packed.append(os.pread(file.fileno(), head.size_bytes, offset))
+                    size += head.size_bytes
+                place = Place(one.number, offset + head.size_bytes)
+    return Found(b"".join(packed), place, more=False)
+
+
+def messages_in(folder: Path, since_ms: int, until_ms: int) -> Iterator[Recorded]:
+    """What is recorded of a while. What can't be read is left out. Raises OSError."""
+    place, more = Place(0, 0), True
+    while more:
+        packed, place, more = read(folder, since_ms, until_ms, place)
+        with contextlib.suppress(DecodeError):
+            yield from unpack(packed)
+
+
+def _heads(file: int, at: int) -> Iterator[tuple[int, Head]]:
+    """Every whole block of a file from an offset on."""
+    size = os.fstat(file).st_size
+    while (head := head_of(os.pread(file, HEAD.size, at))) is not None and at + head.size_bytes <= size:
+        yield at, head
+        at += head.size_bytes
