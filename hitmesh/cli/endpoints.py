@@ -29,6 +29,7 @@ _ANNOUNCED = (
     ("processor", "processor_admin", "admin"),
     ("nexus", "nexus_admin", "admin"),
     ("dashboard", DASHBOARD, "http"),
+    ("scaler", "scaler_admin", "admin"),
 )
 
 
@@ -89,6 +90,7 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "nexus": [nexus_endpoints(each).lookups for each in config.instances("nexus")],
         "nexus_admin": _admin(config.instances("nexus")),
         DASHBOARD: [_url("http", each.address, each.port) for each in config.instances("dashboard")],
+        "scaler_admin": _admin(config.instances("scaler")),
     }
     always = ("balancer", "collector", "nexus")
     return {role: urls for role, urls in found.items() if urls or role in always}

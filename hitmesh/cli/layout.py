@@ -31,17 +31,20 @@ BLOCK_PORTS = 100  # of one datacenter
 BALANCER_AT, BALANCER_ADMIN_AT, COLLECTOR_AT, NEXUS_AT = 0, 5, 10, 20
 BEANSTALKD_AT, NEXUS_ADMIN_AT, CONSUL_AT, BALANCER_TLS_AT, DASHBOARD_AT = 40, 42, 50, 60, 70
 COLLECTOR_ADMIN_AT, PROCESSOR_ADMIN_AT = 80, 90
+SCALER_ADMIN_AT = 56
 MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
 MAX_PROCESSORS = BLOCK_PORTS - PROCESSOR_ADMIN_AT
 MAX_DASHBOARDS = 5
+MAX_SCALERS = BALANCER_TLS_AT - SCALER_ADMIN_AT
 MAX_INSTANCES: dict[Role, int] = {
     "balancer": MAX_BALANCERS,
     "collector": MAX_COLLECTORS,
     "nexus": MAX_NEXUSES,
     "processor": MAX_PROCESSORS,
     "dashboard": MAX_DASHBOARDS,
+    "scaler": MAX_SCALERS,
 }
 BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
@@ -253,6 +256,7 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         nexus=first + NEXUS_AT,
         nexus_admin=first + NEXUS_ADMIN_AT,
         dashboard=first + DASHBOARD_AT,
+        scaler_admin=first + SCALER_ADMIN_AT,
     )
     nodes = {
         name: msgspec.structs.replace(node, wan_address="", wan_ports=WanPorts())

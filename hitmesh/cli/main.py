@@ -51,6 +51,7 @@ COMMANDS = {
     "collector": ("roles", "Run one collector in the foreground."),
     "processor": ("roles", "Run one processor in the foreground."),
     "dashboard": ("roles", "Run one dashboard in the foreground."),
+    "scaler": ("roles", "Run one scaler in the foreground."),
 }
 
 

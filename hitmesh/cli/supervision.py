@@ -25,8 +25,15 @@ from hitmesh.errors import CommandError
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
 LOG_BYTES = 64 * 1024  # of the end of its log: some 600 lines
-# Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
-STOP_ORDER = (("dashboard", "balancer"), ("collector",), ("processor",), ("nexus",), ("beanstalkd", "consul"))
+# Roles in the order they stop; the ones of a line stop together. Unknown ones go first. A scaler would start others.
+STOP_ORDER = (
+    ("scaler",),
+    ("dashboard", "balancer"),
+    ("collector",),
+    ("processor",),
+    ("nexus",),
+    ("beanstalkd", "consul"),
+)
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 _NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 

@@ -1,7 +1,7 @@
 """One datacenter's configuration: a TOML file, typed and checked. Owns every setting's type,
 default, unit and help; knows nothing of what the roles do with it.
 
-Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, all others in `sections`.
+Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, the scaler's in `scaler`, all others in `sections`.
 `load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
 right one. What all roles use is named here.
 """
@@ -37,6 +37,7 @@ from hitmesh.config.routes import (
     parse_stored,
     route_problems,
 )
+from hitmesh.config.scaler import Scaler
 from hitmesh.config.sections import (
     ROLES,
     Dashboard,
@@ -82,6 +83,7 @@ __all__ = [
     "Redirect",
     "Role",
     "Route",
+    "Scaler",
     "Static",
     "Stores",
     "Timing",

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from hitmesh.mistakes import SECRET
 
-Role = Literal["nexus", "processor", "collector", "balancer", "dashboard"]
+Role = Literal["nexus", "processor", "collector", "balancer", "dashboard", "scaler"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # What a datacenter can't do without; balancers may be somebody else's, and nobody needs to look.
 NEEDED_ROLES: tuple[Role, ...] = ("nexus", "processor", "collector")
@@ -49,6 +49,9 @@ class Node(Section, frozen=True):
     collector: Annotated[_Instances, Meta(description="collector instances, each one worker process")] = 0
     balancer: Annotated[_Instances, Meta(description="balancer instances, each of balancer.workers processes")] = 0
     dashboard: Annotated[_Instances, Meta(description="dashboard instances; two in all is the rule on hosts")] = 0
+    scaler: Annotated[
+        _Instances, Meta(description="scaler instances: one, on every host whose instances are to be started by load")
+    ] = 0
     beanstalkd: Annotated[bool, Meta(description="deployed with a beanstalkd, which stores.spools names")] = False
     consul_server: Annotated[
         bool, Meta(description="deployed with a Consul server; where there is one, agents elsewhere")
@@ -76,6 +79,7 @@ class Ports(Section, frozen=True):
     dashboard: Annotated[_Port, Meta(description="HTTP, and its news for other dashboards; two ports an instance")] = (
         8030
     )
+    scaler_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     rows: Annotated[
         _PortOrNone,
         Meta(description="processors, for other datacenters; one port an instance; 0: any that is free"),

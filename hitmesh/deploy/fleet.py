@@ -17,7 +17,7 @@ from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
 # Who is changed after whom: those that count before those that take hits, and last those that only look.
-ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard")
+ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard", "scaler")
 
 
 SEES = "HITMESH_SEES"
@@ -28,6 +28,7 @@ _OWN: Mapping[str, tuple[Role, ...]] = {
     "routes": ("balancer",),
     "virtual_ip": ("balancer", "dashboard"),
     "dashboard": ("dashboard",),
+    "scaler": ("scaler",),
 }
 
 

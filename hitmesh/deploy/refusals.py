@@ -42,6 +42,7 @@ class Node(Struct, frozen=True):
     collector: int = 0
     balancer: int = 0
     dashboard: int = 0
+    scaler: int = 0
 
     @property
     def is_empty(self) -> bool:

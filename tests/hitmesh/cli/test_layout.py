@@ -22,7 +22,7 @@ from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
-ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "beanstalkd", "consul")
+ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "scaler", "beanstalkd", "consul")
 
 
 def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
@@ -135,6 +135,7 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
             nexus=8120,
             nexus_admin=8142,
             dashboard=8170,
+            scaler_admin=8156,
         ),
     )
     assert written.keys == "/srv/mesh/keys"
