@@ -13,7 +13,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.columns import columns
-from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol import formats
@@ -31,6 +30,7 @@ from hitmesh.state.standing import (
     standing,
 )
 from hitmesh.state.view import RIVALS
+from hitmesh.supervisord import Supervised
 
 RUNNING: Final = "RUNNING"  # supervisord's word
 
