@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hitmesh.cli.config import me
-from hitmesh.deploy import backups, deploying, memory, scaling, standstill
+from hitmesh.deploy import backups, deploying, scaling, standstill
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
@@ -23,7 +23,6 @@ from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.memory import Lock
 from hitmesh.deploy.plan import is_there, problems
 from hitmesh.deploy.refusals import refusals
 from hitmesh.deploy.release import build, wanted
@@ -35,6 +34,8 @@ from hitmesh.deploy.ssh import Ssh
 from hitmesh.deploy.tokens import Tokens
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
+from hitmesh.settings.lock import Lock
+from hitmesh.settings.lock import held as lock_held
 from hitmesh.settings.trail import Entry
 from hitmesh.visible import visible
 
@@ -118,7 +119,7 @@ def status(desk: Desk) -> None:
         desk.tell(f"{host.name:12} {one.name:14} {state:10} {fact.current.get(one.name, '-')}")
     remembered = recall(desk)
     if remembered.lock is not None:
-        desk.tell(memory.held(remembered.lock, "", remembered.now) or f"the lock of {remembered.lock.who} is over")
+        desk.tell(lock_held(remembered.lock, "", remembered.now) or f"the lock of {remembered.lock.who} is over")
     for entry in remembered.trail[-TRAIL_SHOWN:]:
         desk.tell(as_line(entry))
 
