@@ -81,6 +81,7 @@ class Program(Struct, frozen=True):
     role: str  # also the name of its template
     name: str
     values: Mapping[str, str]  # of the template, beside those that every program has
+    is_spare: bool = False  # a scaler starts it, and nobody else
 
     @property
     def full_name(self) -> str:
@@ -127,6 +128,10 @@ def lay_out(template: Config, options: Options, *, source: str) -> Layout:
         for role in ROLES:
             for placement in config.instances(role):
                 programs.append(role_program(config, placement, path, python=options.python))
+                who = f"{dc}-{placement.name}"
+                ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
+            for placement in config.spares(role):
+                programs.append(role_program(config, placement, path, python=options.python, is_spare=True))
                 who = f"{dc}-{placement.name}"
                 ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
         if options.beanstalkd:
@@ -177,10 +182,11 @@ def supervisord_text(
 def program_text(program: Program, logs: Path, template: str) -> str:
     """One program's section of supervisord.conf, from its role's template."""
     log = str(logs / f"{program.full_name}.log").replace("%", "%%")  # supervisord expands this one twice
-    return _fill(template, {"dc": program.dc, "name": program.name, "log": log, **program.values})
+    text = _fill(template, {"dc": program.dc, "name": program.name, "log": log, **program.values})
+    return re.sub(r"(?m)^(autostart *=) *true\b", r"\1 false", text) if program.is_spare else text
 
 
-def role_program(config: Config, placement: Placement, path: Path, *, python: str) -> Program:
+def role_program(config: Config, placement: Placement, path: Path, *, python: str, is_spare: bool = False) -> Program:
     """The program that runs one instance, with the configuration in `path`, which is in the datacenter's folder."""
     values = {
         "python": shlex.quote(python),
@@ -188,7 +194,7 @@ def role_program(config: Config, placement: Placement, path: Path, *, python: st
         "state": shlex.quote(str(path.parents[1])),
         "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
     }
-    return Program(config.name, placement.role, placement.name, values)
+    return Program(config.name, placement.role, placement.name, values, is_spare)
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -228,7 +234,7 @@ def _check(template: Config, options: Options, source: str) -> None:
     if last > 65_535:
         raise CommandError(f"--base-port {options.base_port}: {len(options.dcs)} datacenters need ports up to {last}")
     for role, limit in MAX_INSTANCES.items():
-        count = len(template.instances(role))
+        count = len(template.instances(role)) + len(template.spares(role))
         if count > limit:
             raise CommandError(f"{source}: {count} {role} instances; `hitmesh up` has ports for {limit}")
     for name, node in template.nodes.items():

@@ -120,6 +120,14 @@ def merge(
     return sorted(shown, key=_order)
 
 
+def without_idle(config: Config, programs: Iterable[Supervised]) -> list[Supervised]:
+    """The programs without those that a scaler hasn't started: nobody misses them."""
+    spares = {one.name for role in ROLES for one in config.spares(role)}
+    return [
+        each for each in programs if not (each.dc == config.name and each.name in spares and each.state == "STOPPED")
+    ]
+
+
 def missing(config: Config, answer: Answer | None) -> list[str]:
     """What a datacenter lacks until it is ready: instances by name, then partitions without an owner."""
     lacking = []

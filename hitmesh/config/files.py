@@ -33,7 +33,7 @@ def load(path: Path) -> Config:
 def loads(text: bytes, *, path: Path) -> Config:
     """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
 
-    The files that it names, keys, certificates, static answers and the alerts' secrets, are relative to its folder; what is
+    The files that it names, keys, certificates, static answers, the alerts' secrets and the scaler's hook, are relative to its folder; what is
     returned names them in full.
     """
     try:
@@ -93,7 +93,10 @@ def _with_files_below(config: Config, folder: Path) -> Config:
     balancer = msgspec.structs.replace(config.balancer, tls=msgspec.structs.replace(tls, certificates=certificates))
     keys = str(folder / config.keys) if config.keys else ""
     alerts = _alerts_below(config.alerts, folder)
-    return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys, alerts=alerts)
+    scaler = config.scaler
+    if scaler.hook:
+        scaler = msgspec.structs.replace(scaler, hook=str(folder / scaler.hook))
+    return msgspec.structs.replace(config, balancer=balancer, routes=routes, keys=keys, alerts=alerts, scaler=scaler)
 
 
 def _alerts_below(alerts: Alerts, folder: Path) -> Alerts:

@@ -63,7 +63,11 @@ class Scaler(Section, frozen=True):
         float, Meta(ge=0, le=3600, description="for which nothing is decided after an instance came or went")
     ] = 10.0
     hook: Annotated[
-        str, Meta(description="program that is told, as JSON, when more are needed and every host is full; empty: none")
+        str,
+        Meta(
+            description="program that is told, as JSON, when more are needed and every host is full, relative to this file; "
+            "empty: none"
+        ),
     ] = ""
     hook_s: Annotated[float, Meta(ge=1, le=86_400, description="at least between two runs of it")] = 600.0
     hook_timeout_s: Annotated[float, Meta(ge=1, le=3600, description="after which it is killed")] = 60.0

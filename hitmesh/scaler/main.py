@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from pathlib import Path
+from typing import Final
 
 import gevent
 import zmq.green
@@ -16,6 +18,10 @@ from hitmesh.mesh.room import Room
 from hitmesh.metrics.opening import open_admin
 from hitmesh.scaler.scaler import Scaler
 from hitmesh.settings.open import open_settings
+from hitmesh.supervisord import Supervisord
+
+SERVER_URL: Final = "SUPERVISOR_SERVER_URL"
+"""Variable that supervisord gives its programs: where it listens, as unix://PATH."""
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,7 @@ def run(config: Config, *, name: str, state_dir: Path, dry_run: bool = False) ->
         config,
         name=name,
         settings=open_settings(config.stores.settings, base, "scaler"),
+        supervisord=Supervisord(_socket),
         network=open_network(zmq.green.Context(), config, "scaler", name),
         admin=open_admin(config, "scaler", name),
         room=Room(base).load,
@@ -40,3 +47,9 @@ def run(config: Config, *, name: str, state_dir: Path, dry_run: bool = False) ->
     stop.wait()
     scaler.stop()
     return 0
+
+
+def _socket() -> Path | None:
+    """Where the supervisord listens that has started this process; None: none has, or it listens elsewhere."""
+    scheme, separator, path = os.environ.get(SERVER_URL, "").partition("://")
+    return Path(path) if separator and scheme == "unix" and path else None

@@ -1,26 +1,66 @@
-"""A scaler: a member of its datacenter's mesh that follows the live settings."""
+"""A scaler: looks at its datacenter, agrees with the others on what is wanted, and brings its own host there.
+
+Of a datacenter's scalers the first by name that lives decides. It writes what it decides into one setting, under
+compare-and-set, and with that has the lease: another that lives decides nothing until LEASE_S after. Each scaler
+follows that setting, and has the supervisord of its own host start and stop what is wanted on its node. So two that
+decide at once do no harm: one's word isn't written.
+
+Invariant: whatever supervisord, the settings store or a hook does, heartbeats go on, and what runs goes on running.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent.event import Event
+from msgspec.structs import replace
 
 from hitmesh.config import Config
+from hitmesh.config.scaler import SCALED, Scaled
+from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.client import MeshClient
+from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
+from hitmesh.scaler import figures as seeing
+from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen, hooked
+from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Host, nodes_of
+from hitmesh.scaler.hook import Hook
+from hitmesh.scaler.host import HostMeter
+from hitmesh.scaler.local import Local
 from hitmesh.settings import SettingsStore
+from hitmesh.settings import lock as locks
+from hitmesh.settings.agreement import Agreement
 from hitmesh.settings.live import Live
+from hitmesh.settings.wanted import Change, Wanted, decode, encode, key_of, words
+from hitmesh.state.dues import FAILING
+from hitmesh.state.standing import DRAINING
+from hitmesh.state.view import Sighting
 from hitmesh.store.consul_service import ConsulService
+from hitmesh.supervisord import Supervisord
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from hitmesh.metrics.admin import AdminListener
 
-DRY_RUN = "dry_run"
-"""Of a scaler's load: 1 of one that changes nothing."""
+AUTHOR: Final = "scaler"
+STEP_S: Final = 1.0  # between two looks: as often as heartbeats come
+LEASE_S: Final = 15.0  # that one has after its last word: two that take each other for dead would undo each other's
+STALE_S: Final = 5.0  # after which what the Nexuses have told is no ground for anything
+AGAIN_S: Final = 60.0  # before the same is said again of why nothing changes
+LEADS: Final = "leads"
+"""Of a scaler's load: 1 of the one that decides."""
+WANTED: Final = "wanted_"
+"""Before a role, of a scaler's load: how many of it are wanted in the datacenter."""
+
+log = logging.getLogger(__name__)
 
 
 class Scaler:
@@ -33,28 +73,52 @@ class Scaler:
         name: str,
         settings: SettingsStore,
         network: Network,
+        supervisord: Supervisord,
         admin: AdminListener | None = None,
         room: Callable[[], Mapping[str, float]] = dict,
         dry_run: bool = False,
     ) -> None:
         self._config, self._name, self._settings = config, name, settings
         self._admin, self._room, self._dry_run = admin, room, dry_run
+        self._node = config.placement("scaler", name).node
+        self._id = f"{name}.{secrets.token_hex(6)}"
         self._live = live = Live(config, settings, self._settings_changed)
+        self._agreement: Agreement[Wanted | None] = Agreement(
+            key_of(config.name), settings, live,
+            decode=decode, encode=lambda wanted: encode(wanted or Wanted()), author=AUTHOR, what="say how many are wanted",
+        )  # fmt: skip
+        self._decider = Decider(config)
+        self._local = Local(config, self._node, supervisord)
+        self._meter = HostMeter()
+        hook = config.scaler.hook
+        self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
+        self._hooked_at = float("-inf")
+        self._nodes = {role: nodes_of(config, role) for role in (*SCALED, "scaler")}
         self._watchdog = Watchdog()
+        self._news = Event()
+        self._hold = "it has just started"
+        self._living: Mapping[Scaled, int] = {}
+        self._written_at = float("-inf")  # when the version that is known now was first known
+        self._version = 0
+        self._last: Change | None = None
+        self._said: dict[Scaled, tuple[str, float]] = {}
+        self._leads = False
+        self._decisions = 0
+        self._away = ""
+        self._stopped = False
         endpoints = {} if admin is None else {"admin": admin.url}
-        instance_id = f"{name}.{secrets.token_hex(6)}"
         self.mesh = MeshClient(
             config,
             role="scaler",
             name=name,
-            instance_id=instance_id,
+            instance_id=self._id,
             endpoints=endpoints,
             network=network,
             load=self._load,
-            on_change=lambda view: None,
+            on_change=lambda _: None,
             late=self._watchdog.late,
             written=lambda: live.written,
-            registered=ConsulService.of(config, role="scaler", name=name, instance_id=instance_id, endpoints=endpoints),
+            registered=ConsulService.of(config, role="scaler", name=name, instance_id=self._id, endpoints=endpoints),
         )
 
     def start(self) -> None:
@@ -62,11 +126,15 @@ class Scaler:
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
+        spawn("deciding", self._decide)
+        spawn("bringing", self._bring)
         if self._admin is not None:
             self._admin.start(self._collect, self._watchdog.late)
 
     def stop(self) -> None:
         """Leave; what runs goes on."""
+        self._stopped = True
+        self._news.set()
         if self._admin is not None:
             self._admin.stop()
         self.mesh.stop()
@@ -74,11 +142,197 @@ class Scaler:
         self._live.stop()
         self._settings.close()
 
+    # --- what is wanted ---------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        while not self._stopped:
+            began = time.monotonic()
+            self.mesh.refresh()
+            self._step(began, time.time())
+            gevent.sleep(max(STEP_S / 4, STEP_S - (time.monotonic() - began)))
+
+    def _step(self, now: float, wall: float) -> None:
+        view, bounds = self.mesh.view, self._live.config.scaler
+        sightings = view.sightings()
+        seen = self._seen(sightings, now, wall)
+        self._hold, self._living = seen.hold, {role: each.living for role, each in seen.roles.items()}
+        self._decider.look(seen, bounds, now)
+        wanted = self._agreement.agreed
+        if self._agreement.version != self._version:
+            self._version, self._written_at = self._agreement.version, now
+            self._note(wanted, now)
+        leads = self._dry_run or self._is_first(sightings)
+        if leads is not self._leads:
+            self._leads = leads
+            self.mesh.announce()
+        if not leads or not self._live.known:
+            return
+        outcome = self._decider.step(seen, wanted, bounds, now, wall)
+        if outcome.wanted is not wanted and not seen.hold:
+            if other := self._leased(wanted, sightings, now):
+                outcome = Outcome(outcome.wanted, dict.fromkeys(SCALED, f"{other} has just decided"))
+            else:
+                self._change(wanted, outcome.wanted)
+        for role, why in outcome.says.items():
+            self._say(role, why, now)
+        if outcome.full is not None:
+            self._tell_hook(outcome.full, outcome.wanted, seen.hosts, now, wall)
+
+    def _seen(self, sightings: list[Sighting], now: float, wall: float) -> Seen:
+        view, bounds, timing = self.mesh.view, self._live.config.scaler, self._config.timing
+        at = view.answered if view.answered is not None else now
+        roles = {
+            role: seeing.figures(
+                sightings, role, self._nodes[role], at, warm_s=bounds.warm_s, heartbeat_s=timing.heartbeat_s
+            )
+            for role in SCALED
+        }
+        held = locks.held(self._lock(), "", wall)
+        hold = held or seeing.restoring(sightings)
+        if not (view.known and view.connected) or now - at > STALE_S:
+            hold = "no Nexus says who is there"
+        return Seen(roles=roles, hosts=seeing.hosts(sightings, self._nodes["scaler"]), hold=hold)
+
+    def _lock(self) -> locks.Lock | None:
+        setting = self._live.settings.get(locks.key_of(self._config.name))
+        return locks.read_lock(setting.value) if setting is not None else None
+
+    def _is_first(self, sightings: list[Sighting]) -> bool:
+        fit = [
+            (one.instance.name, one.instance.id)
+            for one in sightings
+            if one.alive and one.instance.role == "scaler" and not one.instance.load.get(DRY_RUN)
+            and not one.instance.state.startswith((DRAINING, FAILING))
+        ]  # fmt: skip
+        return min(fit, default=("", ""))[1] == self._id
+
+    def _leased(self, wanted: Wanted | None, sightings: list[Sighting], now: float) -> str:
+        """Who else has the lease; empty: nobody."""
+        holder = wanted.holder if wanted is not None else ""
+        if holder in ("", self._id) or now - self._written_at >= LEASE_S:
+            return ""
+        return next((one.instance.name for one in sightings if one.alive and one.instance.id == holder), "")
+
+    def _change(self, before: Wanted | None, after: Wanted) -> bool:
+        """Have it written, and say so; false: it isn't."""
+        changes = [each for each in after.changes if before is None or each not in before.changes]
+        if self._dry_run:
+            for each in changes:
+                self._say(each.role, f"would change: {words(each)}: {each.why}", time.monotonic())
+            return False
+        try:
+            if not self._agreement.write(replace(after, holder=self._id)):
+                log.info("another scaler has decided at the same moment")
+                return False
+        except StoreUnknown as error:
+            if str(error) != self._away:
+                log.error("what is wanted can't be written: %s", error)
+            self._away = str(error)
+            return False
+        self._away = ""
+        self._decisions += len(changes)
+        for each in changes:
+            self._tell(each)
+        self._news.set()
+        return True
+
+    def _tell(self, change: Change) -> None:
+        seen = self._decider_figures(change.role)
+        fields: dict[str, str | int | float | bool] = {
+            "role": change.role, "node": change.node, "was": change.was, "now": change.now, "why": change.why, **seen,
+        }  # fmt: skip
+        log.info("%s: %s", words(change), change.why, extra={"fields": fields})
+
+    def _decider_figures(self, role: Scaled) -> dict[str, float]:
+        bounds = self._live.config.scaler.of(role)
+        return {"living": self._living.get(role, 0), "min": bounds.min, "max": bounds.max, "busy_target": bounds.busy}
+
+    def _say(self, role: Scaled, why: str, now: float) -> None:
+        """Why nothing changes: once, and again when it is another reason or a while has gone by."""
+        plain = re.sub(r"[\d.]+", "#", why)
+        before, at = self._said.get(role, ("", float("-inf")))
+        if plain != before or now - at >= AGAIN_S:
+            self._said[role] = plain, now
+            log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"role": role, "why": why}})
+
+    def _note(self, wanted: Wanted | None, now: float) -> None:
+        """What has come of others' words: when a hook was run last."""
+        last = next((each for each in reversed(wanted.changes) if not each.node), None) if wanted else None
+        if last is not None and last != self._last:
+            self._last, self._hooked_at = last, now
+
+    def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
+        if self._hook is None or self._hook.is_running or now - self._hooked_at < self._config.scaler.hook_s:
+            return
+        if self._leased(wanted, self.mesh.view.sightings(), now):
+            return
+        if self._dry_run:
+            self._hooked_at = now
+            log.info("would run the hook %s: %s", self._config.scaler.hook, full.why)
+        elif self._change(wanted, hooked(wanted, full, wall)):
+            self._hook.run(
+                {
+                    "dc": self._config.name,
+                    "role": full.role,
+                    "wanted": full.needed,
+                    "have": full.have,
+                    "why": full.why,
+                    "hosts": [
+                        {"name": each.name, "cpus": each.cpus, "busy": each.busy, "free_mb": each.free_mb}
+                        for each in hosts.values()
+                    ],
+                }
+            )
+
+    # --- what runs here ---------------------------------------------------------------------
+
+    def _bring(self) -> None:
+        while not self._stopped:
+            self._news.wait(STEP_S)
+            self._news.clear()
+            with self._watchdog.expect("an answer of supervisord"):
+                self._bring_once()
+
+    def _bring_once(self) -> None:
+        wanted = self._agreement.agreed
+        here = wanted.on(self._node) if wanted is not None else None
+        if self._dry_run or self._hold or here is None or not self._live.known:
+            self._local.look()
+            return
+        scaled = {role: count for role, count in here.items() if self._live.config.scaler.of(role).max}
+        for word in self._local.bring(scaled, self._living):
+            log.info("%s", word)
+
+    # --- within ---------------------------------------------------------------------------
+
     def _settings_changed(self) -> None:
+        self._news.set()
         self.mesh.announce()
 
+    def _wanted(self) -> dict[str, float]:
+        wanted = self._agreement.agreed
+        if wanted is None:
+            return {}
+        return {
+            f"{WANTED}{role}": sum(
+                roles.get(role, 0) for node, roles in wanted.counts.items() if node in self._config.nodes
+            )
+            for role in SCALED
+            if self._live.config.scaler.of(role).max
+        }
+
     def _load(self) -> dict[str, float]:
-        return {DRY_RUN: int(self._dry_run), **self._room(), **self._live.load()}
+        return {
+            DRY_RUN: int(self._dry_run),
+            LEADS: int(self._leads),
+            SUPERVISOR: int(self._local.answers),
+            "decisions": self._decisions,
+            "hooks": self._hook.runs if self._hook is not None else 0,
+            **self._wanted(),
+            **self._meter.load(),
+            **self._room(),
+            **self._live.load(),
+        }
 
     def _collect(self) -> Iterator[Metric]:
         from hitmesh.scaler import metrics  # with Prometheus's client, which nobody needs who isn't asked

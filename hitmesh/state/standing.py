@@ -37,6 +37,12 @@ CERTIFICATE_ENDS: Final = "certificate_ends"
 DISK_USED: Final = "disk_used"
 """Of a role's load: the share of its state folder's disk that is used, in hundredths."""
 
+BUSY: Final = "busy"
+"""Of every instance's load: the share of one CPU that its process has used lately, in hundredths."""
+
+P99: Final = "p99_ms"
+"""Of a collector's load: within which 99 of 100 answers to hits came lately; it isn't there while there are few."""
+
 _WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 
