@@ -86,6 +86,7 @@ LIVE: Final = (
     "scaler.collector.min",
     "scaler.collector.p99_ms",
     "scaler.collector.up_s",
+    "scaler.dry_run",
     "scaler.host_busy",
     "scaler.host_free_mb",
     "scaler.processor.busy",

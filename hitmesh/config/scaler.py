@@ -53,6 +53,7 @@ class Processors(Section, frozen=True):
 class Scaler(Section, frozen=True):
     """The scaler of a datacenter."""
 
+    dry_run: Annotated[bool, Meta(description="it decides and says so, and changes nothing")] = False
     host_busy: Annotated[
         _Share, Meta(description="share of a host's CPUs in use, above which nothing more is started there")
     ] = 0.85

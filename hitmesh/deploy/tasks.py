@@ -19,7 +19,7 @@ from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, spares_up
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
@@ -112,7 +112,7 @@ def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) ->
 def status(desk: Desk) -> None:
     """Show what runs where, who is at work, and what was done."""
     facts = desk.facts()
-    for host, one in desk.fleet.in_order():
+    for host, one in desk.fleet.in_order(spares_up(desk.fleet, facts)):
         fact = facts[host.name]
         program = next((each for each in fact.programs or () if each.name == one.name), None)
         state = program.state.lower() if program else "not there"
@@ -135,9 +135,10 @@ def releases(desk: Desk) -> None:
 
 def logs(desk: Desk, instance: str, lines: int = LOG_LINES) -> None:
     """Show the last lines of an instance's log, or of all instances of a role."""
-    wanted = [(host, one) for host, one in desk.fleet.in_order() if instance in (one.name, one.role)]
+    every = [(host, one) for host in desk.fleet.hosts for one in (*host.instances, *host.spares)]
+    wanted = [(host, one) for host, one in every if instance in (one.name, one.role)]
     if not wanted:
-        names = [one.name for _, one in desk.fleet.in_order()]
+        names = [one.name for _, one in every]
         raise CommandError(f"{desk.fleet.dc} has no instance {instance}; {nearest(instance, names)}")
     for host, one in wanted:
         for line in desk.hosts[host.name].logs(one.name, lines):

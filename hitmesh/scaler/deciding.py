@@ -63,7 +63,7 @@ class Decider:
         self._config = config
         self._judges = {role: Judge() for role in SCALED}
         self._nodes = {role: nodes_of(config, role) for role in SCALED}
-        self._lacking_since: dict[Scaled, float] = {}
+        self._lacking: dict[Scaled, tuple[int, float]] = {}  # how many haven't come, and since when so many
 
     def look(self, seen: Seen, bounds: Bounds, now: float) -> None:
         """Every second, whoever decides: who takes over has a past."""
@@ -132,12 +132,14 @@ class Decider:
     def _awaited(self, role: Scaled, total: int, figures: Figures, now: float) -> str:
         """Who is waited for before anything else is decided; empty: nobody, or it was in vain."""
         if figures.living >= total:
-            self._lacking_since.pop(role, None)
+            self._lacking.pop(role, None)
             if figures.unsettled:
                 return f"{figures.unsettled} has no partition yet"
             return ""
-        since = self._lacking_since.setdefault(role, now)
         lacking = total - figures.living
+        before, since = self._lacking.get(role, (0, now))
+        since = now if lacking > before else since
+        self._lacking[role] = lacking, since
         return f"{lacking} of {total} haven't come yet" if now - since < START_S else ""
 
     def _more(

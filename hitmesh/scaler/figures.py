@@ -113,13 +113,13 @@ def figures(
     )  # fmt: skip
 
 
-def hosts(sightings: Iterable[Sighting], nodes: Mapping[str, str]) -> dict[str, Host]:
-    """The nodes whose scalers live and may act, by name."""
+def hosts(sightings: Iterable[Sighting], nodes: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Host]:
+    """The nodes whose scalers live and act, by name; of a `dry_run` also those that only say what they would do."""
     found = {}
     for seen in sightings:
         one, load = seen.instance, seen.instance.load
         node = nodes.get(one.name)
-        if one.role != "scaler" or not seen.alive or node is None or load.get(DRY_RUN):
+        if one.role != "scaler" or not seen.alive or node is None or (load.get(DRY_RUN) and not dry_run):
             continue
         found[node] = Host(
             name=node,

@@ -7,6 +7,7 @@ one is stopped. So a peak starts nothing that is over before, and what one peak 
 Invariants:
 - What is needed by the CPU is as many as bring each to its target; within TOLERANCE of it nothing changes.
 - Slow answers want one more, where those that answer are busy: where they aren't, more of them wouldn't help.
+- So many as were too slow under a load aren't gone back to under as much of it: their CPUs alone would say so.
 - A look that is missing ends a past: nothing is decided by what was before it.
 """
 
@@ -26,6 +27,8 @@ GAP_S: Final = 5.0  # without a look, and what was before it says nothing
 LEAST_LOOKS: Final = 3  # that must agree, however short `up_s` is
 SLOW_AND_BUSY: Final = 0.5  # of the target of the CPU, from which on slow answers come of too few instances
 NEARLY_SLOW: Final = 0.8  # of the target of answers, from which on nobody is stopped
+LIGHTER: Final = 0.8  # of the load under which so many were slow: then they may be enough again
+REMEMBERED: Final = 12  # times `down_s` that this is known: an hour, in which much else may have changed
 MOST_AT_ONCE: Final = 4  # as HPA: at most this many, or as many as there are, are started at once
 
 
@@ -40,6 +43,7 @@ class _Look(Struct, frozen=True):
     at: float
     need: int
     why: str
+    busy: float
 
 
 class Judge:
@@ -47,6 +51,7 @@ class Judge:
 
     def __init__(self) -> None:
         self._looks: deque[_Look] = deque()
+        self._slow: dict[int, tuple[float, float]] = {}  # by how many were too slow: when last, and the least CPUs used
         self._since = float("-inf")  # since when there are as many as now
         self._were = -1
 
@@ -66,7 +71,10 @@ class Judge:
         while self._looks and now - self._looks[0].at > max(bounds.up_s, bounds.down_s) + GAP_S:
             self._looks.popleft()
         need, why = needed(seen, bounds)
-        self._looks.append(_Look(now, need, why))
+        if is_slow(seen, bounds):
+            _, least = self._slow.get(seen.counted, (now, seen.busy))
+            self._slow[seen.counted] = now, min(least, seen.busy)
+        self._looks.append(_Look(now, need, why, seen.busy))
 
     def verdict(self, count: int, bounds: Collectors | Processors, now: float, *, quiet_s: float) -> Need:
         """What is needed where `count` are there, and nothing changes within `quiet_s` of the last change."""
@@ -85,6 +93,12 @@ class Judge:
                 return Need(count, f"fewer would be enough, for {now - self._looks[0].at:.0f} of {bounds.down_s:g} s")
             if now - self._since < quiet_s:
                 return Need(count, f"fewer would be enough, and it has changed {now - self._since:.0f} s ago")
+            at, busy = self._slow.get(count - 1, (float("-inf"), 0.0))
+            highest = max(one.busy for one in long)
+            if now - at < REMEMBERED * bounds.down_s and highest > LIGHTER * busy:
+                return Need(
+                    count, f"{count - 1} were too slow when they used {busy:.1f} CPUs, and {highest:.1f} were used"
+                )
             return Need(count - 1, f"{long[-1].why}, and {fewer} would have been enough for {bounds.down_s:g} s")
         return Need(count)
 
@@ -97,10 +111,17 @@ def needed(seen: Figures, bounds: Collectors | Processors) -> tuple[int, str]:
     if abs(mean / bounds.busy - 1.0) > TOLERANCE:
         need = max(1, math.ceil(seen.busy / bounds.busy - 1e-9))
     slow_ms = bounds.p99_ms if isinstance(bounds, Collectors) else 0.0
+    if is_slow(seen, bounds):
+        return max(need, count + 1), f"{why}, to be {slow_ms:g} ms"
     if slow_ms and seen.p99_ms > slow_ms and not seen.new:
-        if mean >= SLOW_AND_BUSY * bounds.busy:
-            return max(need, count + 1), f"{why}, to be {slow_ms:g} ms"
         return max(need, count), f"{why}, to be {slow_ms:g} ms, and more of them wouldn't help: they aren't busy"
     if slow_ms and seen.p99_ms > NEARLY_SLOW * slow_ms:
         need = max(need, count)
     return need, f"{why}, to be {bounds.busy:.0%}"
+
+
+def is_slow(seen: Figures, bounds: Collectors | Processors) -> bool:
+    """Whether answers take too long, and of too few instances: they are busy, and nobody has just started."""
+    slow_ms = bounds.p99_ms if isinstance(bounds, Collectors) else 0.0
+    is_late = bool(slow_ms) and seen.p99_ms > slow_ms and not seen.new
+    return is_late and seen.busy / seen.counted >= SLOW_AND_BUSY * bounds.busy

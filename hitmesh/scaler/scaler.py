@@ -1,9 +1,7 @@
 """A scaler: looks at its datacenter, agrees with the others on what is wanted, and brings its own host there.
 
-Of a datacenter's scalers the first by name that lives decides. It writes what it decides into one setting, under
-compare-and-set, and with that has the lease: another that lives decides nothing until LEASE_S after. Each scaler
-follows that setting, and has the supervisord of its own host start and stop what is wanted on its node. So two that
-decide at once do no harm: one's word isn't written.
+One of a datacenter's decides (`office`). Each follows what is decided, and has the supervisord of its own host start and
+stop what is wanted on its node (`local`). So two that decide at once do no harm: one's word isn't written.
 
 Invariant: whatever supervisord, the settings store or a hook does, heartbeats go on, and what runs goes on running.
 """
@@ -19,11 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event
-from msgspec.structs import replace
 
 from hitmesh.config import Config
 from hitmesh.config.scaler import SCALED, Scaled
-from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
@@ -34,13 +30,11 @@ from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
+from hitmesh.scaler.office import Office
 from hitmesh.settings import SettingsStore
 from hitmesh.settings import lock as locks
-from hitmesh.settings.agreement import Agreement
 from hitmesh.settings.live import Live
-from hitmesh.settings.wanted import Change, Wanted, decode, encode, key_of, words
-from hitmesh.state.dues import FAILING
-from hitmesh.state.standing import DRAINING
+from hitmesh.settings.wanted import Change, Wanted, words
 from hitmesh.state.view import Sighting
 from hitmesh.store.consul_service import ConsulService
 from hitmesh.supervisord import Supervisord
@@ -50,9 +44,7 @@ if TYPE_CHECKING:
 
     from hitmesh.metrics.admin import AdminListener
 
-AUTHOR: Final = "scaler"
 STEP_S: Final = 1.0  # between two looks: as often as heartbeats come
-LEASE_S: Final = 15.0  # that one has after its last word: two that take each other for dead would undo each other's
 STALE_S: Final = 5.0  # after which what the Nexuses have told is no ground for anything
 AGAIN_S: Final = 60.0  # before the same is said again of why nothing changes
 LEADS: Final = "leads"
@@ -79,32 +71,25 @@ class Scaler:
         dry_run: bool = False,
     ) -> None:
         self._config, self._name, self._settings = config, name, settings
-        self._admin, self._room, self._dry_run = admin, room, dry_run
+        self._admin, self._room, self._told_dry = admin, room, dry_run
         self._node = config.placement("scaler", name).node
         self._id = f"{name}.{secrets.token_hex(6)}"
         self._live = live = Live(config, settings, self._settings_changed)
-        self._agreement: Agreement[Wanted | None] = Agreement(
-            key_of(config.name), settings, live,
-            decode=decode, encode=lambda wanted: encode(wanted or Wanted()), author=AUTHOR, what="say how many are wanted",
-        )  # fmt: skip
+        self._office = Office(config.name, self._id, settings, live)
         self._decider = Decider(config)
         self._local = Local(config, self._node, supervisord)
         self._meter = HostMeter()
         hook = config.scaler.hook
         self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
-        self._hooked_at = float("-inf")
         self._nodes = {role: nodes_of(config, role) for role in (*SCALED, "scaler")}
+        self._nodes["scaler"].setdefault(name, self._node)
         self._watchdog = Watchdog()
         self._news = Event()
         self._hold = "it has just started"
         self._living: Mapping[Scaled, int] = {}
-        self._written_at = float("-inf")  # when the version that is known now was first known
-        self._version = 0
-        self._last: Change | None = None
         self._said: dict[Scaled, tuple[str, float]] = {}
         self._leads = False
         self._decisions = 0
-        self._away = ""
         self._stopped = False
         endpoints = {} if admin is None else {"admin": admin.url}
         self.mesh = MeshClient(
@@ -142,6 +127,10 @@ class Scaler:
         self._live.stop()
         self._settings.close()
 
+    @property
+    def _dry_run(self) -> bool:
+        return self._told_dry or self._live.config.scaler.dry_run
+
     # --- what is wanted ---------------------------------------------------------------------
 
     def _decide(self) -> None:
@@ -157,19 +146,18 @@ class Scaler:
         seen = self._seen(sightings, now, wall)
         self._hold, self._living = seen.hold, {role: each.living for role, each in seen.roles.items()}
         self._decider.look(seen, bounds, now)
-        wanted = self._agreement.agreed
-        if self._agreement.version != self._version:
-            self._version, self._written_at = self._agreement.version, now
-            self._note(wanted, now)
-        leads = self._dry_run or self._is_first(sightings)
+        wanted = self._office.look(now)
+        leads = self._dry_run or self._office.is_first(sightings)
         if leads is not self._leads:
             self._leads = leads
             self.mesh.announce()
         if not leads or not self._live.known:
             return
         outcome = self._decider.step(seen, wanted, bounds, now, wall)
+        if self._dry_run and not outcome.says and outcome.wanted.changes == (wanted or Wanted()).changes:
+            outcome = self._decider.step(seen, outcome.wanted, bounds, now, wall)  # as if that were agreed upon
         if outcome.wanted is not wanted and not seen.hold:
-            if other := self._leased(wanted, sightings, now):
+            if other := self._office.leased_by(sightings, now):
                 outcome = Outcome(outcome.wanted, dict.fromkeys(SCALED, f"{other} has just decided"))
             else:
                 self._change(wanted, outcome.wanted)
@@ -191,27 +179,11 @@ class Scaler:
         hold = held or seeing.restoring(sightings)
         if not (view.known and view.connected) or now - at > STALE_S:
             hold = "no Nexus says who is there"
-        return Seen(roles=roles, hosts=seeing.hosts(sightings, self._nodes["scaler"]), hold=hold)
+        return Seen(roles=roles, hosts=seeing.hosts(sightings, self._nodes["scaler"], dry_run=self._dry_run), hold=hold)
 
     def _lock(self) -> locks.Lock | None:
         setting = self._live.settings.get(locks.key_of(self._config.name))
         return locks.read_lock(setting.value) if setting is not None else None
-
-    def _is_first(self, sightings: list[Sighting]) -> bool:
-        fit = [
-            (one.instance.name, one.instance.id)
-            for one in sightings
-            if one.alive and one.instance.role == "scaler" and not one.instance.load.get(DRY_RUN)
-            and not one.instance.state.startswith((DRAINING, FAILING))
-        ]  # fmt: skip
-        return min(fit, default=("", ""))[1] == self._id
-
-    def _leased(self, wanted: Wanted | None, sightings: list[Sighting], now: float) -> str:
-        """Who else has the lease; empty: nobody."""
-        holder = wanted.holder if wanted is not None else ""
-        if holder in ("", self._id) or now - self._written_at >= LEASE_S:
-            return ""
-        return next((one.instance.name for one in sightings if one.alive and one.instance.id == holder), "")
 
     def _change(self, before: Wanted | None, after: Wanted) -> bool:
         """Have it written, and say so; false: it isn't."""
@@ -220,16 +192,8 @@ class Scaler:
             for each in changes:
                 self._say(each.role, f"would change: {words(each)}: {each.why}", time.monotonic())
             return False
-        try:
-            if not self._agreement.write(replace(after, holder=self._id)):
-                log.info("another scaler has decided at the same moment")
-                return False
-        except StoreUnknown as error:
-            if str(error) != self._away:
-                log.error("what is wanted can't be written: %s", error)
-            self._away = str(error)
+        if not self._office.write(after):
             return False
-        self._away = ""
         self._decisions += len(changes)
         for each in changes:
             self._tell(each)
@@ -255,19 +219,13 @@ class Scaler:
             self._said[role] = plain, now
             log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"role": role, "why": why}})
 
-    def _note(self, wanted: Wanted | None, now: float) -> None:
-        """What has come of others' words: when a hook was run last."""
-        last = next((each for each in reversed(wanted.changes) if not each.node), None) if wanted else None
-        if last is not None and last != self._last:
-            self._last, self._hooked_at = last, now
-
     def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
-        if self._hook is None or self._hook.is_running or now - self._hooked_at < self._config.scaler.hook_s:
+        if self._hook is None or self._hook.is_running or now - self._office.hooked_at < self._config.scaler.hook_s:
             return
-        if self._leased(wanted, self.mesh.view.sightings(), now):
+        if self._office.leased_by(self.mesh.view.sightings(), now):
             return
         if self._dry_run:
-            self._hooked_at = now
+            self._office.hooked_at = now
             log.info("would run the hook %s: %s", self._config.scaler.hook, full.why)
         elif self._change(wanted, hooked(wanted, full, wall)):
             self._hook.run(
@@ -294,7 +252,7 @@ class Scaler:
                 self._bring_once()
 
     def _bring_once(self) -> None:
-        wanted = self._agreement.agreed
+        wanted = self._office.wanted
         here = wanted.on(self._node) if wanted is not None else None
         if self._dry_run or self._hold or here is None or not self._live.known:
             self._local.look()
@@ -310,7 +268,7 @@ class Scaler:
         self.mesh.announce()
 
     def _wanted(self) -> dict[str, float]:
-        wanted = self._agreement.agreed
+        wanted = self._office.wanted
         if wanted is None:
             return {}
         return {
