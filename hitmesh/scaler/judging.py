@@ -24,6 +24,7 @@ from hitmesh.scaler.figures import Figures
 
 TOLERANCE: Final = 0.1  # of the target, as HPA has it
 GAP_S: Final = 5.0  # without a look, and what was before it says nothing
+EDGE_S: Final = 1.5  # by which a past may be shorter: looks are a second apart, and a little more
 LEAST_LOOKS: Final = 3  # that must agree, however short `up_s` is
 SLOW_AND_BUSY: Final = 0.5  # of the target of the CPU, from which on slow answers come of too few instances
 NEARLY_SLOW: Final = 0.8  # of the target of answers, from which on nobody is stopped
@@ -80,8 +81,11 @@ class Judge:
         """What is needed where `count` are there, and nothing changes within `quiet_s` of the last change."""
         if not self._looks or now - self._looks[-1].at > GAP_S:
             return Need(count, "there are no figures")
-        recent = [one for one in self._looks if one.at >= max(now - bounds.up_s, self._since)]
-        whole = bool(recent) and recent[-1].at - recent[0].at >= bounds.up_s - GAP_S / 2 and len(recent) >= LEAST_LOOKS
+        since = [one for one in self._looks if one.at >= self._since]
+        recent = [one for one in since if one.at >= now - bounds.up_s]
+        if len(recent) < LEAST_LOOKS:
+            recent = since[-LEAST_LOOKS:]
+        whole = len(recent) >= LEAST_LOOKS and recent[-1].at - recent[0].at >= bounds.up_s - EDGE_S
         more = min((one.need for one in recent), default=0)
         if whole and more > count:
             most = count + max(MOST_AT_ONCE, count)
@@ -89,7 +93,7 @@ class Judge:
         long = [one for one in self._looks if one.at >= now - bounds.down_s]
         fewer = max(one.need for one in long)
         if fewer < count:
-            if now - self._looks[0].at < bounds.down_s - GAP_S / 2:
+            if now - self._looks[0].at < bounds.down_s - EDGE_S:
                 return Need(count, f"fewer would be enough, for {now - self._looks[0].at:.0f} of {bounds.down_s:g} s")
             if now - self._since < quiet_s:
                 return Need(count, f"fewer would be enough, and it has changed {now - self._since:.0f} s ago")

@@ -19,6 +19,8 @@ from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord
 
 AGAIN_S: Final = 30.0  # before one that couldn't be started, or has ended by itself, is started again
 
+STEADY_S: Final = 3.0  # that there must be too many before one is stopped: another may know first that more are wanted
+
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,7 @@ class Local:
         self._own = {role: sum(one.node == node for one in config.instances(role)) for role in SCALED}
         self._spares = {role: [one.name for one in config.spares(role) if one.node == node] for role in SCALED}
         self._tried: dict[str, float] = {}  # by name: when it was started last
+        self._over_since: dict[Scaled, float] = {}
         self.answers = False
         """Whether supervisord answered when it was asked last."""
 
@@ -71,8 +74,10 @@ class Local:
             if len(running) < goal and living.get(role, 0):
                 ended = [name for name in spares if name not in running and not _is_stopping(programs.get(name))]
                 done += [word for name in ended[: goal - len(running)] if (word := self._start(name, programs))]
-            elif len(running) > goal and not stopping:  # the next when this one has ended
-                done += [word for word in [self._stop(running[-1])] if word]
+            if len(running) <= goal:
+                self._over_since.pop(role, None)
+            elif self._clock() - self._over_since.setdefault(role, self._clock()) >= STEADY_S and not stopping:
+                done += [word for word in [self._stop(running[-1])] if word]  # the next when this one has ended
         return done
 
     def _start(self, name: str, programs: Mapping[str, Supervised]) -> str:

@@ -26,6 +26,8 @@ from hitmesh.state.view import Sighting
 AUTHOR: Final = "scaler"
 LEASE_S: Final = 15.0  # after one's last word: two that take each other for dead would undo each other's
 
+SILENT_BEATS: Final = 3.0  # of its heartbeats, and who would decide is passed over
+
 log = logging.getLogger(__name__)
 
 
@@ -59,13 +61,13 @@ class Office:
                 self._hooks, self.hooked_at = hooks, now
         return wanted
 
-    def is_first(self, sightings: Iterable[Sighting]) -> bool:
-        """Whether it is ours to decide."""
+    def is_first(self, sightings: Iterable[Sighting], now: float, heartbeat_s: float) -> bool:
+        """Whether it is ours to decide, by who was heard until `now`. One that was killed isn't waited for until it is dead."""
         fit = [
             (one.instance.name, one.instance.id)
             for one in sightings
             if one.alive and one.instance.role == "scaler" and not one.instance.load.get(DRY_RUN)
-            and not one.instance.state.startswith((DRAINING, FAILING))
+            and not one.instance.state.startswith((DRAINING, FAILING)) and now - one.heard <= SILENT_BEATS * heartbeat_s
         ]  # fmt: skip
         return min(fit, default=("", ""))[1] == self._who
 

@@ -147,7 +147,9 @@ class Scaler:
         self._hold, self._living = seen.hold, {role: each.living for role, each in seen.roles.items()}
         self._decider.look(seen, bounds, now)
         wanted = self._office.look(now)
-        leads = self._dry_run or self._office.is_first(sightings)
+        leads = self._dry_run or self._office.is_first(
+            sightings, now if view.answered is None else view.answered, self._config.timing.heartbeat_s
+        )
         if leads is not self._leads:
             self._leads = leads
             self.mesh.announce()

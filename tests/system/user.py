@@ -184,12 +184,22 @@ def mesh(
     *words: str,
     stores: Mapping[str, Any] | None = None,
     timing: Mapping[str, float] | None = None,
+    more: Mapping[str, Any] | None = None,
     **instances: int,
 ) -> Iterator[User]:
-    """One datacenter started by `hitmesh up -d` with these words; two of each role unless said."""
+    """One datacenter started by `hitmesh up -d` with these words; two of each role unless said.
+
+    `more` are other tables of its file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     node = {"address": "127.0.0.1", "nexus": 2, "processor": 2, "collector": 2, **instances}
-    tables = {"name": "dev", "nodes": {"local": node}, "stores": dict(stores or {}), "timing": dict(timing or {})}
+    tables = {
+        "name": "dev",
+        "nodes": {"local": node},
+        "stores": dict(stores or {}),
+        "timing": dict(timing or {}),
+        **(more or {}),
+    }
     config = folder / "template.toml"
     config.write_text(dump(parse(tables, source="test")))
     user = User(folder / "var")

@@ -39,6 +39,13 @@ def test_a_load_that_lasts_starts_as_many_as_bring_each_to_its_target_and_the_an
     assert a.why == "2 use 100% of a CPU each, p99 250 ms, to be 100 ms, for 10 s"
 
 
+def test_looks_that_come_a_little_late_are_as_good() -> None:
+    world = World(configured(up_s=2.0), lambda _: 1.9)
+    world.late_s = 0.05
+    world.run(10)
+    assert [(each.was, each.now) for each in world.done] == [(2, 3), (3, 4)], "one on each host"
+
+
 def test_slow_answers_of_busy_collectors_start_one_more_and_those_of_idle_ones_none() -> None:
     world = World(configured(busy=0.9, p99_ms=20.0), lambda _: 1.7)  # 85% each: 33 ms
     world.run(30)

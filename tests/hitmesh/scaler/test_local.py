@@ -13,7 +13,7 @@ import pytest
 from hitmesh.cli import folder
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config.scaler import Scaled
-from hitmesh.scaler.local import AGAIN_S, Local
+from hitmesh.scaler.local import AGAIN_S, STEADY_S, Local
 from hitmesh.supervisord import Supervised
 from tests.hitmesh.scaler.world import configured
 from tests.services import wait_for
@@ -87,11 +87,26 @@ def test_spares_are_started_and_stopped_by_number_and_the_nodes_own_never(node: 
     assert node.bring(9) == ["collector-4 is started"], "as far as there are programs"
     wait_for(lambda: node.states() == ["RUNNING"] * 3, what="all to run")
     assert node.bring(9) == [], "whoever acts twice does the same"
+    assert node.bring(0) == [], "another scaler may know first that more are wanted"
+    node.now += STEADY_S
     assert node.bring(0) == ["collector-4 is told to finish its work and end"]
     wait_for(lambda: node.states() == ["RUNNING", "RUNNING", "STOPPED"], what="one to end")
     assert node.bring(0) == ["collector-3 is told to finish its work and end"]
     wait_for(lambda: node.states() == ["RUNNING", "STOPPED", "STOPPED"], what="one more to end")
     assert node.bring(0) == []
+
+
+@pytest.mark.system
+def test_one_that_hears_late_that_more_are_wanted_stops_nobody(node: Node) -> None:
+    late = Local(CONFIG, "a", node.supervisor, clock=lambda: node.now)
+    node.bring(2)
+    wait_for(lambda: node.program("collector-3").state == "RUNNING", what="it to run")
+    assert late.bring({"collector": 1}, LIVING) == []
+    node.now += STEADY_S - 0.1
+    assert late.bring({"collector": 1}, LIVING) == []
+    assert late.bring({"collector": 2}, LIVING) == []
+    node.now += STEADY_S
+    assert late.bring({"collector": 1}, LIVING) == []
 
 
 @pytest.mark.system

@@ -72,7 +72,7 @@ def test_of_two_that_decide_at_once_one_is_heard_and_the_other_begins_from_that(
 
 def test_the_first_by_name_decides_who_lives_and_isnt_a_dry_run(desks: list[Desk]) -> None:
     one, two = (desk.office for desk in desks)
-    assert (one.is_first(BOTH), two.is_first(BOTH)) == (True, False)
+    assert (one.is_first(BOTH, 0.0, 1.0), two.is_first(BOTH, 0.0, 1.0)) == (True, False)
     dead = sighting(BOTH[0].instance, 1, 0.0, alive=False)
     others: list[Sighting] = [
         dead,
@@ -81,8 +81,10 @@ def test_the_first_by_name_decides_who_lives_and_isnt_a_dry_run(desks: list[Desk
         sighting(instance("scaler-1", id="scaler-1.aa", state="draining"), 1, 0.0),
     ]
     for other in others:
-        assert (one.is_first([other, BOTH[1]]), two.is_first([other, BOTH[1]])) == (False, True)
-    assert not one.is_first([])
+        assert (one.is_first([other, BOTH[1]], 0.0, 1.0), two.is_first([other, BOTH[1]], 0.0, 1.0)) == (False, True)
+    silent = sighting(BOTH[0].instance, 1, -3.1)
+    assert (one.is_first([silent, BOTH[1]], 0.0, 1.0), two.is_first([silent, BOTH[1]], 0.0, 1.0)) == (False, True)
+    assert not one.is_first([], 0.0, 1.0)
 
 
 def test_who_has_written_has_the_lease_while_it_lives_and_for_a_while(desks: list[Desk]) -> None:

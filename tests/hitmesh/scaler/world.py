@@ -47,7 +47,7 @@ class World:
         self.starts = True
         self.says: dict[Scaled, str] = {}
         self.fulls: list[Full] = []
-        self.slowest = 0.0
+        self.slowest = self.late_s = 0.0
         self.done: list[Change] = []
 
     def count(self) -> int:
@@ -73,7 +73,7 @@ class World:
 
     def step(self, by: int = 0) -> Outcome:
         """A second goes by; the decider `by` decides, all look."""
-        self.now += 1.0
+        self.now += 1.0 + self.late_s
         seen, bounds = self.seen(), self.config.scaler
         for decider in self.deciders:
             decider.look(seen, bounds, self.now)
