@@ -15,7 +15,7 @@ import pytest
 from hitmesh.deploy.memory import Memory
 from hitmesh.settings.open import open_settings
 from tests.services import wait_for
-from tests.system.user import DC, PATIENT, User, mesh
+from tests.system.user import DC, PATIENT, User, mesh_of
 from tests.system.visitors import Visitor, accepted, at_work, doubtful
 
 SITE = "scaler.example"
@@ -37,7 +37,7 @@ class Passer(Visitor):
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A datacenter with one collector, a place for another, and two scalers on the one node."""
     one = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1, "scaler": 2}
-    with mesh(tmp_path_factory.mktemp("scaler"), timing=PATIENT, more={"scaler": SCALER}, **one) as user:
+    with mesh_of(tmp_path_factory.mktemp("scaler"), one, {"timing": PATIENT, "scaler": SCALER}) as user:
         yield user
         user.wait_until_settled()
         user.assert_balanced()
