@@ -51,6 +51,16 @@ class Figures(Struct, frozen=True, kw_only=True):
         """Those that share the load, or will in a moment."""
         return self.serving + len(self.new)
 
+    def fields(self) -> dict[str, float]:
+        """For a log's record."""
+        return {
+            "counted": self.counted,
+            "new": len(self.new),
+            "out": len(self.out),
+            "cpus_used": round(self.busy, 2),
+            "p99_ms": self.p99_ms,
+        }
+
     def words(self) -> str:
         """For a log."""
         mean = self.busy / self.counted if self.counted else 0.0

@@ -26,7 +26,7 @@ from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.scaler import figures as seeing
 from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen, hooked
-from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Host, nodes_of
+from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Figures, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
@@ -86,7 +86,7 @@ class Scaler:
         self._watchdog = Watchdog()
         self._news = Event()
         self._hold = "it has just started"
-        self._living: Mapping[Scaled, int] = {}
+        self._figures: Mapping[Scaled, Figures] = {}
         self._said: dict[Scaled, tuple[str, float]] = {}
         self._leads = False
         self._decisions = 0
@@ -144,7 +144,7 @@ class Scaler:
         view, bounds = self.mesh.view, self._live.config.scaler
         sightings = view.sightings()
         seen = self._seen(sightings, now, wall)
-        self._hold, self._living = seen.hold, {role: each.living for role, each in seen.roles.items()}
+        self._hold, self._figures = seen.hold, seen.roles
         self._decider.look(seen, bounds, now)
         wanted = self._office.look(now)
         leads = self._dry_run or self._office.is_first(
@@ -203,15 +203,12 @@ class Scaler:
         return True
 
     def _tell(self, change: Change) -> None:
-        seen = self._decider_figures(change.role)
+        bounds = self._live.config.scaler.of(change.role)
         fields: dict[str, str | int | float | bool] = {
-            "role": change.role, "node": change.node, "was": change.was, "now": change.now, "why": change.why, **seen,
+            "role": change.role, "node": change.node, "was": change.was, "now": change.now, "why": change.why,
+            "min": bounds.min, "max": bounds.max, "busy": bounds.busy, **self._figures[change.role].fields(),
         }  # fmt: skip
         log.info("%s: %s", words(change), change.why, extra={"fields": fields})
-
-    def _decider_figures(self, role: Scaled) -> dict[str, float]:
-        bounds = self._live.config.scaler.of(role)
-        return {"living": self._living.get(role, 0), "min": bounds.min, "max": bounds.max, "busy_target": bounds.busy}
 
     def _say(self, role: Scaled, why: str, now: float) -> None:
         """Why nothing changes: once, and again when it is another reason or a while has gone by."""
@@ -260,7 +257,7 @@ class Scaler:
             self._local.look()
             return
         scaled = {role: count for role, count in here.items() if self._live.config.scaler.of(role).max}
-        for word in self._local.bring(scaled, self._living):
+        for word in self._local.bring(scaled, {role: each.living for role, each in self._figures.items()}):
             log.info("%s", word)
 
     # --- within ---------------------------------------------------------------------------
