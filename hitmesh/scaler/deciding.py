@@ -27,7 +27,10 @@ from hitmesh.scaler.judging import Judge, Need
 from hitmesh.scaler.placing import Place
 from hitmesh.settings.wanted import MAX_CHANGES, MAX_WHY_CHARS, Change, Wanted
 
-START_S: Final = 60.0  # for one that is wanted to come: 3 s on two quiet cores. Then it isn't counted on
+START_S: Final = (
+    60.0  # for one that is wanted to come, or isn't to go: 3 s on two quiet cores. Then it isn't waited for
+)
+FULL_S: Final = 30.0  # that there must have been no room before that is told: hosts that start have none either
 QUIET_SHARE: Final = 0.2  # of `down_s`: between two that are stopped, so that the others' figures can be seen first
 
 
@@ -63,7 +66,8 @@ class Decider:
         self._config = config
         self._judges = {role: Judge() for role in SCALED}
         self._nodes = {role: nodes_of(config, role) for role in SCALED}
-        self._lacking: dict[Scaled, tuple[int, float]] = {}  # how many haven't come, and since when so many
+        self._full_since: dict[Scaled, float] = {}
+        self._lacking: dict[Scaled, tuple[int, float]] = {}  # how many haven't come, or gone, and since when so many
 
     def look(self, seen: Seen, bounds: Bounds, now: float) -> None:
         """Every second, whoever decides: who takes over has a past."""
@@ -97,6 +101,7 @@ class Decider:
         self, role: Scaled, places: Sequence[Place], seen: Seen, wanted: Wanted, bounds: Bounds, now: float, wall: float
     ) -> Outcome:
         own, figures = bounds.of(role), seen.roles[role]
+        full_since = self._full_since.pop(role, now)  # until it is found out again
         least = max(own.min, sum(each.least for each in places))
         most = max(own.max, least)
         # Of a node whose scaler isn't heard only who lives there counts: what is wanted there reaches nobody.
@@ -105,7 +110,8 @@ class Decider:
         if seen.hold:
             return Outcome(wanted, {role: seen.hold})
         if total < least:
-            return self._more(role, places, least - total, total, wanted, bounds, wall, f"at least {least} are wanted")
+            why = f"at least {least} are wanted"
+            return self._more(role, places, least - total, total, wanted, bounds, (now, full_since), wall, why)
         if total > most:
             return self._less(role, places, total, wanted, wall, f"at most {most} are wanted")
         if held := figures.missing or self._awaited(role, total, figures, now):
@@ -117,7 +123,7 @@ class Decider:
             more = min(need.count - figures.counted, most - total)
             if more <= 0:
                 return Outcome(wanted, {role: f"{need.count} are needed, and at most {most} are wanted: {need.why}"})
-            return self._more(role, places, more, total, wanted, bounds, wall, need.why)
+            return self._more(role, places, more, total, wanted, bounds, (now, full_since), wall, need.why)
         if need.count < figures.counted and total > least:
             return self._less(role, places, total, wanted, wall, need.why)
         return Outcome(wanted, {role: need.why} if need.why else {})
@@ -131,20 +137,22 @@ class Decider:
 
     def _awaited(self, role: Scaled, total: int, figures: Figures, now: float) -> str:
         """Who is waited for before anything else is decided; empty: nobody, or it was in vain."""
-        if figures.living >= total:
+        if figures.living == total:
             self._lacking.pop(role, None)
             if figures.unsettled:
                 return f"{figures.unsettled} has no partition yet"
             return ""
-        lacking = total - figures.living
+        lacking = total - figures.living  # below 0: too many, who are to go
         before, since = self._lacking.get(role, (0, now))
-        since = now if lacking > before else since
+        since = now if abs(lacking) > abs(before) or (lacking > 0) is not (before > 0) else since
         self._lacking[role] = lacking, since
-        return f"{lacking} of {total} haven't come yet" if now - since < START_S else ""
+        if now - since >= START_S:
+            return ""
+        return f"{lacking} of {total} haven't come yet" if lacking > 0 else f"{-lacking} too many haven't gone yet"
 
     def _more(
-        self, role: Scaled, places: Sequence[Place], more: int, total: int, wanted: Wanted, bounds: Bounds, wall: float,
-        why: str,
+        self, role: Scaled, places: Sequence[Place], more: int, total: int, wanted: Wanted, bounds: Bounds,
+        full: tuple[float, float], wall: float, why: str,
     ) -> Outcome:  # fmt: skip
         busy, free_mb = bounds.host_busy, bounds.host_free_mb
         planned: dict[str, int] = {}
@@ -155,16 +163,18 @@ class Decider:
                 break
             planned[name] = planned.get(name, 0) + 1
             places = [replace(each, wanted=each.wanted + 1) if each.name == name else each for each in places]
-        now = total
-        for name, count in planned.items():
-            changes.append(_change(role, name, now, now + count, why, wall))
-            now += count
+        count = total
+        for name, more_here in planned.items():
+            changes.append(_change(role, name, count, count + more_here, why, wall))
+            count += more_here
         if not changes:
+            now, since = full
+            self._full_since[role] = since
             why_full = placing.full(places, busy=busy, free_mb=free_mb)
+            told = Full(role, total + more, total, f"{why}; {why_full}") if now - since >= FULL_S else None
             return Outcome(
-                wanted, {role: f"{total + more} are needed ({why}), and every host is full: {why_full}"},
-                Full(role, total + more, total, f"{why}; {why_full}"),
-            )  # fmt: skip
+                wanted, {role: f"{total + more} are needed ({why}), and every host is full: {why_full}"}, told
+            )
         return Outcome(_with(wanted, role, places, changes))
 
     def _less(

@@ -125,12 +125,14 @@ def figures(
 
 def hosts(sightings: Iterable[Sighting], nodes: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Host]:
     """The nodes whose scalers live and act, by name; of a `dry_run` also those that only say what they would do."""
-    found = {}
+    found: dict[str, Host] = {}
     for seen in sightings:
         one, load = seen.instance, seen.instance.load
         node = nodes.get(one.name)
         if one.role != "scaler" or not seen.alive or node is None or (load.get(DRY_RUN) and not dry_run):
             continue
+        if node in found and found[node].is_able:
+            continue  # of two there, one that was started by hand has no supervisord to ask
         found[node] = Host(
             name=node,
             cpus=load.get(CPUS, 0.0),

@@ -30,7 +30,7 @@ def obstacle(place: Place, planned: int, *, busy: float, free_mb: int) -> str:
         return "its supervisord doesn't answer, or its figures are missing"
     if place.wanted >= place.most:
         return f"has {place.wanted} of {place.most}"
-    if host.busy >= busy:
+    if host.busy > busy:
         return f"{host.busy:.0%} of its CPUs are in use"
     if host.free_mb - planned * free_mb < free_mb:
         return f"{host.free_mb:g} MB are free there"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitmesh.scaler.deciding import START_S, Decider
+from hitmesh.scaler.deciding import FULL_S, START_S, Decider
 from hitmesh.scaler.figures import Host
 from hitmesh.settings.wanted import MAX_CHANGES, decode, encode
 from tests.hitmesh.scaler.world import STARTS_S, World, configured, reversals
@@ -167,8 +167,11 @@ def test_a_drained_or_failing_collector_is_no_capacity() -> None:
 def test_where_every_host_is_full_that_is_said_and_told_with_why() -> None:
     world = World(configured(max=12, node_max=2), lambda _: 9.0)
     world.hosts["b"] = Host(name="b", cpus=4, busy=0.95, free_mb=4096, is_able=True)
-    world.run(60)
+    world.run(40)
     assert {name: len(each) for name, each in world.came.items()} == {"a": 2, "b": 1}
+    assert "every host is full" in world.says["collector"]
+    assert world.fulls == [], "a host that has just started has no figures either"
+    world.run(FULL_S)
     full = world.fulls[-1]
     assert (full.role, full.have) == ("collector", 3)
     assert full.needed > 3

@@ -62,6 +62,9 @@ def test_a_host_is_known_by_its_scaler_unless_that_changes_nothing() -> None:
     assert found["a"] == Host(name="a", cpus=4.0, busy=0.25, free_mb=900.0, is_able=True)
     assert (found["a"].room, found["c"].is_able, sorted(found)) == (3.0, False, ["a", "c"])
     assert sorted(hosts([able, dry, new, dead], nodes, dry_run=True)) == ["a", "b", "c"]
+    by_hand = one("scaler-9", cpus=4.0, host_busy=0.25, dry_run=1.0)
+    for both in ([able, by_hand], [by_hand, able]):
+        assert hosts(both, {**nodes, "scaler-9": "a"}, dry_run=True)["a"].is_able
 
 
 def place(name: str, wanted: int, busy: float = 0.0, *, least: int = 1, most: int = 4, free_mb: float = 4096) -> Place:
@@ -73,6 +76,7 @@ def test_one_more_goes_where_there_is_the_most_room_and_then_where_there_are_the
     bounds = {"busy": 0.85, "free_mb": 256}
     assert for_one_more([place("a", 1, 0.7), place("b", 3)], {}, **bounds) == "b"  # type: ignore[arg-type]
     assert for_one_more([place("a", 2, 0.2), place("b", 1, 0.24)], {}, **bounds) == "b"  # type: ignore[arg-type]
+    assert for_one_more([place("a", 1, 1.0)], {}, busy=1.0, free_mb=256) == "a", "1.0 is any"
     assert for_one_more([place("a", 1), place("b", 1)], {"a": 1}, **bounds) == "b"  # type: ignore[arg-type]
     assert for_one_more([place("a", 4), place("b", 1, 0.9), place("c", 1, free_mb=200)], {}, **bounds) is None  # type: ignore[arg-type]
 

@@ -15,6 +15,7 @@ from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen
 from hitmesh.scaler.figures import Figures, Host
 from hitmesh.settings.wanted import Change, Wanted
 
+STOPS_S = 4.0  # from the word to the farewell
 STARTS_S = 3.0  # from the word to the first heartbeat
 WALL = 1_000_000.0
 
@@ -43,6 +44,7 @@ class World:
         self.came = {name: [-100.0] * node.collector for name, node in config.nodes.items()}  # when each collector came
         self.hosts = {name: Host(name=name, cpus=4, busy=0.2, free_mb=4096, is_able=True) for name in config.nodes}
         self.hold = self.missing = ""
+        self.over: dict[str, float] = {}  # by node: since when it has too many
         self.out: dict[str, int] = {}  # by node: how many of its collectors can't be counted on
         self.starts = True
         self.says: dict[Scaled, str] = {}
@@ -110,7 +112,9 @@ class World:
                 continue
             goal = max(here["collector"], self.config.nodes[name].collector)
             each += [self.now + STARTS_S] * (goal - len(each))
-            del each[goal:]
+            since = self.over.setdefault(name, self.now) if len(each) > goal else self.over.pop(name, self.now)
+            if self.now - since >= STOPS_S:
+                del each[-1:]
 
 
 def reversals(changes: list[Change]) -> int:
