@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hitmesh.config import Placement
+from hitmesh.config import Placement, dump, load
 from hitmesh.config.live import check
 from hitmesh.errors import ConfigError
 from tests.hitmesh.dev_config import Change, configured, mistake
@@ -77,6 +78,12 @@ def test_without_a_scaler_or_a_most_nobody_has_a_place_for_more() -> None:
 )  # fmt: skip
 def test_what_contradicts_itself_is_refused_in_words(change: Change, problem: str) -> None:
     assert problem in mistake(change)
+
+
+def test_the_hook_is_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "dev.toml"
+    path.write_text(dump(configured(lambda data: data.update(scaler={"hook": "bring-a-host"}))))
+    assert load(path).scaler.hook == str(tmp_path / "bring-a-host")
 
 
 def test_bounds_and_targets_are_changed_live_and_how_many_have_programs_isnt() -> None:

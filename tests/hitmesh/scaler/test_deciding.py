@@ -92,7 +92,8 @@ def test_a_saw_tooth_slower_than_down_s_is_followed_once_a_tooth(period_s: float
 
 
 def test_a_demand_about_a_target_changes_nothing() -> None:
-    world = World(configured(), lambda now: 1.2 * (1.08 if now % 7 < 3 else 0.94))
+    assert World(configured(), lambda _: 1.2 * 1.08).run(30 * MINUTE) == []
+    world = World(configured(), lambda now: 1.2 * (1.3 if now % 7 < 3 else 0.7))
     assert world.run(30 * MINUTE) == []
 
 
@@ -131,7 +132,7 @@ def test_figures_that_are_missing_or_stale_are_no_ground_for_anything() -> None:
     assert world.run(5 * MINUTE) == []
     assert world.says["collector"] == world.missing
     world.missing = ""
-    world.run(8)
+    assert world.run(8) == []
     world.now += 30.0  # nobody has looked
     assert world.run(8) == []
     assert world.run(10) != []

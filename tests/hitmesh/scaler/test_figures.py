@@ -35,6 +35,7 @@ def test_who_is_up_and_warm_counts_and_who_leaves_is_none_any_more() -> None:
     assert (seen.serving, seen.new, seen.out) == (2, ("collector-3",), ("collector-4", "collector-5", "collector-6"))
     assert (seen.by_node, seen.living, seen.counted) == ({"a": 3, "b": 3}, 6, 3)
     assert (round(seen.busy, 2), seen.p99_ms, seen.missing) == (1.9, 40.0, "")
+    assert seen.fields() == {"counted": 3, "new": 1, "out": 3, "cpus_used": 1.9, "p99_ms": 40.0}
     assert seen.words() == "3 use 63% of a CPU each, p99 40 ms"
 
 
