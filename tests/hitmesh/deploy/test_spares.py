@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import msgspec
 import pytest
 
-from hitmesh.deploy import bootstrap
+from hitmesh.deploy import bootstrap, standstill
 from hitmesh.deploy.facts import Facts, Running
 from hitmesh.deploy.fleet import Fleet, sees
 from hitmesh.deploy.host import rules
@@ -91,3 +94,19 @@ def test_a_scaler_is_restarted_for_its_bounds_and_for_how_many_there_are(
     text = 'name = "dc"\n[nodes.a]\nscaler = 1\n[nodes.b]\n[scaler.collector]\nmax = 4\n[deploy]\n'
     ones = [one for _, one in FLEET.in_order(["collector-3"])]
     assert {one.name for one in ones if sees(text, one) != sees(text.replace(old, new), one)} == restarted
+
+
+def test_a_standstill_stops_the_scaler_first_and_what_it_has_started() -> None:
+    stopped: list[str] = []
+    desk: Any = SimpleNamespace(
+        fleet=FLEET,
+        facts=lambda: {"a": facts(up={"collector-3": OLD}, current={"collector-4": OLD}), "b": B},
+        tell=lambda _: None,
+        hosts={name: SimpleNamespace(stop=stopped.append) for name in ("a", "b")},
+    )
+    assert "collector-3" in standstill.running(desk)
+    standstill.stop(desk)
+    assert stopped[0] == "scaler-1"
+    assert "collector-3" in stopped
+    assert "collector-4" not in stopped
+    assert set(standstill.running(desk)) == set(stopped)
