@@ -20,6 +20,7 @@ from hitmesh.state.histogram import Histogram
 EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h
 EXIT_UNFIT = 4  # with which gunicorn's master ends as well, instead of starting the next worker
 BUSY_S = 1.5  # for which the use of the CPU is measured: with heartbeats each second, two of them
+FLICKER = 0.02  # less of a change isn't told
 LAG_PROBE_S = 0.1  # how often the hub's lag is measured
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,10 @@ def give_up(why: str) -> NoReturn:
 
 
 class CpuMeter:
-    """Which share of one CPU this process uses, in hundredths: of the last BUSY_S or a little more."""
+    """Which share of one CPU this process uses, in hundredths: of the last BUSY_S or a little more.
+
+    An idle one's doesn't flicker: each change of a load is told to the whole mesh.
+    """
 
     def __init__(self) -> None:
         self._at, self._used_s = time.monotonic(), time.process_time()
@@ -60,7 +64,9 @@ class CpuMeter:
         now = time.monotonic()
         if now - self._at >= BUSY_S:
             used_s = time.process_time()
-            self._share = round((used_s - self._used_s) / (now - self._at), 2)
+            share = round((used_s - self._used_s) / (now - self._at), 2)
+            if abs(share - self._share) >= FLICKER:
+                self._share = share
             self._at, self._used_s = now, used_s
         return self._share
 

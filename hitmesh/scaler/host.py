@@ -10,6 +10,7 @@ from typing import Final
 
 from hitmesh.scaler.figures import CPUS, FREE_MB, HOST_BUSY
 
+STEP_MB: Final = 64  # told in multiples of this: each change is told to the whole mesh
 LOOK_S: Final = 5.0  # looked back: a peak of a second is no reason to start nothing here
 
 
@@ -39,7 +40,7 @@ class HostMeter:
 
     def _memory(self) -> dict[str, float]:
         free_mb = available_mb(_text(self._proc / "meminfo"))
-        return {} if free_mb is None else {FREE_MB: free_mb}
+        return {} if free_mb is None else {FREE_MB: free_mb // STEP_MB * STEP_MB}
 
 
 def cpu_times(stat: str) -> tuple[int, int] | None:

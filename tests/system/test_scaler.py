@@ -69,7 +69,7 @@ def test_load_starts_one_more_and_its_end_stops_it_and_a_scaler_that_is_killed_m
     user: User,
 ) -> None:
     [url] = json.loads(user.run("endpoints", "--json").stdout)[DC]["balancer"]
-    visitors = [Passer(url, [f"{SITE}/{n}"], pause_s=0.0) for n in range(3)]
+    visitors = [Passer(url, [f"{SITE}/{n}"], pause_s=0.003) for n in range(2)]
     with at_work(*visitors):
         os.kill(user.pid("scaler-1"), signal.SIGKILL)
         wait_for(lambda: SPARE in user.living(), within_s=SOON_S, what="another collector")

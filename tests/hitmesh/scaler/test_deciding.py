@@ -237,7 +237,7 @@ def test_what_is_agreed_upon_reads_as_it_was_written_and_anything_else_as_nothin
         assert decode(value) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 8.0), st.integers(1, 40)), min_size=1, max_size=12), st.integers(2, 8))
 def test_whatever_the_demand_its_number_stays_between_least_and_most_and_goes_down_by_one(
     pieces: list[tuple[float, int]], most: int
