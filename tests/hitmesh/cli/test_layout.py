@@ -136,7 +136,7 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
             nexus=8120,
             nexus_admin=8142,
             dashboard=8170,
-            scaler_admin=8156,
+            scaler_admin=8148,
         ),
     )
     assert written.keys == "/srv/mesh/keys"
