@@ -205,7 +205,7 @@ class Scaler:
     def _tell(self, change: Change) -> None:
         bounds = self._live.config.scaler.of(change.role)
         fields: dict[str, str | int | float | bool] = {
-            "role": change.role, "node": change.node, "was": change.was, "now": change.now, "why": change.why,
+            "scaled": change.role, "node": change.node, "was": change.was, "now": change.now,
             "min": bounds.min, "max": bounds.max, "busy": bounds.busy, **self._figures[change.role].fields(),
         }  # fmt: skip
         log.info("%s: %s", words(change), change.why, extra={"fields": fields})
@@ -216,7 +216,7 @@ class Scaler:
         before, at = self._said.get(role, ("", float("-inf")))
         if plain != before or now - at >= AGAIN_S:
             self._said[role] = plain, now
-            log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"role": role, "why": why}})
+            log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"scaled": role}})
 
     def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
         if self._hook is None or self._hook.is_running or now - self._office.hooked_at < self._config.scaler.hook_s:

@@ -83,6 +83,7 @@ def test_load_starts_one_more_and_its_end_stops_it_and_a_scaler_that_is_killed_m
     said = events(user)
     assert len(said) == 2, said
     assert "1 -> 2, on local: 1 use " in said[0]
+    assert "scaled=collector node=local was=1 now=2 min=0 max=2 busy=0.06 counted=1 " in said[0], "with its figures"
     assert "2 -> 1, on local: " in said[1]
 
 
