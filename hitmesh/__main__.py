@@ -8,7 +8,7 @@ import sys
 
 # The commands that run on gevent. A collector is a gunicorn master, which must not: its worker
 # patches itself after the fork. The others work without, and start faster.
-PATCHED = (["processor"], ["dashboard"], ["recorder"], ["replay"], ["alerts", "test"])
+PATCHED = (["processor"], ["dashboard"], ["recorder"], ["scaler"], ["replay"], ["alerts", "test"])
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def check_config(files: tuple[Path, ...]) -> None:
         config = load(path)
         configs.append(config)
         settings.check_partitions(configs)
-        counts = ", ".join(f"{len(config.instances(role))} {role}" for role in ROLES)
+        counts = ", ".join(f"{len(config.instances(role))} {role}" for role in ROLES if config.instances(role))
         spools = ", ".join(config.stores.spools)
         stores = f"totals in {config.stores.totals}, settings in {config.stores.settings}, spools in {spools}"
         print(f"{path}: ok: {config.name}: {counts}; {config.partitions} partitions; {stores}")

@@ -30,6 +30,7 @@ _ANNOUNCED = (
     ("nexus", "nexus_admin", "admin"),
     ("dashboard", DASHBOARD, "http"),
     ("recorder", "recorder_admin", "admin"),
+    ("scaler", "scaler_admin", "admin"),
 )
 
 
@@ -91,6 +92,7 @@ def by_role(config: Config) -> dict[str, list[str]]:
         "nexus_admin": _admin(config.instances("nexus")),
         DASHBOARD: [_url("http", each.address, each.port) for each in config.instances("dashboard")],
         "recorder_admin": _admin(config.instances("recorder")),
+        "scaler_admin": _admin(config.instances("scaler")),
     }
     always = ("balancer", "collector", "nexus")
     return {role: urls for role, urls in found.items() if urls or role in always}

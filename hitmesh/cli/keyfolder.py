@@ -30,8 +30,10 @@ FOLDER_MODE: Final = 0o755
 
 
 def peers_of(config: Config) -> list[Peer]:
-    """Everybody in a datacenter who needs a key: its configured instances, and its operator."""
-    instances = [Peer(config.name, role, one.name) for role in ROLES for one in config.instances(role)]
+    """Everybody in a datacenter who needs a key: its configured instances, those that a scaler may start, and its operator."""
+    instances = [
+        Peer(config.name, role, one.name) for role in ROLES for one in (*config.instances(role), *config.spares(role))
+    ]
     return [*instances, Peer(config.name, OPERATOR, OPERATOR)]
 
 

@@ -32,12 +32,14 @@ BALANCER_AT, BALANCER_ADMIN_AT, COLLECTOR_AT, NEXUS_AT = 0, 5, 10, 20
 BEANSTALKD_AT, NEXUS_ADMIN_AT, CONSUL_AT, BALANCER_TLS_AT, DASHBOARD_AT = 40, 42, 50, 60, 70
 COLLECTOR_ADMIN_AT, PROCESSOR_ADMIN_AT = 80, 90
 RECORDER_AT, RECORDER_ADMIN_AT = 54, 65
+SCALER_ADMIN_AT = 48
 MAX_BALANCERS = BALANCER_ADMIN_AT - BALANCER_AT
 MAX_COLLECTORS = NEXUS_AT - COLLECTOR_AT
 MAX_NEXUSES = (BEANSTALKD_AT - NEXUS_AT) // 3
 MAX_PROCESSORS = BLOCK_PORTS - PROCESSOR_ADMIN_AT
 MAX_DASHBOARDS = 5
 MAX_RECORDERS = (BALANCER_TLS_AT - RECORDER_AT) // 2
+MAX_SCALERS = CONSUL_AT - SCALER_ADMIN_AT
 MAX_INSTANCES: dict[Role, int] = {
     "balancer": MAX_BALANCERS,
     "collector": MAX_COLLECTORS,
@@ -45,6 +47,7 @@ MAX_INSTANCES: dict[Role, int] = {
     "processor": MAX_PROCESSORS,
     "dashboard": MAX_DASHBOARDS,
     "recorder": MAX_RECORDERS,
+    "scaler": MAX_SCALERS,
 }
 BEANSTALKDS = 2  # a pair: one may lose its disk
 JOB_BYTES = 2 * MAX_FRAME_BYTES  # beanstalkd's -z must exceed the largest job, and its default is 64 KiB
@@ -81,6 +84,7 @@ class Program(Struct, frozen=True):
     role: str  # also the name of its template
     name: str
     values: Mapping[str, str]  # of the template, beside those that every program has
+    is_spare: bool = False  # a scaler starts it, and nobody else
 
     @property
     def full_name(self) -> str:
@@ -127,6 +131,10 @@ def lay_out(template: Config, options: Options, *, source: str) -> Layout:
         for role in ROLES:
             for placement in config.instances(role):
                 programs.append(role_program(config, placement, path, python=options.python))
+                who = f"{dc}-{placement.name}"
+                ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
+            for placement in config.spares(role):
+                programs.append(role_program(config, placement, path, python=options.python, is_spare=True))
                 who = f"{dc}-{placement.name}"
                 ports += [Wanted(placement.address, port, who) for port in ports_of(placement)]
         if options.beanstalkd:
@@ -177,10 +185,11 @@ def supervisord_text(
 def program_text(program: Program, logs: Path, template: str) -> str:
     """One program's section of supervisord.conf, from its role's template."""
     log = str(logs / f"{program.full_name}.log").replace("%", "%%")  # supervisord expands this one twice
-    return _fill(template, {"dc": program.dc, "name": program.name, "log": log, **program.values})
+    text = _fill(template, {"dc": program.dc, "name": program.name, "log": log, **program.values})
+    return re.sub(r"(?m)^(autostart *=) *true\b", r"\1 false", text) if program.is_spare else text
 
 
-def role_program(config: Config, placement: Placement, path: Path, *, python: str) -> Program:
+def role_program(config: Config, placement: Placement, path: Path, *, python: str, is_spare: bool = False) -> Program:
     """The program that runs one instance, with the configuration in `path`, which is in the datacenter's folder."""
     values = {
         "python": shlex.quote(python),
@@ -188,7 +197,7 @@ def role_program(config: Config, placement: Placement, path: Path, *, python: st
         "state": shlex.quote(str(path.parents[1])),
         "stop_wait_s": str(math.ceil(config.timing.drain_s) + STOP_GRACE_S),
     }
-    return Program(config.name, placement.role, placement.name, values)
+    return Program(config.name, placement.role, placement.name, values, is_spare)
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -228,7 +237,7 @@ def _check(template: Config, options: Options, source: str) -> None:
     if last > 65_535:
         raise CommandError(f"--base-port {options.base_port}: {len(options.dcs)} datacenters need ports up to {last}")
     for role, limit in MAX_INSTANCES.items():
-        count = len(template.instances(role))
+        count = len(template.instances(role)) + len(template.spares(role))
         if count > limit:
             raise CommandError(f"{source}: {count} {role} instances; `hitmesh up` has ports for {limit}")
     for name, node in template.nodes.items():
@@ -258,6 +267,7 @@ def _configured(template: Config, dc: str, first: int, options: Options) -> Conf
         dashboard=first + DASHBOARD_AT,
         recorder=first + RECORDER_AT,
         recorder_admin=first + RECORDER_ADMIN_AT,
+        scaler_admin=first + SCALER_ADMIN_AT,
     )
     nodes = {
         name: msgspec.structs.replace(node, wan_address="", wan_ports=WanPorts())

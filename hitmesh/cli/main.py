@@ -53,6 +53,7 @@ COMMANDS = {
     "processor": ("roles", "Run one processor in the foreground."),
     "dashboard": ("roles", "Run one dashboard in the foreground."),
     "recorder": ("roles", "Run one recorder in the foreground."),
+    "scaler": ("roles", "Run one scaler in the foreground."),
 }
 
 

@@ -13,7 +13,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.columns import columns
-from hitmesh.cli.supervision import Supervised
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol import formats
@@ -31,6 +30,7 @@ from hitmesh.state.standing import (
     standing,
 )
 from hitmesh.state.view import RIVALS
+from hitmesh.supervisord import Supervised
 
 RUNNING: Final = "RUNNING"  # supervisord's word
 
@@ -118,6 +118,14 @@ def merge(
         if name not in living
     ]
     return sorted(shown, key=_order)
+
+
+def without_idle(config: Config, programs: Iterable[Supervised]) -> list[Supervised]:
+    """The programs without those that a scaler hasn't started: nobody misses them."""
+    spares = {one.name for role in ROLES for one in config.spares(role)}
+    return [
+        each for each in programs if not (each.dc == config.name and each.name in spares and each.state == "STOPPED")
+    ]
 
 
 def missing(config: Config, answer: Answer | None) -> list[str]:

@@ -20,11 +20,12 @@ from hitmesh.cli.progress import Progress
 from hitmesh.cli.sending import explanation
 from hitmesh.cli.stderr import show
 from hitmesh.cli.stores import trouble
-from hitmesh.cli.supervision import Supervised, Supervisor
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config, Role, host_port_text
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import Answer
 from hitmesh.state.peers import UNHEARD
+from hitmesh.supervisord import Supervised
 
 READY_S = 90.0  # a mesh of two datacenters takes 5 s on two cores, with Consul 10 s; a busy machine far longer
 MORE_READY_S = 30.0  # for each datacenter beyond two: as many processes start at once

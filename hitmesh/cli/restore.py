@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 COUNTS: Final = "the mesh counts"
 """How the refusal begins of a mesh that wasn't stopped."""
-COUNTING: Final = ("processor", "collector")  # the roles that must not run meanwhile
+COUNTING: Final = ("processor", "collector", "scaler")  # the roles that must not run meanwhile: one starts others
 ROW_BYTES: Final = 200  # of a row in a write beside its page, at most: its count, and the longest name of a datacenter
 
 
@@ -128,7 +128,7 @@ def check_stopped(mesh: Mesh, state_dir: Path) -> None:
     if running:
         raise CommandError(
             f"{COUNTS}: {', '.join(sorted(running))} run",
-            hint="stop every collector and processor of every datacenter first",
+            hint="stop every collector, processor and scaler of every datacenter first",
         )
 
 

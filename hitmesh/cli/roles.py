@@ -122,6 +122,26 @@ def recorder(config_path: Path, name: str, state_dir: Path) -> int:
     return run(config, name=name, state_dir=state_dir)
 
 
+@click.command(short_help="Run one scaler in the foreground.")
+@config_option
+@_name_option("scaler-1")
+@state_dir_option
+@click.option("--dry-run", is_flag=True, help="Decide and say so, and change nothing.")
+def scaler(config_path: Path, name: str, state_dir: Path, dry_run: bool) -> int:
+    """Start and stop collectors and processors as the load wants it, within scaler.<role>.min and .max.
+
+    One of a datacenter's decides; each starts and stops those of its own node, through the supervisord there.
+
+    \b
+    Example:
+      hitmesh scaler --config var/eu-west/hitmesh.toml --name scaler-9 --dry-run
+    """
+    config = _begin(config_path, "scaler", name)
+    from hitmesh.scaler.main import run
+
+    return run(config, name=name, state_dir=state_dir, dry_run=dry_run)
+
+
 def _begin(config_path: Path, role: str, name: str) -> settings.Config:
     """What each role does first: its configuration, its log, its key."""
     config = settings.load(config_path)

@@ -24,7 +24,7 @@ SEEN_S: Final = 2.0  # for every process to have looked at a list that was chang
 BACK_S: Final = 90.0  # for an instance to be back: 3 s on two quiet cores
 POLL_S: Final = 0.2
 RELOADS: Final = ("collector", "balancer")  # which start new workers in place of the old ones on SIGHUP
-ORDER: Final = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder", OPERATOR)
+ORDER: Final = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder", "scaler", OPERATOR)
 
 
 class Rotation:

@@ -15,7 +15,7 @@ from hitmesh.cli.layout import MAX_INSTANCES, Wanted
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.progress import Progress
 from hitmesh.cli.scaling import Done, Scaling, by_hand, changes
-from hitmesh.cli.sizes import asked_for, resized
+from hitmesh.cli.sizes import Counts, asked_for, resized
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.cli.up import check_ports
 from hitmesh.config import ROLES, Config, Role, ports_of
@@ -46,6 +46,7 @@ def scale(words: tuple[str, ...], dc: str | None, state_dir: Path, as_json: bool
     supervisor = Supervisor(state_dir)
     with folder.alone(state_dir, "scale"):
         config = _running(supervisor, state_dir, dc)
+        _refuse_scaled(config, counts)
         wanted = resized(config, counts, limits=MAX_INSTANCES, source=config.name)
         scaling = Scaling(wanted, counts, state_dir, supervisor)
         _check(wanted, scaling)
@@ -93,6 +94,16 @@ def _running(supervisor: Supervisor, state_dir: Path, dc: str | None) -> Config:
     if dc not in running:
         raise CommandError(f"no datacenter {dc!r} runs in {state_dir}", hint=nearest(dc, running))
     return configs[dc]
+
+
+def _refuse_scaled(config: Config, counts: Counts) -> None:
+    """Raise CommandError for a role whose number a scaler changes: it would undo what is asked for."""
+    for role in counts:
+        if config.spares(role):
+            raise CommandError(
+                f"a scaler says how many of {role} run in {config.name}",
+                hint=f"`hitmesh config set scaler.{role}.min N` has it run at least N, and scaler.{role}.max at most",
+            )
 
 
 def _check(wanted: Config, scaling: Scaling) -> None:

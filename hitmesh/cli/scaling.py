@@ -23,9 +23,10 @@ from hitmesh.cli.progress import Progress
 from hitmesh.cli.shares import unsettled
 from hitmesh.cli.sizes import SCALABLE, Counts, counts_of, remembered
 from hitmesh.cli.stderr import warn
-from hitmesh.cli.supervision import ENDED, Supervised, Supervisor, split_name
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
+from hitmesh.supervisord import ENDED, Supervised, split_name
 
 POLL_S = 0.1
 READY_S = 60.0  # for what is new to heartbeat, and to own its share: 3 s on two quiet cores

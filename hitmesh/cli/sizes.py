@@ -29,6 +29,7 @@ SCALABLE: tuple[Role, ...] = (
 )  # in the order in which they start
 FIXED = {
     "nexus": "a Nexus's address is in the configuration of every role of every datacenter",
+    "scaler": "it is on every node whose instances it starts and stops, once",
     "consul": "a Consul server is no role of hitmesh, and its cluster is set up once",
     "beanstalkd": "a spool's address is in the configuration of every collector",
 }

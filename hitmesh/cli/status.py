@@ -69,7 +69,8 @@ def look(state_dir: Path) -> Look:
         answer = _asked(config) if config.name in running else None
         heartbeat_s = config.timing.heartbeat_s
         shown += picture.merge(
-            config.name, answer, programs or [], int(time.time() * 1000), heartbeat_s=heartbeat_s
+            config.name, answer, picture.without_idle(config, programs or []), int(time.time() * 1000),
+            heartbeat_s=heartbeat_s,
         )  # fmt: skip
         if config.name in running and answer is None:
             notes.append(f"no Nexus of {config.name} answers; its lines are supervisord's")

@@ -1,4 +1,4 @@
-"""The supervisord of a mesh: asked, started and stopped, over XML-RPC on its Unix socket.
+"""The supervisord of a mesh on this machine: started and stopped, with all that it runs.
 
 Owns no decision about what runs: that is its configuration.
 """
@@ -6,27 +6,21 @@ Owns no decision about what runs: that is its configuration.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import socket
 import subprocess
 import time
-import xmlrpc.client
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from pathlib import Path
-from typing import Any
-
-from msgspec import Struct
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import KILL_WAIT_S, MARK, SUPERVISORD, Process, end, named, of_mesh, strays
 from hitmesh.errors import CommandError
+from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord, split_name
 
-RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 POLL_S = 0.05  # each question also wakes supervisord, which otherwise looks once a second
 LOG_BYTES = 64 * 1024  # of the end of its log: some 600 lines
-# Roles in the order they stop; the ones of a line stop together. Unknown ones go first.
+# Roles in the order they stop; the ones of a line stop together. Unknown ones go first. A scaler would start others.
 STOP_ORDER = (
+    ("scaler",),
     ("dashboard", "balancer"),
     ("collector",),
     ("processor",),
@@ -34,47 +28,13 @@ STOP_ORDER = (
     ("nexus",),
     ("beanstalkd", "consul"),
 )
-ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
-_NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 
 
-class Faults(IntEnum):
-    """What supervisord answers with when it refuses; the numbers are of its API."""
-
-    BAD_NAME = 10
-    ALREADY_STARTED = 60
-    ALREADY_ADDED = 90
-
-
-class Supervised(Struct, frozen=True):
-    """One program as supervisord sees it."""
-
-    full_name: str  # datacenter-role-number
-    state: str  # supervisord's word, such as RUNNING
-    pid: int  # 0 when there is none
-    uptime_s: float
-    why: str  # it isn't running
-
-    @property
-    def name(self) -> str:
-        """The instance's name, without its datacenter."""
-        return split_name(self.full_name)[1]
-
-    @property
-    def dc(self) -> str:
-        """Its datacenter."""
-        return split_name(self.full_name)[0]
-
-    @property
-    def role(self) -> str:
-        """Its role, or the program it is."""
-        return self.name.rsplit("-", 1)[0]
-
-
-class Supervisor:
+class Supervisor(Supervisord):
     """The supervisord of one state folder."""
 
     def __init__(self, state_dir: Path) -> None:
+        super().__init__(self._where)
         self._state_dir = state_dir
         self._socket: Path | None = None  # once known
 
@@ -85,23 +45,6 @@ class Supervisor:
     def processes(self) -> list[Process]:
         """Itself and whatever it has started, by what they are: its files may be gone, and it too busy to answer."""
         return of_mesh(self._state_dir)
-
-    def programs(self) -> list[Supervised] | None:
-        """Every program, or None when supervisord doesn't answer."""
-        try:
-            infos: list[dict[str, Any]] = self._call("getAllProcessInfo")
-        except _NO_ANSWER:
-            return None
-        return [
-            Supervised(
-                full_name=info["name"],
-                state=info["statename"],
-                pid=info["pid"],
-                uptime_s=max(0.0, float(info["now"] - info["start"])) if info["pid"] else 0.0,
-                why=info["spawnerr"] or (f"ended with {info['exitstatus']}" if info["statename"] == "EXITED" else ""),
-            )
-            for info in infos
-        ]
 
     def running(self) -> set[str]:
         """The datacenters that have a process. Where none has, a Nexus that answers is another mesh's."""
@@ -141,8 +84,8 @@ class Supervisor:
             for batch in _batches(programs):
                 told(", ".join(sorted(each.full_name for each in batch)))
                 killed += self.stop_programs([each.full_name for each in batch], deadline)
-            with contextlib.suppress(*_NO_ANSWER):
-                self._call("shutdown")
+            with contextlib.suppress(*NO_ANSWER):
+                self.call("shutdown")
             while all(each.is_alive() for each in supervisords) and time.monotonic() < deadline:
                 self.programs()  # its answer doesn't matter: the question wakes it
                 time.sleep(POLL_S)
@@ -173,30 +116,13 @@ class Supervisor:
                     hint="run this command as that user",
                 )
 
-    def reload(self) -> None:
-        """Read the configuration anew: nothing starts or stops by that. Raises CommandError."""
-        self._ask("reloadConfig")
-
-    def add(self, name: str) -> None:
-        """Start a program that the configuration has got, or one that has ended. Raises CommandError."""
-        self._ask("addProcessGroup", name, but=Faults.ALREADY_ADDED)
-        self._ask("startProcess", name, False, but=Faults.ALREADY_STARTED)
-
-    def signal(self, name: str, signal_name: str) -> None:
-        """Send a running program a signal, such as HUP. Raises CommandError."""
-        self._ask("signalProcess", name, signal_name)
-
-    def remove(self, name: str) -> None:
-        """Forget a program that has ended. Raises CommandError."""
-        self._ask("removeProcessGroup", name, but=Faults.BAD_NAME)
-
     def stop_programs(self, names: Sequence[str], deadline: float) -> list[str]:
         """Stop programs, and wait until they have ended or the deadline (monotonic) has passed; who had to be killed."""
         pids = {each.full_name: each.pid for each in self.programs() or () if each.full_name in names}
         for name in names:
             # Not running, or supervisord is going down already: both are what we want.
-            with contextlib.suppress(*_NO_ANSWER):
-                self._call("stopProcess", name, False)
+            with contextlib.suppress(*NO_ANSWER):
+                self.call("stopProcess", name, False)
         while time.monotonic() < deadline:
             programs = self.programs()
             if programs is None or all(each.state in ENDED for each in programs if each.full_name in names):
@@ -207,34 +133,14 @@ class Supervisor:
     def _killed(self, pids: Mapping[str, int]) -> list[str]:
         """Those of these programs that were killed as these processes: only supervisord's log says so."""
         try:
-            log = self._call("readLog", -LOG_BYTES, 0)
-        except _NO_ANSWER:
+            log = self.call("readLog", -LOG_BYTES, 0)
+        except NO_ANSWER:
             return []
         return [name for name, pid in pids.items() if f"killing '{name}' ({pid}) with SIGKILL" in log]
 
-    def _ask(self, method: str, *arguments: object, but: int = 0) -> None:
-        """Call it; `but` is a fault that says that it is done already."""
-        try:
-            self._call(method, *arguments)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != but:
-                said = fault.faultString.partition("Available names:")[0]  # it would list its environment
-                raise CommandError(f"supervisord refuses {method}: {said}") from fault
-        except _NO_ANSWER as error:
-            raise CommandError(f"supervisord doesn't answer {method}: {error}") from error
-
-    def _call(self, method: str, *arguments: object) -> Any:
+    def _where(self) -> Path | None:
         self._socket = self._socket or folder.socket_path(self._state_dir)
-        if self._socket is None:
-            raise FileNotFoundError(str(folder.conf_path(self._state_dir)))
-        with xmlrpc.client.ServerProxy("http://supervisor", transport=_UnixTransport(self._socket)) as server:
-            return getattr(server.supervisor, method)(*arguments)
-
-
-def split_name(full_name: str) -> tuple[str, str]:
-    """Datacenter and instance of a program's name: eu-west-collector-1 is collector-1 of eu-west."""
-    dc, role, number = full_name.rsplit("-", 2)
-    return dc, f"{role}-{number}"
+        return self._socket
 
 
 def _batches(programs: Sequence[Supervised]) -> list[list[Supervised]]:
@@ -244,30 +150,3 @@ def _batches(programs: Sequence[Supervised]) -> list[list[Supervised]]:
     for program in programs:
         by_rank.setdefault(ranks.get(program.role, 0), []).append(program)
     return [by_rank[rank] for rank in sorted(by_rank)]
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("supervisor", timeout=RPC_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(RPC_TIMEOUT_S)
-            connection.connect(str(self._path))
-        except OSError:
-            connection.close()
-            raise
-        self.sock = connection
-
-
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: tuple[str, dict[str, str]] | str) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self._path)
-        self._connection = host, connection  # what `close` closes
-        return connection

@@ -268,7 +268,9 @@ def _stop(supervisor: Supervisor, state_dir: Path) -> None:
 def _announce(layout: Layout, options: Options, seconds: float, totals: Sequence[str], *, detach: bool) -> None:
     state_dir = options.state_dir
     names = ", ".join(config.name for config in layout.datacenters)
-    print(f"ready in {seconds:.1f} s: {names}, {len(layout.programs)} processes in {state_dir}")
+    print(
+        f"ready in {seconds:.1f} s: {names}, {sum(not each.is_spare for each in layout.programs)} processes in {state_dir}"
+    )
     for dc, counts in options.counts.items():
         if counts:
             print(f"{dc}: {', '.join(f'{role}={n}' for role, n in counts.items())}, as `hitmesh scale` was told")

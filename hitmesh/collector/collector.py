@@ -48,7 +48,9 @@ from hitmesh.spool import JobId, Spool
 from hitmesh.state.ages import Ages, AsOf
 from hitmesh.state.histogram import Histogram
 from hitmesh.state.peers import Peers
+from hitmesh.state.recent import Recent
 from hitmesh.state.senders import REFUSED_PUTS, UNACKED_S, UNKNOWN
+from hitmesh.state.standing import P99
 from hitmesh.state.view import MeshView
 from hitmesh.store import TotalsStore
 from hitmesh.store.consul_service import ConsulService
@@ -139,6 +141,7 @@ class Collector:
         self._admin = admin
         self.answers = Histogram()
         """How long the answers to hits took, from the whole request on."""
+        self._lately = Recent(self.answers)
         self.refusals: Counter[str] = Counter()
         """Requests that were answered with an error, by reason: a few fixed words."""
         self._puts, self._commits_s = Histogram(), Histogram()
@@ -365,6 +368,7 @@ class Collector:
             "jumps": batches.jumps,
             "in_doubt": batches.in_doubt,
             "false_claims": self._doubts.refuted,
+            **({} if (p99_s := self._lately.p99_s(time.monotonic())) is None else {P99: round(p99_s * 1000, 1)}),
             **self._room(),
             **self.live.load(self._name),
         }

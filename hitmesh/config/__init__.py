@@ -2,7 +2,7 @@
 default, unit and help; knows nothing of what the roles do with it.
 
 Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, the recorders' in
-`recorder`, all others in `sections`.
+`recorder`, the scaler's in `scaler`, all others in `sections`.
 `load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
 right one. What all roles use is named here.
 """
@@ -39,6 +39,7 @@ from hitmesh.config.routes import (
     parse_stored,
     route_problems,
 )
+from hitmesh.config.scaler import Scaler
 from hitmesh.config.sections import (
     ROLES,
     Dashboard,
@@ -85,6 +86,7 @@ __all__ = [
     "Redirect",
     "Role",
     "Route",
+    "Scaler",
     "Static",
     "Stores",
     "Timing",

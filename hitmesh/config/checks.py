@@ -25,6 +25,7 @@ from hitmesh.config.datacenter import Config, ports_of, served_ports
 from hitmesh.config.outside import REACHED
 from hitmesh.config.recorder import recorder_problems
 from hitmesh.config.routes import route_problems
+from hitmesh.config.scaler import SCALED, scaler_problems
 from hitmesh.config.sections import NEEDED_ROLES, ROLES
 from hitmesh.mistakes import nearest
 
@@ -41,6 +42,12 @@ def contradictions(config: Config) -> Iterator[str]:
             yield f"no node runs a {role}; set nodes.<node>.{role}"
     yield from _nodes(config)
     yield from _until(config)
+    yield from scaler_problems(
+        config.scaler,
+        {role: len(config.instances(role)) for role in SCALED},
+        config.partitions,
+        runs=bool(config.instances("scaler")),
+    )
     if not config.insecure and not config.keys:
         for key, address in _addresses(config):
             if not is_loopback(address):
@@ -152,7 +159,7 @@ def _urls(key: str, urls: Sequence[str], own: tuple[str, ...], group: str) -> It
 def _clashes(config: Config) -> Iterator[str]:
     taken: dict[tuple[str, int], str] = {}
     for role in ROLES:
-        for placement in config.instances(role):
+        for placement in (*config.instances(role), *config.spares(role)):
             for port in ports_of(placement):
                 address = usual(placement.address)
                 other = taken.setdefault((address, port), placement.name)
@@ -171,7 +178,7 @@ def _clashes(config: Config) -> Iterator[str]:
 def _clashes_outside(config: Config) -> Iterator[str]:
     """Of the ports as other datacenters see them: several nodes may be behind one router."""
     taken: dict[tuple[str, int], str] = {}
-    for placement in (one for role in REACHED for one in config.instances(role)):
+    for placement in (one for role in REACHED for one in (*config.instances(role), *config.spares(role))):
         host = usual(placement.wan_address or placement.address)
         key = f"nodes.{placement.node}.wan_ports"
         for port in (port + placement.wan_shift for port in served_ports(placement)):
@@ -245,7 +252,7 @@ def _metrics(config: Config) -> Iterator[str]:
         yield "metrics.open means nothing with metrics.token; leave one of them out"
     if config.metrics.token or config.metrics.open:
         return
-    for role in ("collector", "processor", "nexus", "recorder"):
+    for role in ("collector", "processor", "nexus", "recorder", "scaler"):
         for one in config.instances(role):
             if one.admin_port and not is_loopback(one.address):
                 yield (

@@ -13,6 +13,7 @@ from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
 from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
+from hitmesh.config.scaler import SCALED, Scaler
 from hitmesh.config.sections import (
     Dashboard,
     Limits,
@@ -73,6 +74,7 @@ class Config(Section, frozen=True):
     log: Log = Log()
     alerts: Alerts = Alerts()
     recorder: RecorderTable = RecorderTable()
+    scaler: Scaler = Scaler()
     peers: Annotated[
         dict[Name, tuple[str, ...]],
         Meta(
@@ -93,9 +95,26 @@ class Config(Section, frozen=True):
                 placements.append(self._placed(role, name, node_name, node, index))
         return placements
 
+    def spares(self, role: Role) -> list[Placement]:
+        """Where there is a place for an instance of `role` that a scaler starts and stops; numbered after the others.
+
+        On nodes with a scaler, which run as many as scaler.<role>.node_max.
+        """
+        placements: list[Placement] = []
+        kind = next((each for each in SCALED if each == role), None)
+        if kind is None:
+            return placements
+        first = len(self.instances(role)) + 1
+        for node_name, node in self.nodes.items():
+            most = self.scaler.most_on_a_node(kind) if node.scaler else 0
+            for index in range(getattr(node, role), most):
+                name = f"{role}-{first + len(placements)}"
+                placements.append(self._placed(role, name, node_name, node, index))
+        return placements
+
     def placement(self, role: Role, name: str) -> Placement:
         """Where the instance `name` runs. One that isn't configured runs on the first node, on any port."""
-        for placement in self.instances(role):
+        for placement in (*self.instances(role), *self.spares(role)):
             if placement.name == name:
                 return placement
         node_name, node = next(iter(self.nodes.items()))
@@ -122,6 +141,8 @@ class Config(Section, frozen=True):
             return Placement(role, name, node_name, address, ports.balancer + index, tls, admin)
         if role == "collector":
             return Placement(role, name, node_name, address, ports.collector + index, admin_port=admin)
+        if role == "scaler":
+            return Placement(role, name, node_name, address, None, admin_port=admin)
         first, seen = ports.rows, node.wan_ports.rows
         if role == "nexus":
             first, seen = ports.nexus, node.wan_ports.nexus

@@ -33,7 +33,7 @@ def load(path: Path) -> Config:
 def loads(text: bytes, *, path: Path) -> Config:
     """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
 
-    The files that it names, keys, certificates, static answers and secrets, are relative to its folder; what is
+    The files that it names, keys, certificates, static answers, secrets and the scaler's hook, are relative to its folder; what is
     returned names them in full.
     """
     try:
@@ -95,8 +95,11 @@ def _with_files_below(config: Config, folder: Path) -> Config:
     alerts = _alerts_below(config.alerts, folder)
     file = config.recorder.postgresql_password_file
     recorder = msgspec.structs.replace(config.recorder, postgresql_password_file=str(folder / file) if file else "")
+    scaler = config.scaler
+    if scaler.hook:
+        scaler = msgspec.structs.replace(scaler, hook=str(folder / scaler.hook))
     return msgspec.structs.replace(
-        config, balancer=balancer, routes=routes, keys=keys, alerts=alerts, recorder=recorder
+        config, balancer=balancer, routes=routes, keys=keys, alerts=alerts, recorder=recorder, scaler=scaler
     )
 
 

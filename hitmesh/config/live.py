@@ -42,6 +42,7 @@ DEPLOYS: Final = (
 # What dashboards remember of alerts, and which are silenced. It is there since 0.2.0 takes any other place for that of a
 # setting which doesn't apply, and says so.
 ALERTS: Final = f"{DEPLOYS}alerts/"
+SCALER: Final = f"{DEPLOYS}scaler/"  # what follows is a datacenter's name: how many its scalers want where; as above
 RETIRED: Final = "retired"  # the only value there
 FORMATS: Final = "formats/"  # what follows is a format's name
 MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer
@@ -79,6 +80,20 @@ LIVE: Final = (
     "log.slow_ms",
     "pages.query",
     "pages.trailing_slash",
+    "scaler.collector.busy",
+    "scaler.collector.down_s",
+    "scaler.collector.max",
+    "scaler.collector.min",
+    "scaler.collector.p99_ms",
+    "scaler.collector.up_s",
+    "scaler.dry_run",
+    "scaler.host_busy",
+    "scaler.host_free_mb",
+    "scaler.processor.busy",
+    "scaler.processor.down_s",
+    "scaler.processor.max",
+    "scaler.processor.min",
+    "scaler.processor.up_s",
     "timing.commit_s",
     "timing.fresh_s",
     "timing.read_s",

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from hitmesh.mistakes import SECRET
 
-Role = Literal["nexus", "processor", "collector", "balancer", "dashboard", "recorder"]
+Role = Literal["nexus", "processor", "collector", "balancer", "dashboard", "recorder", "scaler"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # What a datacenter can't do without; balancers may be somebody else's, and nobody needs to look,
 # nor to have it recorded.
@@ -51,6 +51,9 @@ class Node(Section, frozen=True):
     balancer: Annotated[_Instances, Meta(description="balancer instances, each of balancer.workers processes")] = 0
     dashboard: Annotated[_Instances, Meta(description="dashboard instances; two in all is the rule on hosts")] = 0
     recorder: Annotated[_Instances, Meta(description="recorder instances; two in all is the rule on hosts")] = 0
+    scaler: Annotated[
+        _Instances, Meta(description="scaler instances: one, on every host whose instances are to be started by load")
+    ] = 0
     beanstalkd: Annotated[bool, Meta(description="deployed with a beanstalkd, which stores.spools names")] = False
     consul_server: Annotated[
         bool, Meta(description="deployed with a Consul server; where there is one, agents elsewhere")
@@ -80,6 +83,7 @@ class Ports(Section, frozen=True):
     )
     recorder: Annotated[_Port, Meta(description="records, and who reads them; two ports an instance")] = 8036
     recorder_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
+    scaler_admin: Annotated[_PortOrNone, Meta(description="/metrics, /health; one port an instance; 0: none")] = 0
     rows: Annotated[
         _PortOrNone,
         Meta(description="processors, for other datacenters; one port an instance; 0: any that is free"),

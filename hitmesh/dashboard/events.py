@@ -18,12 +18,12 @@ from typing import Final
 import msgspec
 
 from hitmesh.config import hands
-from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES
+from hitmesh.config.live import DATACENTERS, DEPLOYS, FORMATS, ROUTES, SCALER
 from hitmesh.config.pauses import PAUSES
 from hitmesh.dashboard.alerts.silences import SILENCES, silences_among
 from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS, Event
-from hitmesh.settings import Edition, Setting
+from hitmesh.settings import Edition, Setting, wanted
 from hitmesh.settings.trail import Entry, read_trail
 
 MAX_SAYS_CHARS: Final = 300
@@ -116,6 +116,8 @@ class Events:
         for each in news:
             if each.key == f"{DEPLOYS}{self._dc}/trail":
                 self._deployed(read_trail(before[each.key].value) if each.key in before else [], read_trail(each.value))
+            elif each.key == f"{SCALER}{self._dc}":
+                self._scaled(before[each.key].value if each.key in before else None, each.value)
 
     def newest(self) -> Sequence[Event]:
         """All that are kept, the newest first."""
@@ -153,6 +155,13 @@ class Events:
             )
             self.add("took over", owner, f"{owner} took over {named} of {before}", cause, wall)
         self._moved = {}
+
+    def _scaled(self, before: bytes | None, after: bytes | None) -> None:
+        known, now = wanted.decode(before), wanted.decode(after)
+        for change in now.changes if now is not None else ():
+            if known is None or change not in known.changes:
+                who = now.holder.partition(".")[0] if now is not None else ""
+                self.add("scaled", who, wanted.words(change), change.why, change.at)
 
     def _deployed(self, before: Sequence[Entry], after: Sequence[Entry]) -> None:
         known = set(before)

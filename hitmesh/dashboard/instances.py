@@ -50,6 +50,7 @@ class Expected(Struct, frozen=True):
     role: str
     name: str
     node: str
+    is_spare: bool = False  # a scaler may start it: it is missed by nobody
 
 
 class Turn(Struct, frozen=True):
@@ -68,6 +69,7 @@ def expected(config: Config) -> list[Expected]:
         workers = config.balancer.workers if role == "balancer" else 1
         for place in config.instances(role):
             found += [Expected(role, name, place.node) for name in heartbeat_names(place.name, workers)]
+        found += [Expected(role, place.name, place.node, is_spare=True) for place in config.spares(role)]
     return found
 
 
@@ -103,9 +105,13 @@ class Instances:
     def __init__(self, expect: Iterable[Expected], *, heartbeat_s: float, missed: int, now: float, wall: float) -> None:
         self.heartbeat_s = heartbeat_s
         self._missed_s = heartbeat_s * missed
+        expect = tuple(expect)
         self._rows: dict[str, _Row] = {
-            each.name: _Row(each.role, each.name, each.node, configured=True, began=now, since=wall) for each in expect
+            each.name: _Row(each.role, each.name, each.node, configured=True, began=now, since=wall)
+            for each in expect
+            if not each.is_spare
         }
+        self._spares = {each.name: each.node for each in expect if each.is_spare}  # where each runs, when it does
         self._known_at: float | None = None  # when everybody alive could be known
         self._looked = now
         self._resumed = now  # when we looked again after a pause of our own, in which we could hear nobody
@@ -178,7 +184,9 @@ class Instances:
     def _row(self, one: Instance, now: float, wall: float) -> _Row | None:
         row = self._rows.get(one.name)
         if row is None and len(self._rows) < MAX_ROWS:
-            row = self._rows[one.name] = _Row(one.role, one.name, "", configured=False, began=now, since=wall)
+            row = self._rows[one.name] = _Row(
+                one.role, one.name, self._spares.get(one.name, ""), configured=False, began=now, since=wall
+            )
         return row
 
     def _hear(self, row: _Row, one: Sighting, now: float, *, first: bool) -> list[Turn]:

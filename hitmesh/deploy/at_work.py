@@ -15,9 +15,10 @@ from hitmesh.cli.config import me
 from hitmesh.deploy import hooks, lock, memory
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.lock import Held
-from hitmesh.deploy.memory import DONE, ROLLED_BACK, Lock
+from hitmesh.deploy.memory import DONE, ROLLED_BACK
 from hitmesh.deploy.runner import Stopped
 from hitmesh.errors import CommandError, HitmeshError
+from hitmesh.settings.lock import Lock
 from hitmesh.settings.trail import Entry
 
 

@@ -133,7 +133,8 @@ def settings(fleet: Fleet, host: Host, authorized_keys: Sequence[str]) -> dict[s
         "deploy_user": deploy.user,
         "group": GROUP,
         "users": USERS,
-        "operator": user_of("operator"),
+        # Who may ask the host's supervisord, and tell it to start and stop programs.
+        "askers": [user_of("operator"), *([user_of("scaler")] if host.of("scaler") else [])],
         "authorized_keys": authorized_keys,
         # Path, group, mode; all of them root's.
         "folders": [

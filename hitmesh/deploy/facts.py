@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from hitmesh.deploy.fleet import Fleet
+
 
 class Running(Struct, frozen=True, kw_only=True):
     """A program under the host's supervisord."""
@@ -34,6 +36,17 @@ class Facts(Struct, frozen=True, kw_only=True):
     loose: Sequence[str] = ()  # paths of secrets that aren't their user's alone
     programs: Sequence[Running] | None = ()  # None: supervisord doesn't answer
     others: Mapping[str, Sequence[str]] = {}  # another datacenter: its programs on this host, whether they run or not
+
+
+def spares_up(fleet: Fleet, facts: Mapping[str, Facts]) -> list[str]:
+    """The instances that a scaler has started, or is just starting or stopping, by name."""
+    return [
+        one.name
+        for host in fleet.hosts
+        if host.name in facts
+        for one in host.spares
+        if any(each.name == one.name and each.pid for each in facts[host.name].programs or ())
+    ]
 
 
 class Release(Struct, frozen=True, kw_only=True):

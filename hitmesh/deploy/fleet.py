@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from hitmesh.errors import CommandError
 from hitmesh.mistakes import nearest
 
 # Who is changed after whom: those that count before those that take hits, and last those that only look or record.
-ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder")
+ORDER: tuple[Role, ...] = ("nexus", "processor", "collector", "balancer", "dashboard", "recorder", "scaler")
 
 
 SEES = "HITMESH_SEES"
@@ -29,6 +29,7 @@ _OWN: Mapping[str, tuple[Role, ...]] = {
     "virtual_ip": ("balancer", "dashboard"),
     "dashboard": ("dashboard",),
     "recorder": ("recorder",),
+    "scaler": ("scaler",),
 }
 
 
@@ -44,13 +45,13 @@ def sees(text: str, one: Placement) -> str:
     """A digest of all that an instance sees of its datacenter's file: with another one it must be restarted.
 
     Not of what is said to people there, nor of what concerns other hosts alone: how many instances they run, which only
-    a dashboard misses, but for whether there is any recorder.
+    dashboards and scalers miss, but for whether there is any recorder.
     """
     data = tomllib.loads(text)
     nodes: dict[str, dict[str, Any]] = data.pop("nodes", {})
     for table in ("deploy", *(table for table, roles in _OWN.items() if one.role not in roles)):
         data.pop(table, None)
-    if one.role == "dashboard":
+    if one.role in ("dashboard", "scaler"):
         return _digest({"file": data, "nodes": nodes, "own": msgspec.structs.asdict(one)})
     nexuses = {
         name: {key: value for key, value in node.items() if key in ("address", "wan_address", "wan_ports", "nexus")}
@@ -74,12 +75,17 @@ class Host(Struct, frozen=True, kw_only=True):
     address: str
     ssh: tuple[str, int]
     instances: Sequence[Placement] = ()
+    spares: Sequence[Placement] = ()  # that its scaler starts and stops
     has_beanstalkd: bool = False
     is_consul_server: bool = False
 
     def of(self, role: Role) -> list[Placement]:
         """Its instances of a role."""
         return [one for one in self.instances if one.role == role]
+
+    def every(self, role: Role) -> list[Placement]:
+        """The same with those that its scaler may start."""
+        return [one for one in (*self.instances, *self.spares) if one.role == role]
 
 
 class Fleet(Struct, frozen=True, kw_only=True):
@@ -92,6 +98,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
     def of(cls, config: Config) -> Fleet:
         """The fleet that a datacenter's file describes."""
         placed = [one for role in ROLES for one in config.instances(role)]
+        spare = [one for role in ROLES for one in config.spares(role)]
         return cls(
             config=config,
             hosts=tuple(
@@ -100,6 +107,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
                     address=node.address,
                     ssh=ssh_place(node.ssh or node.address),
                     instances=tuple(one for one in placed if one.node == name),
+                    spares=tuple(one for one in spare if one.node == name),
                     has_beanstalkd=node.beanstalkd,
                     is_consul_server=node.consul_server,
                 )
@@ -125,8 +133,8 @@ class Fleet(Struct, frozen=True, kw_only=True):
         names = [host.name for host in self.hosts]
         raise CommandError(f"{self.dc} has no host {name}; {nearest(name, names)}")
 
-    def in_order(self) -> Iterator[tuple[Host, Placement]]:
-        """Every instance with its host, in the order in which a deploy changes them."""
+    def in_order(self, spares: Collection[str] = ()) -> Iterator[tuple[Host, Placement]]:
+        """Every instance with its host, in the order in which a deploy changes them; and those of the spares named."""
         for role in ORDER:
             for host in self.hosts:
-                yield from ((host, one) for one in host.of(role))
+                yield from ((host, one) for one in host.every(role) if one not in host.spares or one.name in spares)

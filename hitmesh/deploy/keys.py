@@ -16,7 +16,7 @@ from typing import Final
 
 from hitmesh.cli import keyfolder
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, spares_up
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Host
 from hitmesh.deploy.gossip import Gossip, has_key, read
@@ -204,9 +204,11 @@ class Keys:
         """Role, name and text of each: keys of instances, and what else is in a role's folder, such as a certificate."""
         if gossip_key := read(self._desk):
             yield "consul", GOSSIP, gossip_text(gossip_key)
-        instances = {one.name for one in host.instances}
+        instances = {one.name for one in (*host.instances, *host.spares)}
         roles = (
-            {one.role for one in host.instances} | {OPERATOR} | ({"consul"} if self._desk.fleet.has_consul else set())
+            {one.role for one in (*host.instances, *host.spares)}
+            | {OPERATOR}
+            | ({"consul"} if self._desk.fleet.has_consul else set())
         )
         for role in sorted(roles):
             folder = self._folder / self._desk.fleet.dc / role
@@ -221,7 +223,7 @@ class Keys:
     def _restarts(self) -> list[Change]:
         facts = self._desk.facts()
         steps = []
-        for host, one in self._desk.fleet.in_order():
+        for host, one in self._desk.fleet.in_order(spares_up(self._desk.fleet, facts)):
             if release := facts[host.name].current.get(one.name):
                 steps.append(Change(host.name, one.name, release, release, "it has a new key"))
         return steps

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from hitmesh.config.live import DEPLOYS
 from hitmesh.errors import CommandError, HitmeshError, SettingConflict
 from hitmesh.settings import Setting, SettingsStore
+from hitmesh.settings.lock import Lock, held, key_of
 from hitmesh.settings.trail import Entry
 
 Decoded = TypeVar("Decoded")
@@ -32,23 +32,6 @@ TRIES: Final = 20  # somebody else writes the trail at the same moment
 ROLLED_BACK: Final = "rolled back"  # since the release did badly
 DONE: Final = "done"
 TAKEN_OVER: Final = "somebody else has taken over"  # since the lock was taken
-
-
-class Lock(Struct, frozen=True, kw_only=True):
-    """Who may change a datacenter."""
-
-    token: str  # of its holder, who made it up
-    who: str
-    what: str
-    since: float  # seconds since 1970
-    until: float
-
-
-def held(lock: Lock | None, token: str, now: float) -> str:
-    """Why the holder of `token` may not go on; empty when nobody else holds the lock."""
-    if lock is None or lock.token == token or lock.until <= now:
-        return ""
-    return f"{lock.who} is at work: {lock.what}, for {now - lock.since:.0f} s; free in {lock.until - now:.0f} s without a word"
 
 
 def with_entry(trail: Sequence[Entry], entry: Entry) -> list[Entry]:
@@ -74,7 +57,7 @@ class Memory:
     """The lock and the trail of a datacenter."""
 
     def __init__(self, store: SettingsStore, dc: str) -> None:
-        self._store, self._lock, self._trail = store, f"{DEPLOYS}{dc}/lock", f"{DEPLOYS}{dc}/trail"
+        self._store, self._lock, self._trail = store, key_of(dc), f"{DEPLOYS}{dc}/trail"
 
     def lock(self) -> Lock | None:
         """Who holds it, though its time may be over. Raises StoreUnknown."""

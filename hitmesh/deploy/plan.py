@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from hitmesh.config import ROLES, Placement, Role
-from hitmesh.deploy.facts import Facts, Release
+from hitmesh.deploy.facts import Facts, Release, spares_up
 from hitmesh.deploy.files import File
 from hitmesh.deploy.fleet import Fleet, Host
 from hitmesh.deploy.paths import PROGRAMS, program_path
@@ -175,7 +175,8 @@ def make_plan(
 ) -> list[Step]:
     """The steps that bring the hosts of `facts` to this release and these files."""
     hosts = [host for host in fleet.hosts if host.name in facts and asked.only in ("", host.name)]
-    every = [(host, one) for host, one in fleet.in_order() if host in hosts]
+    # One that its scaler has started is changed like the others; one that it hasn't is only given the release.
+    every = [(host, one) for host, one in fleet.in_order(spares_up(fleet, facts)) if host in hosts]
     wanted = [(host, one) for host, one in every if not asked.roles or one.role in asked.roles]
     steps: list[Step] = []
     for host in hosts:
@@ -187,6 +188,7 @@ def make_plan(
         steps += _stopped(host, facts[host.name])
     for host in hosts:
         steps += _arranged(host, release, facts[host.name], files.get(host.name, ()))
+        steps += _spared(host, release, facts[host.name], asked.roles)
     seen = {name: {file.path: supervisor.seen(file) for file in each} for name, each in files.items()}
     changes = [
         change
@@ -212,7 +214,8 @@ def make_plan(
     if canaries and bake_s:
         steps.append(Bake(bake_s, [change.instance for change in canaries]))
     steps += others
-    steps += _forgotten(fleet, hosts, release, facts, {(change.host, change.instance) for change in changes})
+    placed = {(step.host, step.instance) for step in steps if isinstance(step, Place)}
+    steps += _forgotten(fleet, hosts, release, facts, placed | {(change.host, change.instance) for change in changes})
     return steps
 
 
@@ -229,7 +232,7 @@ def is_there(file: File, facts: Facts) -> bool:
 
 def _stopped(host: Host, facts: Facts) -> Iterator[Step]:
     """What a host runs that the file doesn't have there, the highest numbers first."""
-    names = {one.name for one in host.instances}
+    names = {one.name for one in (*host.instances, *host.spares)}
     extra = [one.name for one in facts.programs or () if one.name not in names and one.name.rpartition("-")[0] in ROLES]
     yield from (Stop(host.name, name) for name in sorted(extra, key=_number, reverse=True))
 
@@ -248,9 +251,17 @@ def _arranged(host: Host, release: str, facts: Facts, files: Sequence[File]) -> 
         yield Write(host.name, changed)
 
 
+def _spared(host: Host, release: str, facts: Facts, roles: Sequence[Role]) -> Iterator[Place]:
+    """The release of those that its scaler may start, and hasn't."""
+    up = {each.name for each in facts.programs or () if each.pid}
+    for one in host.spares:
+        if one.name not in up and (not roles or one.role in roles) and facts.current.get(one.name) != release:
+            yield Place(host.name, one.name, release)
+
+
 def _served(host: Host, facts: Facts, files: Sequence[File]) -> Iterator[Serve]:
     """The programs beside the instances that don't run as their files say."""
-    instances = {one.name for one in host.instances}
+    instances = {one.name for one in (*host.instances, *host.spares)}
     running = {each.name for each in facts.programs or () if each.state == "RUNNING"}
     for file in files:
         folder, _, name = file.path.rpartition("/")
@@ -278,7 +289,7 @@ def _change(host: Host, one: Placement, release: str, facts: Facts, seen: str) -
 
 def _canaries(fleet: Fleet, changes: Sequence[Change]) -> list[Change]:
     """The first of each role that has others to follow it."""
-    roles = {one.name: one.role for _, one in fleet.in_order()}
+    roles = {one.name: one.role for host in fleet.hosts for one in (*host.instances, *host.spares)}
     first: dict[str, Change] = {}
     for change in changes:
         if change.was:

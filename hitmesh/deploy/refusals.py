@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from hitmesh.cli.supervision import split_name
 from hitmesh.config import ROLES, Config, Role
 from hitmesh.config.addresses import ssh_place
 from hitmesh.config.sections import Stores
@@ -27,6 +26,7 @@ from hitmesh.deploy.plan import Change, Step, Stop
 from hitmesh.deploy.remote import RemoteHost
 from hitmesh.errors import CommandError
 from hitmesh.store.urls import is_consul
+from hitmesh.supervisord import split_name
 
 PARTITIONS: Final[int] = next(one.default for one in msgspec.structs.fields(Config) if one.name == "partitions")
 VIRTUAL_IP: Final = ("keepalived", "vip")  # programs beside the roles that nobody may run who isn't in the file
@@ -43,6 +43,7 @@ class Node(Struct, frozen=True):
     balancer: int = 0
     dashboard: int = 0
     recorder: int = 0
+    scaler: int = 0
 
     @property
     def is_empty(self) -> bool:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, spares_up
 from hitmesh.deploy.plan import Change, Ready
 from hitmesh.deploy.runner import Runner
 from hitmesh.errors import CommandError, HitmeshError
 
-COUNTING: Final = ("balancer", "collector", "processor")  # the roles that must not run while a backup is brought back
+# The roles that must not run while a backup is brought back; a scaler would start some.
+COUNTING: Final = ("balancer", "collector", "processor", "scaler")
 
 
 def running(desk: Desk) -> list[str]:
@@ -23,19 +24,20 @@ def running(desk: Desk) -> list[str]:
     up = {
         (name, one.name) for name, fact in facts.items() for one in fact.programs or () if one.pid
     }  # also one that is just starting
-    return [one.name for host, one in desk.fleet.in_order() if one.role in COUNTING and (host.name, one.name) in up]
+    every = desk.fleet.in_order(spares_up(desk.fleet, facts))
+    return [one.name for host, one in every if one.role in COUNTING and (host.name, one.name) in up]
 
 
 def stop(desk: Desk) -> None:
-    """Drain and stop them: who takes hits before who counts them."""
-    for host, one in reversed(list(desk.fleet.in_order())):
+    """Drain and stop them: who starts others first, and who takes hits before who counts them."""
+    for host, one in reversed(list(desk.fleet.in_order(spares_up(desk.fleet, desk.facts())))):
         if one.role in COUNTING:
             desk.tell(f"{host.name}: drain and stop {one.name}")
             desk.hosts[host.name].stop(one.name)
 
 
 def start(desk: Desk, may_go_on: Callable[[], None]) -> None:
-    """Start each with the release that it has. Raises CommandError for hosts that don't answer; the others are started."""
+    """Start each with the release that it has; what a scaler had started it starts again by itself. Raises CommandError for hosts that don't answer; the others are started."""
     answers = desk.each(desk.fleet.hosts, lambda host: host.facts())
     steps = [
         Change(host.name, one.name, release, "")

@@ -14,16 +14,15 @@ from typing import Final
 import msgspec
 
 from hitmesh.cli.config import me
-from hitmesh.deploy import backups, deploying, memory, scaling, standstill
+from hitmesh.deploy import backups, deploying, scaling, standstill
 from hitmesh.deploy import bootstrap as bootstrapping
 from hitmesh.deploy.at_work import as_line, at_work, recall, remember
 from hitmesh.deploy.deploying import most_used_of
 from hitmesh.deploy.desk import Desk
-from hitmesh.deploy.facts import Facts
+from hitmesh.deploy.facts import Facts, spares_up
 from hitmesh.deploy.fleet import role_of
 from hitmesh.deploy.gossip import Gossip, has_key, read
 from hitmesh.deploy.keys import Keys
-from hitmesh.deploy.memory import Lock
 from hitmesh.deploy.plan import is_there, problems
 from hitmesh.deploy.refusals import refusals
 from hitmesh.deploy.release import build, wanted
@@ -35,6 +34,8 @@ from hitmesh.deploy.ssh import Ssh
 from hitmesh.deploy.tokens import Tokens
 from hitmesh.errors import CommandError, HitmeshError
 from hitmesh.mistakes import nearest
+from hitmesh.settings.lock import Lock
+from hitmesh.settings.lock import held as lock_held
 from hitmesh.settings.trail import Entry
 from hitmesh.visible import visible
 
@@ -111,14 +112,14 @@ def check(desk: Desk, others: Sequence[Desk] = (), *, firewall: bool = False) ->
 def status(desk: Desk) -> None:
     """Show what runs where, who is at work, and what was done."""
     facts = desk.facts()
-    for host, one in desk.fleet.in_order():
+    for host, one in desk.fleet.in_order(spares_up(desk.fleet, facts)):
         fact = facts[host.name]
         program = next((each for each in fact.programs or () if each.name == one.name), None)
         state = program.state.lower() if program else "not there"
         desk.tell(f"{host.name:12} {one.name:14} {state:10} {fact.current.get(one.name, '-')}")
     remembered = recall(desk)
     if remembered.lock is not None:
-        desk.tell(memory.held(remembered.lock, "", remembered.now) or f"the lock of {remembered.lock.who} is over")
+        desk.tell(lock_held(remembered.lock, "", remembered.now) or f"the lock of {remembered.lock.who} is over")
     for entry in remembered.trail[-TRAIL_SHOWN:]:
         desk.tell(as_line(entry))
 
@@ -134,9 +135,10 @@ def releases(desk: Desk) -> None:
 
 def logs(desk: Desk, instance: str, lines: int = LOG_LINES) -> None:
     """Show the last lines of an instance's log, or of all instances of a role."""
-    wanted = [(host, one) for host, one in desk.fleet.in_order() if instance in (one.name, one.role)]
+    every = [(host, one) for host in desk.fleet.hosts for one in (*host.instances, *host.spares)]
+    wanted = [(host, one) for host, one in every if instance in (one.name, one.role)]
     if not wanted:
-        names = [one.name for _, one in desk.fleet.in_order()]
+        names = [one.name for _, one in every]
         raise CommandError(f"{desk.fleet.dc} has no instance {instance}; {nearest(instance, names)}")
     for host, one in wanted:
         for line in desk.hosts[host.name].logs(one.name, lines):

@@ -28,7 +28,7 @@ from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.logs import Complaints
 from hitmesh.mesh.connecting import Connections
-from hitmesh.mesh.duty import LagMeter, spawn
+from hitmesh.mesh.duty import CpuMeter, LagMeter, spawn
 from hitmesh.mesh.lookup import TIMEOUT_S, Line
 from hitmesh.mesh.network import Network, Socket, nexus_keys
 from hitmesh.mesh.pulse import Pulse, sendable
@@ -41,7 +41,7 @@ from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import state_of
 from hitmesh.state.keylist import Peer
 from hitmesh.state.rights import SHUT_OUT
-from hitmesh.state.standing import DRAINED, UP
+from hitmesh.state.standing import BUSY, DRAINED, UP
 from hitmesh.state.view import MeshView
 
 ANNOUNCE_GAP_S: Final = 0.02  # two announcements within it become one heartbeat
@@ -123,7 +123,7 @@ class MeshClient:
             figures=lambda: {UPTIME: int(time.monotonic() - self._began), **self.figures(), **statistics()},
         )
         self._farewell: gevent.Greenlet[[], None] | None = None
-        self._lag = LagMeter()
+        self._lag, self._cpu = LagMeter(), CpuMeter()
         self._alone_s = self._began  # when nobody else was shown under our name
         self._namesake_s = (
             2 * timing.heartbeat_s * timing.missed_heartbeats
@@ -337,6 +337,7 @@ class MeshClient:
             {
                 UPTIME: int(time.monotonic() - self._began),
                 "hub_lag_s": self._lag.read(),
+                BUSY: self._cpu.read(),
                 **self.figures(),
             },
             written.wire,

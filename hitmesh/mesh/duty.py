@@ -19,6 +19,8 @@ from hitmesh.state.histogram import Histogram
 
 EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h
 EXIT_UNFIT = 4  # with which gunicorn's master ends as well, instead of starting the next worker
+BUSY_S = 1.5  # for which the use of the CPU is measured: with heartbeats each second, two of them
+FLICKER = 0.02  # less of a change isn't told
 LAG_PROBE_S = 0.1  # how often the hub's lag is measured
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,28 @@ def give_up(why: str) -> NoReturn:
     log.error("ending the process: %s", why)
     sys.stderr.flush()
     os._exit(EXIT_UNFIT)
+
+
+class CpuMeter:
+    """Which share of one CPU this process uses, in hundredths: of the last BUSY_S or a little more.
+
+    An idle one's doesn't flicker: each change of a load is told to the whole mesh.
+    """
+
+    def __init__(self) -> None:
+        self._at, self._used_s = time.monotonic(), time.process_time()
+        self._share = 0.0
+
+    def read(self) -> float:
+        """The share."""
+        now = time.monotonic()
+        if now - self._at >= BUSY_S:
+            used_s = time.process_time()
+            share = round((used_s - self._used_s) / (now - self._at), 2)
+            if abs(share - self._share) >= FLICKER:
+                self._share = share
+            self._at, self._used_s = now, used_s
+        return self._share
 
 
 class LagMeter:

@@ -22,7 +22,7 @@ from typing import Final
 
 from hitmesh.config import Config
 from hitmesh.config.hands import Hands
-from hitmesh.config.live import ROUTES, apply
+from hitmesh.config.live import DEPLOYS, ROUTES, apply
 from hitmesh.logs import set_level
 from hitmesh.mesh.duty import give_up, spawn
 from hitmesh.protocol.formats import Written
@@ -104,10 +104,9 @@ class Live:
         if unreadable and not self.known:
             give_up(f"{unreadable}: run a newer release here, or the one that ran here before")
         if applied.config != self.config:
-            log.info(
-                "live settings in force: %s", ", ".join(f"{key} = {text}" for key, text in sorted(values.items())),
-                extra={"fields": {"version": max((each.version for each in editions.values()), default=0)}},
-            )  # fmt: skip
+            said = (f"{key} = {text}" for key, text in sorted(values.items()) if not key.startswith(DEPLOYS))
+            version = max((each.version for each in editions.values()), default=0)
+            log.info("live settings in force: %s", ", ".join(said), extra={"fields": {"version": version}})
         if applied.config.log.level != self.config.log.level:
             set_level(applied.config.log.level)
         self.config, self.retired, self.hands = applied.config, applied.retired, applied.hands

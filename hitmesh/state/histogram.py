@@ -30,6 +30,10 @@ class Histogram:
         self._counts[bisect_left(BOUNDS_S, took_s)] += 1
         self._sum_s += took_s
 
+    def counts(self) -> tuple[int, ...]:
+        """How many are in each bucket, and in no smaller one, in the order of LABELS."""
+        return tuple(self._counts)
+
     def snapshot(self) -> dict[str, float]:
         """How many are in each bucket, and in no smaller one, by its label; and under "sum" the sum of all, in seconds."""
         return {**dict(zip(LABELS, self._counts, strict=True)), "sum": round(self._sum_s, 6)}

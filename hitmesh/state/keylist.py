@@ -17,7 +17,7 @@ from hitmesh.protocol.names import is_key, is_name
 
 OPERATOR: Final = "operator"  # whoever runs commands
 KEY_ROLES: Final = (*ROLES, OPERATOR)
-LATER_ROLES: Final = ("recorder",)  # that 0.2.0 doesn't know
+LATER_ROLES: Final = ("recorder", "scaler")  # that 0.2.0 doesn't know
 LATER: Final = "#+"  # how their lines begin
 MAX_KEYS: Final = 100_000  # 64 datacenters of 512 instances a role, and then some
 

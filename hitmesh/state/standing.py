@@ -43,6 +43,12 @@ DATABASE_AWAY_S: Final = "database_away_s"
 ENTRIES_DROPPED: Final = "entries_dropped"
 """Of a recorder's load: entries that it couldn't keep."""
 
+BUSY: Final = "busy"
+"""Of every instance's load: the share of one CPU that its process has used lately, in hundredths."""
+
+P99: Final = "p99_ms"
+"""Of a collector's load: within which 99 of 100 answers to hits came lately; it isn't there while there are few."""
+
 _WORKER: Final = re.compile(r"-w[0-9]+$")  # behind the name of a balancer: one of its further workers
 
 

@@ -80,7 +80,7 @@ def test_an_instance_that_is_not_configured_runs_on_any_port() -> None:
             lambda d: d["ports"].update(zzz=1),
             (
                 "ports.zzz is not a setting; known here: balancer, balancer_tls, balancer_admin, collector, "
-                "collector_admin, processor_admin, nexus, nexus_admin, dashboard, recorder, recorder_admin, rows"
+                "collector_admin, processor_admin, nexus, nexus_admin, dashboard, recorder, recorder_admin, scaler_admin, rows"
             ),
         ),
     ],

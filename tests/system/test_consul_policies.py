@@ -29,7 +29,7 @@ from tests.services.guarded_consul import AccessFiles, Guarded
 from tests.system.mesh import Mesh
 
 POLICIES: Final = Path(__file__).parents[2] / "docs" / "consul"
-ROLES: Final = ("collector", "processor", "nexus", "balancer", "dashboard", "recorder", "operator")
+ROLES: Final = ("collector", "processor", "nexus", "balancer", "dashboard", "recorder", "scaler", "operator")
 PAGE: Final = "example.com/a"
 FREE: Final = 99  # a partition of nobody's
 
@@ -175,6 +175,7 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
     "set a route": lambda stage, role: stage.settings(role).set("routes/b.example", b"{}", author=role),
     "set anything": lambda stage, role: stage.settings(role).set("timing/x", b"1", author=role),
     "remember alerts": lambda stage, role: stage.settings(role).set("deploys/alerts/x/memory", b"{}", author=role),
+    "say how many are wanted": lambda stage, role: stage.settings(role).set("deploys/scaler/x", b"{}", author=role),
     "register itself": register_itself,
     "register a Nexus": register,
     "register another service": lambda stage, role: stage.ask(
@@ -187,11 +188,14 @@ DEEDS: Final[dict[str, Callable[[Stage, str], object]]] = {
 MAY: Final = {
     "collector": {"read totals", "read settings", "register itself"},
     "processor": {"read totals", "write totals", "read settings", "register itself"},
-    "nexus": {"read settings", "set a route", "set anything", "remember alerts", "register a Nexus", "register itself"},
+    "nexus": {"read settings", "set a route", "set anything", "remember alerts", "say how many are wanted"}
+    | {"register a Nexus", "register itself"},
     "balancer": {"read settings", "set a route", "register itself"},
     "dashboard": {"read totals", "read settings", "remember alerts", "register itself"},
     "recorder": {"read settings", "register itself"},
-    "operator": {"read totals", "read settings", "set a route", "set anything", "remember alerts"},
+    "scaler": {"read settings", "say how many are wanted", "register itself"},
+    "operator": {"read totals", "read settings", "set a route", "set anything", "remember alerts"}
+    | {"say how many are wanted"},
 }
 
 

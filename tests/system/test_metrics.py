@@ -20,7 +20,7 @@ from tests.hitmesh.metrics.rules import FOLDER, REPOSITORY, RULES, alerts, compa
 from tests.services import PATIENCE_S, wait_for
 from tests.services.prometheus import Prometheus
 
-ROLES: Final = ("balancer", "collector", "processor", "nexus", "dashboard", "recorder")
+ROLES: Final = ("balancer", "collector", "processor", "nexus", "dashboard", "recorder", "scaler")
 DCS: Final = ("eu-west", "us-west")
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 SOON_S: Final = 90.0  # for what takes some seconds on a quiet machine
@@ -32,6 +32,7 @@ SELDOM: Final = {
     "hitmesh_balancer_frontend_request_errors_total",
     "hitmesh_balancer_service_failures_total",
     "hitmesh_balancer_virtual_ip",
+    "hitmesh_scaler_wanted_instances",  # of a role that is scaled
 }
 SILENT: Final = {"HitmeshTurnedAway"}
 # What rises in both datacenters while somebody hits them.
@@ -51,7 +52,7 @@ BUSY: Final = (
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("scraped") / "var"
-    with meshes(folder, nexus=1, processor=1, collector=1, balancer=1, dashboard=1, recorder=1) as mesh:
+    with meshes(folder, nexus=1, processor=1, collector=1, balancer=1, dashboard=1, recorder=1, scaler=1) as mesh:
         mesh.up(",".join(DCS))
         yield mesh
 

@@ -187,11 +187,18 @@ def mesh(
     **instances: int,
 ) -> Iterator[User]:
     """One datacenter started by `hitmesh up -d` with these words; two of each role unless said."""
+    node = {"nexus": 2, "processor": 2, "collector": 2, **instances}
+    with mesh_of(folder, node, {"stores": dict(stores or {}), "timing": dict(timing or {})}, *words) as user:
+        yield user
+
+
+@contextlib.contextmanager
+def mesh_of(folder: Path, node: Mapping[str, int], tables: Mapping[str, Any], *words: str) -> Iterator[User]:
+    """The same of one node with so many instances, and these tables in its file."""
     folder.mkdir(parents=True, exist_ok=True)
-    node = {"address": "127.0.0.1", "nexus": 2, "processor": 2, "collector": 2, **instances}
-    tables = {"name": "dev", "nodes": {"local": node}, "stores": dict(stores or {}), "timing": dict(timing or {})}
     config = folder / "template.toml"
-    config.write_text(dump(parse(tables, source="test")))
+    data = {"name": "dev", "nodes": {"local": {"address": "127.0.0.1", **node}}, **tables}
+    config.write_text(dump(parse(data, source="test")))
     user = User(folder / "var")
     try:
         up(user, "--config", str(config), "--base-port", str(free_block()), *words)

@@ -20,10 +20,9 @@ from msgspec import Struct
 
 from hitmesh.config import Config
 from hitmesh.config.alerts import RULES
-from hitmesh.dashboard.alerts.agreement import Agreement
 from hitmesh.dashboard.alerts.dead_man import DeadMan
 from hitmesh.dashboard.alerts.machine import Machine
-from hitmesh.dashboard.alerts.memory import Firing, Memory, joined
+from hitmesh.dashboard.alerts.memory import Firing, Memory, decode, encode, joined, key_of
 from hitmesh.dashboard.alerts.outbox import Outbox
 from hitmesh.dashboard.alerts.rules import Seen, judge
 from hitmesh.dashboard.alerts.shares import Shares
@@ -33,11 +32,13 @@ from hitmesh.dashboard.status import Alert, Datacenter, Part, Silence, WayStatus
 from hitmesh.errors import StoreUnknown
 from hitmesh.mesh.duty import spawn
 from hitmesh.settings import SettingsStore
+from hitmesh.settings.agreement import Agreement
 from hitmesh.settings.live import Live
 from hitmesh.state.dues import FAILING
 from hitmesh.state.standing import DRAINING
 from hitmesh.state.view import MeshView
 
+AUTHOR: Final = "alerts"
 STEP_S: Final = 1.0  # between two steps
 ALONE_S: Final = 10.0  # a leader of Consul's is elected within that
 AGAIN_S: Final = 3.0  # between two tries to write, while the store is away
@@ -76,7 +77,9 @@ class Alerting:
         self._rules, self._live, self._who = settings.rules, live, who
         # A step before its time: what was sent is written at once, or it is sent again after a kill.
         self._due = Event()
-        self._agreement = Agreement(config.name, store, live)
+        self._agreement = Agreement(
+            key_of(config.name), store, live, decode=decode, encode=encode, author=AUTHOR, what="remember alerts"
+        )
         self._boxes = [Outbox(config.name, way, self._may_send, self._due.set) for way in ways_of(settings)]
         self._dead_man = (
             DeadMan(settings.dead_man, settings.dead_man_s, self._is_well) if settings.dead_man else None
@@ -177,7 +180,7 @@ class Alerting:
 
     @property
     def _memory(self) -> Memory:
-        return self._agreement.memory if self._alone is None else self._alone
+        return self._agreement.agreed if self._alone is None else self._alone
 
     def _change(self, memory: Memory, now: float) -> None:
         """Have it remembered, if that can be."""
@@ -198,7 +201,7 @@ class Alerting:
         if is_written:
             self._alone = None
         elif self._alone is not None:
-            self._alone = joined(self._agreement.memory, self._alone)
+            self._alone = joined(self._agreement.agreed, self._alone)
 
     def _go_on(self, memory: Memory, now: float) -> None:
         if self._leads and self._away_since is not None and now - self._away_since >= ALONE_S:

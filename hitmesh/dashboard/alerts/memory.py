@@ -1,7 +1,7 @@
 """What the dashboards of a datacenter share about its alerts: which fire, what is to be told, and who tells it. Pure.
 
 It stands in the datacenter's settings store, under `deploys/alerts/DC/memory`, as JSON, and is changed there under
-compare-and-set (`agreement`). What doesn't read as one is an empty memory: at worst something is told again.
+compare-and-set (`hitmesh/settings/agreement.py`). What doesn't read as one is an empty memory: at worst something is told again.
 """
 
 from __future__ import annotations

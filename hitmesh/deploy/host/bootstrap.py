@@ -119,7 +119,8 @@ class Bootstrap:
                 words = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
                 self._do(f"user {user}", ["useradd", *words, "--shell", "/usr/sbin/nologin", user])
             self._join(user, group)
-        self._join(self._settings["operator"], deploy)  # who may ask supervisord
+        for user in self._settings["askers"]:
+            self._join(user, deploy)  # whose supervisord's socket is
 
     def _join(self, user: str, group: str) -> None:
         if user not in grp.getgrnam(group).gr_mem:

@@ -11,7 +11,6 @@ import time
 from typing import Final
 
 from hitmesh import __version__
-from hitmesh.cli.supervision import split_name
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.host.machine import Machine, ids
 from hitmesh.deploy.host.programs import Programs
@@ -31,6 +30,7 @@ from hitmesh.deploy.paths import (
     state_folder,
     user_of,
 )
+from hitmesh.supervisord import split_name
 
 PROGRAM: Final = re.compile(r"[a-z0-9-]+-[a-z]+-[0-9]+\.conf")
 

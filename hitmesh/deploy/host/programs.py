@@ -13,12 +13,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from hitmesh.cli.supervision import ENDED, Supervised, Supervisor
+from hitmesh.cli.supervision import Supervisor
 from hitmesh.deploy.facts import Running
 from hitmesh.deploy.host.machine import Machine
 from hitmesh.deploy.host.rules import check_instance, program_values
 from hitmesh.deploy.paths import LOGS, STATE, program_path
 from hitmesh.errors import CommandError
+from hitmesh.supervisord import ENDED, Supervised
 
 START_S: Final = 30.0  # that supervisord has to start a program: startsecs is 1
 STOP_S: Final = 30.0  # beyond the program's own stopwaitsecs

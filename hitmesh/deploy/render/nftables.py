@@ -68,7 +68,7 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
     config = fleet.config
     everybody = [one.address for one in fleet.hosts]
     running = {
-        role: [one.address for one in fleet.hosts if one.of(role)] for role in ("balancer", "collector", "processor")
+        role: [one.address for one in fleet.hosts if one.every(role)] for role in ("balancer", "collector", "processor")
     }
     others = config.deploy.firewall_others
     if host.ssh[1] != SSH:
@@ -79,14 +79,14 @@ def _lines(fleet: Fleet, host: Host) -> Iterator[str]:
     if host.of("balancer") and config.virtual_ip.address:
         yield "# keepalived's adverts"
         yield from _from(running["balancer"], f"meta l4proto {VRRP}")
-    for one in host.of("collector"):
+    for one in host.every("collector"):
         is_front = not running["balancer"]
         yield from _rule(f"{one.name}: balancers, and commands", None if is_front else everybody, served_ports(one))
-    if host.of("collector"):
+    if host.every("collector"):
         yield from _rule("collectors: acks of processors", running["processor"], [ANY])
-    if host.of("processor"):
+    if host.every("processor"):
         yield from _rule("processors: batches of collectors", running["collector"], [ANY])
-    for one in host.of("processor"):
+    for one in host.every("processor"):
         yield from _rule(f"{one.name}: rows for other datacenters", others or None, served_ports(one) or [ANY])
     for one in host.of("nexus"):
         ports = served_ports(one)
@@ -113,7 +113,7 @@ def _dashboards(host: Host, everybody: Sequence[str], others: Sequence[str]) -> 
 
 
 def _admin(host: Host, everybody: Sequence[str]) -> Iterator[str]:
-    for one in (each for role in ROLES for each in host.of(role)):
+    for one in (each for role in ROLES for each in host.every(role)):
         if one.admin_port:
             yield from _rule(f"{one.name}: admin pages, metrics", everybody, [one.admin_port])
 

@@ -20,11 +20,18 @@ OPEN_FILES: Final = 1024  # of which supervisord makes sure; hitmesh-boot asks f
 
 
 def files(fleet: Fleet, host: Host, text: str) -> list[File]:
-    """A program file for each instance of a role on this host; `text` is the datacenter's file."""
-    return [_role(fleet, one, text) for one in host.instances]
+    """A program file for each instance of a role on this host, and for those that its scaler may start; `text` is the
+    datacenter's file.
+    """
+    return [
+        *(_role(fleet, one, text) for one in host.instances),
+        *(_role(fleet, one, text, is_spare=True) for one in host.spares),
+    ]
 
 
-def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "", sees: str = "") -> File:
+def program_file(
+    dc: str, role: str, name: str, values: Mapping[str, str], *, user: str = "", sees: str = "", is_spare: bool = False
+) -> File:
     """The file of one program: the template of its role, its user, and a folder of its own."""
     folder = state_folder(name)
     own = [
@@ -34,7 +41,7 @@ def program_file(dc: str, role: str, name: str, values: Mapping[str, str], *, us
         f'environment = HOME="{folder}",PYTHONUNBUFFERED="1",PYTHONSAFEPATH="1"'
         + (f',{SEES}="{sees}"' if sees else ""),
     ]
-    text = program_text(Program(dc, role, name, values), Path(LOGS), _template(role))
+    text = program_text(Program(dc, role, name, values, is_spare), Path(LOGS), _template(role))
     return File(path=f"{PROGRAMS}/{dc}-{name}.conf", text=text + "\n".join(own) + "\n", then="supervisor")
 
 
@@ -56,14 +63,14 @@ def seen(file: File) -> str:
     return found[1] if found else ""
 
 
-def _role(fleet: Fleet, one: Placement, text: str) -> File:
+def _role(fleet: Fleet, one: Placement, text: str, *, is_spare: bool = False) -> File:
     values = {
         "python": f"{RUN} {one.name}",  # finds the release's own
         "config": shlex.quote(config_path(fleet.dc)),
         "state": shlex.quote(state_folder(one.name)),
         "stop_wait_s": str(math.ceil(fleet.config.timing.drain_s) + STOP_GRACE_S),
     }
-    return program_file(fleet.dc, one.role, one.name, values, sees=sees(text, one))
+    return program_file(fleet.dc, one.role, one.name, values, sees=sees(text, one), is_spare=is_spare)
 
 
 def _template(name: str) -> str:

@@ -17,12 +17,24 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.layout import Layout, Options, lay_out, supervisor_text
-from hitmesh.config import Config, Ports, nexus_endpoints
+from hitmesh.config import Config, Ports, Scaler, nexus_endpoints
+from hitmesh.config.scaler import Collectors, Processors
 from hitmesh.errors import CommandError
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 
 TEMPLATE = settings.load(folder.shipped("config/dev.toml"))
-ROLES = ("supervisord", "balancer", "collector", "processor", "nexus", "dashboard", "recorder", "beanstalkd", "consul")
+ROLES = (
+    "supervisord",
+    "balancer",
+    "collector",
+    "processor",
+    "nexus",
+    "dashboard",
+    "recorder",
+    "scaler",
+    "beanstalkd",
+    "consul",
+)
 
 
 def options(*, state_dir: str = "/srv/mesh", **changes: Any) -> Options:
@@ -141,6 +153,7 @@ def test_the_written_configuration_is_the_template_with_its_own_name_and_ports()
             dashboard=8170,
             recorder=8154,
             recorder_admin=8165,
+            scaler_admin=8148,
         ),
     )
     assert written.keys == "/srv/mesh/keys"
@@ -363,6 +376,30 @@ def test_a_template_for_more_than_this_machine_is_refused(node: dict[str, object
     with pytest.raises(CommandError) as raised:
         laid_out(options(), msgspec.structs.replace(TEMPLATE, nodes={"local": changed}))
     assert str(raised.value).startswith(message)
+
+
+def test_what_a_scaler_may_start_has_a_program_that_nobody_starts_and_a_port() -> None:
+    node = msgspec.structs.replace(TEMPLATE.nodes["local"], scaler=1)
+    scaler = Scaler(collector=Collectors(max=4), processor=Processors(max=3))
+    chosen = options(dcs=["eu-west"])
+    layout = laid_out(chosen, msgspec.structs.replace(TEMPLATE, nodes={"local": node}, scaler=scaler))
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=True)
+    parser.read_string(supervisor_text(layout, chosen, {name: shipped_text(name) for name in ROLES}))
+    started = {name: program["autostart"] for name, program in programs(parser).items()}
+    spare = [f"eu-west-{name}" for name in ("collector-3", "collector-4", "processor-3")]
+    assert [name for name, word in started.items() if word != "true"] == sorted(spare, key=list(started).index)
+    assert {name: started[name] for name in spare} == dict.fromkeys(spare, "false")
+    assert {each.port for each in layout.ports if each.who == "eu-west-collector-4"} == {8013, 8083}
+    assert parser["program:eu-west-collector-4"]["autorestart"] == "true", "one that dies is started again"
+
+
+@pytest.mark.parametrize(("most", "says"), [(11, "dev.toml: 11 collector instances; `hitmesh up` has ports for 10")])
+def test_a_scaler_that_may_start_more_than_there_are_ports_for_is_refused(most: int, says: str) -> None:
+    node = msgspec.structs.replace(TEMPLATE.nodes["local"], scaler=1)
+    changed = msgspec.structs.replace(TEMPLATE, nodes={"local": node}, scaler=Scaler(collector=Collectors(max=most)))
+    with pytest.raises(CommandError) as raised:
+        laid_out(options(), changed)
+    assert str(raised.value).startswith(says)
 
 
 def test_supervisords_socket_is_in_the_state_folder(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.picture import Shown, as_json, ask, is_silent, merge, missing, table
-from hitmesh.cli.supervision import STOP_ORDER, Supervised, split_name
+from hitmesh.cli.supervision import STOP_ORDER
 from hitmesh.config import ROLES, Balancer
 from hitmesh.mesh.lookup import Lookups
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
+from hitmesh.supervisord import Supervised, split_name
 
 CONFIG = settings.load(folder.shipped("config/dev.toml"))
 NOW_MS = 1_000_000

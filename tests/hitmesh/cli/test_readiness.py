@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hitmesh.cli import picture, readiness
-from hitmesh.cli.supervision import Supervised
 from hitmesh.config import Config, parse
 from hitmesh.protocol.messages import Answer, Instance, Seen, make
+from hitmesh.supervisord import Supervised
 from tests.services import PATIENCE_S, free_port
 
 Serve = Callable[[int], int]

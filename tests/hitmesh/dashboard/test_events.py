@@ -9,6 +9,7 @@ from hitmesh.dashboard.instances import Turn
 from hitmesh.dashboard.status import EVENTS
 from hitmesh.settings import Edition
 from hitmesh.settings.trail import Entry
+from hitmesh.settings.wanted import Change, Wanted, encode
 
 WALL = 1_700_000.0
 
@@ -54,6 +55,26 @@ def test_what_is_handed_over_by_the_living_is_so_called() -> None:
     assert told(events) == [
         ("took over", "processor-2", "processor-2 took over partition 1 of processor-1", "processor-1 handed it over")
     ]
+
+
+def test_what_a_scaler_changes_is_told_once_with_why() -> None:
+    def stands(version: int, *changes: Change) -> dict[str, Edition]:
+        value = encode(Wanted("scaler-1.0a", {"a": {"collector": 3}}, changes))
+        return {"deploys/scaler/eu": edition("deploys/scaler/eu", value, version, "scaler")}
+
+    up = Change(at=WALL + 5, role="collector", node="a", was=2, now=3, why="2 use 90% of a CPU each")
+    hook = Change(at=WALL + 9, role="collector", node="", was=3, now=5, why="a has 3 of 3")
+    events = Events("eu")
+    events.changed(stands(1), WALL)
+    events.changed(stands(2, up), WALL)
+    events.changed(stands(3, up, hook), WALL)
+    events.changed({"deploys/scaler/eu": edition("deploys/scaler/eu", b"nonsense", 4)}, WALL)
+    events.changed({"deploys/scaler/us": edition("deploys/scaler/us", encode(Wanted("", {}, (up,))), 5)}, WALL)
+    assert told(events) == [
+        ("scaled", "scaler-1", "collector: 5 are needed, and there is room for 3: the hook is told", "a has 3 of 3"),
+        ("scaled", "scaler-1", "collector 2 -> 3, on a", "2 use 90% of a CPU each"),
+    ]
+    assert events.newest()[1].at == WALL + 5
 
 
 def test_settings_are_told_with_who_set_them() -> None:

@@ -48,6 +48,20 @@ def kinds(turns: Sequence[Turn]) -> list[str]:
     return [turn.kind for turn in turns]
 
 
+def test_a_spare_is_missed_by_nobody_and_where_it_runs_is_known() -> None:
+    watched = Watched(C1, Expected("collector", "collector-2", "b", is_spare=True))
+    watched.look(sighting(instance("collector-1"), 1, watched.now), after_s=30.0)
+    assert [row.name for row in watched.known.rows(watched.now)] == ["collector-1"]
+    watched.look(sighting(instance("collector-2"), 1, watched.now))
+    assert watched.row("collector-2").node == "b"
+    leaving = instance("collector-2", state="draining")
+    assert kinds(watched.look(sighting(leaving, 2, watched.now))) == ["drained"]
+    one = sighting(instance("collector-1"), 2, watched.now)
+    assert "left" in kinds(watched.look(one)), "it has said goodbye, and nobody tells of it any more"
+    watched.look(one, after_s=1.0)
+    assert [row.name for row in watched.known.rows(watched.now)] == ["collector-1"]
+
+
 def test_who_is_heard_is_up_and_each_heartbeat_is_counted() -> None:
     watched = Watched(C1)
     one = instance("collector-1", load={"up_s": 7.0, "accepted": 3.0})

@@ -21,7 +21,7 @@ from hitmesh.deploy.ssh import Ssh
 from hitmesh.errors import CommandError
 from tests.hitmesh.deploy.fake_hosts import FakeSsh
 
-ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1, "dashboard": 1, "recorder": 1}
+ONE = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 1, "dashboard": 1, "recorder": 1, "scaler": 1}
 TOKEN = "token=/etc/hitmesh/keys/dc/{role}/consul.token"
 DATA: dict[str, Any] = {
     "name": "dc", "keys": "keys", "ports": {"balancer_admin": 0}, "dashboard": {"open": True}, "deploy": {"ready_s": 2, "consul": {"acl": True}},
@@ -31,7 +31,7 @@ DATA: dict[str, Any] = {
         "spools": ["beanstalk://10.0.0.1:11300/hitmesh"],
     },
 }  # fmt: skip
-ROLES = ("balancer", "collector", "dashboard", "nexus", "operator", "processor", "recorder")
+ROLES = ("balancer", "collector", "dashboard", "nexus", "operator", "processor", "recorder", "scaler")
 
 
 class Place:
@@ -187,7 +187,7 @@ def test_rotating_deletes_the_old_tokens_when_all_have_been_restarted_with_the_n
     assert known == [True] * 2 * 2 * len(ONE)
     assert not set(before.values()) & set(place.consul.tokens)
     assert len(place.consul.names()) == len(ROLES) + 1
-    assert "dc: 8 new ACL tokens, 8 old ones deleted" in place.told
+    assert f"dc: {len(ROLES) + 1} new ACL tokens, {len(ROLES) + 1} old ones deleted" in place.told
     assert [path.name for path in place.folder.rglob(".consul.token*")] == []
 
 

@@ -77,10 +77,11 @@ def test_a_role_that_0_2_0_does_not_know_is_behind_what_it_takes_for_a_comment()
     assert parse_list(f"{line.removeprefix('#+ ')}\n", source="x").keys_of(peer) == ("a" * 64,)
 
 
-def test_the_release_before_reads_a_list_with_recorders(previous_release: Mapping[str, str]) -> None:
+def test_the_release_before_reads_a_list_with_later_roles(previous_release: Mapping[str, str]) -> None:
     lines = [
         line_of("a" * 64, Peer("eu-west", "recorder", "recorder-1")),
         line_of("b" * 64, Peer("eu-west", "nexus", "n")),
+        line_of("c" * 64, Peer("eu-west", "scaler", "scaler-1")),
     ]
     code = (
         "import sys; from hitmesh.state.keylist import parse_list; print(len(parse_list(sys.stdin.read(), source='x')))"

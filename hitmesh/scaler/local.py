@@ -1,0 +1,111 @@
+"""Bringing the instances of one node to the number that is wanted there, by the supervisord of its host.
+
+Owns what is asked of supervisord and when; what is wanted is others' to say. What a scaler may start is what the
+configuration has places for beside the node's own instances, and it never stops one of these: so whoever acts twice, or
+at the same time as another, does the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from hitmesh.config import Config
+from hitmesh.config.scaler import SCALED, Scaled
+from hitmesh.errors import CommandError
+from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord
+
+AGAIN_S: Final = 30.0  # before one that couldn't be started, or has ended by itself, is started again
+
+STEADY_S: Final = 3.0  # that there must be too many before one is stopped: another may know first that more are wanted
+
+log = logging.getLogger(__name__)
+
+
+class Local:
+    """The node `node`, whose supervisord is `supervisord`."""
+
+    def __init__(
+        self,
+        config: Config,
+        node: str,
+        supervisord: Supervisord,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dc, self._supervisord, self._clock = config.name, supervisord, clock
+        self._own = {role: sum(one.node == node for one in config.instances(role)) for role in SCALED}
+        self._spares = {role: [one.name for one in config.spares(role) if one.node == node] for role in SCALED}
+        self._tried: dict[str, float] = {}  # by name: when it was started last
+        self._over_since: dict[Scaled, float] = {}
+        self.answers = False
+        """Whether supervisord answered when it was asked last."""
+
+    def look(self) -> Mapping[str, Supervised] | None:
+        """What runs here, by instance; None: supervisord doesn't answer."""
+        programs = self._supervisord.programs()
+        if (programs is not None) is not self.answers:
+            self.answers = programs is not None
+            (log.info if self.answers else log.error)(
+                "the supervisord of this host %s", "answers" if self.answers else "doesn't answer: nothing is done here"
+            )
+        if programs is None:
+            return None
+        return {each.name: each for each in programs if each.dc == self._dc}
+
+    def bring(self, wanted: Mapping[Scaled, int], living: Mapping[Scaled, int]) -> list[str]:
+        """One step towards it; what was done, in words.
+
+        Nothing is started of a role of which nobody lives in the datacenter: somebody has stopped them all, and wants none.
+        """
+        programs = self.look()
+        if programs is None:
+            return []
+        done = []
+        for role in SCALED:
+            if role not in wanted:
+                continue
+            spares = self._spares[role]
+            goal = min(max(wanted[role] - self._own[role], 0), len(spares))
+            running = [name for name in spares if name in programs and programs[name].state not in (*ENDED, "STOPPING")]
+            stopping = any(name in programs and programs[name].state == "STOPPING" for name in spares)
+            if len(running) < goal and living.get(role, 0):
+                ended = [name for name in spares if name not in running and not _is_stopping(programs.get(name))]
+                done += [word for name in ended[: goal - len(running)] if (word := self._start(name, programs))]
+            if len(running) <= goal:
+                self._over_since.pop(role, None)
+            elif self._clock() - self._over_since.setdefault(role, self._clock()) >= STEADY_S and not stopping:
+                done += [word for word in [self._stop(running[-1])] if word]  # the next when this one has ended
+        return done
+
+    def _start(self, name: str, programs: Mapping[str, Supervised]) -> str:
+        now = self._clock()
+        found = programs.get(name)
+        gone_badly = found is not None and found.state != "STOPPED"
+        if gone_badly and now - self._tried.get(name, float("-inf")) < AGAIN_S:
+            return ""
+        self._tried[name] = now
+        full_name = f"{self._dc}-{name}"
+        try:
+            # As its file is now, which may have changed since supervisord read it.
+            self._supervisord.reload()
+            self._supervisord.remove(full_name)
+            self._supervisord.add(full_name)
+        except CommandError as error:
+            log.error("%s can't be started: %s", name, error)
+            return ""
+        return f"{name} is started"
+
+    def _stop(self, name: str) -> str:
+        try:
+            self._supervisord.call("stopProcess", f"{self._dc}-{name}", False)
+        except NO_ANSWER as error:
+            log.error("%s can't be stopped: %s", name, error)
+            return ""
+        return f"{name} is told to finish its work and end"
+
+
+def _is_stopping(found: Supervised | None) -> bool:
+    return found is not None and found.state == "STOPPING"

@@ -1,0 +1,71 @@
+"""How many instances a datacenter's scalers want on each node, as it stands in its settings store. Pure.
+
+It is one setting, `deploys/scaler/DC`, as JSON, changed under compare-and-set: so who decides, what is decided and why are
+written together. What doesn't read as one is as none: nobody starts or stops anything by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hitmesh.config.live import SCALER
+from hitmesh.config.scaler import Scaled
+
+MAX_CHANGES: Final = 20  # kept, each of some 400 bytes: with 256 nodes below a setting's 64 KiB
+MAX_WHY_CHARS: Final = 300
+
+_Count = Annotated[int, Meta(ge=0, le=64)]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What was decided: one number on one node, or that a hook is run."""
+
+    at: Annotated[float, Meta(ge=0, le=2e11)]  # by the wall clock of whoever wrote it
+    role: Scaled
+    node: str  # empty: of a hook
+    was: int  # in the whole datacenter
+    now: int  # the same: more than there are, of a hook
+    why: Annotated[str, Meta(max_length=MAX_WHY_CHARS)]
+
+
+class Wanted(Struct, frozen=True):
+    """All of it."""
+
+    holder: str = ""  # the id of the scaler that has written it: it holds the lease until that is a while ago
+    counts: dict[str, dict[Scaled, _Count]] = {}  # by node
+    changes: Annotated[tuple[Change, ...], Meta(max_length=MAX_CHANGES)] = ()  # the newest last
+
+    def on(self, node: str) -> Mapping[Scaled, int] | None:
+        """What is wanted on a node; None: nobody has said."""
+        return self.counts.get(node)
+
+
+def key_of(dc: str) -> str:
+    """The setting that has a datacenter's."""
+    return f"{SCALER}{dc}"
+
+
+def encode(wanted: Wanted) -> bytes:
+    """As it is written."""
+    return msgspec.json.encode(wanted)
+
+
+def decode(value: bytes | None) -> Wanted | None:
+    """As it was written; None where there is none, or anything else."""
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=Wanted)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def words(change: Change) -> str:
+    """A change, for people."""
+    if not change.node:
+        return f"{change.role}: {change.now} are needed, and there is room for {change.was}: the hook is told"
+    return f"{change.role} {change.was} -> {change.now}, on {change.node}"
