@@ -19,6 +19,7 @@ def test_each_has_two_of_every_role_and_spool_three_consul_servers_and_a_virtual
         **dict.fromkeys(ROLES, 2),
         "dashboard": 0,
         "recorder": 0,
+        "scaler": 0,
     }
     assert len(fleet.config.stores.spools) == sum(host.has_beanstalkd for host in fleet.hosts) == 2
     assert sum(host.is_consul_server for host in fleet.hosts) == 3
