@@ -166,7 +166,7 @@ def test_a_collector_that_hangs_for_good_ends_itself_and_another_one_counts_on(h
     with at_work(visitor):
         wait_for(lambda: accepted(visitor), what="a hit to be counted")
         hang.touch()
-        said = "CRITICAL a put into the spool has been under way for 12 s; ending the process"
+        said = "a put into the spool has been under way for 12 s; ending the process"
         wait_for(lambda: said in hanging.log("collector-1"), within_s=SETTLED_S, what="it to end with a word")
         hang.unlink()
         wait_for(

@@ -47,7 +47,8 @@ def started(folder: Path, *words: str, ssh: str = REFUSED) -> subprocess.Popen[s
     (folder / "ssh").write_text(f"#!/bin/sh\n{ssh}\n")
     (folder / "ssh").chmod(0o755)
     return subprocess.Popen(
-        [FAB, "--set", f"config={folder},var={folder}/var", *words],
+        # Below nohup it would ignore that signal.
+        ["env", "--default-signal=HUP", FAB, "--set", f"config={folder},var={folder}/var", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
