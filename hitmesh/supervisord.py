@@ -6,13 +6,16 @@ Owns no decision about what runs: that is its configuration. Knows nothing of ho
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import xmlrpc.client
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from xml.parsers.expat import ExpatError
 
+import msgspec
 from msgspec import Struct
 
 from hitmesh.errors import CommandError
@@ -20,6 +23,9 @@ from hitmesh.errors import CommandError
 RPC_TIMEOUT_S = 5.0  # supervisord answers in milliseconds, unless it is stopped itself
 ENDED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 NO_ANSWER = (OSError, xmlrpc.client.Error, http.client.HTTPException)
+_OURS: Final = re.compile(
+    r"(.+)-([a-z]+-[0-9]+)"
+)  # as `hitmesh up` and `fab` name programs; others are somebody else's
 
 
 class Faults(IntEnum):
@@ -28,6 +34,18 @@ class Faults(IntEnum):
     BAD_NAME = 10
     ALREADY_STARTED = 60
     ALREADY_ADDED = 90
+
+
+class _Info(Struct, frozen=True):
+    """What supervisord says of a program, as far as it is asked for."""
+
+    name: str
+    statename: str
+    pid: int
+    now: int
+    start: int
+    spawnerr: str
+    exitstatus: int
 
 
 class Supervised(Struct, frozen=True):
@@ -62,20 +80,21 @@ class Supervisord:
         self._find = find
 
     def programs(self) -> list[Supervised] | None:
-        """Every program, or None when supervisord doesn't answer."""
+        """Every program of a mesh, or None when supervisord doesn't answer, or not as it should."""
         try:
-            infos: list[dict[str, Any]] = self.call("getAllProcessInfo")
-        except NO_ANSWER:
+            infos = msgspec.convert(self.call("getAllProcessInfo"), list[_Info])
+        except (*NO_ANSWER, msgspec.ValidationError):
             return None
         return [
             Supervised(
-                full_name=info["name"],
-                state=info["statename"],
-                pid=info["pid"],
-                uptime_s=max(0.0, float(info["now"] - info["start"])) if info["pid"] else 0.0,
-                why=info["spawnerr"] or (f"ended with {info['exitstatus']}" if info["statename"] == "EXITED" else ""),
+                full_name=info.name,
+                state=info.statename,
+                pid=info.pid,
+                uptime_s=max(0.0, float(info.now - info.start)) if info.pid else 0.0,
+                why=info.spawnerr or (f"ended with {info.exitstatus}" if info.statename == "EXITED" else ""),
             )
             for info in infos
+            if is_ours(info.name)
         ]
 
     def reload(self) -> None:
@@ -101,7 +120,10 @@ class Supervisord:
         if path is None:
             raise FileNotFoundError("supervisord's socket")
         with xmlrpc.client.ServerProxy("http://supervisor", transport=_UnixTransport(path)) as server:
-            return getattr(server.supervisor, method)(*arguments)
+            try:
+                return getattr(server.supervisor, method)(*arguments)
+            except (ExpatError, ValueError, TypeError, LookupError) as error:  # it was cut, or isn't XML-RPC at all
+                raise xmlrpc.client.ResponseError(f"its answer can't be read: {error}") from error
 
     def _ask(self, method: str, *arguments: object, but: int = 0) -> None:
         """Call it; `but` is a fault that says that it is done already."""
@@ -115,10 +137,20 @@ class Supervisord:
             raise CommandError(f"supervisord doesn't answer {method}: {error}") from error
 
 
+def is_ours(full_name: str) -> bool:
+    """Whether a program is a mesh's, by its name."""
+    return _OURS.fullmatch(full_name) is not None
+
+
 def split_name(full_name: str) -> tuple[str, str]:
-    """Datacenter and instance of a program's name: eu-west-collector-1 is collector-1 of eu-west."""
-    dc, role, number = full_name.rsplit("-", 2)
-    return dc, f"{role}-{number}"
+    """Datacenter and instance of a mesh's program by its name: eu-west-collector-1 is collector-1 of eu-west.
+
+    Raises ValueError for somebody else's.
+    """
+    found = _OURS.fullmatch(full_name)
+    if found is None:
+        raise ValueError(f"{full_name!a} isn't DATACENTER-ROLE-NUMBER")
+    return found[1], found[2]
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -26,7 +26,7 @@ from hitmesh.cli.stderr import warn
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
-from hitmesh.supervisord import ENDED, Supervised, split_name
+from hitmesh.supervisord import ENDED, Supervised, is_ours, split_name
 
 POLL_S = 0.1
 READY_S = 60.0  # for what is new to heartbeat, and to own its share: 3 s on two quiet cores
@@ -139,7 +139,7 @@ class Scaling:
         config, dc = self._config, self._config.name
         active = {each.full_name for each in self._programs().values()}
         wanted = {self._full_name(each.name) for role in self._roles for each in config.instances(role)}
-        for name in sections.programs(text):
+        for name in filter(is_ours, sections.programs(text)):
             if name not in active | wanted and split_name(name)[0] == dc and _role(split_name(name)[1]) in self._roles:
                 text = sections.without_program(text, name)
         present = sections.programs(text)
