@@ -41,6 +41,9 @@ from hitmesh.protocol.stations import (
 )
 
 AT_ONCE_MS: Final = 1.0  # between stations of one kind that are shown as one
+LATE_MS: Final = (
+    10_000.0  # by which an owner that hung finds out after the batch's end that another one has its partition
+)
 BEHIND: Final = "*"  # marks a time that contradicts others
 # Of stations with the same time, which comes first.
 _ORDER: Final = {
@@ -141,7 +144,8 @@ def _belongs(own: Station, stops: Sequence[Stop]) -> bool:
     epochs = [station.epoch for station in of if station.epoch]
     if own.what in _OWN:
         return bool(epochs) and min(epochs) + (own.what == TOOK_OVER) <= own.epoch <= max(epochs)
-    return bool(of) and min(one.at_ms for one in of) <= own.at_ms <= max(one.at_ms for one in of)
+    late_ms = LATE_MS if own.what == LOST else 0.0
+    return bool(of) and min(one.at_ms for one in of) <= own.at_ms <= max(one.at_ms for one in of) + late_ms
 
 
 def _in_order(stops: Sequence[Stop]) -> list[Stop]:

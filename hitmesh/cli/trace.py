@@ -56,8 +56,8 @@ class Place(Struct, frozen=True):
 def trace(id: str, last: int, config_path: Path | None, state_dir: Path, as_json: bool) -> None:
     """Follow a hit: when its batch was formed, put into the spool, sent, committed, by whom, and when elsewhere.
 
-    The hit is named by its page, written site/path and not percent-encoded; by the id of its request, which a balancer
-    gives and its access log has; or by its batch, as this command prints it. Collectors and processors remember
+    The hit is named by its page, written site/path and not percent-encoded; by the id that a balancer gave its request, as
+    its access log and lines of slow requests have it (a client's own counts only if it is trusted); or by its batch, as this command prints it. Collectors and processors remember
     some thousands of batches, in memory: the last seconds of a flood, the last hour of quiet traffic. Who can't be asked is
     said. Times are of each host's own clock.
 
@@ -73,6 +73,8 @@ def trace(id: str, last: int, config_path: Path | None, state_dir: Path, as_json
     with ThreadPoolExecutor(AT_ONCE) as pool:
         told = _asked(pool, places, [[id]] if trim(id) == id else [[id, trim(id)]], last, unasked)
         found, more = batches(told, last)
+        answered = {(one.dc, one.name) for one in told}
+        places = [each for each in places if (each.dc, each.name) in answered]  # who is silent is waited for once
         # The name of a batch is that of its first part: all of it is meant.
         journeys = [
             _followed(pool, places, known, known.parts if id == known.name else known.matches, unasked)
@@ -90,7 +92,13 @@ def trace(id: str, last: int, config_path: Path | None, state_dir: Path, as_json
     if not as_json:
         print("\n\n".join("\n".join(lines(each)) for each in journeys))
         if more:
-            print(f"\n{more} more batches are remembered: --last {min(len(found) + more, MAX_LAST)} shows them")
+            print(f"\n{_more(more, len(found))}")
+
+
+def _more(more: int, shown: int) -> str:
+    whole = shown + more
+    how = f"--last {whole} shows them" if whole <= MAX_LAST else f"--last {MAX_LAST} shows the newest"
+    return f"{more} more {'batch is' if more == 1 else 'batches are'} remembered: {how}"
 
 
 def _followed(

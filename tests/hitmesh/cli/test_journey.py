@@ -104,6 +104,17 @@ def test_what_is_heard_of_one_whose_clock_is_ahead_stands_behind_it() -> None:
     ]
 
 
+def test_an_owner_that_comes_back_and_finds_out_that_it_is_none_any_more_is_shown() -> None:
+    back = processor(
+        at(6000, "had it already", epoch=3), own(6012, "lost the partition", 0), own(90_000, "lost the partition", 0)
+    )
+    told = [collector(*FIRST, AGAIN, ACKED), processor(*TAKEN, name="processor-2"), back]
+    assert words(journey(known(), ONE, told))[-2:] == [
+        ("processor-1", "had it already", False),
+        ("processor-1", "lost the partition", False),
+    ]
+
+
 def test_what_others_did_and_what_was_told_twice_isnt_in_it() -> None:
     others = (at(5, "staged", ((9, 5),)), at(5, "staged", worker="other"), own(5, "took the partition over", 4, 8))
     told = [collector(*FIRST), collector(*FIRST), processor(*others)]
