@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from balancer.answers import PAUSE_RETRY_S, Answer, retry_after
 from balancer.front import Front
-from balancer.routes import KEYS, RouteTable, read_static
+from balancer.routes import KEYS, Match, RouteTable, read_static
 from hitmesh.config import Empty, Route, Static, parse_stored
 from hitmesh.config.pauses import PAUSES, RoutePause, parse_pause
 from hitmesh.errors import ConfigError
@@ -35,6 +35,7 @@ class LiveRoutes:
         self._taken: dict[str, bytes] = {}
         self._live: Mapping[str, Route] = {}
         self._pauses: Mapping[str, RoutePause] = {}
+        self._answering: list[tuple[Match, Answer, float]] = []  # those that are paused with a text, and until when
 
     def start(self) -> None:
         """Put the configured routes in force. Raises ConfigError."""
@@ -68,23 +69,30 @@ class LiveRoutes:
             log.info("a pause is over")
             self._pauses = {name: pause for name, pause in self._pauses.items() if pause.until > wall}
             self._use()
+        self._say_when(wall)
 
     def _use(self) -> None:
         now = time.time()
         pauses = {name: pause for name, pause in self._pauses.items() if pause.until > now}
         table = RouteTable(self._front.routes, self._live, pauses)
+        self._answering = []
         for match in table:
             if isinstance(match.route, Static) and match.target in table.paused:
-                left_s = table.paused[match.target].until - now
                 answer = read_static(match.route, Path.cwd())
-                match.made = replace(answer, headers=retry_after(min(left_s, PAUSE_RETRY_S)))
+                self._answering.append((match, answer, table.paused[match.target].until))
                 continue
             if isinstance(match.route, Static):
                 match.made = self._pages.get(match.route) or read_static(match.route, Path.cwd())
             elif isinstance(match.route, Empty):
                 match.made = Answer(match.route.status)
+        self._say_when(now)
         self._adopt(table)
         if self._live:
             log.info("live routes in force: %s", ", ".join(self._live))
         if table.paused:
             log.info("routes that are paused: %s", ", ".join(table.paused))
+
+    def _say_when(self, wall: float) -> None:
+        """When who finds a route paused may come again: what is left of the pause, within bounds."""
+        for match, answer, until in self._answering:
+            match.made = replace(answer, headers=retry_after(min(max(until - wall, 1.0), PAUSE_RETRY_S)))
