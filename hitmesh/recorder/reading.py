@@ -100,7 +100,7 @@ class Gathered:
                 self._gaps.add(
                     Lost(
                         message.since_ms, message.until_ms, self._dc, message.recorder, message.entries,
-                        f"it couldn't keep them: {message.why}",
+                        f"it couldn't {'keep' if message.entries else 'read'} them: {message.why}",
                     )
                 )  # fmt: skip
             return
@@ -194,7 +194,7 @@ def as_json(line: Line) -> dict[str, Any]:
 
 def lost_words(lost: Lost) -> str:
     """A gap in words."""
-    many = "1 line is" if lost.entries == 1 else f"{lost.entries} lines are"
+    many = "1 line is" if lost.entries == 1 else f"{lost.entries or 'some'} lines are"
     return visible(
         f"{many} missing of {lost.who} of {lost.dc} between {moment(lost.since_ms)} and {moment(lost.until_ms)}: {lost.why}"
     )

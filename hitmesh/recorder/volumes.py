@@ -8,10 +8,12 @@ Invariants:
 - A volume is whole blocks, but for the end of one that a crash cut off: what a failed write left is cut off at once, or
   that volume isn't written any more.
 - The oldest ones go before there are more bytes than `max_bytes`; never the one that is being written.
+- What can't be read, of a block or of a volume, is named in its place (a Gap of 0 entries), and hides nothing else.
 """
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import os
 import re
@@ -22,7 +24,7 @@ from typing import Final, NamedTuple
 
 from hitmesh.errors import DecodeError
 from hitmesh.protocol.messages import MAX_PACKED_BLOCKS
-from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, pack, unpack
+from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, message_of, pack, unpack, unread
 
 SHARE: Final = 8  # volumes at least that max_bytes is: so much of it is gone when the oldest one goes
 DAY_S: Final = 86_400
@@ -134,29 +136,43 @@ class Volumes:
 
 
 def read(folder: Path, since_ms: int, until_ms: int, place: Place, limit_bytes: int = MAX_PACKED_BLOCKS) -> Found:
-    """The blocks from `place` on that have something of a while, up to a limit. Raises OSError."""
+    """The blocks from `place` on that have something of a while, up to a limit.
+
+    In the place of what a volume has that can't be read is a block that says so. Raises OSError for the folder alone.
+    """
     there = [one for one in volumes_in(folder) if one.number >= place.volume]
     packed: list[bytes] = []
     size = 0
     for one in there:
+        wrong = ""
         at = place.offset if one.number == place.volume else 0
         place = Place(one.number, at)
         if (one.changed_s + SKEW_S) * 1000 < since_ms:
             place = Place(one.number, max(at, one.size_bytes))
             continue
         try:
-            file = one.path.open("rb")
+            with _opened(one.path) as file:
+                for offset, head in _heads(file, at):
+                    place = Place(one.number, offset)
+                    if head.last_ms >= since_ms and head.first_ms < until_ms:
+                        if size + head.size_bytes > limit_bytes:
+                            return Found(b"".join(packed), place, more=True)
+                        packed.append(_block(file, offset, head))
+                        size += head.size_bytes
+                    place = Place(one.number, offset + head.size_bytes)
+                wrong = _end(file, place.offset, is_last=one is there[-1])
         except FileNotFoundError:
             continue  # it was the oldest
-        with file:
-            for offset, head in _heads(file.fileno(), at):
-                place = Place(one.number, offset)
-                if head.last_ms >= since_ms and head.first_ms < until_ms:
-                    if size + head.size_bytes > limit_bytes:
-                        return Found(b"".join(packed), place, more=True)
-                    packed.append(os.pread(file.fileno(), head.size_bytes, offset))
-                    size += head.size_bytes
-                place = Place(one.number, offset + head.size_bytes)
+        except OSError as error:
+            wrong = error.strerror or str(error)
+        if wrong:
+            gap = unread(folder.name, _begun_ms(one), int(one.changed_s * 1000), f"{one.path.name}: {wrong}")
+            block = pack([message_of(gap)])
+            if size + len(block) > limit_bytes:
+                return Found(b"".join(packed), place, more=True)
+            packed.append(block)
+            size += len(block)
+            place = Place(one.number + 1, 0)  # it is said once
     return Found(b"".join(packed), place, more=False)
 
 
@@ -166,7 +182,40 @@ def messages_in(folder: Path, since_ms: int, until_ms: int) -> Iterator[Recorded
     while more:
         packed, place, more = read(folder, since_ms, until_ms, place)
         with contextlib.suppress(DecodeError):
-            yield from unpack(packed)
+            yield from unpack(packed, folder.name)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A file to read; whatever else has its name is no reason to wait."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _block(file: int, offset: int, head: Head) -> bytes:
+    block = os.pread(file, head.size_bytes, offset)
+    if len(block) < head.size_bytes:
+        raise OSError("it was cut off")
+    return block
+
+
+def _end(file: int, at: int, *, is_last: bool) -> str:
+    """What is wrong behind the last whole block; empty where nothing is. To the last volume a block may just be written."""
+    rest = os.fstat(file).st_size - at
+    if rest >= HEAD.size and head_of(os.pread(file, HEAD.size, at)) is None:
+        return f"what begins at byte {at} isn't a block"
+    return "" if rest <= 0 or is_last else f"the block at byte {at} isn't whole"
+
+
+def _begun_ms(volume: Volume) -> int:
+    """The hour in a volume's name; 0 where there is no such hour."""
+    try:
+        return max(0, calendar.timegm(time.strptime(volume.path.name[:13], "%Y-%m-%dT%H"))) * 1000
+    except ValueError:
+        return 0
 
 
 def _heads(file: int, at: int) -> Iterator[tuple[int, Head]]:
