@@ -7,7 +7,8 @@ It owns the folder. Nothing here is called by two at once, but for `read`, which
 Invariants:
 - A volume is whole blocks, but for the end of one that a crash cut off: what a failed write left is cut off at once, or
   that volume isn't written any more.
-- The oldest ones go before there are more bytes than `max_bytes`; never the one that is being written.
+- The oldest ones go before there are more bytes than `max_bytes`; never the one that is being written. For their age they
+  go one at a time, AGED_S apart: a clock that jumps ahead leaves most of them until somebody has mended it.
 - What can't be read, of a block or of a volume, is named in its place (a Gap of 0 entries), and hides nothing else.
 """
 
@@ -15,21 +16,27 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from hitmesh.errors import DecodeError
+from hitmesh.logs import Complaints
 from hitmesh.protocol.messages import MAX_PACKED_BLOCKS
 from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, message_of, pack, unpack, unread
 
 SHARE: Final = 8  # volumes at least that max_bytes is: so much of it is gone when the oldest one goes
 DAY_S: Final = 86_400
+AGED_S: Final = 900.0  # between two volumes that go for their age, whatever the clock says: it may be a wrong one
 SKEW_S: Final = 3600  # between the clock of a recorder and its senders': a volume of before isn't looked into
 _NAME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}\.([0-9]{6,15})\.records")
+
+
+log = logging.getLogger(__name__)
 
 
 class Volume(NamedTuple):
@@ -71,10 +78,15 @@ def volumes_in(folder: Path) -> list[Volume]:
 class Volumes:
     """Those that one recorder writes."""
 
-    def __init__(self, folder: Path, *, max_bytes: int, max_days: float) -> None:
+    def __init__(
+        self, folder: Path, *, max_bytes: int, max_days: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
         self._max_bytes, self._max_s = max_bytes, max_days * DAY_S
         self._volume_bytes = max_bytes // SHARE
+        self._clock = clock
+        self._aged_s = float("-inf")  # when a volume went for its age last
+        self._complaints = Complaints(log)
         self._file: int | None = None
         self._path = folder
         self._hour = ""
@@ -87,7 +99,7 @@ class Volumes:
         """Append one block. Raises OSError; then nothing of it is there."""
         block = pack(items)
         hour = time.strftime("%Y-%m-%dT%H", time.gmtime(now_s))
-        if self._file is None or hour != self._hour or self._size_bytes + len(block) > self._volume_bytes:
+        if not self._is_there() or hour != self._hour or self._size_bytes + len(block) > self._volume_bytes:
             self._begin(hour)
         self._make_room(len(block), now_s)
         assert self._file is not None
@@ -106,6 +118,15 @@ class Volumes:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _is_there(self) -> bool:
+        """Whether the volume that is being written still has its name: anybody may delete one."""
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.lstat())
+        except OSError:
+            return False
 
     def _begin(self, hour: str) -> None:
         self.close()
@@ -127,12 +148,24 @@ class Volumes:
     def _make_room(self, more_bytes: int, now_s: float) -> None:
         there = volumes_in(self._folder)
         total = sum(one.size_bytes for one in there)
+        failed: OSError | None = None
         for one in there:
-            is_old = now_s - one.changed_s > self._max_s
-            if one.path != self._path and (is_old or total + more_bytes > self._max_bytes):
+            is_too_much = total + more_bytes > self._max_bytes
+            is_old = now_s - one.changed_s > self._max_s and self._clock() - self._aged_s >= AGED_S
+            if one.path == self._path or not (is_old or is_too_much):
+                continue
+            try:
                 one.path.unlink(missing_ok=True)
-                total -= one.size_bytes
+            except OSError as error:
+                failed = error
+                self._complaints.warn("delete", "a volume can't be deleted: %s", error)
+                continue
+            total -= one.size_bytes
+            if not is_too_much:
+                self._aged_s = self._clock()
         self.total_bytes = total
+        if failed is not None and total + more_bytes > self._max_bytes:
+            raise failed
 
 
 def read(folder: Path, since_ms: int, until_ms: int, place: Place, limit_bytes: int = MAX_PACKED_BLOCKS) -> Found:

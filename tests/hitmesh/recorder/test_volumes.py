@@ -11,7 +11,7 @@ import pytest
 
 from hitmesh.protocol.messages import Gap, Records
 from hitmesh.recorder.blocks import HEAD, message_of, unpack
-from hitmesh.recorder.volumes import SHARE, Place, Volumes, messages_in, read, volumes_in
+from hitmesh.recorder.volumes import AGED_S, SHARE, Place, Volumes, messages_in, read, volumes_in
 from tests.hitmesh.recorder.samples import line, records
 
 MIB = 1024 * 1024
@@ -216,3 +216,63 @@ def test_a_volume_that_can_not_be_read_hides_nothing_else_and_is_named(
     assert why.startswith(f"{path.name}: ")
     found = read(tmp_path / "recorder-1", 0, EVER, Place(0, 0))
     assert read(tmp_path / "recorder-1", 0, EVER, found.place).packed == b"", "it is said once"
+
+
+def test_a_volume_that_can_not_be_deleted_fails_no_write_and_the_others_go(tmp_path: Path, volumes: Volumes) -> None:
+    path = tmp_path / "recorder-1" / "2026-11-30T12.000000.records"
+    path.mkdir(parents=True)
+    os.utime(path, (NOON_S - 90 * 86_400,) * 2)
+    for number in range(1, 400):
+        write(volumes, os.urandom(4000).hex(), number=number)
+    assert path.is_dir()
+    assert volumes.total_bytes <= MIB
+    assert numbers(tmp_path)[-1] == 399
+
+
+def test_where_nothing_can_be_deleted_the_bound_holds(
+    tmp_path: Path, volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    failed = 0
+    for number in range(1, 400):
+        try:
+            write(volumes, os.urandom(4000).hex(), number=number)
+        except PermissionError:
+            failed += 1
+    assert failed > 100
+    assert sum(one.size_bytes for one in volumes_in(tmp_path / "recorder-1")) <= MIB
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
+def test_a_volume_that_somebody_deletes_while_it_is_written_is_followed_by_another_one(
+    tmp_path: Path, volumes: Volumes, what: str
+) -> None:
+    write(volumes, number=1)
+    path = volumes_in(tmp_path / "recorder-1")[0].path
+    if what == "replaced":
+        path.with_name("copy").write_bytes(path.read_bytes())
+        path.with_name("copy").rename(path)
+    else:
+        path.unlink()
+    if what == "folder":
+        path.parent.rmdir()
+    write(volumes, number=2)
+    assert numbers(tmp_path) == ([1, 2] if what == "replaced" else [2])
+
+
+def test_a_clock_that_jumps_ahead_deletes_one_volume_at_a_time(tmp_path: Path) -> None:
+    clock = [0.0]
+    volumes = Volumes(tmp_path / "recorder-1", max_bytes=MIB, max_days=30, clock=lambda: clock[0])
+    for number in range(1, 11):
+        write(volumes, number=number, now_s=NOON_S + number * 3600)
+        os.utime(volumes_in(tmp_path / "recorder-1")[-1].path, (NOON_S + number * 3600,) * 2)
+    for _ in range(5):
+        write(volumes, number=11, now_s=NOON_S + 60 * 86_400)
+    assert numbers(tmp_path)[:9] == list(range(2, 11))
+    write(volumes, number=12, now_s=NOON_S + 11 * 3600)
+    clock[0] += AGED_S
+    write(volumes, number=13, now_s=NOON_S + 60 * 86_400)
+    assert numbers(tmp_path)[:8] == list(range(3, 11))
