@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, message_of, p
 
 SHARE: Final = 8  # volumes at least that max_bytes is: so much of it is gone when the oldest one goes
 DAY_S: Final = 86_400
+LAST_NUMBER: Final = 10**15 - 1  # somebody else's: so many no recorder writes; one more and _NAME knew it no more
 AGED_S: Final = 900.0  # between two volumes that go for their age, whatever the clock says: it may be a wrong one
 SKEW_S: Final = 3600  # between the clock of a recorder and its senders': a volume of before isn't looked into
 _NAME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}\.([0-9]{6,15})\.records")
@@ -131,7 +133,10 @@ class Volumes:
     def _begin(self, hour: str) -> None:
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._number = max([self._number, *(one.number for one in volumes_in(self._folder))]) + 1
+        there = volumes_in(self._folder)
+        if there and there[-1].number >= LAST_NUMBER:
+            raise OSError(errno.EOVERFLOW, f"{there[-1].path.name} has the last number there is; remove it")
+        self._number = max([self._number, *(one.number for one in there)]) + 1
         self._path = self._folder / f"{hour}.{self._number:06d}.records"
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self._hour, self._size_bytes = hour, 0

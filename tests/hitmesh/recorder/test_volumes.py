@@ -276,3 +276,15 @@ def test_a_clock_that_jumps_ahead_deletes_one_volume_at_a_time(tmp_path: Path) -
     clock[0] += AGED_S
     write(volumes, number=13, now_s=NOON_S + 60 * 86_400)
     assert numbers(tmp_path)[:8] == list(range(3, 11))
+
+
+def test_numbers_that_are_used_up_are_said_and_hide_no_line(tmp_path: Path, volumes: Volumes) -> None:
+    path = tmp_path / "recorder-1" / "2026-11-30T12.999999999999999.records"
+    path.parent.mkdir()
+    path.touch()
+    for _ in range(2):
+        with pytest.raises(OSError, match=f"{path.name} has the last number there is; remove it"):
+            write(volumes, number=1)
+    path.unlink()
+    write(volumes, number=1)
+    assert numbers(tmp_path) == [1]
