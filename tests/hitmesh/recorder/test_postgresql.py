@@ -68,6 +68,11 @@ def wait_for_minutes(server: Postgres, instance: str, wanted: list[int]) -> None
     wait_for(lambda: minutes(server, instance) == wanted, within_s=60, what=f"the rows of {instance}")
 
 
+def written(folder: Path) -> list[Path]:
+    """The volumes that have a block."""
+    return [one.path for one in volumes_in(folder) if one.size_bytes]
+
+
 def is_away(mesh: Mesh, name: str = "recorder-1") -> bool:
     return loads(mesh, name).get("database_away_s", 0) > 0
 
@@ -198,10 +203,12 @@ def test_tables_that_were_dropped_together_are_made_and_filled_again_but_for_a_b
     mesh: Mesh, server: Postgres
 ) -> None:
     now = this_minute()
+    with Sender(mesh, name="collector-7") as sender:
+        sender.count(now)
+        [volume, *_] = wait_for(lambda: written(mesh.folder / "dc-test" / "recorder-1"), what="a block")
     with Sender(mesh, name="collector-6") as sender:
         sender.count(now - 1)
         wait_for_minutes(server, "collector-6", [now - 1])
-        volume = volumes_in(mesh.folder / "dc-test" / "recorder-1")[0].path
         data = bytearray(volume.read_bytes())
         head = head_of(bytes(data))
         assert head is not None
