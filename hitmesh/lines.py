@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hitmesh.visible import visible
 
@@ -53,8 +53,11 @@ UNKNOWN: Final = Speaker()
 def fields_of(record: logging.LogRecord) -> Fields:
     """What the event of a record is about, under names that no field of every record has."""
     fields = getattr(record, "fields", None)
-    if not isinstance(fields, Mapping):
-        return {}
+    return named(fields) if isinstance(fields, Mapping) else {}
+
+
+def named(fields: Mapping[Any, object]) -> Fields:
+    """Fields from anywhere, under names that no field of every record has."""
     found: dict[str, Value] = {}
     for key, value in fields.items():
         name = _KEY.sub("_", str(key)) or "_"

@@ -87,6 +87,8 @@ def logs(
         pattern=_pattern(grep),
         statistics=statistics,
     )
+    if wanted.since_ms >= wanted.until_ms:
+        raise click.UsageError("--since isn't before --until")
     configs = [one for one in configs_of(config_path, state_dir) if dc in (None, one.name)]
     if not configs:
         raise CommandError(f"there is no datacenter {dc} here")
@@ -99,6 +101,7 @@ def logs(
             )
         _print(lines, as_json=as_json)
         reader.complain()
+        reader.complain_of_nobody()
         with contextlib.suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_S)
@@ -149,6 +152,13 @@ class _Reader:
                 if lost not in self._lost:
                     self._lost.add(lost)
                     warn(lost_words(lost))
+
+    def complain_of_nobody(self) -> None:
+        """Say that the instance that is wanted has no line, if it has none."""
+        there = sorted({name for gathered in self._gathered.values() for name in gathered.instances})
+        if self._wanted.instance and self._wanted.instance not in there:
+            hint = f"; {nearest(self._wanted.instance, there)}" if there else ""
+            self._tell(f"no line that was read is of {self._wanted.instance}{hint}")
 
     def close(self) -> None:
         """Ask nobody any more."""

@@ -51,7 +51,7 @@ class Source:
                 return
             self.read = True
             try:
-                yield from unpack(packed)
+                yield from unpack(packed, self.name)
             except DecodeError as error:
                 self.problem = f"some of what it has can't be read: {error}"
 

@@ -483,13 +483,13 @@ class Recorded(Message, frozen=True):
 
 
 class Gap(Message, frozen=True):
-    """In a volume: entries that reached its recorder, and couldn't be kept."""
+    """In a volume: entries that reached its recorder, and couldn't be kept; in an answer also some that can't be read."""
 
     KIND = 19
     recorder: Name  # its name
     since_ms: Millis
     until_ms: Millis
-    entries: Number
+    entries: Number  # 0: nobody knows, for they are in a volume and can't be read
     why: Text
 
 

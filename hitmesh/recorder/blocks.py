@@ -18,13 +18,15 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.errors import DecodeError
-from hitmesh.protocol.messages import MAX_PACKED_BLOCKS, Gap, Records, decode, encode
+from hitmesh.protocol.messages import MAX_PACKED_BLOCKS, MAX_TOTAL, Gap, Records, decode, encode, make
+from hitmesh.protocol.names import is_name
 
 MAGIC: Final = b"hmb1"
 HEAD: Final = struct.Struct(">4sIIQQ")
 LENGTH: Final = struct.Struct(">I")
 MAX_RECORDS_BYTES: Final = 256 * 1024  # of one message: its sender ends it at 64 KiB, and the entry before that
 MAX_RAW_BYTES: Final = 1024 * 1024  # of a block: what a busy datacenter says in seconds; unpacked at once by a reader
+MAX_WHY_CHARS: Final = 300
 LEVEL: Final = 6  # of zlib: a tenth of what a log takes, 30 MiB a second
 
 assert MAX_RAW_BYTES + 4096 < MAX_PACKED_BLOCKS, "one block at least fits into an answer"
@@ -74,8 +76,18 @@ def head_of(data: bytes) -> Head | None:
     return Head(packed, raw, first_ms, last_ms)
 
 
-def unpack(data: bytes) -> Iterator[Recorded]:
-    """The messages of blocks, one after the other; raises DecodeError at what is none, behind those before it."""
+def unread(recorder: str, since_ms: int, until_ms: int, why: str) -> Gap:
+    """In the place of what a volume of `recorder` has of a while, and nobody can read: of so many entries as nobody knows."""
+    name = recorder if is_name(recorder) else "recorder"
+    since_ms, until_ms = min(since_ms, MAX_TOTAL), min(max(since_ms, until_ms), MAX_TOTAL)
+    return make(Gap, name, since_ms, until_ms, 0, why[:MAX_WHY_CHARS])
+
+
+def unpack(data: bytes, recorder: str) -> Iterator[Recorded]:
+    """The messages of blocks of `recorder`, one after the other, and a Gap in the place of a block that can't be read.
+
+    Raises DecodeError at what is no block, behind those before it: where the next one would be isn't known then.
+    """
     at = 0
     while at < len(data):
         head = head_of(data[at : at + HEAD.size])
@@ -83,7 +95,10 @@ def unpack(data: bytes) -> Iterator[Recorded]:
             raise DecodeError("what follows isn't a block", op="read")
         body = data[at + HEAD.size : at + head.size_bytes]
         at += head.size_bytes
-        yield from _messages(body, head)
+        try:
+            yield from _messages(body, head)
+        except DecodeError as error:
+            yield unread(recorder, head.first_ms, head.last_ms, f"a block can't be read: {error}")
 
 
 def _messages(body: bytes, head: Head) -> Iterator[Recorded]:

@@ -192,7 +192,8 @@ class Database:
                 filled += self._insert(connection, rows[first : first + BATCH])
             for gap in gaps:
                 since_s, until_s = gap.since_ms / 1000, min(gap.until_ms, LAST_MS) / 1000
-                self._say_gap(connection, min(since_s, until_s), until_s, 0, gap.entries, gap.why)
+                missing = gap.entries or None  # 0: a part of a volume that nobody can read
+                self._say_gap(connection, min(since_s, until_s), until_s, 0, missing, gap.why)
             with gevent.Timeout(ANSWER_S):  # also where nothing is new: so it is known when it was in step last
                 connection.execute(_IS_THERE, (self._dc, self._name, *place))
             self._place = place
@@ -210,10 +211,11 @@ class Database:
         gaps: list[Gap] = []
         try:
             packed, place, more = read(self._folder, since_ms, FOR_EVER_MS, place)
-        except OSError:
+        except OSError as error:
+            self._complaints.warn("read", "statistics: the volumes can't be read: %s", error)
             return rows, gaps, place, False
         try:
-            for message in unpack(packed):
+            for message in unpack(packed, self._name):
                 rows += rows_of(message)
                 gaps += [message] if isinstance(message, Gap) else []
         except DecodeError as error:

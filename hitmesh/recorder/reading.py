@@ -4,7 +4,7 @@ It is given what the recorders of a datacenter have, in any order, some of it tw
 
 Invariants:
 - A line is shown once, whoever kept it.
-- A gap is numbers of a process that nobody has: it is named with the times around it.
+- A gap is numbers of a process that nobody has: it is named with the times around it, if lines of it are wanted.
 - Memory is bounded: past `limit` lines the oldest are left out, and that is said.
 """
 
@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from hitmesh.lines import Value, named, pair
 from hitmesh.protocol.messages import Entry, Gap, Records
 from hitmesh.state.outgoing import STATISTICS
 from hitmesh.visible import visible
 
 MAX_PROCESSES: Final = 100_000  # whose numbers are followed; of more of them gaps aren't known
+MAX_INSTANCES: Final = 1000  # whose names are known, to say which one may be meant
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 
@@ -42,7 +44,7 @@ class Wanted(NamedTuple):
         entry = line.entry
         if not self.since_ms <= entry.at_ms < self.until_ms:
             return False
-        if (self.role and line.role != self.role) or (self.instance and line.instance != self.instance):
+        if not self.is_of(line.role, line.instance):
             return False
         if entry.level == STATISTICS:
             if not self.statistics:
@@ -50,6 +52,10 @@ class Wanted(NamedTuple):
         elif entry.level < self.level:
             return False
         return self.pattern is None or self.pattern.search(said(entry)) is not None
+
+    def is_of(self, role: str, instance: str) -> bool:
+        """Whether an instance is one whose lines are wanted."""
+        return self.role in ("", role) and self.instance in ("", instance)
 
 
 class Line(NamedTuple):
@@ -90,6 +96,8 @@ class Gathered:
         self._lines: list[Line] = []  # a heap, the oldest first
         self._spans: dict[tuple[str, str], list[_Span]] = {}
         self._gaps: set[Lost] = set()
+        self.instances: set[str] = set()
+        """Some of those of whom there are lines, whatever is wanted: MAX_INSTANCES at most."""
         self.left_out = 0
         """Lines that were too many."""
 
@@ -100,11 +108,13 @@ class Gathered:
                 self._gaps.add(
                     Lost(
                         message.since_ms, message.until_ms, self._dc, message.recorder, message.entries,
-                        f"it couldn't keep them: {message.why}",
+                        f"it couldn't {'keep' if message.entries else 'read'} them: {message.why}",
                     )
                 )  # fmt: skip
             return
-        if not message.entries or not self._note(message):
+        if message.entries and len(self.instances) < MAX_INSTANCES:
+            self.instances.add(message.name)
+        if not message.entries or not self._wanted.is_of(message.role, message.name) or not self._note(message):
             return
         for number, entry in enumerate(message.entries, start=message.first):
             line = Line(entry.at_ms, message.dc, message.name, message.id, number, message.role, entry)
@@ -161,7 +171,7 @@ class Gathered:
 
 def said(entry: Entry) -> str:
     """An entry's words: its text, and its fields behind it."""
-    fields = " ".join(f"{key}={_value(value)}" for key, value in entry.fields.items())
+    fields = " ".join(pair(key, _whole(value)) for key, value in named(entry.fields).items())
     return f"{entry.text} {fields}".strip() if fields else entry.text
 
 
@@ -194,7 +204,7 @@ def as_json(line: Line) -> dict[str, Any]:
 
 def lost_words(lost: Lost) -> str:
     """A gap in words."""
-    many = "1 line is" if lost.entries == 1 else f"{lost.entries} lines are"
+    many = "1 line is" if lost.entries == 1 else f"{lost.entries or 'some'} lines are"
     return visible(
         f"{many} missing of {lost.who} of {lost.dc} between {moment(lost.since_ms)} and {moment(lost.until_ms)}: {lost.why}"
     )
@@ -208,7 +218,6 @@ def moment(at_ms: int) -> str:
         return f"{at_ms} ms"
 
 
-def _value(value: str | float) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return f'"{value}"' if isinstance(value, str) and (" " in value or not value) else str(value)
+def _whole(value: Value) -> Value:
+    """A number without a fraction as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -29,7 +29,7 @@ from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, FrameReader, open_socket
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.protocol.messages import Read, Recorded, Records, encode, make
 from hitmesh.protocol.names import bracketed
-from hitmesh.recorder.blocks import MAX_RECORDS_BYTES
+from hitmesh.recorder.blocks import MAX_RECORDS_BYTES, message_of, pack, unread
 from hitmesh.recorder.keeping import Keeping
 from hitmesh.recorder.rows import rows_of
 from hitmesh.recorder.volumes import Found, Place, Volumes, read
@@ -151,7 +151,11 @@ class Recorder:
                     found = call_blocking(partial(read, self._folder, question.since_ms, question.until_ms, place))
             except OSError as error:
                 log.warning("its volumes can't be read: %s", error)
-                found = Found(b"", place, more=False)
+                now_ms = int(time.time() * 1000)
+                gap = unread(
+                    self._name, question.since_ms, min(now_ms, question.until_ms), f"its volumes can't be read: {error}"
+                )
+                found = Found(pack([message_of(gap)]), place, more=False)
             answer = make(
                 Recorded, question.request, self._id, found.place.volume, found.place.offset, found.more, found.packed
             )

@@ -202,3 +202,23 @@ def test_mistakes_are_told_in_words(mesh: Mesh) -> None:
         done = logs(mesh, *words)
         assert (done.returncode, done.stdout) == (1, "")
         assert said in done.stderr
+    done = logs(mesh, "--since", "1h", "--until", "2h")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--since isn't before --until" in done.stderr
+    done = logs(mesh, "--instance", "colector-1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no line that was read is of colector-1; did you mean collector-1?" in done.stderr
+
+
+def test_a_volume_that_can_not_be_read_is_named_and_hides_nothing_else(mesh: Mesh) -> None:
+    path = mesh.folder / "dc-test" / "recorder-2" / "2020-01-01T12.000000.records"
+    path.mkdir()
+    try:
+        with Sender(mesh, "recorder-2", "collector-3") as sender:
+            sender.say("beside it")
+            wait_until_kept(mesh, "beside it")
+        said = logs(mesh).stderr
+        assert "some lines are missing of recorder-2 of dc-test between 2020-01-01T12:00:00.000Z and " in said
+        assert f"it couldn't read them: {path.name}: " in said
+    finally:
+        path.rmdir()

@@ -11,7 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hitmesh.recorder.blocks import head_of
 from hitmesh.recorder.migrating import migrate
+from hitmesh.recorder.volumes import volumes_in
 from tests.hitmesh.recorder.senders import Sender, launch, loads, this_minute
 from tests.services import wait_for
 from tests.services.disks import full, small_disk
@@ -64,6 +66,11 @@ def minutes(server: Postgres, instance: str) -> list[int]:
 
 def wait_for_minutes(server: Postgres, instance: str, wanted: list[int]) -> None:
     wait_for(lambda: minutes(server, instance) == wanted, within_s=60, what=f"the rows of {instance}")
+
+
+def written(folder: Path) -> list[Path]:
+    """The volumes that have a block."""
+    return [one.path for one in volumes_in(folder) if one.size_bytes]
 
 
 def is_away(mesh: Mesh, name: str = "recorder-1") -> bool:
@@ -190,3 +197,25 @@ def test_another_password_is_taken_from_the_file_and_told_nobody(
     for name in PAIR:
         assert before not in mesh.log(name)
         assert after not in mesh.log(name)
+
+
+def test_tables_that_were_dropped_together_are_made_and_filled_again_but_for_a_block_that_can_not_be_read(
+    mesh: Mesh, server: Postgres
+) -> None:
+    now = this_minute()
+    with Sender(mesh, name="collector-7") as sender:
+        sender.count(now)
+        [volume, *_] = wait_for(lambda: written(mesh.folder / "dc-test" / "recorder-1"), what="a block")
+    with Sender(mesh, name="collector-6") as sender:
+        sender.count(now - 1)
+        wait_for_minutes(server, "collector-6", [now - 1])
+        data = bytearray(volume.read_bytes())
+        head = head_of(bytes(data))
+        assert head is not None
+        data[head.size_bytes - 1] ^= 1
+        volume.write_bytes(data)
+        server.rows("DROP TABLE hitmesh_migrations, hitmesh_statistics, hitmesh_gaps, hitmesh_recorders")
+        sender.count(now)
+        wait_for_minutes(server, "collector-6", [now - 1, now])
+    found = wait_for(lambda: server.rows("SELECT missing, why FROM hitmesh_gaps WHERE missing IS NULL"), what="the gap")
+    assert any(why.startswith("a block can't be read: ") for _, why in found)

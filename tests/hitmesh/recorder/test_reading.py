@@ -85,6 +85,23 @@ def test_only_what_is_wanted_is_shown(wanted: Wanted, chosen: list[str]) -> None
     assert found.lost() == [], "what isn't shown isn't missing"
 
 
+def test_what_is_missing_of_others_is_not_said() -> None:
+    mine = [records(line("a", 10)), records(line("b", 20), first=3)]
+    others = [
+        records(line("c", 10), name="nexus-1", role="nexus"),
+        records(line("d", 20), first=9, name="nexus-1", role="nexus"),
+    ]
+    for wanted in (Wanted(0, 99, role="collector"), Wanted(0, 99, instance="collector-1")):
+        found = gathered(*mine, *others, gap(5, 6), wanted=wanted)
+        assert [(lost.who, lost.entries) for lost in found.lost()] == [("recorder-1", 1), ("collector-1", 1)]
+    assert len(gathered(*mine, *others).lost()) == 2
+
+
+def test_whose_lines_there_are_is_known_whatever_is_wanted() -> None:
+    found = gathered(records(line("a", 10)), wanted=Wanted(0, 99, instance="collector-2"))
+    assert found.instances == {"collector-1"}
+
+
 def test_past_the_limit_the_oldest_are_left_out_and_counted() -> None:
     found = gathered(*(records(line(str(n), n), first=n) for n in range(1, 101)), limit=10)
     assert texts(found) == [str(n) for n in range(91, 101)]
@@ -100,6 +117,21 @@ def test_hostile_text_is_shown_as_text() -> None:
     assert said[0].startswith("1970-01-01T00:00:01.000Z eu-west a-1 INFO hitmesh: \\x1b[2J\\u202e\\ud800\\r2026")
     assert all(each.startswith("    ") for each in said[1:])
     assert as_json(shown_line)["text"] == text
+
+
+def test_no_value_ends_its_field_or_begins_another_one() -> None:
+    fields: dict[str, str | int | float | bool] = {
+        "page": 'a" role="nexus',
+        "why": "x\n2026-01-01 forged",
+        "a b": "",
+        "hits": 3.0,
+        "path": "\\",
+    }
+    [one] = gathered(records(Entry(1000, 20, "hitmesh", "said", fields))).take()
+    [only] = shown(one)
+    assert only.endswith(
+        r'said page="a\" role=\"nexus" why="x\n2026-01-01 forged" a_b="" hits=3 path="\\"',
+    )
 
 
 def test_a_time_that_is_none_is_shown_as_its_number() -> None:

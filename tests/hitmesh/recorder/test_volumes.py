@@ -11,7 +11,7 @@ import pytest
 
 from hitmesh.protocol.messages import Gap, Records
 from hitmesh.recorder.blocks import HEAD, message_of, unpack
-from hitmesh.recorder.volumes import SHARE, Place, Volumes, messages_in, read, volumes_in
+from hitmesh.recorder.volumes import AGED_S, SHARE, Place, Volumes, messages_in, read, volumes_in
 from tests.hitmesh.recorder.samples import line, records
 
 MIB = 1024 * 1024
@@ -31,6 +31,11 @@ def write(volumes: Volumes, text: str = "x", *, number: int = 1, now_s: float = 
 def numbers(folder: Path, since_ms: int = 0, until_ms: int = EVER) -> list[int]:
     found = messages_in(folder / "recorder-1", since_ms, until_ms)
     return [one.first for one in found if isinstance(one, Records)]
+
+
+def unreadable(folder: Path) -> list[str]:
+    found = messages_in(folder / "recorder-1", 0, EVER)
+    return [one.why for one in found if isinstance(one, Gap) and not one.entries]
 
 
 def names(folder: Path) -> list[str]:
@@ -91,9 +96,12 @@ def test_a_block_that_is_no_block_ends_its_volume_only(tmp_path: Path, volumes: 
     write(volumes, number=1)
     path = volumes_in(tmp_path / "recorder-1")[0].path
     path.write_bytes(path.read_bytes() + b"garbage" * 100)
+    size = path.stat().st_size - 700
+    assert unreadable(tmp_path) == [f"{path.name}: what begins at byte {size} isn't a block"]
     again = Volumes(tmp_path / "recorder-1", max_bytes=MIB, max_days=30)
     write(again, number=2)
     assert numbers(tmp_path) == [1, 2]
+    assert unreadable(tmp_path) == [f"{path.name}: what begins at byte {size} isn't a block"]
 
 
 def test_a_write_that_fails_leaves_nothing_behind(
@@ -141,14 +149,16 @@ def test_who_reads_on_gets_each_block_once_in_pages(tmp_path: Path, volumes: Vol
     while more:
         packed, place, more = read(tmp_path / "recorder-1", 0, EVER, place, 20_000)
         assert len(packed) <= 20_000
-        found += [one.first for one in unpack(packed) if isinstance(one, Records)]
+        found += [one.first for one in unpack(packed, "recorder-1") if isinstance(one, Records)]
         pages += 1
     assert found == list(range(1, 41))
     assert pages > 5
     assert read(tmp_path / "recorder-1", 0, EVER, place).packed == b""
     write(volumes, number=41, now_s=NOON_S + 41 * 900)
     assert [
-        one.first for one in unpack(read(tmp_path / "recorder-1", 0, EVER, place).packed) if not isinstance(one, Gap)
+        one.first
+        for one in unpack(read(tmp_path / "recorder-1", 0, EVER, place).packed, "recorder-1")
+        if not isinstance(one, Gap)
     ] == [41]
 
 
@@ -163,7 +173,7 @@ def test_a_place_in_a_volume_that_is_gone_is_that_of_the_next_one(tmp_path: Path
     write(volumes, number=2, now_s=NOON_S + 3600)
     volumes_in(tmp_path / "recorder-1")[0].path.unlink()
     packed = read(tmp_path / "recorder-1", 0, EVER, Place(1, 5000)).packed
-    assert [one.first for one in unpack(packed) if isinstance(one, Records)] == [2]
+    assert [one.first for one in unpack(packed, "recorder-1") if isinstance(one, Records)] == [2]
 
 
 def test_other_files_there_are_left_alone(tmp_path: Path, volumes: Volumes) -> None:
@@ -173,3 +183,108 @@ def test_other_files_there_are_left_alone(tmp_path: Path, volumes: Volumes) -> N
     write(volumes)
     assert names(tmp_path) == ["2026-11-30T12.000001.records"]
     assert len(list((tmp_path / "recorder-1").iterdir())) == 4
+
+
+def test_a_block_that_can_not_be_unpacked_hides_nothing_else(tmp_path: Path, volumes: Volumes) -> None:
+    for number in (1, 2, 3):
+        write(volumes, number=number)
+    write(volumes, number=4, now_s=NOON_S + 3600)
+    path = volumes_in(tmp_path / "recorder-1")[0].path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert numbers(tmp_path) == [1, 3, 4]
+    [why] = unreadable(tmp_path)
+    assert why.startswith("a block can't be read: ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_a_volume_that_can_not_be_read_hides_nothing_else_and_is_named(
+    tmp_path: Path, volumes: Volumes, kind: str
+) -> None:
+    write(volumes, number=1)
+    write(volumes, number=2, now_s=NOON_S + 3600)
+    path = tmp_path / "recorder-1" / "2026-11-30T12.000000.records"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    assert numbers(tmp_path) == [1, 2]
+    [why] = unreadable(tmp_path)
+    assert why.startswith(f"{path.name}: ")
+    found = read(tmp_path / "recorder-1", 0, EVER, Place(0, 0))
+    assert read(tmp_path / "recorder-1", 0, EVER, found.place).packed == b"", "it is said once"
+
+
+def test_a_volume_that_can_not_be_deleted_fails_no_write_and_the_others_go(tmp_path: Path, volumes: Volumes) -> None:
+    path = tmp_path / "recorder-1" / "2026-11-30T12.000000.records"
+    path.mkdir(parents=True)
+    os.utime(path, (NOON_S - 90 * 86_400,) * 2)
+    for number in range(1, 400):
+        write(volumes, os.urandom(4000).hex(), number=number)
+    assert path.is_dir()
+    assert volumes.total_bytes <= MIB
+    assert numbers(tmp_path)[-1] == 399
+
+
+def test_where_nothing_can_be_deleted_the_bound_holds(
+    tmp_path: Path, volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    failed = 0
+    for number in range(1, 400):
+        try:
+            write(volumes, os.urandom(4000).hex(), number=number)
+        except PermissionError:
+            failed += 1
+    assert failed > 100
+    assert sum(one.size_bytes for one in volumes_in(tmp_path / "recorder-1")) <= MIB
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
+def test_a_volume_that_somebody_deletes_while_it_is_written_is_followed_by_another_one(
+    tmp_path: Path, volumes: Volumes, what: str
+) -> None:
+    write(volumes, number=1)
+    path = volumes_in(tmp_path / "recorder-1")[0].path
+    if what == "replaced":
+        path.with_name("copy").write_bytes(path.read_bytes())
+        path.with_name("copy").rename(path)
+    else:
+        path.unlink()
+    if what == "folder":
+        path.parent.rmdir()
+    write(volumes, number=2)
+    assert numbers(tmp_path) == ([1, 2] if what == "replaced" else [2])
+
+
+def test_a_clock_that_jumps_ahead_deletes_one_volume_at_a_time(tmp_path: Path) -> None:
+    clock = [0.0]
+    volumes = Volumes(tmp_path / "recorder-1", max_bytes=MIB, max_days=30, clock=lambda: clock[0])
+    for number in range(1, 11):
+        write(volumes, number=number, now_s=NOON_S + number * 3600)
+        os.utime(volumes_in(tmp_path / "recorder-1")[-1].path, (NOON_S + number * 3600,) * 2)
+    for _ in range(5):
+        write(volumes, number=11, now_s=NOON_S + 60 * 86_400)
+    assert numbers(tmp_path)[:9] == list(range(2, 11))
+    write(volumes, number=12, now_s=NOON_S + 11 * 3600)
+    clock[0] += AGED_S
+    write(volumes, number=13, now_s=NOON_S + 60 * 86_400)
+    assert numbers(tmp_path)[:8] == list(range(3, 11))
+
+
+def test_numbers_that_are_used_up_are_said_and_hide_no_line(tmp_path: Path, volumes: Volumes) -> None:
+    path = tmp_path / "recorder-1" / "2026-11-30T12.999999999999999.records"
+    path.parent.mkdir()
+    path.touch()
+    for _ in range(2):
+        with pytest.raises(OSError, match=f"{path.name} has the last number there is; remove it"):
+            write(volumes, number=1)
+    path.unlink()
+    write(volumes, number=1)
+    assert numbers(tmp_path) == [1]
