@@ -36,7 +36,11 @@ def answering(folder: Path, body: bytes, length: int | None = None) -> Iterator[
                 except OSError:
                     return
                 with connection:
-                    connection.recv(65_536)
+                    request = b""
+                    while (
+                        b"</methodCall>" not in request
+                    ):  # what isn't read when it is closed would break the answer off
+                        request += connection.recv(65_536)
                     head = f"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {length or len(body)}\r\n\r\n"
                     connection.sendall(head.encode() + body)
 
