@@ -36,7 +36,8 @@ GONE_AFTER: Final = "1m"  # critical for so long, an entry is taken out; Consul 
 ANSWER_S: Final = 3.0  # an agent answers such things by itself, in a millisecond
 FAREWELL_S: Final = 1.0  # that an instance waits at its end for being taken out
 MAX_OUTPUT_CHARS: Final = 400  # of why it fails, as Consul shows it
-FOUND_BY: Final = ("http", "tls", "batches", "heartbeats")  # the endpoints that others may look for, the first there is
+# The endpoints that others may look for, the first there is. A scaler has none without an admin port.
+FOUND_BY: Final = ("http", "tls", "batches", "heartbeats", "records", "admin")
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class ConsulService:
         if not is_consul(config.stores.totals):
             return None
         hosts, prefix = consul_place("stores.totals", config.stores.totals, role)
-        endpoint = next(endpoints[kind] for kind in FOUND_BY if kind in endpoints)
+        endpoint = next((endpoints[kind] for kind in FOUND_BY if kind in endpoints), "")
         return cls(hosts, definition(config.name, role, name, instance_id, endpoint, prefix), why_not)
 
     def run(self, state: Callable[[], str]) -> None:
@@ -153,8 +154,8 @@ class ConsulService:
 
 
 def definition(dc: str, role: str, name: str, instance_id: str, endpoint: str, prefix: str) -> dict[str, Any]:
-    """What is registered of an instance that others reach at `endpoint`, SCHEME://HOST:PORT[/KEY]."""
-    host, port = host_port(endpoint.partition("://")[2].partition("/")[0])
+    """What is registered of an instance that others reach at `endpoint`, SCHEME://HOST:PORT[/KEY]; empty: nowhere."""
+    host, port = host_port(endpoint.partition("://")[2].partition("/")[0]) if endpoint else ("", 0)
     where = f"hitmesh-{dc}-{name}"
     return {
         "ID": where,

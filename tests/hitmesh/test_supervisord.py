@@ -36,11 +36,11 @@ def answering(folder: Path, body: bytes, length: int | None = None) -> Iterator[
                 except OSError:
                     return
                 with connection:
-                    request = b""
-                    while (
-                        b"</methodCall>" not in request
-                    ):  # what isn't read when it is closed would break the answer off
-                        request += connection.recv(65_536)
+                    request = data = b" "
+                    # To its end: what isn't read when it is closed would break the answer off.
+                    while data and b"</methodCall>" not in request:
+                        data = connection.recv(65_536)
+                        request += data
                     head = f"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {length or len(body)}\r\n\r\n"
                     connection.sendall(head.encode() + body)
 

@@ -226,7 +226,7 @@ def test_with_real_servers_three_datacenters_are_one_mesh_with_totals_and_settin
     consul = require("consul")
     require("beanstalkd")
     dcs = ["ap-south", "eu-west", "us-west"]
-    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1) as mesh:
+    with meshes(tmp_path / "var", nexus=1, processor=1, collector=1, recorder=1, scaler=1) as mesh:
         mesh.up("eu-west,us-west,ap-south", "--consul", "--beanstalkd")
         joined = [f"{dc}-consul.{dc}" for dc in dcs]
         for block in range(len(dcs)):

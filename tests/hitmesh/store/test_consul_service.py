@@ -202,3 +202,35 @@ def test_without_consul_there_is_no_catalogue() -> None:
     node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
     config = parse({"name": "eu", "nodes": {"local": node}}, source="test")
     assert ConsulService.of(config, role="collector", name=NAME, instance_id="x", endpoints={}) is None
+
+
+@pytest.mark.parametrize(
+    ("role", "endpoints", "where"),
+    [
+        (
+            "recorder",
+            {"records": f"tcp://127.0.0.1:8036/{'a' * 64}", "logs": "tcp://127.0.0.1:8037"},
+            ("127.0.0.1", 8036),
+        ),
+        ("scaler", {"admin": "http://127.0.0.1:8040"}, ("127.0.0.1", 8040)),
+        ("scaler", {}, ("", 0)),
+    ],
+)
+def test_whoever_serves_nobody_is_in_the_catalogue_too(
+    stage: Stage, role: str, endpoints: dict[str, str], where: tuple[str, int]
+) -> None:
+    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
+    totals = f"consul://127.0.0.1:{stage.server.ports.http}/hitmesh"
+    config = parse({"name": "eu", "nodes": {"local": node}, "stores": {"totals": totals}}, source="test")
+    one = ConsulService.of(config, role=role, name=f"{role}-1", instance_id="x", endpoints=endpoints)
+    assert one is not None
+    gevent.spawn(one.run, lambda: "up")
+    try:
+        found: dict[str, Any] = {}
+        with gevent.Timeout(PATIENCE_S):
+            while not found:
+                found = stage.ask("/v1/agent/services").get(f"hitmesh-eu-{role}-1", {})
+                gevent.sleep(0.05)
+        assert (found["Address"], found["Port"]) == where
+    finally:
+        one.stop()
