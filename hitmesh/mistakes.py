@@ -7,6 +7,7 @@ names each wrong key by its full path, with what stands there and what would be 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 from collections.abc import Iterator, Sequence
@@ -116,7 +117,8 @@ def _wrong(value: object, kind: Any) -> str:
 def _not_among(value: object, known: Sequence[Any]) -> str:
     """What a value must be that is none of the few that there are; with the nearest of them."""
     words = [each for each in known if isinstance(each, str) and each]
-    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    # `inf` without quotes is a number to TOML, and a word that isn't quite right to whoever wrote it.
+    near = difflib.get_close_matches(str(value), words, n=1) if isinstance(value, str | float) else []
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"must be {_either(known)}, not {_shown(value)}{hint}"
 
@@ -127,6 +129,8 @@ def _either(known: Sequence[Any]) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)  # which JSON has no word for
     try:
         text = msgspec.json.encode(value).decode()  # as TOML writes it, near enough
     except (TypeError, ValueError, UnicodeError):

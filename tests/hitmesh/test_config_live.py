@@ -87,6 +87,8 @@ def test_a_value_has_one_way_of_writing(key: str, text: str, canonical: str) -> 
         ("timing.commit_s", "", 'timing.commit_s must be a number, not ""'),
         ("timing.commit_s", "0", "timing.commit_s must be a number >= 0.01, not 0"),
         ("timing.commit_s", "nan", "timing.commit_s must be a number >= 0.01"),
+        ("timing.commit_s", "nan", "0.01, not nan"),
+        ("log.level", "inf", '"warning" or "error", not inf; did you mean info?'),
         ("timing.commit_s", "1\nname = 2", "a value is written as in the file, on one line"),
         ("timing.commit_s", "[" * 250, "timing.commit_s must be a number"),
         ("limits.batch_pages", "1.5", "limits.batch_pages must be a whole number, not 1.5"),
