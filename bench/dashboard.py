@@ -1,7 +1,8 @@
 """What dashboards and recorders cost hits: the same collector in turns with a pair of each, and without.
 
 One mesh, whose dashboards and recorders are stopped and started by supervisord: two of each, unless told otherwise, and as
-many who listen to /events at each dashboard as are asked for. Without them roles still keep their records, for nobody. The ratio is taken turn by turn: the machine's speed wanders, the ratio doesn't.
+many who listen to /events at each dashboard as are asked for. Without them roles still keep their records, for nobody.
+The ratio is taken turn by turn: the machine's speed wanders, the ratio doesn't.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ def trace(id: str, last: int, config_path: Path | None, state_dir: Path, as_json
     """Follow a hit: when its batch was formed, put into the spool, sent, committed, by whom, and when elsewhere.
 
     The hit is named by its page, written site/path and not percent-encoded; by the id that a balancer gave its request, as
-    its access log and lines of slow requests have it (a client's own counts only if it is trusted); or by its batch, as this command prints it. Collectors and processors remember
-    some thousands of batches, in memory: the last seconds of a flood, the last hour of quiet traffic. Who can't be asked is
-    said. Times are of each host's own clock.
+    its access log and lines of slow requests have it (a client's own counts only if it is trusted); or by its batch, as
+    this command prints it. Collectors and processors remember some thousands of batches, in memory: the last seconds of
+    a flood, the last hour of quiet traffic. Who can't be asked is said. Times are of each host's own clock.
 
     \b
     Example:

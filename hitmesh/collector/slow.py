@@ -1,4 +1,4 @@
-"""Requests that a collector took long to answer, said in the log: with their parts, and of a storm of them one now and then."""
+"""Requests that a collector took long to answer, said in the log with their parts; of a storm of them one now and then."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def load(path: Path) -> Config:
 def loads(text: bytes, *, path: Path) -> Config:
     """Check the text of one datacenter's file, which was read from `path`. Raises ConfigError.
 
-    The files that it names, keys, certificates, static answers, secrets and the scaler's hook, are relative to its folder; what is
-    returned names them in full.
+    The files that it names (keys, certificates, static answers, secrets, the scaler's hook) are relative to its folder;
+    what is returned names them in full.
     """
     try:
         data = tomllib.loads(text.decode())

@@ -37,7 +37,10 @@ def stop(desk: Desk) -> None:
 
 
 def start(desk: Desk, may_go_on: Callable[[], None]) -> None:
-    """Start each with the release that it has; what a scaler had started it starts again by itself. Raises CommandError for hosts that don't answer; the others are started."""
+    """Start each with the release that it has; what a scaler had started it starts again by itself.
+
+    Raises CommandError for hosts that don't answer; the others are started.
+    """
     answers = desk.each(desk.fleet.hosts, lambda host: host.facts())
     steps = [
         Change(host.name, one.name, release, "")

@@ -72,8 +72,8 @@ class MeshClient:
 
     `load`, `owns`, `late` (why it fails to do its work, or empty), `written` (the formats in force) and `drained`
     (whether an operator wants it to do no new work) are asked with every heartbeat and must not block; `on_change` is
-    called, in a greenlet of its own, with the view after its version has risen. `registered` is kept up to date besides. `statistics`
-    are told to recorders with the load, each minute.
+    called, in a greenlet of its own, with the view after its version has risen. `registered` is kept up to date besides.
+    `statistics` are told to recorders with the load, each minute.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 It owns a handler of the root logger and a greenlet. Which recorder there is is told by whoever follows the mesh.
 
 Invariants:
-- Nothing here waits, raises into the role, or logs: a recorder that is away, stopped, slow or full costs nobody anything.
+- Nothing here waits or raises into the role, nor logs, but for the first fault of its own: a recorder that is away, stopped, slow or full costs nobody anything.
 - What no recorder takes is kept within a bound, and counted beyond it (hitmesh.state.outgoing).
 """
 

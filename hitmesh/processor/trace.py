@@ -1,5 +1,6 @@
-"""What a processor remembers of the parts that came, what became of them, and what it has heard of other datacenters: bounded, and
-cheap while nobody asks. Pure.
+"""What a processor remembers of the parts that came, what became of them, and what it has heard of other datacenters.
+
+Bounded, and cheap while nobody asks. Pure.
 
 Kept are the messages' bytes, for each commit how far each lane was, and what the owners elsewhere say that they have; which
 part was in which commit is worked out when somebody asks. Times are monotonic, as a collector's (hitmesh.collector.trace).
@@ -127,7 +128,7 @@ class Trace:
     def find(
         self, ids: Sequence[str], last: int, now_s: float, wall_s: float, pause: Callable[[], None] = lambda: None
     ) -> tuple[list[Known], list[Station], int]:
-        """The last parts with these pages or of these names, each as a batch of its own; their stations; how many more match."""
+        """The last parts with these pages or names, each as a batch of its own; their stations; how many more match."""
         known: dict[str, Known] = {}
         stations: list[Station] = []
         more: set[str] = set()

@@ -25,10 +25,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hitmesh.errors import DecodeError
 from hitmesh.logs import Complaints
 from hitmesh.protocol.messages import MAX_PACKED_BLOCKS
-from hitmesh.recorder.blocks import HEAD, Head, Recorded, head_of, message_of, pack, unpack, unread
+from hitmesh.recorder.blocks import HEAD, Head, head_of, message_of, pack, unread
 
 SHARE: Final = 8  # volumes at least that max_bytes is: so much of it is gone when the oldest one goes
 DAY_S: Final = 86_400
@@ -212,15 +211,6 @@ def read(folder: Path, since_ms: int, until_ms: int, place: Place, limit_bytes: 
             size += len(block)
             place = Place(one.number + 1, 0)  # it is said once
     return Found(b"".join(packed), place, more=False)
-
-
-def messages_in(folder: Path, since_ms: int, until_ms: int) -> Iterator[Recorded]:
-    """What is recorded of a while. What can't be read is left out. Raises OSError."""
-    place, more = Place(0, 0), True
-    while more:
-        packed, place, more = read(folder, since_ms, until_ms, place)
-        with contextlib.suppress(DecodeError):
-            yield from unpack(packed, folder.name)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from hitmesh.config import Config
 from hitmesh.config.scaler import SCALED, Collectors, Processors, Scaled
 from hitmesh.config.scaler import Scaler as Bounds
 from hitmesh.scaler import placing
-from hitmesh.scaler.figures import Figures, Host, nodes_of
+from hitmesh.scaler.figures import Figures, Host
 from hitmesh.scaler.judging import Judge, Need
 from hitmesh.scaler.placing import Place
 from hitmesh.settings.wanted import MAX_CHANGES, MAX_WHY_CHARS, Change, Wanted
@@ -65,7 +65,6 @@ class Decider:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._judges = {role: Judge() for role in SCALED}
-        self._nodes = {role: nodes_of(config, role) for role in SCALED}
         self._full_since: dict[Scaled, float] = {}
         self._lacking: dict[Scaled, tuple[int, float]] = {}  # how many haven't come, or gone, and since when so many
 

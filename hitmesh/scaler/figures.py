@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from hitmesh.config import Config
+from hitmesh.config import Config, Role
 from hitmesh.config.scaler import Scaled
 from hitmesh.state.ages import UPTIME
 from hitmesh.state.standing import BUSY, DRAINED, DRAINING, P99, UP, standing
@@ -143,9 +143,9 @@ def hosts(sightings: Iterable[Sighting], nodes: Mapping[str, str], *, dry_run: b
     return found
 
 
-def nodes_of(config: Config, role: Scaled | str) -> dict[str, str]:
+def nodes_of(config: Config, role: Role) -> dict[str, str]:
     """On which node each instance of a role runs, those that a scaler starts too, by name."""
-    return {one.name: one.node for kind in (config.instances, config.spares) for one in kind(role)}  # type: ignore[arg-type]
+    return {one.name: one.node for one in (*config.instances(role), *config.spares(role))}
 
 
 def restoring(sightings: Iterable[Sighting]) -> str:

@@ -62,7 +62,7 @@ class Office:
         return wanted
 
     def is_first(self, sightings: Iterable[Sighting], now: float, heartbeat_s: float) -> bool:
-        """Whether it is ours to decide, by who was heard until `now`. One that was killed isn't waited for until it is dead."""
+        """Whether it is ours to decide, by who was heard until `now`: one that was killed isn't waited for."""
         fit = [
             (one.instance.name, one.instance.id)
             for one in sightings

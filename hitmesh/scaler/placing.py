@@ -38,7 +38,10 @@ def obstacle(place: Place, planned: int, *, busy: float, free_mb: int) -> str:
 
 
 def for_one_more(places: Sequence[Place], planned: Mapping[str, int], *, busy: float, free_mb: int) -> str | None:
-    """Where there is the most room, in whole CPUs; of those alike where there are the fewest, then the first; None: nowhere."""
+    """Where there is the most room, in whole CPUs; of those alike where there are the fewest, then the first.
+
+    None: nowhere.
+    """
     fit = [each for each in places if not obstacle(each, planned.get(each.name, 0), busy=busy, free_mb=free_mb)]
     if not fit:
         return None
@@ -47,7 +50,10 @@ def for_one_more(places: Sequence[Place], planned: Mapping[str, int], *, busy: f
 
 
 def for_one_less(places: Sequence[Place]) -> str | None:
-    """Where there are the most that aren't there anyway; of those alike where there is the least room, then the last; None: nowhere."""
+    """Where there are the most that aren't there anyway; of those alike where there is the least room, then the last.
+
+    None: nowhere.
+    """
     fit = [each for each in places if each.host is not None and each.wanted > each.least]
     if not fit:
         return None

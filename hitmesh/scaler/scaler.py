@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import gevent
 from gevent.event import Event
 
-from hitmesh.config import Config
+from hitmesh.config import Config, Role
 from hitmesh.config.scaler import SCALED, Scaled
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
@@ -81,7 +81,8 @@ class Scaler:
         self._meter = HostMeter()
         hook = config.scaler.hook
         self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
-        self._nodes = {role: nodes_of(config, role) for role in (*SCALED, "scaler")}
+        placed: tuple[Role, ...] = (*SCALED, "scaler")
+        self._nodes = {role: nodes_of(config, role) for role in placed}
         self._nodes["scaler"].setdefault(name, self._node)
         self._watchdog = Watchdog()
         self._news = Event()

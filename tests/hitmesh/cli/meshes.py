@@ -160,7 +160,10 @@ def put_and_delete_a_live_route(mesh: Mesh) -> None:
 def meshes(
     state_dir: Path, *, address: str = "127.0.0.1", insecure: bool = False, spool: str = "", **instances: int
 ) -> Iterator[Mesh]:
-    """A mesh that can be started, with so many instances; all of it is gone afterwards. Dashboards and recorders only where asked for."""
+    """A mesh that can be started, with so many instances; all of it is gone afterwards.
+
+    Dashboards and recorders only where asked for.
+    """
     template = load(DEV)
     node = msgspec.structs.replace(
         template.nodes["local"], address=address, **{"dashboard": 0, "recorder": 0, **instances}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import supervisor.loggers
 
-from hitmesh.cli import folder
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.cli.supervisord import LastingFile
 from tests.services import PATIENCE_S, wait_for
 from tests.services.disks import full, small_disk
+from tests.services.supervisord import write_conf
 
 LINE = b"x" * 99 + b"\n"
 
@@ -55,16 +55,7 @@ def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     logger.close()
 
 
-CONF = """
-[unix_http_server]
-file = {socket}
-[supervisord]
-nodaemon = true
-silent = true
-logfile = {state}/log/supervisord.log
-pidfile = {state}/supervisord.pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+PROGRAMS = """
 [program:one-collector-1]
 command = {python} -c "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 stdout_logfile = {state}/log/deaf.log
@@ -76,9 +67,7 @@ command = {python} -c "import time; time.sleep(600)"
 
 @pytest.mark.system
 def test_who_supervisord_had_to_kill_is_said(tmp_path: Path) -> None:
-    (tmp_path / "log").mkdir()
-    conf = CONF.format(socket=folder.new_socket_path(tmp_path), state=tmp_path, python=sys.executable)
-    folder.conf_path(tmp_path).write_text(conf)
+    write_conf(tmp_path, PROGRAMS.format(state=tmp_path, python=sys.executable))
     supervisor = Supervisor(tmp_path)
     process = supervisor.start(sys.executable, os.environ)
     try:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hitmesh.protocol.messages import Gap, Records
-from hitmesh.recorder.blocks import HEAD, message_of, unpack
-from hitmesh.recorder.volumes import AGED_S, SHARE, Place, Volumes, messages_in, read, volumes_in
+from hitmesh.recorder.blocks import HEAD, Recorded, message_of, unpack
+from hitmesh.recorder.volumes import AGED_S, SHARE, Place, Volumes, read, volumes_in
 from tests.hitmesh.recorder.samples import line, records
 
 MIB = 1024 * 1024
@@ -26,6 +27,14 @@ def volumes(tmp_path: Path) -> Volumes:
 
 def write(volumes: Volumes, text: str = "x", *, number: int = 1, now_s: float = NOON_S) -> None:
     volumes.write([message_of(records(line(text, int(now_s * 1000)), first=number))], now_s)
+
+
+def messages_in(folder: Path, since_ms: int, until_ms: int) -> Iterator[Recorded]:
+    """What is recorded of a while, read on and on."""
+    place, more = Place(0, 0), True
+    while more:
+        packed, place, more = read(folder, since_ms, until_ms, place)
+        yield from unpack(packed, folder.name)
 
 
 def numbers(folder: Path, since_ms: int = 0, until_ms: int = EVER) -> list[int]:

@@ -10,28 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.cli import folder
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config.scaler import Scaled
 from hitmesh.scaler.local import AGAIN_S, STEADY_S, Local
 from hitmesh.supervisord import Supervised
 from tests.hitmesh.scaler.world import configured
 from tests.services import wait_for
+from tests.services.supervisord import write_conf
 
 CONFIG = configured(nodes=2)  # a: collector-1, b: collector-2; spares of a: collector-3, collector-4
 LIVING: dict[Scaled, int] = {"collector": 2, "processor": 2}
 
-CONF = """
-[unix_http_server]
-file = {socket}
-[supervisord]
-nodaemon = true
-silent = true
-logfile = {state}/log/supervisord.log
-pidfile = {state}/supervisord.pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-"""
 PROGRAM = """
 [program:dc-{name}]
 command = sleep {seconds}
@@ -46,7 +35,6 @@ class Node:
 
     def __init__(self, state: Path) -> None:
         self.state, self.now = state, 1000.0
-        (state / "log").mkdir()
         self.write()
         self.supervisor = Supervisor(state)
         self.process = self.supervisor.start(sys.executable, os.environ)
@@ -55,9 +43,8 @@ class Node:
 
     def write(self, seconds: float = 600) -> None:
         programs = [("collector-1", "true"), ("collector-3", "false"), ("collector-4", "false")]
-        text = CONF.format(socket=folder.new_socket_path(self.state), state=self.state)
-        text += "".join(PROGRAM.format(name=name, autostart=auto, seconds=seconds) for name, auto in programs)
-        folder.conf_path(self.state).write_text(text)
+        sections = (PROGRAM.format(name=name, autostart=auto, seconds=seconds) for name, auto in programs)
+        write_conf(self.state, "".join(sections))
 
     def program(self, name: str) -> Supervised:
         return {each.name: each for each in self.supervisor.programs() or ()}[name]
