@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hitmesh.cli import trace
+from hitmesh.cli import folder, trace
 from hitmesh.cli.trace import Place
 from hitmesh.config import parse
 from hitmesh.protocol.stations import Known, Station, Told
@@ -37,9 +37,7 @@ def test_who_is_silent_is_waited_for_once_and_said(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(trace, "_ask", ask)
     monkeypatch.setattr(trace, "_places", lambda _: (PLACES, []))
-    monkeypatch.setattr(
-        trace.folder, "datacenters", lambda _: [parse({"name": "eu", "nodes": {"a": NODE}}, source="x")]
-    )
+    monkeypatch.setattr(folder, "datacenters", lambda _: [parse({"name": "eu", "nodes": {"a": NODE}}, source="x")])
     told = CliRunner().invoke(trace.trace, ["site/page", "--state-dir", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert f"batch {WORKER}:7:1" in told.output
