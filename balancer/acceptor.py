@@ -9,22 +9,22 @@ import _socket
 import errno
 import logging
 import socket
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import Any, Final
 
 from gevent.hub import get_hub
 
 from balancer.client import Client
 from balancer.preface import Preface
 from balancer.proxy_protocol import Networks
+from balancer.sockets import ClientLink
 from balancer.stats import FrontStats
 from balancer.tls import TlsContexts
+from balancer.traffic import Traffic
 from balancer.vip import door
 from hitmesh.config.addresses import host_port_text
 from hitmesh.hub.link import READ
 from hitmesh.logs import Complaints
-
-if TYPE_CHECKING:
-    from balancer.traffic import Traffic
 
 AT_ONCE: Final = 64  # connections taken before the hub gets round to those that are there
 PAUSE_S: Final = 0.2  # without a free descriptor, or over the limit of connections
@@ -119,7 +119,7 @@ class Acceptor:
 
     def _serve(self, stream: Any, address: str, received: bytes = b"") -> None:
         """A client at `address`, perhaps behind whoever sent the PROXY header; `received` came from it already."""
-        traffic = self._traffic
+        traffic, now = self._traffic, time.monotonic()
         if traffic.client_limits is not None and not traffic.client_limits.opened(address):
             self._stats.denied_connections += 1
             stream.close()
@@ -128,15 +128,14 @@ class Acceptor:
             carried = stream
             if self._tls is not None:
                 carried, received = self._tls.wrap(stream, received), b""
-            client = Client(
-                traffic, carried, stats=self._stats, address=address, scheme=self._scheme, local=self._local
+            link = ClientLink(carried)
+            link.client = client = Client(
+                traffic, link, stats=self._stats, address=address, scheme=self._scheme, local=self._local, now=now
             )
         except BaseException:
             if traffic.client_limits is not None:
                 traffic.client_limits.closed(address)
             raise
-        self._stats.opened()
-        traffic.clients.add(client)
-        client.start_reading()
+        link.start_reading()
         if received:
-            client.received(received)
+            client.received(received, now)

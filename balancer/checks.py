@@ -13,17 +13,15 @@ import logging
 import random
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import gevent
 from gevent.event import Event
 
+from balancer.backend import Backend, Suspicion
 from balancer.health import Health
+from balancer.service import Service
 from balancer.stats import Status
-
-if TYPE_CHECKING:
-    from balancer.backend import Backend
-    from balancer.service import Service
 
 USER_AGENT: Final = "hitmesh-balancer check"
 _OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # what we lack, and no backend
@@ -43,7 +41,7 @@ class Outcome:
         self.duration_s = duration_s
 
 
-class Checker:
+class Checker(Suspicion):
     """Checks `backend` for `service`, in a greenlet of its own."""
 
     def __init__(self, service: Service, backend: Backend, health: Health, *, host: str) -> None:
@@ -127,7 +125,7 @@ class Checker:
             log.info("%s: %s is UP", self._service.name, backend.name, extra=self._about())
             backend.since = now
             backend.weigh({}, now, self._service.route.slow_start_s)
-            self._service.wake()
+            self._service.wake(now)
 
 
 def probe(backend: Backend, path: str, host: str, timeout_s: float) -> Outcome | None:

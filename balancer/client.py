@@ -1,4 +1,4 @@
-"""One client's connection: its requests one after the other, each answered before the next is begun.
+"""One client's connection: its requests one after the other, each answered before the next is begun. Pure.
 
 Owns the order and the deadlines of the client's side. A request that needs a backend becomes an
 Exchange; everything else is answered here.
@@ -6,67 +6,74 @@ Exchange; everything else is answered here.
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from balancer.answers import Answer, refusal, render, retry_after
+from balancer.client_end import ClientEnd
 from balancer.exchange import Exchange
 from balancer.forward import RequestForwarder
 from balancer.pace import LOOKS, behind_at, paced
 from balancer.service import Service
 from balancer.stats import FrontStats
+from balancer.traffic import Traffic
 from balancer.tunnel import Tunnel
+from balancer.upstream import Upstream
 from hitmesh.http.errors import BadMessage
+from hitmesh.http.limits import HeadLimits
 from hitmesh.http.requests import Request, RequestReader
-from hitmesh.hub.link import READ_BYTES, Link, Stream
-
-if TYPE_CHECKING:
-    from balancer.traffic import Traffic
-    from balancer.upstream import Upstream
+from hitmesh.http.wire import CLOSED, READ_BYTES, Wire
 
 LINGER_S: Final = 2.0  # that a client has to take the last answer before its unread bytes reset the connection
 LINGER_BYTES: Final = 1024 * 1024  # of them that are read and dropped meanwhile
 _NO_METHODS: Final = frozenset((b"CONNECT", b"TRACE"))  # we are no way to elsewhere, and echo nobody's cookies
 _ALLOW: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
-_monotonic = time.monotonic
+
+log = logging.getLogger(__name__)
 
 
-class Client(Link):
-    """A client's connection. `deadline` is when its present state has lasted too long."""
+class Client(ClientEnd):
+    """A client at `address`, on `wire`, which may be behind whoever is there. `now` is monotonic, everywhere."""
 
     __slots__ = (
-        "_advancing", "_closing", "_eof", "_lingered", "_partial", "_take_due", "_untaken", "address", "deadline",
-        "exchange", "forwarder", "gathered", "keep_alive", "reader", "requests", "stats", "to_https", "traffic", "trusted", "tunnelled",
+        "_advancing", "_closing", "_eof", "_lingered", "_partial", "_take_due", "_untaken", "exchange", "requests",
+        "to_https", "traffic", "tunnelled",
     )  # fmt: skip
 
     def __init__(
-        self, traffic: Traffic, stream: Stream, *, stats: FrontStats, address: str, scheme: str, local: str
+        self, traffic: Traffic, wire: Wire, *, stats: FrontStats, address: str, scheme: str, local: str, now: float
     ) -> None:
-        super().__init__(stream)
-        self.traffic = traffic
-        self.stats = stats
-        self.address = address
-        self.reader = RequestReader(traffic.head_limits)
-        self.trusted = traffic.is_trusted(address)  # what it says of those before it is believed
-        self.forwarder = RequestForwarder(
-            peer=address, scheme=scheme, local=local, trusted=self.trusted, field_bytes=traffic.limits.header_bytes
+        limits = traffic.limits
+        trusted = traffic.is_trusted(address)
+        super().__init__(
+            wire,
+            address=address,
+            trusted=trusted,
+            reader=RequestReader(traffic.head_limits),
+            forwarder=RequestForwarder(
+                peer=address, scheme=scheme, local=local, trusted=trusted, field_bytes=limits.header_bytes
+            ),
+            stats=stats,
+            deadline=now + limits.head_s,
         )
+        self.traffic = traffic
         self.to_https = scheme == "http" and traffic.https_port is not None  # every request is sent there
         self.exchange: Exchange | None = None
         self.tunnelled: Tunnel | None = None
-        self.keep_alive = True  # after the answer that is under way
         self.requests = 0
-        self.deadline = _monotonic() + traffic.limits.head_s
-        self._advancing = self._closing = self._eof = self._partial = False
+        self._advancing = False
+        self._closing = False
+        self._eof = False
+        self._partial = False
         self._lingered = 0
         self._take_due = 0.0  # when patience with a slow taker ends
         self._untaken = 0  # bytes, at the last look
-        self.gathered = 0  # bytes of a body that count for the traffic
+        traffic.client_came(self)
 
-    # --- the hub's calls --------------------------------------------------------------------
+    # --- the wire's calls -------------------------------------------------------------------
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, now: float) -> None:
         """Bytes of a request, or of the next one."""
         if self._closing:
             self._lingered += len(data)
@@ -75,57 +82,58 @@ class Client(Link):
             return
         self.stats.bytes_in += len(data)
         if self.tunnelled is not None:
-            self.tunnelled.from_client(data)
+            self.tunnelled.from_client(data, now)
             return
         reader = self.reader
         reader.feed(data)
         exchange = self.exchange
         if exchange is None:
-            self._advance()
+            self._advance(now)
         elif not reader.body_done:
-            exchange.more_body()
+            exchange.more_body(now)
         elif reader.pending >= READ_BYTES:
-            self.stop_reading()
+            self.wire.stop_reading()
 
-    def ended(self) -> None:
+    def ended(self, now: float) -> None:
         """The client sends nothing more; it may still want its answer."""
         self._eof = True
         if self.tunnelled is not None:
-            self.tunnelled.client_ended()
-        elif self._closing or (self.exchange is None and not self.kept):
+            self.tunnelled.client_ended(now)
+        elif self._closing or (self.exchange is None and not self.wire.kept):
             self.gone()
         elif not self.reader.body_done:
-            self.lost(ConnectionResetError("ended within a request"))
+            self.lost(ConnectionResetError("ended within a request"), now)
         elif self.exchange is not None and self.exchange.waiting:
             # Whoever closes says no more than this. He may have shut one half only, but hardly anybody does
             # that, and those who have left must not take the places of those who would wait.
-            self.lost(ConnectionResetError("left while it waited"))
+            self.lost(ConnectionResetError("left while it waited"), now)
 
-    def lost(self, error: OSError) -> None:
+    def lost(self, error: OSError, now: float) -> None:
         """The connection broke."""
-        exchange = self.exchange
+        exchange, tunnelled = self.exchange, self.tunnelled
         self.exchange = None
-        if self.tunnelled is not None:
-            self.tunnelled.close()
+        if tunnelled is not None:
+            tunnelled.close(now)
         elif exchange is not None:
-            exchange.abandon()
+            exchange.abandon(now)
         self.gone()
 
-    def drained(self) -> None:
+    def drained(self, now: float) -> None:
         """The client took what was kept for it."""
         if self.tunnelled is not None:
             self.tunnelled.client_drained()
         elif self._closing:
-            self._linger()
+            self._linger(now)
         elif self.exchange is not None:
-            self.exchange.client_drained()
+            self.exchange.client_drained(now)
         else:
-            self.finished(_monotonic())
+            self.finished(now)
 
     # --- the exchange's calls ---------------------------------------------------------------
 
-    def answer(self, answer: Answer, request: Request | None, *, whole: bool) -> None:
-        """An answer of our own. `whole`: the request was read to its end, and another may follow."""
+    def answer(self, answer: Answer, request: Request | None, *, whole: bool, now: float) -> None:
+        """An answer of our own, which ends the exchange. `whole`: the request was read to its end, and another may follow."""
+        self.exchange = None
         keep_alive = (
             whole and request is not None and request.keep_alive and not self._eof and not self.traffic.draining
         )
@@ -133,175 +141,190 @@ class Client(Link):
         out = render(answer, method=method, minor=minor, keep_alive=keep_alive, date=self.traffic.date())
         self.stats.classes[answer.status // 100] += 1
         self.stats.bytes_out += len(out)
-        self.send(out)
-        if self.closed:
+        self.wire.send(out)
+        if self.wire.closed:
             return
         self.keep_alive = keep_alive
-        self.finished(_monotonic())
+        self.finished(now)
 
     def finished(self, now: float) -> None:
         """The answer is on its way: what comes next?"""
+        self.exchange = None
         if not self.keep_alive:
-            self._close_gently()
+            self._close_gently(now)
             return
-        self.read_bytes = READ_BYTES
+        wire = self.wire
+        wire.read_bytes = READ_BYTES
         if self.gathered:
             self.traffic.gathered(self, 0)
-        if self.kept:  # the next answer isn't begun before this one is taken
-            self.await_taker(now)
-            self.stop_reading()
+        if wire.kept:  # the next answer isn't begun before this one is taken
+            self.deadline = self.taker_deadline(now)
+            wire.stop_reading()
             return
         self.deadline = now + self.traffic.idle_s
         if self.reader.pending or self._eof:
-            self._advance()
-        if not (self.reading or self.kept or self._eof) and self.exchange is None:
-            self.start_reading()
+            self._advance(now)
+            wire = self.wire
+        if not (wire.reading or wire.kept or self._eof) and self.exchange is None:
+            wire.start_reading()
 
-    def await_taker(self, now: float, patience: float = 1.0) -> None:
-        """The client has write_s, or a share of that, to take what is there for it, and more while it takes enough."""
+    def taker_deadline(self, now: float, patience: float = 1.0) -> float:
+        """When to look at how much of what is there for it the client took: it has write_s in all, or a share of that."""
         write_s = self.traffic.limits.write_s
-        self._untaken = self.untaken()
+        self._untaken = self.wire.untaken()
         self._take_due = now + patience * write_s
-        self.deadline = now + write_s / LOOKS
+        return now + write_s / LOOKS
 
     def abort(self) -> None:
         """Break off: the answer can't be finished, and the client must see that."""
-        if self.closed:
-            return
-        self.reset()
-        self.gone()
+        if not self.wire.closed:
+            self.wire.reset()
+            self.gone()
 
     def gone(self) -> None:
         """Close, and be forgotten."""
-        if not self.closed:
-            self.close()
+        if not self.wire.closed:
+            self.exchange = self.tunnelled = None
+            self.wire.close()
+            self.wire = CLOSED
             self.traffic.client_gone(self)
 
-    def close_after_bug(self) -> None:
-        """The hub's call: as every link does it, and it is forgotten also if that fails."""
-        super().close_after_bug()
-        if self in self.traffic.clients:
-            self.traffic.client_gone(self)
+    def close_after_bug(self, now: float) -> None:
+        """What is done for it raised: drop the connection, and what hangs on it; it is forgotten also if that fails."""
+        try:
+            self.lost(ConnectionAbortedError("a bug in its handler"), now)
+        except Exception:
+            log.exception("a connection's handler failed once more")
+        self.gone()
 
-    def reroute(self, exchange: Exchange) -> None:
-        """The route that it waited at is no more."""
+    def reroute(self, now: float) -> None:
+        """The route that its request waited at is no more."""
+        exchange = self.exchange
+        assert exchange is not None
         request = exchange.request
         match = self.traffic.table.find(request.host)
         if match.made.__class__ is Service:
-            exchange.move(match.made)
+            exchange.move(match.made, now)
         else:
             self.exchange = None
-            self._local(self.traffic.own_answer(self, request, match), request)
+            self._local(self.traffic.own_answer(self, request, match), request, now)
 
-    def tunnel(self, upstream: Upstream, exchange: Exchange) -> None:
+    def tunnel(self, upstream: Upstream, now: float) -> None:
         """From now on bytes only pass through."""
-        self.tunnelled = Tunnel(self, upstream, exchange)
-        self.tunnelled.start()
+        assert self.exchange is not None
+        self.tunnelled = Tunnel(self, upstream, self.exchange, self.traffic)
+        self.tunnelled.start(now)
 
-    # --- the worker's calls -----------------------------------------------------------------
+    # --- the traffic's calls ----------------------------------------------------------------
 
-    def expire(self) -> None:
+    def expire(self, now: float) -> None:
         """The deadline has passed."""
         if self.tunnelled is not None:
-            self.tunnelled.close()
-        elif self.kept and self._takes():
+            self.tunnelled.close(now)
+        elif self.wire.kept and self._takes(now):
             pass
         elif self.exchange is not None:
-            self.exchange.timed_out()
-        elif self.kept:
+            self.exchange.timed_out(now)
+        elif self.wire.kept:
             self.abort()  # it takes nothing: the kernel needn't go on trying either
         elif self._closing:
-            self._end()
+            self._end(now)
         elif self.reader.pending:
-            self._refuse(408, f"no whole request within {self.traffic.limits.head_s:g} s", None)
-        elif self.untaken():  # all that time
+            self._refuse(408, f"no whole request within {self.traffic.limits.head_s:g} s", None, now)
+        elif self.wire.untaken():  # all that time
             self._closing = True
-            self._linger(1 / LOOKS)
+            self._linger(now, 1 / LOOKS)
         else:  # idle
-            self.shut()
+            self.wire.shut()
             self.gone()
 
-    def limit(self) -> None:
-        """The traffic's limits have changed."""
-        self.reader.limit(self.traffic.head_limits)
-        self.forwarder.field_bytes = self.traffic.limits.header_bytes
+    def limit(self, head_limits: HeadLimits, field_bytes: int) -> None:
+        """These count from the next head on."""
+        self.reader.limit(head_limits)
+        self.forwarder.field_bytes = field_bytes
 
-    def drain(self, quiet_s: float) -> None:
+    def drain(self, quiet_s: float, now: float) -> None:
         """The worker is to end: a connection that stays idle for `quiet_s` is closed; a head that has begun has its time."""
         if self.exchange is None and not (self._closing or self._partial):
-            self.deadline = min(self.deadline, _monotonic() + quiet_s)
+            self.deadline = min(self.deadline, now + quiet_s)
 
     # --- its own ----------------------------------------------------------------------------
 
-    def _advance(self) -> None:
+    @property
+    def _may_begin(self) -> bool:
+        """Nothing is under way, and nothing stands in the way of another request."""
+        return self.exchange is None and not (self._closing or self.wire.closed or self.wire.kept)
+
+    def _advance(self, now: float) -> None:
         """Begin the requests that are here, as far as they can be."""
         if self._advancing:
             return
         self._advancing = True
         try:
-            while self.exchange is None and not (self._closing or self.closed or self.kept):
+            while self._may_begin:
                 try:
                     request = self.reader.next()
                 except BadMessage as error:
-                    self._refuse(error.status, error.message, None)
+                    self._refuse(error.status, error.message, None, now)
                     return
                 if request is None:
                     break
                 self.requests += 1
-                self._begin(request)
-            if self.exchange is None and not (self._closing or self.closed or self.kept):
-                self._await_head()
+                self._begin(request, now)
+            if self._may_begin:
+                self._await_head(now)
         finally:
             self._advancing = False
 
-    def _await_head(self) -> None:
+    def _await_head(self, now: float) -> None:
         if self._eof:
-            self._close_gently()
+            self._close_gently(now)
         elif self.reader.pending and not self._partial:
             self._partial = True  # from its first byte on: one that comes in drops has no more time
-            self.deadline = _monotonic() + self.traffic.limits.head_s
+            self.deadline = now + self.traffic.limits.head_s
 
-    def _begin(self, request: Request) -> None:
+    def _begin(self, request: Request, now: float) -> None:
         traffic = self.traffic
         self._partial = False
         self.stats.requests += 1
-        now = _monotonic()
         if traffic.client_limits is not None:
             wait_s = traffic.client_limits.request(self.address, now)
             if wait_s:
-                self._refuse(429, "too many requests from this address", request, headers=retry_after(wait_s))
+                self._refuse(429, "too many requests from this address", request, now, headers=retry_after(wait_s))
                 return
         if request.method in _NO_METHODS:
-            self._refuse(405, f"{request.method.decode()} is not for servers like this one", request, headers=_ALLOW)
+            self._refuse(
+                405, f"{request.method.decode()} is not for servers like this one", request, now, headers=_ALLOW
+            )
             return
         if self.to_https and not (self.trusted and request.fields.known.get(b"x-forwarded-proto") == [b"https"]):
-            self._local(traffic.https_instead(request), request)
+            self._local(traffic.https_instead(request), request, now)
             return
         if request.length and 0 < traffic.limits.body_bytes < request.length:
-            self._refuse(413, f"a body of more than {traffic.limits.body_bytes} bytes", request)
+            self._refuse(413, f"a body of more than {traffic.limits.body_bytes} bytes", request, now)
             return
-        self._route(request, now)
-
-    def _route(self, request: Request, began: float) -> None:
-        table = self.traffic.table
+        table = traffic.table
         match = table.memo.get(request.host) or table.find(request.host)
         service = match.made
         if service.__class__ is Service:
-            self.exchange = exchange = Exchange(self, request, service, began)
-            if request.length:
-                exchange.gather()
-            else:
-                service.assign(exchange)
+            self.exchange = exchange = Exchange(self, request, service, traffic, now)
+            exchange.start(now)
         else:
-            self._local(self.traffic.own_answer(self, request, match), request)
+            self._local(traffic.own_answer(self, request, match), request, now)
 
     def _refuse(
-        self, status: int, reason: str, request: Request | None, *, headers: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        status: int,
+        reason: str,
+        request: Request | None,
+        now: float,
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        self.traffic.refused(self, request, status, reason)
-        self._local(refusal(status, reason, headers), request)
+        self.traffic.ledger.refused(self, request, status, reason)
+        self._local(refusal(status, reason, headers), request, now)
 
-    def _local(self, answer: Answer, request: Request | None) -> None:
+    def _local(self, answer: Answer, request: Request | None, now: float) -> None:
         """Answer here; a body that isn't here whole isn't waited for."""
         whole = request is not None and request.method not in _NO_METHODS
         if not self.reader.body_done:
@@ -311,48 +334,47 @@ class Client(Link):
                 whole = False
             else:
                 whole = self.reader.body_done
-        self.answer(answer, request, whole=whole)
+        self.answer(answer, request, whole=whole, now=now)
 
-    def _takes(self) -> bool:
+    def _takes(self, now: float) -> bool:
         """Whether the client still has time to take what is kept for it; then there is another look."""
-        limits, now = self.traffic.limits, _monotonic()
-        before, self._untaken = self._untaken, self.untaken()
+        limits = self.traffic.limits
+        before, self._untaken = self._untaken, self.wire.untaken()
         self._take_due = paced(self._take_due, max(0, before - self._untaken), now, limits.write_s, limits.least_rate)
         if self._take_due <= now:
             return False
         self.deadline = min(self._take_due, now + limits.write_s / LOOKS)
         if self.exchange is not None:
             if behind_at(self._take_due, limits.write_s) <= now:
-                self.exchange.rest()
+                self.exchange.rest(now)
             else:
                 self.exchange.go_on()
         return True
 
-    def _close_gently(self) -> None:
+    def _close_gently(self, now: float) -> None:
         """No more requests: let what is on its way to the client arrive, then close."""
         self._closing = True
         self.keep_alive = False
-        if self.kept:
-            self.await_taker(_monotonic())
+        if self.wire.kept:
+            self.deadline = self.taker_deadline(now)
         elif self._eof:
             self.gone()
         else:
-            self._linger()
+            self._linger(now)
 
-    def _end(self) -> None:
+    def _end(self, now: float) -> None:
         """It has lingered: the kernel sends on, and we see to it that it needn't for ever."""
-        if not self.untaken():
+        if not self.wire.untaken():
             self.gone()
-        elif not self._takes():
+        elif not self._takes(now):
             self.abort()
 
-    def _linger(self, patience: float = 1.0) -> None:
+    def _linger(self, now: float, patience: float = 1.0) -> None:
         """Closing with unread bytes would reset the connection, and the client lose the answer (RFC 9112, 9.6)."""
         if self._eof:
             self.gone()
             return
-        self.shut()
-        now = _monotonic()
-        self.await_taker(now, patience)
+        self.wire.shut()
+        self.taker_deadline(now, patience)
         self.deadline = now + LINGER_S
-        self.start_reading()
+        self.wire.start_reading()

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 from gevent.lock import BoundedSemaphore
 
-from balancer.backend import Backend
+from balancer.backend import NO_SUSPICION, Backend
 from balancer.checks import Checker
 from balancer.health import Health
 from balancer.routes import Match, RouteTable
-from balancer.service import Service
+from balancer.service import Service, World
+from balancer.sockets import Sockets
 from balancer.stats import BackendStats
 from hitmesh.config import BalancerLimits, Hold, Proxy
 from hitmesh.config.hands import Hands
@@ -37,8 +38,16 @@ Members = Callable[[str], Iterable[Instance]]
 class Services:
     """`members` tells the live instances of a role, `hands` what operators say; asked by `sync` and `weigh`."""
 
-    def __init__(self, limits: BalancerLimits, members: Members, hands: Callable[[], Hands] = Hands) -> None:
+    def __init__(
+        self,
+        limits: BalancerLimits,
+        members: Members,
+        hands: Callable[[], Hands] = Hands,
+        *,
+        world: World | None = None,
+    ) -> None:
         self._limits = limits
+        self._world = world if world is not None else Sockets()
         self._members = members
         self._hands = hands
         self._services: dict[str, Service] = {}
@@ -68,7 +77,7 @@ class Services:
                     left, service.backends = service.backends, ()
                     for backend in left:
                         self._leave(service, backend)
-                    service.dissolve()
+                    service.dissolve(time.monotonic())
 
     def limit(self, limits: BalancerLimits) -> None:
         """From now on these count."""
@@ -97,22 +106,12 @@ class Services:
                 backend.share = self._hands().share(backend.name)
                 backend.weigh(loads.get(backend.id, {}), now, service.route.slow_start_s)
 
-    def connect_failed(self, backend: Backend, reason: str) -> None:
-        """No connection: a request found out before a check did."""
-        if checker := self._checkers.get(backend):
-            checker.unreachable(reason)
-
-    def answer_failed(self, backend: Backend, reason: str) -> None:
-        """No answer, or no good one."""
-        if checker := self._checkers.get(backend):
-            checker.suspect(reason)
-
     def stop(self) -> None:
         """End all checks and close all connections."""
         for backend, checker in list(self._checkers.items()):
             checker.stop()
             for upstream in list(backend.open):
-                upstream.drop()
+                backend.drop(upstream)
 
     # --- its own ----------------------------------------------------------------------------
 
@@ -126,10 +125,10 @@ class Services:
         if known is not None and known.route == route:
             self._services[name] = known
             return known
-        service = Service(name, route, backend_idle_s=self._limits.backend_idle_s)
+        now = time.monotonic()
+        service = Service(name, route, backend_idle_s=self._limits.backend_idle_s, world=self._world, now=now)
         self._services[name] = service
         if route.backends:
-            now = time.monotonic()
             service.backends = tuple(
                 self._join(service, name=text, id=text, url=f"//{text}", now=now, fresh=False)
                 for text in route.backends
@@ -158,7 +157,7 @@ class Services:
         service.backends = tuple(members)
         for backend in known.values():
             self._leave(service, backend)
-        service.wake()
+        service.wake(time.monotonic())
 
     def _why_not(self, name: str) -> str:
         """Why an operator wants it to get no requests, before it says so itself or where it can't; empty: he does not."""
@@ -184,6 +183,7 @@ class Services:
         checker = self._checkers[backend] = Checker(
             service, backend, Health(route.rise, route.fall), host=parts.netloc
         )  # fmt: skip
+        backend.suspicion = checker
         checker.drain(self._why_not(name))
         checker.start()
         log.info(
@@ -209,6 +209,7 @@ class Services:
 
     def _forget(self, service: Service, backend: Backend) -> None:
         self._checkers.pop(backend, None)
+        backend.suspicion = NO_SUSPICION
         if all(each.name != backend.name for each in service.backends) and backend.name in service.stats.backends:
             service.stats.forget(backend.name)
 

@@ -1,114 +1,104 @@
-"""An upgraded connection: bytes pass both ways, unread, until one side is through."""
+"""An upgraded connection: bytes pass both ways, unread, until one side is through. Pure."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from balancer.client import Client
-    from balancer.exchange import Exchange
-    from balancer.upstream import Upstream
-
-_monotonic = time.monotonic
+from balancer.client_end import ClientEnd
+from balancer.exchange import Exchange
+from balancer.traffic import Traffic
+from balancer.upstream import Carried, Upstream
 
 
-class Tunnel:
-    """Between `client` and `upstream`, after the exchange that led to it. Takes its place at the upstream."""
+class Tunnel(Carried):
+    """Between `client` and `upstream`, after the exchange that led to it; takes its place at the upstream.
+
+    Silence of both ends it after `tunnel_s`. `now` is monotonic, everywhere.
+    """
+
+    __slots__ = ("_client", "_client_ended", "_exchange", "_over", "_traffic", "_upstream", "_upstream_ended")
 
     one_way = False  # what can't be sent is the end of both
-    __slots__ = ("_client", "_client_ended", "_exchange", "_over", "_upstream", "_upstream_ended")
 
-    def __init__(self, client: Client, upstream: Upstream, exchange: Exchange) -> None:
+    def __init__(self, client: ClientEnd, upstream: Upstream, exchange: Exchange, traffic: Traffic) -> None:
         self._client = client
         self._upstream = upstream
         self._exchange = exchange
-        self._client_ended = self._upstream_ended = self._over = False
+        self._traffic = traffic
+        self._client_ended = False
+        self._upstream_ended = False
+        self._over = False
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """Pass on what has come already."""
-        self._upstream.exchange = self
-        self._touch()
-        self._client.start_reading()
+        self._upstream.carried = self
+        self._touch(now)
+        self._client.wire.start_reading()
         if data := self._client.reader.rest():
-            self.from_client(data)
+            self.from_client(data, now)
         if data := self._upstream.reader.rest():
-            self.answered(data)
+            self.answered(data, now)
+
+    def close(self, now: float) -> None:
+        """End both sides."""
+        if not self._over:
+            self._over = True
+            self._exchange.tunnel_over(now)
+            self._client.gone()
 
     # --- the client's calls -----------------------------------------------------------------
 
-    def from_client(self, data: bytes) -> None:
+    def from_client(self, data: bytes, now: float) -> None:
         """Bytes for the backend."""
         self._exchange.bytes_in += len(data)
-        self._touch()
-        if not self._upstream.send(data) and not self._over:
-            self._client.stop_reading()
+        self._touch(now)
+        if not self._upstream.wire.send(data):
+            self._client.wire.stop_reading()
 
     def client_drained(self) -> None:
         """The client is ready for more."""
         if not self._upstream_ended:
-            self._upstream.start_reading()
+            self._upstream.wire.start_reading()
         else:
-            self._client.shut()
+            self._client.wire.shut()
 
-    def client_ended(self) -> None:
-        """The client sends nothing more, or is gone."""
+    def client_ended(self, now: float) -> None:
+        """The client sends nothing more."""
         self._client_ended = True
-        if self._upstream_ended or self._client.closed:
-            self.close()
-        elif not self._upstream.kept:
-            self._upstream.shut()
+        if self._upstream_ended:
+            self.close(now)
+        elif not self._upstream.wire.kept:
+            self._upstream.wire.shut()
 
-    # --- the upstream's calls, as an exchange gets them -------------------------------------
+    # --- the upstream's calls ---------------------------------------------------------------
 
-    def answered(self, data: bytes) -> None:
+    def answered(self, data: bytes, now: float) -> None:
         """Bytes for the client."""
         self._exchange.bytes_out += len(data)
-        self._touch()
-        if not self._client.send(data) and not self._over:
-            self._upstream.stop_reading()
+        self._touch(now)
+        if not self._client.wire.send(data):
+            self._upstream.wire.stop_reading()
 
-    def backend_drained(self) -> None:
+    def backend_drained(self, now: float) -> None:
         """The backend is ready for more."""
         if not self._client_ended:
-            self._client.start_reading()
+            self._client.wire.start_reading()
         else:
-            self._upstream.shut()
+            self._upstream.wire.shut()
 
-    def backend_ended(self) -> None:
+    def backend_ended(self, now: float) -> None:
         """The backend sends nothing more."""
         self._upstream_ended = True
         if self._client_ended:
-            self.close()
-        elif not self._client.kept:
-            self._client.shut()
+            self.close(now)
+        elif not self._client.wire.kept:
+            self._client.wire.shut()
 
-    def backend_lost(self, error: OSError) -> None:
+    def backend_lost(self, error: OSError, now: float) -> None:
         """The backend is gone."""
-        self.close()
+        self.close(now)
 
-    def connected(self) -> None:
-        """It is connected already."""
-
-    def not_connected(self, error: OSError) -> None:
-        """It was connected already."""
-
-    def backend_timed_out(self) -> None:
+    def backend_timed_out(self, now: float) -> None:
         """Nothing passed for too long."""
-        self.close()
+        self.close(now)
 
-    def close(self) -> None:
-        """End both sides."""
-        if self._over:
-            return
-        self._over = True
-        exchange, client = self._exchange, self._client
-        client.tunnelled = None
-        client.exchange = None
-        exchange.tunnel_over()
-        client.traffic.exchange_over(client, exchange)
-        client.gone()
-
-    def _touch(self) -> None:
-        self._client.deadline = _monotonic() + self._client.traffic.limits.tunnel_s
-        self._upstream.deadline = self._client.deadline
+    def _touch(self, now: float) -> None:
+        self._client.deadline = self._upstream.deadline = now + self._traffic.limits.tunnel_s

@@ -25,12 +25,14 @@ from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
+from balancer.ledger import Ledger
 from balancer.live_routes import LiveRoutes
 from balancer.process.listeners import MOVING
 from balancer.proxy_protocol import Networks
 from balancer.routes import RouteTable
 from balancer.services import Services
 from balancer.stats import FrontStats, Picture, picture
+from balancer.sweeper import Sweeper
 from balancer.tls import TlsContexts
 from balancer.traffic import Traffic
 from balancer.vip.behind import Behind
@@ -76,14 +78,18 @@ class Worker:
         self._room: Room | None = None
         self._services = Services(settings.limits, self._members, self._hands)
         self._access_log = _access_log(front)
+        self._ledger = Ledger(self._access_log.add if self._access_log is not None else None, wall=time.time)
+        self._ledger.say_slow(front.log.slow_ms)
         https = sockets.get("tls")
         self.traffic = Traffic(
             settings,
             services=self._services,
-            access_log=self._access_log,
+            ledger=self._ledger,
+            wall=time.time,
+            id_prefix=os.urandom(6).hex().encode(),
             https_port=https[0].getsockname()[1] if https else None,
         )
-        self.traffic.say_slow(front.log.slow_ms)
+        self._sweeper = Sweeper(self.traffic, self._services)
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
         encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
@@ -147,7 +153,7 @@ class Worker:
         if self._live is not None:
             self._live.start()
         self._join_mesh()
-        self.traffic.start()
+        self._sweeper.start()
         spawn("second hand", self._tick)
         gc.collect()
         gc.freeze()  # what is here now stays, and needn't be looked at again
@@ -161,7 +167,7 @@ class Worker:
         for acceptor in self._acceptors:
             acceptor.start()
         if self._vip is not None:
-            self._vip.start(self.traffic.drain)
+            self._vip.start(self._drain_traffic)
 
     def drain(self, within_s: float) -> None:
         """Take no more clients, and let those who are here finish; what was said of that before counts."""
@@ -173,7 +179,7 @@ class Worker:
             acceptor.stop()
         if self._admin is not None:
             self._admin.stop()
-        self.traffic.drain()
+        self._drain_traffic()
         deadline = time.monotonic() + within_s
         while self.traffic.clients and time.monotonic() < deadline:
             gevent.sleep(STEP_S)
@@ -185,7 +191,8 @@ class Worker:
 
     def stop(self) -> None:
         """End what is left."""
-        self.traffic.stop()
+        self._sweeper.stop()
+        self.traffic.stop(time.monotonic())
         self._services.stop()
         self._siblings.stop()
         if self._live is not None:
@@ -229,6 +236,9 @@ class Worker:
     def _adopt(self, table: RouteTable) -> None:
         self._services.adopt(table, self._put_in_force)
 
+    def _drain_traffic(self) -> None:
+        self.traffic.drain(time.monotonic())
+
     def _put_in_force(self, table: RouteTable) -> None:
         self.traffic.table = table
 
@@ -240,7 +250,7 @@ class Worker:
             self._services.limit(limits)
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
-        self.traffic.say_slow(self._live.config.log.slow_ms)
+        self._ledger.say_slow(self._live.config.log.slow_ms)
         self._routes.take(self._live.settings)
         self._services.sync()
         self._services.weigh()

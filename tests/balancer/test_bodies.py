@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from balancer.ledger import Ledger
 from balancer.traffic import GATHERED_BYTES, Traffic
 from hitmesh.config import Balancer
 from tests.balancer.stage import (
@@ -254,7 +255,8 @@ def test_of_too_many_that_stand_still_the_one_goes_that_does_so_for_the_longest_
 
 
 def test_what_is_gathered_of_all_clients_together_has_a_bound() -> None:
-    traffic = Traffic(Balancer(), services=SimpleNamespace(), access_log=None)  # type: ignore[arg-type]
+    ledger = Ledger(None, wall=lambda: 0.0)
+    traffic = Traffic(Balancer(), services=(), ledger=ledger, wall=lambda: 0.0, id_prefix=b"")
     clients: list[Any] = [SimpleNamespace(gathered=0) for _ in range(3)]
     assert traffic.gathered(clients[0], GATHERED_BYTES // 2)
     assert traffic.gathered(clients[1], GATHERED_BYTES // 2)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from hitmesh.hub.link import READ_BYTES, Link, Stream
+from hitmesh.http.wire import READ_BYTES
+from hitmesh.hub.link import Link, Stream
 
 LARGE = b"x" * 5_000_000  # more than a pair of sockets takes unread
 PATIENCE_S = 30.0
