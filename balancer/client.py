@@ -251,9 +251,9 @@ class Client(ClientEnd):
     # --- its own ----------------------------------------------------------------------------
 
     @property
-    def _may_begin(self) -> bool:
-        """Nothing is under way, and nothing stands in the way of another request."""
-        return self.exchange is None and not (self._closing or self.wire.closed or self.wire.kept)
+    def _is_free(self) -> bool:
+        """Nothing stands in the way of another request."""
+        return not (self._closing or self.wire.closed or self.wire.kept)
 
     def _advance(self, now: float) -> None:
         """Begin the requests that are here, as far as they can be."""
@@ -261,7 +261,7 @@ class Client(ClientEnd):
             return
         self._advancing = True
         try:
-            while self._may_begin:
+            while self.exchange is None and self._is_free:
                 try:
                     request = self.reader.next()
                 except BadMessage as error:
@@ -271,7 +271,7 @@ class Client(ClientEnd):
                     break
                 self.requests += 1
                 self._begin(request, now)
-            if self._may_begin:
+            if self.exchange is None and self._is_free:
                 self._await_head(now)
         finally:
             self._advancing = False
