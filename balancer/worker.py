@@ -20,21 +20,21 @@ from urllib.parse import urlsplit
 import gevent
 from gevent.event import Event
 
-from balancer.acceptor import Acceptor
-from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
+from balancer.accept.acceptor import Acceptor
+from balancer.accept.proxy_protocol import Networks
+from balancer.accept.tls import TlsContexts
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
-from balancer.ledger import Ledger
-from balancer.live_routes import LiveRoutes
+from balancer.hub.sweeper import Sweeper
+from balancer.measures.accesslog import FLUSH_S, STDOUT, AccessLog
+from balancer.measures.stats import FrontStats, Picture, picture
+from balancer.members.live_routes import LiveRoutes
+from balancer.members.services import Services
+from balancer.middle.ledger import Ledger
+from balancer.middle.routes import RouteTable
+from balancer.middle.traffic import Traffic
 from balancer.process.listeners import MOVING
-from balancer.proxy_protocol import Networks
-from balancer.routes import RouteTable
-from balancer.services import Services
-from balancer.stats import FrontStats, Picture, picture
-from balancer.sweeper import Sweeper
-from balancer.tls import TlsContexts
-from balancer.traffic import Traffic
 from balancer.vip.behind import Behind
 from balancer.vip.place import is_here
 from hitmesh import __version__

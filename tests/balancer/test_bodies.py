@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from balancer.ledger import Ledger
-from balancer.traffic import GATHERED_BYTES, Traffic
+from balancer.middle.ledger import Ledger
+from balancer.middle.traffic import GATHERED_BYTES, Traffic
 from hitmesh.config import Balancer
 from tests.balancer.stage import (
     LONG_S,

@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from balancer.backend import Backend, Suspicion
-from balancer.client import Client
-from balancer.ledger import Ledger
-from balancer.routes import RouteTable
-from balancer.service import Service, World
-from balancer.stats import BackendStats, FrontStats
-from balancer.traffic import Traffic
-from balancer.upstream import Upstream
+from balancer.measures.stats import BackendStats, FrontStats
+from balancer.middle.backend import Backend, Suspicion
+from balancer.middle.client import Client
+from balancer.middle.ledger import Ledger
+from balancer.middle.routes import RouteTable
+from balancer.middle.service import Service, World
+from balancer.middle.traffic import Traffic
+from balancer.middle.upstream import Upstream
 from hitmesh.config import Balancer, BalancerLimits, Proxy
 from hitmesh.http.wire import Wire
 from hitmesh.logs import Complaints

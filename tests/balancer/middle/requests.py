@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from balancer.upstream import HEAD_LIMITS
+from balancer.middle.upstream import HEAD_LIMITS
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
 from hitmesh.http.responses import UNTIL_CLOSE, ResponseReader

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from balancer.forward import RequestForwarder
+from balancer.middle.forward import RequestForwarder
 from hitmesh.config import BalancerLimits, Proxy
 from hitmesh.http.requests import Request
 from tests.balancer.middle.ends import Play
