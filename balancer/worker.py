@@ -21,7 +21,6 @@ import gevent
 from gevent.event import Event
 
 from balancer.accept.acceptor import Acceptor
-from balancer.accept.proxy_protocol import Networks
 from balancer.accept.tls import TlsContexts
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
@@ -32,6 +31,7 @@ from balancer.measures.stats import FrontStats, Picture, picture
 from balancer.members.live_routes import LiveRoutes
 from balancer.members.services import Services
 from balancer.middle.ledger import Ledger
+from balancer.middle.networks import Networks
 from balancer.middle.routes import RouteTable
 from balancer.middle.traffic import Traffic
 from balancer.process.listeners import MOVING
@@ -89,7 +89,7 @@ class Worker:
             id_prefix=os.urandom(6).hex().encode(),
             https_port=https[0].getsockname()[1] if https else None,
         )
-        self._sweeper = Sweeper(self.traffic, self._services)
+        self._sweeper = Sweeper(self.traffic, lambda: self._services.backends)
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
         encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
@@ -114,7 +114,7 @@ class Worker:
                     )
                     for listener in listeners
                 ]
-        self._routes = LiveRoutes(front, self._adopt)
+        self._routes = LiveRoutes(front.routes, self._adopt)
         self._live: Live | None = None
         store: SettingsStore | None = None
         if front.config is not None:

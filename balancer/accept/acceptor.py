@@ -15,11 +15,11 @@ from typing import Any, Final
 from gevent.hub import get_hub
 
 from balancer.accept.preface import Preface
-from balancer.accept.proxy_protocol import Networks
 from balancer.accept.tls import TlsContexts
 from balancer.hub.sockets import ClientLink
 from balancer.measures.stats import FrontStats
 from balancer.middle.client import Client
+from balancer.middle.networks import Networks
 from balancer.middle.traffic import Traffic
 from balancer.vip import door
 from hitmesh.config.addresses import host_port_text

@@ -1,6 +1,6 @@
-"""The PROXY protocol, v1 and v2: what a proxy in front says of its client. And who may say so. Pure.
+"""The PROXY protocol, v1 and v2: what a proxy in front says of its client. Pure.
 
-Owns the header's bytes and lists of networks. It must not know sockets, nor who is listed.
+Owns the header's bytes. It must not know sockets, nor who may say so.
 
 The specification is HAProxy's doc/proxy-protocol.txt, sections 2.1 and 2.2. A listed peer must
 send a header, and nobody else may: whether there is one is not guessed from the bytes. What doesn't
@@ -9,13 +9,11 @@ match exactly is a ProxyProtocolError, the same however the bytes come in pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
-from hitmesh.config import network
-from hitmesh.errors import ConfigError, HitmeshError
+from hitmesh.errors import HitmeshError
 
 V1_BYTES: Final = 107  # with its CRLF (section 2.1)
 V2_BYTES: Final = 4096  # with all that follows the addresses: room for a certificate, and as much as nginx takes
@@ -30,8 +28,6 @@ _TRANSPORTS: Final = 3  # unspecified, stream, datagram
 _TCP4: Final = 0x11
 _TCP6: Final = 0x21
 _PORT_DIGITS: Final = 5
-
-_MEMO: Final = 4096  # addresses whose answer is remembered; then all are forgotten
 
 
 class ProxyProtocolError(HitmeshError):
@@ -140,33 +136,3 @@ def _v2(held: bytes) -> Parsed | None:
 def _text(address: IPv4Address | IPv6Address) -> str:
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
-
-
-class Networks:
-    """Networks in CIDR and single addresses. Raises ConfigError for anything else."""
-
-    def __init__(self, networks: Iterable[str]) -> None:
-        try:
-            self._networks = tuple(network(text) for text in networks)
-        except ValueError as error:
-            raise ConfigError(str(error), op="networks") from error
-        self._memo: dict[str, bool] = {}
-
-    def contains(self, address: str) -> bool:
-        """Whether `address` is in one of them; what isn't an address (a path, nothing) is in none."""
-        if not self._networks:
-            return False
-        known = self._memo.get(address)
-        if known is None:
-            if len(self._memo) >= _MEMO:
-                self._memo.clear()
-            known = self._memo[address] = self._look(address)
-        return known
-
-    def _look(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        either = (parsed, getattr(parsed, "ipv4_mapped", None) or parsed)
-        return any(one in each for each in self._networks for one in either)

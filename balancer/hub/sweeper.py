@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from gevent.hub import get_hub
 
-from balancer.members.services import Services
+from balancer.middle.backend import Backend
 from balancer.middle.client_end import ClientEnd
 from balancer.middle.traffic import Traffic
 from balancer.middle.upstream import Upstream
@@ -20,11 +21,11 @@ _monotonic = time.monotonic
 
 
 class Sweeper:
-    """Keeps the deadlines of `traffic`'s clients and of the connections to `services`' backends."""
+    """Keeps the deadlines of `traffic`'s clients and of the connections to those that `backends` gives."""
 
-    def __init__(self, traffic: Traffic, services: Services) -> None:
+    def __init__(self, traffic: Traffic, backends: Callable[[], Iterable[Backend]]) -> None:
         self._traffic = traffic
-        self._services = services
+        self._backends = backends
         loop: Any = get_hub().loop
         self._timer = loop.timer(SWEEP_S, SWEEP_S)
         self._late: list[ClientEnd | Upstream] = []
@@ -44,7 +45,7 @@ class Sweeper:
     def _sweep(self) -> None:
         now = _monotonic()
         late: list[ClientEnd | Upstream] = [each for each in self._traffic.clients if each.deadline < now]
-        for backend in self._services.backends:
+        for backend in self._backends():
             late += [each for each in backend.open if each.deadline < now]
         if late:
             self._late = late

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from balancer.front import Front
 from balancer.middle.answers import PAUSE_RETRY_S, Answer, retry_after
 from balancer.middle.routes import KEYS, Match, RouteTable, read_static
 from hitmesh.config import Empty, Route, Static, parse_stored
@@ -25,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class LiveRoutes:
-    """The routes of `front`, kept in force by `adopt`, which is called at least once by `start`."""
+    """The `configured` routes and the live ones, kept in force by `adopt`, which is called at least once by `start`."""
 
-    def __init__(self, front: Front, adopt: Callable[[RouteTable], None]) -> None:
-        self._front = front
+    def __init__(self, configured: Mapping[str, Route], adopt: Callable[[RouteTable], None]) -> None:
+        self._configured = configured
         self._adopt = adopt
         # Of the configured routes, as they were at the start: a file that has gone since stops no change.
         self._pages: dict[Static, Answer] = {}
@@ -40,7 +39,7 @@ class LiveRoutes:
     def start(self) -> None:
         """Put the configured routes in force. Raises ConfigError."""
         self._pages = {
-            route: read_static(route, Path.cwd()) for route in self._front.routes.values() if isinstance(route, Static)
+            route: read_static(route, Path.cwd()) for route in self._configured.values() if isinstance(route, Static)
         }
         self._use()
 
@@ -74,7 +73,7 @@ class LiveRoutes:
     def _use(self) -> None:
         now = time.time()
         pauses = {name: pause for name, pause in self._pauses.items() if pause.until > now}
-        table = RouteTable(self._front.routes, self._live, pauses)
+        table = RouteTable(self._configured, self._live, pauses)
         self._answering = []
         for match in table:
             if isinstance(match.route, Static) and match.target in table.paused:

@@ -11,11 +11,11 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from balancer.accept.proxy_protocol import Networks
 from balancer.middle.answers import Answer, refusal
 from balancer.middle.client_end import ClientEnd
 from balancer.middle.ledger import Ledger
 from balancer.middle.limits import ClientLimits
+from balancer.middle.networks import Networks
 from balancer.middle.routes import Match, RouteTable, location
 from balancer.middle.service import Service
 from hitmesh.config import Balancer, BalancerLimits, Redirect

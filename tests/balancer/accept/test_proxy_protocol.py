@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.accept import proxy_protocol
-from balancer.accept.proxy_protocol import V1_BYTES, V2_BYTES, Networks, Parsed, ProxyHeader, ProxyProtocolError
+from balancer.accept.proxy_protocol import V1_BYTES, V2_BYTES, Parsed, ProxyHeader, ProxyProtocolError
+from balancer.middle import networks
+from balancer.middle.networks import Networks
 from hitmesh.errors import ConfigError, HitmeshError
 from tests.examples import examples
 
@@ -284,11 +285,11 @@ def test_what_is_no_network_is_a_mistake_in_the_config(text: str) -> None:
 
 
 def test_what_is_remembered_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_protocol, "_MEMO", 10)
-    networks = Networks(["10.0.0.0/28"])
+    monkeypatch.setattr(networks, "_MEMO", 10)
+    lan = Networks(["10.0.0.0/28"])
     for number in range(100):
-        assert networks.contains(f"10.0.0.{number}") == (number < 16)
-        assert len(networks._memo) <= 10
+        assert lan.contains(f"10.0.0.{number}") == (number < 16)
+        assert len(lan._memo) <= 10
 
 
 @given(st.lists(st.ip_addresses().map(str), max_size=3), st.ip_addresses())

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
-from balancer.front import Front
 from balancer.members.live_routes import LiveRoutes
 from balancer.middle.routes import RouteTable
-from hitmesh.config.balancer import Balancer
 from hitmesh.config.routes import Proxy
 from hitmesh.settings import Setting
 
 NAME = "sold.example"
 
 
-def front() -> Front:
-    return Front(
-        name="b", config=None, balancer=Balancer(), routes={NAME: Proxy(service="collector")}, listen={},
-        state_dir=Path("/"), workers=1, standalone=False, drain_s=1.0,
-    )  # fmt: skip
-
-
 def test_retry_after_is_what_is_left_of_the_pause_and_sixty_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     tables: list[RouteTable] = []
-    routes = LiveRoutes(front(), tables.append)
+    routes = LiveRoutes({NAME: Proxy(service="collector")}, tables.append)
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     pause = json.dumps({"until": 1100.0, "text": "back soon"}).encode()
     routes.take({f"pauses/{NAME}": Setting(f"pauses/{NAME}", pause, 1, "anna", 1000.0)})

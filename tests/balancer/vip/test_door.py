@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from balancer.accept.acceptor import Acceptor
-from balancer.accept.proxy_protocol import Networks
 from balancer.measures.stats import FrontStats
+from balancer.middle.networks import Networks
 from balancer.vip.door import shut, welcome
 from tests.services import PATIENCE_S, require_ipv6
 
