@@ -261,6 +261,23 @@ def test_with_retry_an_idempotent_one_without_a_body_is_tried_elsewhere_a_few_ti
     )
 
 
+@pytest.mark.parametrize("asked", ["POST /a 2", "PUT /a 2", "GET /a 2"])
+def test_with_retry_any_other_request_goes_nowhere_else(asked: str) -> None:
+    perform(
+        play(backends=2, retry="idempotent"),
+        f"""
+        >> client {asked}
+        >> client body hi
+        << open one
+        >> one connects
+        << one {asked[:-2]} hi
+        >> one ends
+        << close one
+        << client 502 no whole answer: closed its connection
+        """,
+    )
+
+
 def test_a_silent_backend_is_a_504_and_a_cut_answer_a_reset() -> None:
     perform(
         play(),

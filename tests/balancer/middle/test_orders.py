@@ -29,7 +29,13 @@ LIMITS: Final = BalancerLimits(
 )
 OTHER_LIMITS: Final = BalancerLimits(body_bytes=500, small_body_bytes=0, tunnel_s=20.0, first_byte_s=2.0, tries=2)
 # What clients ask for in one run: where they all ask for the same few things, more comes of it.
-FOCUS: Final = (tuple(KINDS), ("large", "chunked", "expecting large"), ("large",), ("upgrade", "get"), ("get", "small"))
+FOCUS: Final = (
+    tuple(KINDS),
+    ("large", "chunked", "expecting large"),
+    ("large",),
+    ("upgrade", "get"),
+    ("put", "delete", "small"),
+)
 WHILE_S: Final = (0.0, 0.3, 1.2, 3.5, 11.0, 31.0)  # past some deadlines, and not past others
 SETTLED_S: Final = 1000.0  # when everything must be over of which nobody says anything more
 pick = st.integers(0, 1000)  # of what there is, by its number
