@@ -241,7 +241,7 @@ def test_one_byte_is_enough_for_that() -> None:
 
 
 def test_with_retry_an_idempotent_one_without_a_body_is_tried_elsewhere_a_few_times() -> None:
-    it = play(backends=3, retry="idempotent", limits=BalancerLimits(tries=2))
+    it = play(backends=3, retry="idempotent", hold=10, limits=BalancerLimits(tries=2))
     perform(
         it,
         """
@@ -401,6 +401,31 @@ def test_a_client_that_takes_again_gets_the_rest() -> None:
         << client more
         >> client GET /b
         << one GET /b
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "HTTP/1.1 200 OK|Connection: close|Content-Length: 1||x",
+        "HTTP/1.0 200 OK|Content-Length: 1||x",
+        "HTTP/1.1 200 OK|Content-Length: 1||xHTTP/1.1 200 OK|Content-Length: 4||evil",
+    ],
+)
+def test_a_backends_connection_that_will_close_or_has_said_too_much_serves_no_other_request(answer: str) -> None:
+    perform(
+        play(),
+        f"""
+        >> client GET /a
+        << open one
+        >> one connects
+        << one GET /a
+        >> one says {answer}
+        << client 200 x
+        << close one
+        >> client GET /b
+        << open one.2
         """,
     )
 

@@ -123,6 +123,29 @@ def test_a_client_that_takes_its_answer_slowly_gets_it_whole() -> None:
     assert it.service.backends[0].in_hand == 0
 
 
+def test_a_client_that_takes_slowly_of_what_the_kernel_has_for_it_gets_its_answer_whole() -> None:
+    it = play()
+    perform(
+        it,
+        """
+        >> client GET /a
+        << open one
+        >> client room 100
+        >> one connects
+        << one GET /a
+        """,
+    )
+    client = it.visitors[0]
+    client.wire.unacknowledged = 20 * LONG_S  # in the kernel, which asks for nothing before most of it is taken
+    it.connections[0].says(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + b"x" * 99)
+    for _ in range(LONG_S):
+        it.pass_time(1.0)
+        client.wire.unacknowledged -= 20
+        assert not client.wire.closed
+    client.takes()
+    assert client.wire.out.endswith(b"x" * 99)
+
+
 def test_a_client_that_takes_its_answer_in_drops_is_cut() -> None:
     it = play()
     perform(
@@ -261,3 +284,94 @@ def test_those_who_left_the_queue_are_not_kept() -> None:
         leaver.ends()
     assert it.service.queued == 1
     assert len(it.service.waiting) < 50
+
+
+def test_the_next_request_is_not_begun_before_the_answer_to_this_one_is_taken() -> None:
+    it = play()
+    perform(
+        it,
+        """
+        >> client GET /a
+        << open one
+        >> client room 10
+        >> one connects
+        << one GET /a
+        >> one answers hello
+        << client HTTP/1.1 2
+        """,
+    )
+    client = it.visitors[0]
+    assert not client.wire.reading, "it may ask what it likes: nobody listens"
+    for _ in range(3):
+        it.pass_time(1.1)
+        assert not client.wire.closed
+    it.pass_time(1.1)
+    assert client.wire.was_reset, "write_s is over, though the answer was all there"
+
+
+def test_a_body_of_chunks_that_becomes_too_large_is_a_413() -> None:
+    perform(
+        play(limits=BalancerLimits(small_body_bytes=10, body_bytes=30)),
+        """
+        >> client says POST /a HTTP/1.1|Host: a|Transfer-Encoding: chunked||14|01234567890123456789|
+        << open one
+        >> one connects
+        << one POST /a 14|01234567890123456789|
+        >> client says 14|01234567890123456789|
+        << close one
+        << client 413 the request's body: more than 30 bytes
+        << shut client
+        """,
+    )
+
+
+def test_what_was_gathered_of_a_refused_request_is_given_back() -> None:
+    it = play(backends=0)
+    perform(
+        it,
+        """
+        >> client POST /a 5
+        >> client body hel
+        """,
+    )
+    assert it.traffic._gathered_bytes == 3
+    perform(
+        it,
+        """
+        >> client body lo
+        << client 503 no backend is alive
+        """,
+    )
+    assert it.traffic._gathered_bytes == 0
+    assert it.visitors[0].alive
+
+
+def test_what_is_counted_and_logged_of_an_answer_has_all_its_parts() -> None:
+    it = play()
+    perform(
+        it,
+        """
+        >> client POST /a 2
+        >> 1
+        >> client body hi
+        << open one
+        >> 0.25
+        >> one connects
+        << one POST /a hi
+        >> 0.5
+        >> one says HTTP/1.1 200 OK|Content-Length: 5||hel
+        << client 200 hel
+        >> 0.125
+        >> one says lo
+        << client lo
+        """,
+    )
+    stats = it.service.backends[0].stats
+    assert (stats.answered, stats.classes[2], stats.sessions_total, stats.connects, stats.reuses) == (1, 1, 1, 1, 0)
+    assert (stats.queue_s, stats.connect_s, stats.first_byte_s, stats.total_s) == (0.0, 0.25, 0.5, 1.875)
+    assert (it.front.requests, it.front.classes[2], it.front.bytes_out) == (1, 1, len(it.visitors[0].wire.out))
+    assert stats.bytes_in == len(it.connections[0].wire.out)
+    assert stats.bytes_out == len(it.visitors[0].wire.out)
+    [line] = it.lines
+    assert b'"POST /a HTTP/1.1" 200 ' in line
+    assert line.endswith(b'"route-0" one "-" 0/250/500/1875 play-1\n')
