@@ -110,7 +110,7 @@ class Exchange(Passage):
         self._send_head(upstream, now)
 
     def refuse(
-        self, status: int, word: str, reason: str, detail: str = "", *, now: float, retry_s: float = 0.0
+        self, status: int, word: str, reason: str, now: float, detail: str = "", *, retry_s: float = 0.0
     ) -> None:
         """Answer an error, or break off when the answer has begun."""
         self._leave(now)
@@ -126,7 +126,7 @@ class Exchange(Passage):
 
     def give_up(self, now: float) -> None:
         """It has rested for longer than others, and there are too many."""
-        self.refuse(408, "slow client", "the client is slow, and too many are", now=now)
+        self.refuse(408, "slow client", "the client is slow, and too many are", now)
 
     def close_after_bug(self, now: float) -> None:
         """It raised in the middle of somebody else's affairs."""
@@ -309,15 +309,15 @@ class Exchange(Passage):
             service.abandon(self)
             reason = self.wait_reason
             detail = f"{service.name}: {reason}"
-            self.refuse(503, "waited too long", reason, detail, now=now, retry_s=service.retry_s())
+            self.refuse(503, "waited too long", reason, now, detail, retry_s=service.retry_s())
         elif self.response is not None and self.client.wire.kept:
-            self.refuse(408, "slow client", "the client took nothing of its answer, or too little", now=now)
+            self.refuse(408, "slow client", "the client took nothing of its answer, or too little", now)
         elif body is not None and now < body.due:
             self._until(body.due, self.upstream.deadline if self.upstream is not None else NEVER)
             self.rest(now)
         else:
             reason = f"too little of the request's body for {self.traffic.limits.body_s:g} s"
-            self.refuse(408, "slow client", reason, now=now)
+            self.refuse(408, "slow client", reason, now)
 
     def tunnel_over(self, now: float) -> None:
         """The upgraded connection ended."""
@@ -373,7 +373,7 @@ class Exchange(Passage):
         try:
             out = client.forwarder.head(request, self.request_id)
         except BadMessage as error:
-            self.refuse(error.status, "bad head", error.message, now=now)
+            self.refuse(error.status, "bad head", error.message, now)
             return
         if body is None:
             self.request_done = True
@@ -429,7 +429,7 @@ class Exchange(Passage):
             client.wire.start_reading()
 
     def _bad_body(self, error: BadMessage, now: float) -> None:
-        self.refuse(error.status, "bad body", f"the request's body: {error.message}", now=now)
+        self.refuse(error.status, "bad body", f"the request's body: {error.message}", now)
 
     # --- its own: the answer ----------------------------------------------------------------
 
@@ -505,7 +505,7 @@ class Exchange(Passage):
             self.response = None
             self._elsewhere(backend, now)
             return
-        self.refuse(status, word, reason, f"{backend.name}: {detail}", now=now)
+        self.refuse(status, word, reason, now, f"{backend.name}: {detail}")
 
     def _elsewhere(self, refused_by: Backend | None, now: float) -> None:
         """Not a byte is with the backend, or the route allows it: try another, or the same one anew."""
@@ -518,7 +518,7 @@ class Exchange(Passage):
         self.refused_by = (*self.refused_by, refused_by)
         refused_by.stats.retries += 1
         if self.tries >= self.traffic.limits.tries and not self.service.route.hold:
-            self.refuse(502, "can't connect", self.last_error, self.last_detail, now=now)
+            self.refuse(502, "can't connect", self.last_error, now, self.last_detail)
         else:
             self.service.assign_again(self, now)
 

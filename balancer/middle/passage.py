@@ -69,7 +69,7 @@ class Passage(Carried):
         raise NotImplementedError
 
     def refuse(
-        self, status: int, word: str, reason: str, detail: str = "", *, now: float, retry_s: float = 0.0
+        self, status: int, word: str, reason: str, now: float, detail: str = "", *, retry_s: float = 0.0
     ) -> None:
         """Answer an error, or break off when the answer has begun. `word` is for counting, one of a few.
 

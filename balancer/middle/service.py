@@ -204,7 +204,7 @@ class Service:
             self._world.open(upstream, backend)
         except OSError as error:
             backend.outstanding -= 1
-            passage.refuse(503, "no descriptor", f"no connection can be opened: {error.strerror}", now=now)
+            passage.refuse(503, "no descriptor", f"no connection can be opened: {error.strerror}", now)
             return
         backend.adopt(upstream)
         stats.connects += 1
@@ -225,12 +225,12 @@ class Service:
                 lack = "the route is paused"
             most, wait_s = route.hold, route.hold_s
         if passage.refused_by and not most:
-            passage.refuse(502, "can't connect", passage.last_error, passage.last_detail, now=now)
+            passage.refuse(502, "can't connect", passage.last_error, now, passage.last_detail)
         elif self.queued >= most:
             full = f", and {self.queued} requests wait already" if most else ""
             passage.refuse(
-                503, "full" if most else "no backend", lack + full, f"{self.name}: {lack}{full}",
-                now=now, retry_s=self.retry_s(),
+                503, "full" if most else "no backend", lack + full, now, f"{self.name}: {lack}{full}",
+                retry_s=self.retry_s(),
             )  # fmt: skip
         else:
             stats = self.stats
