@@ -165,7 +165,7 @@ class Client(ClientEnd):
         if self.reader.pending or self._eof:
             self._advance(now)
             wire = self.wire
-        if not (wire.reading or wire.kept or self._eof) and self.exchange is None:
+        if not (wire.reading or wire.kept or self._eof or self._is_under_way):
             wire.start_reading()
 
     def taker_deadline(self, now: float, patience: float = 1.0) -> float:
@@ -249,6 +249,11 @@ class Client(ClientEnd):
             self.deadline = min(self.deadline, now + quiet_s)
 
     # --- its own ----------------------------------------------------------------------------
+
+    @property
+    def _is_under_way(self) -> bool:
+        """An exchange is; asked where one was over, and another may have begun since."""
+        return self.exchange is not None
 
     @property
     def _is_free(self) -> bool:

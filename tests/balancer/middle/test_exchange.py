@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from balancer.middle.forward import RequestForwarder
 from hitmesh.config import BalancerLimits, Proxy
-from hitmesh.http.requests import Request
 from tests.balancer.middle.ends import Play
 from tests.balancer.middle.playbook import perform
 
@@ -509,16 +507,14 @@ def test_without_a_file_for_a_connection_a_request_is_refused_and_the_count_is_r
     assert it.service.backends[0].outstanding == 0
 
 
-def test_a_bug_in_one_that_waited_ends_its_client_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_one_that_waited_ends_its_client_and_nobody_elses() -> None:
     it = play(backend_connections=1)
-    head = RequestForwarder.head
 
-    def buggy(forwarder: RequestForwarder, request: Request, request_id: bytes) -> bytes:
-        if request.target == b"/bug":
+    def add(line: bytes) -> None:
+        if b" /bug " in line:
             raise RuntimeError("on purpose")
-        return head(forwarder, request, request_id)
 
-    monkeypatch.setattr(RequestForwarder, "head", buggy)
+    it.ledger._add = add
     perform(
         it,
         """
@@ -528,12 +524,19 @@ def test_a_bug_in_one_that_waited_ends_its_client_and_nobody_elses(monkeypatch: 
         >> client.3 GET /3
         >> one connects
         << one GET /1
-        >> one answers 1
+        """,
+    )
+    it.has_files = False
+    perform(
+        it,
+        """
+        >> one says HTTP/1.1 200 OK|Connection: close|Content-Length: 1||1
         << client 200 1
         << close one
-        << open one.2
         << close client.2
+        << client.3 503 no connection can be opened: Too many open files
         """,
     )
     assert it.visitors[1].client not in it.traffic.clients
     assert it.visitors[2].client in it.traffic.clients
+    assert it.service.backends[0].in_hand == 0
