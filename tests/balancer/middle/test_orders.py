@@ -358,5 +358,5 @@ def _one(those: Sequence[Any], which: int) -> Any:
     return those[which % len(those)]
 
 
-Orders.TestCase.settings = settings(max_examples=examples(500), stateful_step_count=60)
+Orders.TestCase.settings = settings(max_examples=examples(300), stateful_step_count=60)
 test_orders = Orders.TestCase
