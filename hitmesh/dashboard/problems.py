@@ -55,6 +55,7 @@ LEAST_BYTES: Final = 256 * 1024 * 1024  # some minutes of a busy spool
 SETTINGS_S: Final = 15.0  # a change is everywhere within seconds, over a link that is cut and comes back too
 LATE_ROWS_S: Final = 3.0  # rows come each half second; an age is told with heartbeats
 CUT_ROWS_S: Final = 15.0
+MADE_S: Final = 2.5  # a store that a processor has made is seen within two: it is looked at each second
 PART_S: Final = 3.0  # without a word of a datacenter's dashboard, which speaks twice a second
 
 _KINDS: Final = (
@@ -98,7 +99,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     balancers: Sequence[Balancer] = ()
     links: Sequence[Link] = ()
     grew: Mapping[str, Sequence[str]] = {}  # a figure of the heartbeats -> whose has grown lately
-    partitions_known: bool = False  # whether it is known who owns which
     disk_used: float | None = None  # share of the state folder's disk
     disk_free_bytes: int = 0
     past_why: str = ""  # the past can't be kept
@@ -330,10 +330,11 @@ def _buried(facts: Facts) -> Iterator[Fault]:
 
 
 def _store(facts: Facts) -> Iterator[Fault]:
-    """The totals store doesn't answer."""
-    if not facts.store.reachable:
+    """The totals store doesn't answer, or nobody makes it: processors that start do."""
+    store = facts.store
+    if not store.reachable and not (store.absent and _all_start(facts, "processor")):
         yield Fault(
-            key="store", level="bad", kind="store", dc=facts.dc,
+            key="store", level="bad", kind="store", dc=facts.dc, after_s=MADE_S if store.absent else None,
             says=f"the totals store of {facts.dc} can't be read: {visible(facts.store.why)}",
         )  # fmt: skip
 
@@ -369,9 +370,8 @@ def _faults(facts: Facts) -> Iterator[Fault]:
 def _partitions(facts: Facts) -> Iterator[Fault]:
     """Partitions without an owner, that can't be read, or that are being brought back."""
     store = facts.store
-    nobodys = [number for number, owner in enumerate(store.owners) if owner is None]
-    if facts.partitions_known and nobodys:
-        what = f"{len(nobodys)} of {len(store.owners)} partitions"
+    if store.orphans:
+        what = f"{len(store.orphans)} of {len(store.owners)} partitions"
         yield Fault(
             key="owners", level="bad", kind="partition", dc=facts.dc,
             says=f"nobody owns {what} of {facts.dc}: their hits wait",
@@ -550,6 +550,11 @@ def _by_role(facts: Facts) -> dict[str, list[Instance]]:
     for row in facts.instances:
         found.setdefault(row.role, []).append(row)
     return found
+
+
+def _all_start(facts: Facts, role: str) -> bool:
+    rows = [row for row in facts.instances if row.role == role]
+    return bool(rows) and all(row.state == STARTING for row in rows)
 
 
 def _after_s(fault: Fault) -> float:
