@@ -18,6 +18,7 @@ import msgspec
 from gevent import subprocess
 
 from hitmesh.mesh.duty import spawn
+from hitmesh.state.standing import HOOKS_FAILED
 
 MAX_KEPT_BYTES: Final = 4096  # of its output, the rest of which is thrown away
 READ_BYTES: Final = 4096
@@ -35,6 +36,12 @@ class Hook:
         self.is_running = False
         self.runs = 0
         """How often it was run."""
+        self.failures = 0
+        """How often that ended otherwise than with 0, and with nothing left running."""
+
+    def load(self) -> dict[str, float]:
+        """The figures of heartbeats."""
+        return {"hooks": self.runs, HOOKS_FAILED: self.failures}
 
     def run(self, told: Mapping[str, Any]) -> None:
         """Begin a run, unless one is under way; returns at once."""
@@ -51,7 +58,9 @@ class Hook:
             status, line = f"can't be run: {error.strerror}", ""
         finally:
             self.is_running = False
-        level = logging.INFO if status == "ended with 0" else logging.ERROR
+        is_fine = status == "ended with 0"
+        self.failures += not is_fine
+        level = logging.INFO if is_fine else logging.ERROR
         fields = {"hook": self._path, "status": status, "output": line}
         log.log(level, "the hook %s %s%s", self._path, status, f": {line}" if line else "", extra={"fields": fields})
 
@@ -77,10 +86,16 @@ class Hook:
             if late is not timeout:
                 raise
         finally:
+            ended_itself = process.poll() is not None
             with contextlib.suppress(ProcessLookupError, PermissionError):  # what it has left running goes with it
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(REAP_S)
             process.stdout.close()
-        status = f"ended with {process.returncode}" if ended else f"was killed: it took more than {self._timeout_s:g} s"
+        if not ended_itself:
+            status = f"was killed: it took more than {self._timeout_s:g} s"
+        elif not ended:  # its output was still open, so somebody had it
+            status = f"ended with {process.returncode}, and what it left with its output was killed after {self._timeout_s:g} s"
+        else:
+            status = f"ended with {process.returncode}"
         lines = kept.decode("utf-8", "replace").splitlines()
         return status, lines[0][:MAX_LINE_CHARS] if lines else ""
