@@ -20,7 +20,17 @@ from msgspec import Struct
 from hitmesh.dashboard.status import Balancer, Books, Instance, Kind, Level, Link, Problem, Spool, Store
 from hitmesh.state.outgoing import DROPPED
 from hitmesh.state.senders import REFUSED_PUTS
-from hitmesh.state.standing import DATABASE_AWAY_S, DEAD, ENTRIES_DROPPED, SILENT, STARTING
+from hitmesh.state.standing import (
+    BEHIND_S,
+    DATABASE_AWAY_S,
+    DEAD,
+    DRY_RUN,
+    ENTRIES_DROPPED,
+    HOOKS_FAILED,
+    SILENT,
+    STARTING,
+    SUPERVISOR,
+)
 from hitmesh.visible import visible
 
 GONE_S: Final = 2.0  # a problem that comes and goes faster is one problem
@@ -44,8 +54,10 @@ GREW: Final[Mapping[str, float]] = {
     REFUSED_PUTS: 5.0,
     DROPPED: 60.0,
     ENTRIES_DROPPED: 60.0,
+    HOOKS_FAILED: 600.0,  # `scaler.hook_s`: by then it is run again, where it is still needed
 }
 """For how long the growth of a counter is said, by figure: what somebody must look for in a log for longer."""
+SCALER_BEHIND_S: Final = 60.0  # one that starts takes three, and then whoever decides doesn't wait for it either
 DATABASE_S: Final = 30.0  # a database that is restarted takes less
 WAITING_S: Final = 5.0  # requests wait for a connection: for less it is a burst
 HELD_S: Final = 2.0  # requests wait for a backend to live: a restart of all collectors takes less
@@ -70,8 +82,9 @@ _SUFFERS: Final = {
     "balancer": "nobody is let in",
     "dashboard": "nobody watches",
     "recorder": "what is logged is kept nowhere",
+    "scaler": "nobody changes how many run",
 }
-_ONLY_LOOK: Final = ("dashboard", "recorder")  # roles without which hits and totals are as with them
+_ONLY_LOOK: Final = ("dashboard", "recorder", "scaler")  # roles without which hits and totals are as with them
 _PLURALS: Final = {"nexus": "Nexuses"}
 
 
@@ -273,6 +286,29 @@ def _recorders(facts: Facts) -> Iterator[Fault]:
                 key=f"database {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name, after_s=DATABASE_S,
                 says=f"{row.name} of {facts.dc} can't bring statistics to PostgreSQL; its volumes keep them",
             )  # fmt: skip
+
+
+def _scalers(facts: Facts) -> Iterator[Fault]:
+    """A scaler can't do on its host what is wanted there, or its hook failed."""
+    for row in facts.instances:
+        if row.role != "scaler" or row.state in (DEAD, SILENT) or row.load.get(DRY_RUN):
+            continue
+        says = ""
+        if row.load.get(SUPERVISOR) == 0:
+            says = "can't start or stop anything: the supervisord of its host doesn't answer"
+        elif row.load.get(BEHIND_S, 0.0) >= SCALER_BEHIND_S:
+            for_s = _about(row.load[BEHIND_S])
+            says = f"hasn't brought its host to what is wanted for more than {for_s}: its log says what it tries"
+        if says:
+            yield Fault(
+                key=f"scaler {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name,
+                says=f"{row.name} of {facts.dc} {says}",
+            )  # fmt: skip
+    for name in facts.grew.get(HOOKS_FAILED, ()):
+        yield Fault(
+            key=f"hook {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
+            says=f"the hook of {name} of {facts.dc} failed: its log has its first line",
+        )  # fmt: skip
 
 
 def _spool_copies(facts: Facts) -> Iterator[Fault]:
@@ -523,6 +559,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _hub_lag,
     _log_lost,
     _recorders,
+    _scalers,
     _spool_copies,
     _refused_puts,
     _spool_depth,

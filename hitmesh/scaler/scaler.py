@@ -26,7 +26,7 @@ from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.scaler import figures as seeing
 from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen, hooked
-from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Figures, Host, nodes_of
+from hitmesh.scaler.figures import Figures, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
@@ -35,6 +35,7 @@ from hitmesh.settings import SettingsStore
 from hitmesh.settings import lock as locks
 from hitmesh.settings.live import Live
 from hitmesh.settings.wanted import Change, Wanted, words
+from hitmesh.state.standing import DRY_RUN
 from hitmesh.state.view import Sighting
 from hitmesh.store.consul_service import ConsulService
 from hitmesh.supervisord import Supervisord
@@ -283,9 +284,9 @@ class Scaler:
         return {
             DRY_RUN: int(self._dry_run),
             LEADS: int(self._leads),
-            SUPERVISOR: int(self._local.answers),
             "decisions": self._decisions,
-            "hooks": self._hook.runs if self._hook is not None else 0,
+            **(self._hook.load() if self._hook is not None else {}),
+            **self._local.load(),
             **self._wanted(),
             **self._meter.load(),
             **self._room(),

@@ -97,6 +97,22 @@ def test_where_all_is_well_there_is_nothing() -> None:
             "warn",
             "recorder-1 of eu can't bring statistics to PostgreSQL; its volumes keep them",
         ),
+        (
+            {"instances": [row("scaler-1", load={"supervisor": 0.0})]},
+            "warn",
+            "scaler-1 of eu can't start or stop anything: the supervisord of its host doesn't answer",
+        ),
+        (
+            {"instances": [row("scaler-1", load={"supervisor": 1.0, "behind_s": 65.0})]},
+            "warn",
+            "scaler-1 of eu hasn't brought its host to what is wanted for more than 60 s: its log says what it tries",
+        ),
+        ({"grew": {"hooks_failed": ["scaler-1"]}}, "warn", "the hook of scaler-1 of eu failed: its log has its first line"),
+        (
+            {"instances": [row("scaler-1", "dead"), row("scaler-2", "dead")]},
+            "warn",
+            "both scalers of eu are dead: nobody changes how many run",
+        ),
         ({"grew": {"log_lost": ["nexus-1"]}}, "warn", "nexus-1 of eu loses lines of its log"),
         ({"grew": {"conflicts": ["processor-1"]}}, "warn", "processor-1 of eu had a partition taken from it"),
         ({"grew": {"faults": ["processor-1"]}}, "bad", "processor-1 of eu has found a store that isn't as it was left"),
@@ -169,6 +185,19 @@ def test_a_partition_that_is_handed_over_and_a_store_that_nobody_has_made_yet_ar
     starts = but(processor_1="starting")
     assert said(instances=starts, store=Store(reachable=False, absent=True, why="the file is gone")) == []
     assert [level for level, _ in said(instances=starts, store=Store(reachable=False, why="refused"))] == ["bad"]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {},
+        {"supervisor": 1.0, "behind_s": 55.0},
+        {"supervisor": 0.0, "dry_run": 1.0},
+    ],
+    ids=["that has just started", "that brings its host there", "that is to change nothing"],
+)
+def test_a_scaler_is_no_problem(load: dict[str, float]) -> None:
+    assert said(instances=[row("scaler-1", load=load)]) == []
 
 
 def test_what_strangers_wrote_is_text() -> None:
