@@ -17,6 +17,7 @@ import gevent
 import msgspec
 from gevent import subprocess
 
+from hitmesh.config import why_not_run
 from hitmesh.mesh.duty import spawn
 from hitmesh.state.standing import HOOKS_FAILED
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Hook:
-    """The program at `path`; each run may take `timeout_s`."""
+    """The program at `path`, empty: none; each run may take `timeout_s`."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path, self._timeout_s = path, timeout_s
@@ -42,6 +43,12 @@ class Hook:
     def load(self) -> dict[str, float]:
         """The figures of heartbeats."""
         return {"hooks": self.runs, HOOKS_FAILED: self.failures}
+
+    def look(self) -> None:
+        """Say so if it can't be run, before it is needed."""
+        if self._path and (why := why_not_run(self._path)):
+            self.failures += 1
+            log.error("the hook %s %s", self._path, why, extra={"fields": {"hook": self._path}})
 
     def run(self, told: Mapping[str, Any]) -> None:
         """Begin a run, unless one is under way; returns at once."""

@@ -80,8 +80,7 @@ class Scaler:
         self._decider = Decider(config)
         self._local = Local(config, self._node, supervisord)
         self._meter = HostMeter()
-        hook = config.scaler.hook
-        self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
+        self._hook = Hook(config.scaler.hook, config.scaler.hook_timeout_s)
         placed: tuple[Role, ...] = (*SCALED, "scaler")
         self._nodes = {role: nodes_of(config, role) for role in placed}
         self._nodes["scaler"].setdefault(name, self._node)
@@ -110,6 +109,7 @@ class Scaler:
 
     def start(self) -> None:
         """Begin."""
+        self._hook.look()
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
@@ -221,7 +221,8 @@ class Scaler:
             log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"scaled": role}})
 
     def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
-        if self._hook is None or self._hook.is_running or now - self._office.hooked_at < self._config.scaler.hook_s:
+        own = self._config.scaler
+        if not own.hook or self._hook.is_running or now - self._office.hooked_at < own.hook_s:
             return
         if self._office.leased_by(self.mesh.view.sightings(), now):
             return
@@ -285,7 +286,7 @@ class Scaler:
             DRY_RUN: int(self._dry_run),
             LEADS: int(self._leads),
             "decisions": self._decisions,
-            **(self._hook.load() if self._hook is not None else {}),
+            **self._hook.load(),
             **self._local.load(),
             **self._wanted(),
             **self._meter.load(),

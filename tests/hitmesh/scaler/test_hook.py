@@ -60,6 +60,17 @@ def test_one_that_fails_or_goes_on_for_too_long_is_ended_and_said(
     assert said(caplog)[0].startswith(f"the hook {path} {words}")
 
 
+def test_one_that_cant_be_run_is_said_before_it_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "hook"
+    Hook(program(path, "exit 0"), 1.0).look()
+    assert caplog.records == []
+    path.chmod(0o600)
+    hook = Hook(str(path), 1.0)
+    hook.look()
+    assert caplog.messages == [f"the hook {path} can't be executed; chmod +x it"]
+    assert hook.load() == {"hooks": 0, "hooks_failed": 1}
+
+
 def test_one_that_isnt_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hook = Hook(str(tmp_path / "none"), 1.0)
     hook.run({})
