@@ -26,6 +26,7 @@ from hitmesh.state.standing import (
     DEAD,
     DRY_RUN,
     ENTRIES_DROPPED,
+    HOOK_MISSING,
     HOOKS_FAILED,
     SILENT,
     STARTING,
@@ -304,9 +305,15 @@ def _scalers(facts: Facts) -> Iterator[Fault]:
                 key=f"scaler {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name,
                 says=f"{row.name} of {facts.dc} {says}",
             )  # fmt: skip
+    for row in facts.instances:
+        if row.load.get(HOOK_MISSING) and row.state not in (DEAD, SILENT):
+            yield Fault(
+                key=f"hook {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name,
+                says=f"the hook of {row.name} of {facts.dc} can't be run: its log says why",
+            )  # fmt: skip
     for name in facts.grew.get(HOOKS_FAILED, ()):
         yield Fault(
-            key=f"hook {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
+            key=f"hook failed {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
             says=f"the hook of {name} of {facts.dc} failed: its log has its first line",
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -18,12 +19,14 @@ import msgspec
 from gevent import subprocess
 
 from hitmesh.config import why_not_run
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.mesh.duty import spawn
-from hitmesh.state.standing import HOOKS_FAILED
+from hitmesh.state.standing import HOOK_MISSING, HOOKS_FAILED
 
 MAX_KEPT_BYTES: Final = 4096  # of its output, the rest of which is thrown away
 READ_BYTES: Final = 4096
 MAX_LINE_CHARS: Final = 300
+LOOK_S: Final = 10.0
 REAP_S: Final = 5.0  # for the end of what was killed
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ class Hook:
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path, self._timeout_s = path, timeout_s
         self.is_running = False
+        self._why = ""  # it can't be run
+        self._stopped = False
         self.runs = 0
         """How often it was run."""
         self.failures = 0
@@ -42,13 +47,28 @@ class Hook:
 
     def load(self) -> dict[str, float]:
         """The figures of heartbeats."""
-        return {"hooks": self.runs, HOOKS_FAILED: self.failures}
+        return {"hooks": self.runs, HOOKS_FAILED: self.failures, HOOK_MISSING: float(bool(self._why))}
+
+    def start(self) -> None:
+        """See now and then whether it could be run, so that it is known before it is needed."""
+        if self._path:
+            spawn("whether the scaler's hook is there", self._watch)
+
+    def stop(self) -> None:
+        """See no more."""
+        self._stopped = True
 
     def look(self) -> None:
-        """Say so if it can't be run, before it is needed."""
-        if self._path and (why := why_not_run(self._path)):
-            self.failures += 1
+        """Whether it could be run; why not is logged once."""
+        why = call_blocking(partial(why_not_run, self._path))
+        if why and why != self._why:
             log.error("the hook %s %s", self._path, why, extra={"fields": {"hook": self._path}})
+        self._why = why
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self.look()
+            gevent.sleep(LOOK_S)
 
     def run(self, told: Mapping[str, Any]) -> None:
         """Begin a run, unless one is under way; returns at once."""

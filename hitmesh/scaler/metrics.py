@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from hitmesh.config.scaler import SCALED
 from hitmesh.metrics.families import Counted, Gauged, Table, common, gauge, of_figures
 from hitmesh.scaler.figures import CPUS, FREE_MB, HOST_BUSY
-from hitmesh.state.standing import BEHIND_S, HOOKS_FAILED, SUPERVISOR
+from hitmesh.state.standing import BEHIND_S, HOOK_MISSING, HOOKS_FAILED, SUPERVISOR
 
 _FIGURES: Final[Table] = (
     Counted(
@@ -20,6 +20,9 @@ _FIGURES: Final[Table] = (
     ),
     Counted("hooks", "scaler_hooks", "Times that it has run the hook, since every host was full"),
     Counted(HOOKS_FAILED, "scaler_failed_hooks", "Of these, those that failed"),
+    Gauged(
+        HOOK_MISSING, "scaler_hook_missing", "1 while the hook couldn't be run: it isn't there, or isn't executable"
+    ),
     Gauged("leads", "scaler_leads", "1 of the scaler of the datacenter that decides"),
     Gauged(SUPERVISOR, "scaler_supervisor_up", "1 while the supervisord of its host answers"),
     Gauged(

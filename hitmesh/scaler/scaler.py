@@ -109,7 +109,7 @@ class Scaler:
 
     def start(self) -> None:
         """Begin."""
-        self._hook.look()
+        self._hook.start()
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
@@ -121,6 +121,7 @@ class Scaler:
     def stop(self) -> None:
         """Leave; what runs goes on."""
         self._stopped = True
+        self._hook.stop()
         self._news.set()
         if self._admin is not None:
             self._admin.stop()

@@ -52,6 +52,9 @@ BEHIND_S: Final = "behind_s"
 HOOKS_FAILED: Final = "hooks_failed"
 """Of a scaler's load: how often its hook has failed."""
 
+HOOK_MISSING: Final = "hook_missing"
+"""Of a scaler's load: 1 while its hook couldn't be run."""
+
 DRY_RUN: Final = "dry_run"
 """Of a scaler's load: 1 of one that changes nothing."""
 

@@ -30,7 +30,7 @@ _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _TOLD_ELSEWHERE: Final = ("books", "depth", "oldest", "spools", "spool ", "disk", "datacenter", "alerts")
 """How the keys of problems begin that another rule is for."""
 _OF_SCALERS: Final = ("scaler ", "hook ")
-"""How the keys of a scaler's problems begin, before its name."""
+"""How the keys of a scaler's problems begin, with its name at their end."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -203,7 +203,7 @@ def _scaler(seen: Seen, _rules: settings.Rules) -> Found:
     for each in seen.part.problems:
         key = each.key.removeprefix(f"{seen.part.dc} ")
         if key.startswith(_OF_SCALERS):
-            yield _sign("scaler", "warn", each.says, key.partition(" ")[2])
+            yield _sign("scaler", "warn", each.says, key.rpartition(" ")[2])
 
 
 def _trouble(seen: Seen, _rules: settings.Rules) -> Found:

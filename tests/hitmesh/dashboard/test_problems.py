@@ -107,6 +107,11 @@ def test_where_all_is_well_there_is_nothing() -> None:
             "warn",
             "scaler-1 of eu hasn't brought its host to what is wanted for more than 60 s: its log says what it tries",
         ),
+        (
+            {"instances": [row("scaler-1", load={"hook_missing": 1.0})]},
+            "warn",
+            "the hook of scaler-1 of eu can't be run: its log says why",
+        ),
         ({"grew": {"hooks_failed": ["scaler-1"]}}, "warn", "the hook of scaler-1 of eu failed: its log has its first line"),
         (
             {"instances": [row("scaler-1", "dead"), row("scaler-2", "dead")]},

@@ -147,6 +147,7 @@ CASES: Final = {
     ),
     "HitmeshScalerPowerless": Case([gauge("hitmesh_scaler_supervisor_up", 1, 0, **ONE)], ONE),
     "HitmeshScalerBehind": Case([gauge("hitmesh_scaler_behind_seconds", 20, 65, **ONE)], ONE),
+    "HitmeshScalerHookMissing": Case([gauge("hitmesh_scaler_hook_missing", 0, 1, **ONE)], ONE),
     "HitmeshScalerHookFailed": Case([rising("hitmesh_scaler_failed_hooks_total", **ONE)], ONE),
     "HitmeshSettingsRefused": Case([gauge("hitmesh_live_settings_refused", 0, 1, **ONE)], DC),
     "HitmeshTurnedAway": Case(

@@ -67,8 +67,12 @@ def test_one_that_cant_be_run_is_said_before_it_is_needed(tmp_path: Path, caplog
     path.chmod(0o600)
     hook = Hook(str(path), 1.0)
     hook.look()
+    hook.look()
     assert caplog.messages == [f"the hook {path} can't be executed; chmod +x it"]
-    assert hook.load() == {"hooks": 0, "hooks_failed": 1}
+    assert hook.load() == {"hooks": 0, "hooks_failed": 0, "hook_missing": 1}
+    path.chmod(0o700)
+    hook.look()
+    assert hook.load()["hook_missing"] == 0
 
 
 def test_one_that_isnt_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
