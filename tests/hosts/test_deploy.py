@@ -25,6 +25,7 @@ from tests.system.visitors import accepted, at_work
 
 PAGES = tuple(f"site.example/{number}" for number in range(10))
 ANSWER_S = 10.0
+SCALED_S = 90.0  # on a busy machine; some seconds
 SPARES = (("a", "collector-3"), ("b", "collector-4"))
 SUPERVISORCTL = ("/opt/hitmesh/system/bin/supervisorctl", "-c", "/var/lib/hitmesh/supervisord.conf")
 TOKEN = "?token=/etc/hitmesh/keys/pair/{role}/consul.token"
@@ -168,11 +169,15 @@ def test_another_version_is_deployed_under_load_and_no_request_fails(operator: O
         assert said.count("drain and restart") == 11
         assert too_early == []
         assert "collector: nothing is changed: " in operator.log("a", "scaler-1")
-        wait_for(lambda: operator.spares() == [name for _, name in SPARES], what="the collectors that are wanted")
-        wait_for(operator.spares_count, what="them to take hits")
+        wait_for(
+            lambda: operator.spares() == [name for _, name in SPARES],
+            within_s=SCALED_S,
+            what="the collectors that are wanted",
+        )
+        wait_for(operator.spares_count, within_s=SCALED_S, what="them to take hits")
         operator.set("min", 0)
         operator.set("max", 2)
-        wait_for(lambda: not operator.spares(), what="them to have ended")
+        wait_for(lambda: not operator.spares(), within_s=SCALED_S, what="them to have ended")
     # a's balancer is restarted first: the address goes to b, and then back.
     planned = 2 if holders == [operator.fleet.hosts["a"]] else 1
     operator.check(*guests, unplanned=max(0, operator.fleet.moves() - moves - planned))
