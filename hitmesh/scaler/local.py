@@ -20,6 +20,7 @@ from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord
 
 AGAIN_S: Final = 30.0  # before one that couldn't be started, or has ended by itself, is started again
 
+ANSWER_S: Final = 2.0  # within which supervisord answers that doesn't hang: it takes milliseconds
 BEHIND_STEP_S: Final = 5.0  # told in multiples of this: each change is told to the whole mesh
 STEADY_S: Final = 3.0  # that there must be too many before one is stopped: another may know first that more are wanted
 
@@ -44,6 +45,7 @@ class Local:
         self._over_since: dict[Scaled, float] = {}
         self._lacking: dict[Scaled, int] = {}  # how many are to come yet; below 0: to go
         self._lacking_since = 0.0
+        self._asked_at: float | None = None  # since when supervisord hasn't answered
         self.answers: bool | None = None
         """Whether supervisord answered when it was asked last; None: it wasn't asked yet."""
 
@@ -54,8 +56,10 @@ class Local:
 
     def load(self) -> dict[str, float]:
         """The figures of heartbeats."""
-        answers = {} if self.answers is None else {SUPERVISOR: float(self.answers)}
-        return {**answers, BEHIND_S: self.behind_s // BEHIND_STEP_S * BEHIND_STEP_S}
+        hangs = self._asked_at is not None and self._clock() - self._asked_at >= ANSWER_S
+        answers = False if hangs else self.answers
+        known = {} if answers is None else {SUPERVISOR: float(answers)}
+        return {**known, BEHIND_S: self.behind_s // BEHIND_STEP_S * BEHIND_STEP_S}
 
     def look(self) -> None:
         """Whether supervisord answers; nothing is to be done."""
@@ -64,7 +68,9 @@ class Local:
 
     def _look(self) -> Mapping[str, Supervised] | None:
         """What runs here, by instance; None: supervisord doesn't answer."""
+        self._asked_at = self._clock()
         programs = self._supervisord.programs()
+        self._asked_at = None
         if (programs is not None) is not self.answers:
             self.answers = programs is not None
             (log.info if self.answers else log.error)(

@@ -12,8 +12,8 @@ import pytest
 
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config.scaler import Scaled
-from hitmesh.scaler.local import AGAIN_S, STEADY_S, Local
-from hitmesh.supervisord import Supervised
+from hitmesh.scaler.local import AGAIN_S, ANSWER_S, STEADY_S, Local
+from hitmesh.supervisord import Supervised, Supervisord
 from tests.hitmesh.scaler.world import configured
 from tests.services import wait_for
 from tests.services.supervisord import write_conf
@@ -138,6 +138,23 @@ def test_how_long_it_is_behind_what_is_wanted_is_known_and_each_step_towards_it_
     for _ in range(2):
         assert (node.bring(3, {"collector": 0}), node.local.behind_s) == ([], 0.0), "nobody wants any"
         node.now += 10
+
+
+def test_a_supervisord_that_hangs_is_told_before_it_is_given_up() -> None:
+    now, seen = 1000.0, list[dict[str, float]]()
+
+    class Hanging(Supervisord):
+        def programs(self) -> list[Supervised]:
+            nonlocal now
+            seen.append(local.load())
+            now += ANSWER_S
+            seen.append(local.load())
+            return []
+
+    local = Local(CONFIG, "a", Hanging(lambda: None), clock=lambda: now)
+    local.look()
+    local.look()
+    assert [each.get("supervisor") for each in [*seen, local.load()]] == [None, 0.0, 1.0, 0.0, 1.0]
 
 
 @pytest.mark.system
