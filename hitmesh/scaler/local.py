@@ -20,7 +20,7 @@ from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord
 
 AGAIN_S: Final = 30.0  # before one that couldn't be started, or has ended by itself, is started again
 
-ANSWER_S: Final = 2.0  # within which supervisord answers that doesn't hang: it takes milliseconds
+ANSWER_S: Final = 1.0  # within which supervisord answers that doesn't hang: it takes milliseconds
 BEHIND_STEP_S: Final = 5.0  # told in multiples of this: each change is told to the whole mesh
 STEADY_S: Final = 3.0  # that there must be too many before one is stopped: another may know first that more are wanted
 
