@@ -148,7 +148,8 @@ def test_a_recorder_that_was_killed_meanwhile_brings_what_it_had_kept(mesh: Mesh
         ),
         what="the gap to be named",
     )
-    assert (filled, missing) == (30, 0)
+    assert filled >= 30, "and those of the mesh's own minute, if it ended meanwhile"
+    assert missing == 0
 
 
 def test_a_full_database_is_an_outage_like_any_other(mesh: Mesh, server: Postgres) -> None:
