@@ -44,7 +44,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _until(config)
     yield from scaler_problems(
         config.scaler,
-        {role: len(config.instances(role)) for role in SCALED},
+        {"balancer": config.balancer.workers, **{role: len(config.instances(role)) for role in SCALED}},
         config.partitions,
         runs=bool(config.instances("scaler")),
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitmesh.scaler.deciding import FULL_S, START_S, Decider
+from hitmesh.scaler.deciding import Decider
 from hitmesh.scaler.figures import Host
+from hitmesh.scaler.outcome import FULL_S, START_S
 from hitmesh.settings.wanted import MAX_CHANGES, decode, encode
 from tests.hitmesh.scaler.world import STARTS_S, World, configured, reversals
 
