@@ -41,6 +41,7 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.hands import Hands
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
+from hitmesh.settings.wanted import wanted_workers
 from hitmesh.state.standing import CERTIFICATE_ENDS, VIRTUAL_IP
 
 if TYPE_CHECKING:
@@ -64,11 +65,17 @@ class Worker:
     """The parts of one worker. `index` is 0 for the one that also answers for the instance."""
 
     def __init__(
-        self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], hung: Callable[[], int]
+        self,
+        front: Front,
+        *,
+        index: int,
+        sockets: Mapping[str, Sequence[socket.socket]],
+        hung: Callable[[], int],
+        tell_wanted: Callable[[int], None],
     ) -> None:
         self._front = front
         self._index = index
-        self._hung = hung
+        self._hung, self._tell_wanted = hung, tell_wanted
         settings = front.balancer
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
@@ -241,6 +248,8 @@ class Worker:
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
         self.traffic.say_slow(self._live.config.log.slow_ms)
+        if not self._index:
+            self._tell_wanted(wanted_workers(self._live.config, self._live.settings))
         self._routes.take(self._live.settings)
         self._services.sync()
         self._services.weigh()
@@ -346,15 +355,16 @@ def run(
     sockets: Mapping[str, Sequence[socket.socket]],
     ready: Callable[[], None],
     hung: Callable[[], int],
+    tell_wanted: Callable[[int], None],
 ) -> int:
     """Serve until SIGTERM, then drain; the exit status.
 
     `ready` blocks until clients may be taken; `hung` is how many workers of this instance were killed because
-    they hung.
+    they hung; the first worker calls `tell_wanted` with how many workers are wanted, 0: as many as its file says.
     """
     stop = Event()
     watcher = gevent.signal_handler(signal.SIGTERM, stop.set)
-    worker = Worker(front, index=index, sockets=sockets, hung=hung)
+    worker = Worker(front, index=index, sockets=sockets, hung=hung, tell_wanted=tell_wanted)
     worker.start()
     ready()
     worker.open_up()

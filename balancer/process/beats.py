@@ -1,7 +1,8 @@
 """Whether a worker still does its work: it beats, and its master looks.
 
-Both have a small file in memory open. The worker's hub writes the time there; the master writes how many workers
-it has had to kill, which the worker shows. So neither ever waits for the other, nor wakes it.
+Both have a small file in memory open. The worker's hub writes the time there, and how many workers the datacenter wants
+each balancer to have, if it knows; the master writes how many workers it has had to kill, which the worker shows. So
+neither ever waits for the other, nor wakes it. What comes later goes behind: the other side may be of another version.
 
 `Watch` is pure: it is told the last beats, and says who hangs. It must not take a machine that was suspended,
 or had no time for anybody, for workers that hang:
@@ -26,12 +27,14 @@ LOOKS: Final = 5
 
 _BEAT: Final = struct.Struct("=d")
 _HUNG: Final = struct.Struct("=Q")
+_WANTED: Final = struct.Struct("=Q")  # one more than the number; 0: nothing is said
+_WANTED_AT: Final = _BEAT.size + _HUNG.size
 
 
 def make_file(hung: int) -> int:
     """The descriptor of a worker's new file."""
     fd = os.memfd_create("balancer-beats")
-    os.truncate(fd, _BEAT.size + _HUNG.size)
+    os.truncate(fd, _WANTED_AT + _WANTED.size)
     tell_hung(fd, hung)
     return fd
 
@@ -56,6 +59,18 @@ def hung(fd: int) -> int:
     """What `tell_hung` said last."""
     count: int = _HUNG.unpack(os.pread(fd, _HUNG.size, _BEAT.size))[0]
     return count
+
+
+def tell_wanted(fd: int, count: int) -> None:
+    """The worker's word: at least so many workers are wanted; 0: as many as the configuration says."""
+    os.pwrite(fd, _WANTED.pack(count + 1), _WANTED_AT)
+
+
+def wanted(fd: int) -> int | None:
+    """What `tell_wanted` said last; None: nothing, as a worker of an earlier version does."""
+    said = os.pread(fd, _WANTED.size, _WANTED_AT)
+    count: int = _WANTED.unpack(said)[0] if len(said) == _WANTED.size else 0
+    return count - 1 if count else None
 
 
 class Watch:

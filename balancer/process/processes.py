@@ -133,6 +133,10 @@ class Worker:
         """When it last said that it is well; 0.0 while it doesn't have to."""
         return beats.last_beat(self.beats_fd) if self.ready and self.beats_fd is not None else 0.0
 
+    def wanted(self) -> int | None:
+        """How many workers it says are wanted; None: it says nothing."""
+        return beats.wanted(self.beats_fd) if self.ready and self.beats_fd is not None else None
+
     def close(self) -> None:
         """Say nothing more to it, nor look at it."""
         self._hush()
