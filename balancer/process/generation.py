@@ -86,8 +86,12 @@ class Generation:
         patience: Patience,
         hung: int,
         told: int = 0,
+        number: int = 1,
     ) -> None:
-        """`hung`: how many workers of this instance were killed because they hung; `told`: how many are wanted at least."""
+        """`hung`: how many workers of this instance were killed because they hung; `told`: how many are wanted at least;
+        `number`: the how manieth of this instance it is.
+        """
+        self.number = number
         self.plan = plan
         self.bounds = bounds
         self.told = told
@@ -129,6 +133,7 @@ class Generation:
                         alive_fd=self._alive_fd,
                         text_fd=self._text_fd,
                         hung=self._hung,
+                        generation=self.number,
                         now=now,
                     )
                 except OSError as error:

@@ -75,6 +75,7 @@ class Master:
         self._stopping = False
         self._status = 0
         self._hung = 0  # workers that were killed because they hung
+        self._generations = 0  # that there have been
         self._tried = 0, -math.inf  # the number of workers that was told and tried last, and until when it isn't again
 
     def run(self, plan: Plan, left: Handover | None = None) -> int:
@@ -113,11 +114,13 @@ class Master:
             for each in left.sockets
         }
         before = msgspec.structs.replace(plan, workers=left.slots, drain_s=left.drain_s)
+        self._generations = left.generation - 1  # which goes on
         self._current = self._generation(before, held, left.told)
         self._current.adopt(left.workers, time.monotonic())
         self._replace(plan, "the new version serves", left.told)
 
     def _generation(self, plan: Plan, bounds: Mapping[Kind, Bound], told: int) -> Generation:
+        self._generations += 1
         return Generation(
             plan,
             bounds,
@@ -126,6 +129,7 @@ class Master:
             patience=self._patience,
             hung=self._hung,
             told=told,
+            number=self._generations,
         )
 
     # Events
@@ -378,5 +382,6 @@ class Master:
             leaving=self._leaving.hand_over(),
             drain_s=self._current.plan.drain_s,
             hung=self._hung,
+            generation=self._generations,
             told=self._current.told,
         )

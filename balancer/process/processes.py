@@ -151,11 +151,19 @@ class Worker:
 
 
 def start_worker(
-    command: Sequence[str], index: int, given: Given, *, alive_fd: int, text_fd: int | None, hung: int, now: float
+    command: Sequence[str],
+    index: int,
+    given: Given,
+    *,
+    alive_fd: int,
+    text_fd: int | None,
+    hung: int,
+    generation: int,
+    now: float,
 ) -> Worker:
-    """Start `command` as a worker; `hung` is what it shall know of others. Raises OSError."""
+    """Start `command` as a worker; `hung` is what it shall know of others, `generation` of itself. Raises OSError."""
     with contextlib.ExitStack() as failed:
-        beats_fd = beats.make_file(hung)
+        beats_fd = beats.make_file(hung, generation)
         failed.callback(os.close, beats_fd)
         ours, theirs = socket.socketpair()
         failed.callback(ours.close)

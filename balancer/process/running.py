@@ -56,7 +56,15 @@ def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int, b
         if beats_fd is not None:
             beats.tell_wanted(beats_fd, count)
 
-    status = run(front, index=index, sockets=_sockets(fds), ready=ready, hung=hung, tell_wanted=tell_wanted)
+    status = run(
+        front,
+        index=index,
+        sockets=_sockets(fds),
+        ready=ready,
+        hung=hung,
+        tell_wanted=tell_wanted,
+        generation=0 if beats_fd is None else beats.generation(beats_fd),
+    )
     beating.stop()
     watcher.stop()
     return status

@@ -89,7 +89,7 @@ class Crews:
             self._lacking = count, now
         elif now - since >= START_S:
             return ""
-        return "; ".join(f"{name} has {living} workers of {count}" for name, living in sorted(lacking.items()))
+        return "; ".join(f"{name} has {living} of {count} workers" for name, living in sorted(lacking.items()))
 
 
 def _room(seen: Seen, figures: Figures, bounds: Bounds) -> tuple[int, str]:

@@ -170,7 +170,7 @@ def test_a_balancer_that_doesnt_follow_is_waited_for_for_a_while() -> None:
     assert ways(pair.run(60)) == [(1, 2)]
     pair.demand = lambda _: 1.6
     assert pair.run(15) == []
-    assert pair.says == "balancer-2 has 1 workers of 2"
+    assert pair.says == "balancer-2 has 1 of 2 workers"
     assert ways(pair.run(START_S)) == [(2, 3)]
 
 
