@@ -79,6 +79,9 @@ class Crews:
             return Outcome(wanted, {ROLE: f"{goal} are needed ({need.why}), and there is no room: {why_full}"}, told)
         if need.count < figures.counted and count > least:
             return _with(wanted, count, count - 1, need.why, wall)
+        if need.count < figures.counted:
+            reason = f"scaler.{ROLE}.min is {own.min}" if own.min == least else f"{ROLE}.workers is {least}"
+            return _nothing(wanted, f"{need.why}; but {reason}")
         return _nothing(wanted, need.why)
 
     def _awaited(self, crews: Mapping[str, Figures], count: int, now: float) -> str:

@@ -99,6 +99,9 @@ class Decider:
             return self._more(role, places, more, total, wanted, bounds, (now, full_since), wall, need.why)
         if need.count < figures.counted and total > least:
             return self._less(role, places, total, wanted, wall, need.why)
+        if need.count < figures.counted:
+            reason = f"scaler.{role}.min is {own.min}" if own.min == least else f"the nodes say {least}"
+            return Outcome(wanted, {role: f"{need.why}; but {reason}"})
         return Outcome(wanted, {role: need.why} if need.why else {})
 
     def _need(self, role: Scaled, figures: Figures, own: Target, bounds: Bounds, now: float) -> Need:

@@ -147,6 +147,7 @@ def test_the_bounds_are_in_force_at_once_and_somebodys_word_needs_no_room() -> N
     idle.become(min=5)
     idle.run(30 * MINUTE)
     assert idle.workers() == 5
+    assert idle.says.endswith("and 1 would have been enough for 300 s; but scaler.balancer.min is 5")
 
 
 @pytest.mark.parametrize("hold", ["op@desk is at work: deploy 0.3", "processor-1 brings rows back"])
