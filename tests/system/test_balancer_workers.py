@@ -15,6 +15,7 @@ import pytest
 from hitmesh.settings.open import open_settings
 from hitmesh.settings.wanted import Wanted, decode, encode, key_of
 from hitmesh.state.standing import program_of
+from tests.balancer.certificates import client_context, make_certificate
 from tests.services import wait_for
 from tests.system.user import DC, PATIENT, User, answer_to, mesh_of
 from tests.system.visitors import Visitor, accepted, at_work, doubtful
@@ -29,10 +30,15 @@ SCALER: Final[dict[str, Any]] = {
 
 
 class Newcomer(Visitor):
-    """One who comes anew for each hit, to any collector."""
+    """One who comes anew for each hit, by HTTP or HTTPS, to any collector."""
 
     def request(self, method: str, path: str) -> tuple[int, Any] | None:
-        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60.0)
+        scheme, _, place = self.url.partition("://")
+        connection = (
+            http.client.HTTPSConnection(place, timeout=60.0, context=client_context())
+            if scheme == "https"
+            else http.client.HTTPConnection(place, timeout=60.0)
+        )
         try:
             connection.request(method, path)
             answer = connection.getresponse()
@@ -53,9 +59,16 @@ class Newcomer(Visitor):
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    """A datacenter with two balancers, and a scaler that changes nothing yet."""
+    """A datacenter with two balancers, which have HTTPS too, and a scaler that changes nothing yet."""
+    folder = tmp_path_factory.mktemp("workers")
+    tables = {
+        "timing": PATIENT,
+        "scaler": SCALER,
+        "ports": {"balancer_tls": 8443},
+        "balancer": {"tls": {"certificates": [str(make_certificate(folder, SITE))]}},
+    }
     one = {"nexus": 1, "processor": 1, "collector": 1, "balancer": 2, "scaler": 1, "dashboard": 1}
-    with mesh_of(tmp_path_factory.mktemp("workers"), one, {"timing": PATIENT, "scaler": SCALER}) as user:
+    with mesh_of(folder, one, tables) as user:
         yield user
         user.wait_until_settled()
         user.assert_balanced()
@@ -118,7 +131,8 @@ def all_counted(user: User, *visitors: Visitor) -> None:
 def test_as_many_as_are_wanted_serve_and_no_client_fails_while_they_come_and_go(user: User) -> None:
     pids = {name: user.pid(name) for name in BALANCERS}
     supervised = [user.supervisorctl("pid", f"{DC}-{name}") for name in BALANCERS]
-    visitors = [Newcomer(url, [f"{SITE}/comes-and-goes-{n}"]) for n, url in enumerate(urls(user))]
+    places = [*urls(user), *(f"https://{each.address}:{each.tls_port}" for each in user.config.instances("balancer"))]
+    visitors = [Newcomer(url, [f"{SITE}/comes-and-goes-{n}"]) for n, url in enumerate(places)]
     with at_work(*visitors):
         for count in (3, 2, 4):
             want(user, count)
@@ -130,7 +144,7 @@ def test_as_many_as_are_wanted_serve_and_no_client_fails_while_they_come_and_go(
         come_to(user, 4)
         want(user, 1)
         come_to(user, 1)
-    assert [one.errors for one in visitors] == [[], []]
+    assert [one.errors for one in visitors] == [[]] * len(places)
     assert not doubtful(*visitors) + sum((one.refused for one in visitors), doubtful())
     all_counted(user, *visitors)
     assert user.committed(f"{SITE}/comes") == dict(accepted(*visitors)), "each once"
