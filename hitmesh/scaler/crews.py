@@ -61,12 +61,12 @@ class Crews:
             return _with(wanted, count, most, f"at most {most} are wanted", wall)
         if held := figures.missing or self._awaited(seen.crews, count, now):
             return _nothing(wanted, held)
-        if not figures.serving:
+        if not figures.counted:
             return _nothing(wanted, "no balancer works: nothing can be decided by that")
         quiet_s = max(bounds.warm_s, QUIET_SHARE * own.down_s)
         need = self._judge.verdict(figures.counted, own, now, quiet_s=quiet_s)
         if figures.new and need.count != figures.counted:
-            return _nothing(wanted, f"{', '.join(figures.new)} has just started")
+            return _nothing(wanted, f"{', '.join(figures.new)} {'have' if figures.new[1:] else 'has'} just started")
         if need.count > figures.counted:
             goal = count + need.count - figures.counted
             if count >= most:

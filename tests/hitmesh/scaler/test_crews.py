@@ -59,7 +59,7 @@ class Pair:
 
     def crews(self) -> dict[str, Figures]:
         found = {}
-        for name, node in (("balancer-1", "a"), ("balancer-2", "b")):
+        for name, node in (("balancer-1", "a"), ("balancer-2", "b")) if self.began else ():
             workers, at = self.began[name]
             is_new = self.now - at < self.config.scaler.warm_s
             share = min(self.demand(self.now) / workers, 1.0) if node == "a" else 0.01
@@ -194,6 +194,19 @@ def test_no_more_workers_than_a_host_has_cpus_and_none_where_it_is_busy_and_that
     unknown = Pair(configured(), lambda _: 0.7)
     unknown.hosts = {}
     assert ways(unknown.run(60)) == [(1, 2)], "what isn't known is no obstacle"
+
+
+def test_workers_that_have_just_begun_are_waited_for_and_where_there_are_none_that_is_said() -> None:
+    pair = Pair(configured(), lambda _: 9.0)
+    assert ways(pair.run(24)) == [(1, 2)]
+    said = set()
+    for _ in range(int(CHANGES_S + pair.config.scaler.warm_s)):
+        assert pair.run(1) == []
+        said.add(pair.says)
+    assert said <= {"", "balancer-1-w0, balancer-1-w1 have just started"}
+    pair.began = {}
+    pair.run(1)
+    assert pair.says == "no balancer works: nothing can be decided by that"
 
 
 def test_the_most_is_named_where_it_is_why() -> None:
