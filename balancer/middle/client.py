@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Client(ClientEnd):
-    """A client at `address`, on `wire`, which may be behind whoever is there. `now` is monotonic, everywhere."""
+    """A client at `address`, perhaps behind whoever `wire` leads to. `now` is monotonic, everywhere."""
 
     __slots__ = (
         "_advancing", "_closing", "_eof", "_lingered", "_partial", "_take_due", "_untaken", "exchange", "requests",
