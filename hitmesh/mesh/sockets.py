@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, overload
 import zmq
 
 from hitmesh.errors import DecodeError
-from hitmesh.protocol.messages import Message, decode
+from hitmesh.protocol.messages import MAX_FRAMES, Message, decode
 
 if TYPE_CHECKING:
     from hitmesh.mesh.network import Network, Socket
@@ -30,9 +30,6 @@ HANDSHAKE_MS: Final = 3000
 RECONNECT_MS: Final = 50  # the first wait; it doubles up to half a heartbeat
 SILENT_INTERVALS: Final = 3  # ZeroMQ's own pings unanswered before it gives up a connection
 FAIR_MESSAGES: Final = 64  # read in a row before others on the hub get their turn
-# Of one message; ours have three at most. libzmq bounds each frame and not their number, and gives nobody any before it
-# has all of them: a few megabytes of empty ones, read in a row, would stop a hub for seconds.
-MAX_FRAMES: Final = 8
 FAIR_FRAMES: Final = 256  # of a message with too many, thrown away before others get their turn: a millisecond
 COMPLAINT_S: Final = 10.0  # between two lines in the log about bad frames
 

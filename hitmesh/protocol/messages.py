@@ -21,6 +21,9 @@ from hitmesh.protocol.pages import MAX_PAGE_BYTES
 
 VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024  # a batch request of 1 MiB, packed anew, with room to spare
+# Of one message of ZeroMQ; ours have three at most. libzmq bounds each frame and not their number, and gives nobody any
+# before it has all of them: a few megabytes of empty ones, read in a row, would stop a hub for seconds.
+MAX_FRAMES: Final = 8
 MAX_PARTITIONS: Final = 4096
 MAX_COUNT: Final = 2**53 - 1  # of one page in one part: far above what one batch of requests can add up to
 MAX_TOTAL: Final = 2**63 - 1

@@ -17,11 +17,11 @@ from hitmesh.mesh.sockets import (
     COMPLAINT_S,
     FAIR_FRAMES,
     FAIR_MESSAGES,
-    MAX_FRAMES,
     FrameReader,
     open_socket,
     receive_message,
 )
+from hitmesh.protocol.messages import MAX_FRAMES
 from tests.services import PATIENCE_S
 
 Ends = tuple[Socket, Socket]
