@@ -10,18 +10,26 @@ FAST_WORKERS := 2
 # A module's tests share servers: no two workers start them.
 BY_MODULE := --dist loadfile --no-loadscope-reorder
 
+# What says whether the hot modules do compiled as they do interpreted.
+HOT_TESTS := tests/hitmesh/http tests/hitmesh/hub tests/hitmesh/protocol tests/hitmesh/state tests/hitmesh/collector \
+	tests/hitmesh/processor tests/balancer
+
 # Some hundred processes are started: what they import is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv run demo-wan demo-deploy test test-fast services check fmt bench clean
+.PHONY: venv compiled run demo-wan demo-deploy test test-fast services check fmt bench clean
 
 venv: $(INSTALLED)
 
 # Again only when what is to be installed has changed; the package itself is installed in place.
 $(INSTALLED): setup.cfg pyproject.toml
 	@python=$$(scripts/find-python) && { test -x $(BIN)/python || $$python -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,deploy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,compile,deploy]'
 	@touch $@
+
+# The hot modules by mypyc; again only when their sources have changed. Without a compiler it says so, and is done.
+compiled: venv
+	@$(BIN)/python scripts/compile.py
 
 run: venv
 	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
@@ -38,8 +46,9 @@ demo-deploy: venv
 	-@scripts/install-services ip nft ssh sshd sudo keepalived consul beanstalkd python3-venv
 	@$(BIN)/python -m tests.hosts.demo $(DEMO_ARGS)
 
-test: check services
+test: check services compiled
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(BY_MODULE) $(PYTEST_ARGS)
+	HITMESH_COMPILED=0 $(BIN)/python -m pytest -q -n $(FAST_WORKERS) -m "not system" --hypothesis-profile fast $(HOT_TESTS)
 
 # Those that start no process, with a part of the usual random examples.
 test-fast: venv
@@ -59,9 +68,9 @@ fmt: venv
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: venv
+bench: compiled
 	bench/run
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build hitmesh/extensions *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find hitmesh nexus balancer tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tests.examples  # noqa: F401 - its profile is in force from here on
+from hitmesh import compiled
 from tests.access_log import lines
 from tests.services.releases import PREVIOUS, WIRE_1, unpack
 from tests.starting import starts_processes
@@ -18,6 +19,11 @@ from tests.starting import starts_processes
 # Whoever runs the tests in the background has it ignored, and so had whatever they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is compiled and doesn't go with the sources is used by no process; they needn't all say so.
+HOT_MODULES = compiled.in_words()
+if compiled.trouble():
+    os.environ[compiled.SWITCH] = "0"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST = (
@@ -60,6 +66,11 @@ def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, s
 def wire_1_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The same for the last release that can only read wire format 1."""
     return unpack(WIRE_1, tmp_path_factory.mktemp("wire-1-release"))
+
+
+def pytest_report_header() -> str:
+    """Which of the two is tested."""
+    return f"hot modules: {HOT_MODULES}"
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers

@@ -1,0 +1,199 @@
+"""What is compiled is used while it is what the sources say, and only then. A checkout of three modules stands for ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import hitmesh
+from hitmesh import compiled
+from hitmesh.compiled import COMPILED, EXTENSIONS, GROUP, MANIFEST, READ, SUFFIX, SWITCH, Manifest, digest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMPILE = REPOSITORY / "scripts/compile.py"
+SAYS = "import hitmesh.hot, hitmesh.compiled as c; print(hitmesh.hot.answer(), hitmesh.hot.__file__[-3:], c.in_words())"
+HOT = "from typing import Final\n\nfrom hitmesh.constants import LIMIT\n\nFACTOR: Final = 2\n\ndef answer() -> int:\n    return LIMIT * FACTOR\n"
+PLATFORM_COMPILER = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+
+
+class Checkout:
+    """A checkout, of which one module is compiled: it has a constant of another one within."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.hot, self.constants = root / "hitmesh/hot.py", root / "hitmesh/constants.py"
+        self.extensions = root / EXTENSIONS
+
+    def fill(self) -> None:
+        """Write the sources."""
+        self.hot.parent.mkdir(parents=True)
+        for name in ("__init__.py", "compiled.py"):
+            shutil.copy(Path(hitmesh.__file__).with_name(name), self.hot.with_name(name))
+        self.hot.write_text(HOT)
+        self.constants.write_text("from typing import Final\n\nLIMIT: Final = 21\n")
+        (self.root / "setup.cfg").write_text("[hitmesh:compiled]\nmodules =\n    hitmesh.hot\n")
+
+    def compile(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script, to its end."""
+        return self.run(str(COMPILE), *options, str(self.root), PYTHONPATH=str(REPOSITORY), **environment)
+
+    def says(self, **environment: str) -> str:
+        """What a process that imports the hot module says of it."""
+        done = self.run("-c", SAYS, **environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run Python, to its end, on these sources."""
+        env = {**os.environ, "PYTHONPATH": str(self.root), SWITCH: "1", **environment}
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that was compiled, to be copied."""
+    if not shutil.which(PLATFORM_COMPILER):
+        pytest.skip(f"there is no C compiler ({PLATFORM_COMPILER})")
+    checkout = Checkout(tmp_path_factory.mktemp("made") / "checkout")
+    checkout.fill()
+    done = checkout.compile("--must")
+    assert done.returncode == 0, done.stderr
+    return checkout.root
+
+
+@pytest.fixture
+def checkout(made: Path, tmp_path: Path) -> Checkout:
+    shutil.copytree(made, tmp_path / "checkout")
+    return Checkout(tmp_path / "checkout")
+
+
+def test_what_is_compiled_is_what_runs(checkout: Checkout) -> None:
+    assert checkout.says() == "42 .so compiled"
+
+
+def test_an_edited_source_is_what_runs_at_once(checkout: Checkout) -> None:
+    checkout.hot.write_text(HOT.replace("FACTOR: Final = 2", "FACTOR: Final = 3"))
+    assert checkout.says() == "63 .py interpreted: hitmesh/hot.py has changed since it was compiled"
+
+
+def test_an_edited_constant_of_a_source_that_is_not_compiled_is_what_counts(checkout: Checkout) -> None:
+    checkout.constants.write_text("from typing import Final\n\nLIMIT: Final = 1\n")
+    assert checkout.says() == "2 .py interpreted: hitmesh/constants.py has changed since it was compiled"
+
+
+def test_a_source_that_is_gone_is_not_found_among_the_compiled(checkout: Checkout) -> None:
+    checkout.hot.unlink()
+    with pytest.raises(AssertionError, match="ModuleNotFoundError"):
+        checkout.says()
+
+
+def test_what_was_compiled_of_it_runs_again_once_an_edit_is_taken_back(checkout: Checkout) -> None:
+    checkout.hot.write_text(HOT + "\n")
+    assert ".py" in checkout.says()
+    checkout.hot.write_text(HOT)
+    assert checkout.says() == "42 .so compiled"
+
+
+def test_it_is_compiled_anew_when_a_source_has_changed_and_only_then(checkout: Checkout) -> None:
+    manifest = checkout.extensions / MANIFEST
+    before = manifest.stat().st_ino
+    assert checkout.compile().stdout == ""
+    assert manifest.stat().st_ino == before
+    checkout.hot.write_text(HOT.replace("FACTOR: Final = 2", "FACTOR: Final = 4"))
+    assert checkout.compile().stdout.startswith("compiled 1 modules in ")
+    assert checkout.says() == "84 .so compiled"
+
+
+def test_one_that_is_not_to_be_compiled_any_more_leaves_nothing(checkout: Checkout) -> None:
+    (checkout.root / "setup.cfg").write_text("[hitmesh:compiled]\nmodules =\n    hitmesh.constants\n")
+    assert checkout.compile().returncode == 0
+    assert checkout.says() == "42 .py compiled"
+    assert [path.name for path in checkout.extensions.rglob("hot*")] == []
+
+
+def test_the_same_code_runs_interpreted_when_the_environment_says_so(checkout: Checkout) -> None:
+    assert checkout.says(**{SWITCH: "0"}) == "42 .py interpreted: HITMESH_COMPILED=0"
+
+
+def test_what_another_system_cannot_load_is_not_used(checkout: Checkout) -> None:
+    (checkout.extensions / f"{GROUP}{SUFFIX}").write_bytes(b"\x7fELF, and for another machine")
+    assert checkout.says().startswith("42 .py interpreted: ")
+    assert GROUP in checkout.says()
+
+
+def test_what_another_python_has_compiled_is_not_used(checkout: Checkout) -> None:
+    manifest = checkout.extensions / MANIFEST
+    manifest.write_text(manifest.read_text().replace(SUFFIX, ".cpython-39-mips.so"))
+    assert checkout.says().startswith("42 .py interpreted: it was compiled as .cpython-39-mips.so")
+
+
+@pytest.mark.parametrize("command", [("hitmesh",), ("nexus",), ("balancer",)])
+def test_every_program_says_which_of_the_two_it_is(command: tuple[str, ...]) -> None:
+    said = [
+        subprocess.run(
+            [sys.executable, "-m", *command, "--version"], env={**os.environ, SWITCH: switch},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for switch in ("0", "1")
+    ]  # fmt: skip
+    assert said[0].startswith(f"{command[0]}, version {hitmesh.__version__} (interpreted")
+    assert said[1] == f"{command[0]}, version {hitmesh.__version__} ({compiled.in_words()})\n"
+
+
+def test_a_role_whose_sources_have_changed_says_so_in_its_first_line(checkout: Checkout) -> None:
+    shutil.copytree(
+        Path(hitmesh.__file__).parent,
+        checkout.root / "hitmesh",
+        ignore=shutil.ignore_patterns("extensions", "__pycache__"),
+        dirs_exist_ok=True,
+    )
+    checkout.hot.write_text(HOT + "# edited\n")
+    code = "from hitmesh.lines import Speaker; from hitmesh.logs import log_to_stderr; log_to_stderr(Speaker('dc', 'nexus', 'n'))"
+    logged = [checkout.run("-c", code, **{SWITCH: switch}).stderr for switch in ("1", "0")]
+    assert logged[0].endswith(
+        " dc/nexus/n WARNING hitmesh: runs interpreted, which is slower: hitmesh/hot.py has changed since it was compiled\n"
+    )
+    assert logged[1] == ""
+
+
+def test_without_a_compiler_it_says_so_and_all_goes_on(checkout: Checkout, tmp_path: Path) -> None:
+    shutil.rmtree(checkout.extensions)
+    done = checkout.compile(PATH=str(tmp_path))
+    assert done.returncode == 0
+    assert (
+        done.stderr
+        == f"not compiled, as there is no C compiler ({PLATFORM_COMPILER}): the same code runs interpreted\n"
+    )
+    assert checkout.says() == "42 .py interpreted"
+
+
+def test_without_a_compiler_it_fails_where_it_must_compile(checkout: Checkout, tmp_path: Path) -> None:
+    assert checkout.compile("--must", PATH=str(tmp_path)).returncode == 1
+
+
+def test_a_source_that_cannot_be_compiled_is_shown_with_its_line(checkout: Checkout) -> None:
+    checkout.hot.write_text(HOT.replace("LIMIT * FACTOR", "'a text'"))
+    done = checkout.compile()
+    assert done.returncode == 1
+    assert "hitmesh/hot.py:8: error: Incompatible return value type" in done.stderr
+    assert checkout.says().startswith("a text .py interpreted: ")
+
+
+def test_a_manifest_that_was_cut_is_no_reason_to_stop(checkout: Checkout) -> None:
+    manifest = checkout.extensions / MANIFEST
+    manifest.write_text(manifest.read_text()[:-90])
+    assert checkout.says().startswith("42 .py interpreted: ")
+
+
+def test_a_manifest_reads_what_it_writes() -> None:
+    sources = {"hitmesh/a.py": (COMPILED, digest(b"a")), "hitmesh/a b.py": (READ, digest(b"b"))}
+    found = Manifest.parse(str(Manifest(SUFFIX, "mypy 2", sources)))
+    assert (found.suffix, found.maker, found.sources) == (SUFFIX, "mypy 2", sources)
+    assert found.modules() == ["hitmesh.a"]
