@@ -24,9 +24,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+CHECKOUT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))  # whatever is installed, how a manifest is written is this checkout's to say
+
 from hitmesh.compiled import COMPILED, EXTENSIONS, GROUP, MANIFEST, READ, SUFFIX, Manifest, digest
 
-CHECKOUT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("hitmesh", "nexus", "balancer")
 IN_CHILD: Final = "--in"  # the folder for what the compilers write
 
