@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Generator, Mapping
+import sys
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 import tests.examples  # noqa: F401 - its profile is in force from here on
 from hitmesh import compiled
+from hitmesh.compiled import EXTENSIONS
 from tests.access_log import lines
 from tests.services.releases import PREVIOUS, WIRE_1, unpack
 from tests.starting import starts_processes
@@ -71,6 +75,32 @@ def wire_1_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str
 def pytest_report_header() -> str:
     """Which of the two is tested."""
     return f"hot modules: {HOT_MODULES}"
+
+
+@pytest.fixture
+def monkeypatch() -> Iterator[pytest.MonkeyPatch]:
+    """pytest's, but that a test which replaces something in compiled code is left to the interpreted run.
+
+    Compiled code wouldn't look at it.
+    """
+    patch = pytest.MonkeyPatch()
+    replace = patch.setattr
+
+    def checked(target: Any, *arguments: Any, **options: Any) -> None:
+        match target:
+            case str():
+                name = target.rpartition(".")[0]
+            case ModuleType():
+                name = target.__name__
+            case _:
+                name = (target if isinstance(target, type) else type(target)).__module__
+        if EXTENSIONS in str(getattr(sys.modules.get(name), "__file__", "")):
+            pytest.skip(f"it replaces something in {name}, which is compiled; `make test` also tries it interpreted")
+        replace(target, *arguments, **options)
+
+    vars(patch)["setattr"] = checked
+    yield patch
+    patch.undo()
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers
