@@ -2,7 +2,7 @@
 
 What comes of it lies in hitmesh/extensions, in no source's way, and is used while those sources are as they are now
 (`hitmesh.compiled`). Nothing is done when it is there already. Without a C compiler, Python's headers or mypy one line
-says so, and all stays interpreted: no failure, unless it must be.
+says so, and all stays interpreted. So it does when they fail, which with --must is a failure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(description="Compile the hot modules, which setup.cfg lists, by mypyc.")
     parser.add_argument("checkout", nargs="?", type=Path, default=CHECKOUT)
-    parser.add_argument("--must", action="store_true", help="fail where there is no compiler")
+    parser.add_argument("--must", action="store_true", help="fail when the compilers do")
     parser.add_argument(IN_CHILD, dest="folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     itself = Path(__file__).resolve()
@@ -48,7 +48,7 @@ def main() -> int:
         return 0
     if lacking := missing():
         print(f"not compiled, as there is no {lacking}: the same code runs interpreted", file=sys.stderr)
-        return int(given.must)
+        return 0
     manifest = Manifest(SUFFIX, f"mypy {importlib.metadata.version('mypy')}", sources(hot))
     if is_there(manifest):
         return 0
@@ -59,8 +59,8 @@ def main() -> int:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             sys.stderr.write(done.stdout.decode(errors="replace"))
-            print("not compiled: see above; the same code runs interpreted", file=sys.stderr)
-            return 1
+            print("not compiled, see above: the same code runs interpreted", file=sys.stderr)
+            return int(given.must)
         place(Path(folder, "lib"), manifest)
     print(f"compiled {len(hot)} modules in {time.monotonic() - began:.0f} s")
     return 0
