@@ -41,7 +41,8 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.hands import Hands
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
-from hitmesh.state.standing import CERTIFICATE_ENDS, VIRTUAL_IP
+from hitmesh.settings.wanted import wanted_workers
+from hitmesh.state.standing import CERTIFICATE_ENDS, GENERATION, VIRTUAL_IP
 
 if TYPE_CHECKING:
     from balancer.admin.server import AdminServer
@@ -64,11 +65,18 @@ class Worker:
     """The parts of one worker. `index` is 0 for the one that also answers for the instance."""
 
     def __init__(
-        self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], hung: Callable[[], int]
+        self,
+        front: Front,
+        *,
+        index: int,
+        sockets: Mapping[str, Sequence[socket.socket]],
+        hung: Callable[[], int],
+        tell_wanted: Callable[[int], None],
+        generation: int,
     ) -> None:
         self._front = front
         self._index = index
-        self._hung = hung
+        self._hung, self._tell_wanted, self._generation = hung, tell_wanted, generation
         settings = front.balancer
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
@@ -241,6 +249,8 @@ class Worker:
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
         self.traffic.say_slow(self._live.config.log.slow_ms)
+        if not self._index:
+            self._tell_wanted(wanted_workers(self._live.config, self._live.settings))
         self._routes.take(self._live.settings)
         self._services.sync()
         self._services.weigh()
@@ -309,6 +319,7 @@ class Worker:
             "failed": sum(front.classes[5] for front in fronts),
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
+            **({GENERATION: self._generation} if self._generation else {}),
             **self._virtual_ip(),
             **self._certificates,
             **(self._room.load() if self._room is not None else {}),
@@ -346,17 +357,24 @@ def run(
     sockets: Mapping[str, Sequence[socket.socket]],
     ready: Callable[[], None],
     hung: Callable[[], int],
+    tell_wanted: Callable[[int], None],
+    generation: int,
 ) -> int:
     """Serve until SIGTERM, then drain; the exit status.
 
     `ready` blocks until clients may be taken; `hung` is how many workers of this instance were killed because
-    they hung.
+    they hung; the first worker calls `tell_wanted` with how many workers are wanted, 0: as many as its file says;
+    `generation` is the how manieth of its instance it is of, 0: nobody says.
     """
     stop = Event()
     watcher = gevent.signal_handler(signal.SIGTERM, stop.set)
-    worker = Worker(front, index=index, sockets=sockets, hung=hung)
+    worker = Worker(front, index=index, sockets=sockets, hung=hung, tell_wanted=tell_wanted, generation=generation)
     worker.start()
-    ready()
+    try:
+        ready()
+    except SystemExit:  # it isn't wanted: the one before it has its name again at once
+        worker.stop()
+        raise
     worker.open_up()
     stop.wait()
     worker.drain(front.drain_s)

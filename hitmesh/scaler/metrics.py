@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client.core import Metric
 
-from hitmesh.config.scaler import SCALED
+from hitmesh.config.scaler import SIZED
 from hitmesh.metrics.families import Counted, Gauged, Table, common, gauge, of_figures
 from hitmesh.scaler.figures import CPUS, FREE_MB, HOST_BUSY, SUPERVISOR
 
@@ -32,5 +32,9 @@ def collect(
     """Everything, as of now."""
     yield from common(dc=dc, role="scaler", name=name, figures=figures, lag=lag, is_failing=is_failing)
     yield from of_figures(_FIGURES, figures)
-    wanted = [({"wanted_role": role}, figures[f"wanted_{role}"]) for role in SCALED if f"wanted_{role}" in figures]
-    yield gauge("scaler_wanted_instances", "Instances that are wanted in the datacenter, by role", wanted)
+    wanted = [({"wanted_role": role}, figures[f"wanted_{role}"]) for role in SIZED if f"wanted_{role}" in figures]
+    yield gauge(
+        "scaler_wanted_instances",
+        "Instances that are wanted in the datacenter, by role; of balancers the workers of each",
+        wanted,
+    )

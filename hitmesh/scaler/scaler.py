@@ -19,18 +19,20 @@ import gevent
 from gevent.event import Event
 
 from hitmesh.config import Config, Role
-from hitmesh.config.scaler import SCALED, Scaled
+from hitmesh.config.scaler import SCALED, SIZED, Sized
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.scaler import figures as seeing
-from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen, hooked
+from hitmesh.scaler.crews import busiest
+from hitmesh.scaler.deciding import Decider
 from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Figures, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
 from hitmesh.scaler.office import Office
+from hitmesh.scaler.outcome import Full, Outcome, Seen, hooked
 from hitmesh.settings import SettingsStore
 from hitmesh.settings import lock as locks
 from hitmesh.settings.live import Live
@@ -50,7 +52,7 @@ AGAIN_S: Final = 60.0  # before the same is said again of why nothing changes
 LEADS: Final = "leads"
 """Of a scaler's load: 1 of the one that decides."""
 WANTED: Final = "wanted_"
-"""Before a role, of a scaler's load: how many of it are wanted in the datacenter."""
+"""Before a role, of a scaler's load: how many of it are wanted in the datacenter; workers in each balancer."""
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +83,14 @@ class Scaler:
         self._meter = HostMeter()
         hook = config.scaler.hook
         self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
-        placed: tuple[Role, ...] = (*SCALED, "scaler")
+        placed: tuple[Role, ...] = (*SIZED, "scaler")
         self._nodes = {role: nodes_of(config, role) for role in placed}
         self._nodes["scaler"].setdefault(name, self._node)
         self._watchdog = Watchdog()
         self._news = Event()
         self._hold = "it has just started"
-        self._figures: Mapping[Scaled, Figures] = {}
-        self._said: dict[Scaled, tuple[str, float]] = {}
+        self._figures: Mapping[Sized, Figures] = {}
+        self._said: dict[Sized, tuple[str, float]] = {}
         self._leads = False
         self._decisions = 0
         self._stopped = False
@@ -161,7 +163,7 @@ class Scaler:
             outcome = self._decider.step(seen, outcome.wanted, bounds, now, wall)  # as if that were agreed upon
         if outcome.wanted is not wanted and not seen.hold:
             if other := self._office.leased_by(sightings, now):
-                outcome = Outcome(outcome.wanted, dict.fromkeys(SCALED, f"{other} has just decided"))
+                outcome = Outcome(outcome.wanted, dict.fromkeys(self._sized(), f"{other} has just decided"))
             else:
                 self._change(wanted, outcome.wanted)
         for role, why in outcome.says.items():
@@ -172,17 +174,17 @@ class Scaler:
     def _seen(self, sightings: list[Sighting], now: float, wall: float) -> Seen:
         view, bounds, timing = self.mesh.view, self._live.config.scaler, self._config.timing
         at = view.answered if view.answered is not None else now
-        roles = {
-            role: seeing.figures(
-                sightings, role, self._nodes[role], at, warm_s=bounds.warm_s, heartbeat_s=timing.heartbeat_s
-            )
-            for role in SCALED
+        when = {"warm_s": bounds.warm_s, "heartbeat_s": timing.heartbeat_s}
+        roles: dict[Sized, Figures] = {
+            role: seeing.figures(sightings, role, self._nodes[role], at, **when) for role in SCALED
         }
+        crews = seeing.crews(sightings, self._nodes["balancer"], at, **when)
         held = locks.held(self._lock(), "", wall)
         hold = held or seeing.restoring(sightings)
         if not (view.known and view.connected) or now - at > STALE_S:
             hold = "no Nexus says who is there"
-        return Seen(roles=roles, hosts=seeing.hosts(sightings, self._nodes["scaler"], dry_run=self._dry_run), hold=hold)
+        hosts = seeing.hosts(sightings, self._nodes["scaler"], dry_run=self._dry_run)
+        return Seen(roles={**roles, "balancer": busiest(crews)}, crews=crews, hosts=hosts, hold=hold)
 
     def _lock(self) -> locks.Lock | None:
         setting = self._live.settings.get(locks.key_of(self._config.name))
@@ -211,7 +213,7 @@ class Scaler:
         }  # fmt: skip
         log.info("%s: %s", words(change), change.why, extra={"fields": fields})
 
-    def _say(self, role: Scaled, why: str, now: float) -> None:
+    def _say(self, role: Sized, why: str, now: float) -> None:
         """Why nothing changes: once, and again when it is another reason or a while has gone by."""
         plain = re.sub(r"[\d.]+", "#", why)
         before, at = self._said.get(role, ("", float("-inf")))
@@ -258,7 +260,9 @@ class Scaler:
             self._local.look()
             return
         scaled = {role: count for role, count in here.items() if self._live.config.scaler.of(role).max}
-        for word in self._local.bring(scaled, {role: each.living for role, each in self._figures.items()}):
+        for word in self._local.bring(
+            scaled, {role: self._figures[role].living for role in SCALED if role in self._figures}
+        ):
             log.info("%s", word)
 
     # --- within ---------------------------------------------------------------------------
@@ -271,13 +275,15 @@ class Scaler:
         wanted = self._office.wanted
         if wanted is None:
             return {}
-        return {
-            f"{WANTED}{role}": sum(
-                roles.get(role, 0) for node, roles in wanted.counts.items() if node in self._config.nodes
-            )
+        counts: dict[Sized, int] = {
+            role: sum(roles.get(role, 0) for node, roles in wanted.counts.items() if node in self._config.nodes)
             for role in SCALED
-            if self._live.config.scaler.of(role).max
         }
+        counts["balancer"] = max(wanted.workers, self._config.balancer.workers)
+        return {f"{WANTED}{role}": counts[role] for role in self._sized()}
+
+    def _sized(self) -> list[Sized]:
+        return [role for role in SIZED if self._live.config.scaler.of(role).max]
 
     def _load(self) -> dict[str, float]:
         return {

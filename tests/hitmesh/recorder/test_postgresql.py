@@ -125,8 +125,12 @@ def test_what_a_dead_database_missed_comes_afterwards_and_the_gap_is_named(mesh:
         server.start()
         wait_for_minutes(server, "collector-2", list(range(now - 5, now + 1)))
     wait_for(lambda: not is_away(mesh), what="the recorder to say so")
-    gaps = server.rows("SELECT until >= since, filled, missing FROM hitmesh_gaps WHERE recorder = 'recorder-1'")
-    assert gaps == [(True, 5, 0)]
+    [(ordered, filled, missing)] = server.rows(
+        "SELECT until >= since, filled, missing FROM hitmesh_gaps WHERE recorder = 'recorder-1'"
+    )
+    assert ordered
+    assert filled >= 5, "and those of the mesh's own minute, if it ended meanwhile"
+    assert missing == 0
 
 
 def test_a_recorder_that_was_killed_meanwhile_brings_what_it_had_kept(mesh: Mesh, server: Postgres) -> None:
@@ -148,7 +152,8 @@ def test_a_recorder_that_was_killed_meanwhile_brings_what_it_had_kept(mesh: Mesh
         ),
         what="the gap to be named",
     )
-    assert (filled, missing) == (30, 0)
+    assert filled >= 30, "and those of the mesh's own minute, if it ended meanwhile"
+    assert missing == 0
 
 
 def test_a_full_database_is_an_outage_like_any_other(mesh: Mesh, server: Postgres) -> None:
