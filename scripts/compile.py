@@ -13,6 +13,7 @@ import configparser
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ sys.path.insert(0, str(CHECKOUT))  # whatever is installed, how a manifest is wr
 from hitmesh.compiled import COMPILED, EXTENSIONS, GROUP, MANIFEST, READ, SUFFIX, Manifest, digest
 
 PACKAGES: Final = ("hitmesh", "nexus", "balancer")
+# What mypyc writes where it has something that must be None, and where in the source that is.
+_INSISTS: Final = re.compile(r'CPy_TypeError\("None", [^}]*\}[^}]*CPy_AddTraceback\("([^"]+)", "[^"]+", ([0-9]+)')
 IN_CHILD: Final = "--in"  # the folder for what the compilers write
 
 
@@ -132,11 +135,36 @@ def build(hot: Sequence[Path], folder: Path) -> None:
     paths = [str(path) for path in hot]
     group = GROUP.removesuffix("__mypyc")
     extensions = mypycify(paths, debug_level="0", group_name=group, target_dir=str(folder / "c"))
+    if found := taken_for_none(folder / "c"):
+        print(*found, sep="\n")
+        sys.exit(1)
     command: Any = build_ext(Distribution({"name": "hitmesh", "ext_modules": extensions}))
     command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "tmp")
     command.parallel = os.cpu_count()
     command.ensure_finalized()
     command.run()
+
+
+def taken_for_none(code: Path) -> list[str]:
+    """Where the C would raise TypeError though the source is right, in words.
+
+    After `self.x = None` mypy takes `self.x` for None until the method ends, also when a call has set it meanwhile;
+    interpreted code looks, compiled code insists. What stands alone is a call, whose answer is None indeed.
+    """
+    texts = (path.read_text(encoding="utf-8") for path in code.glob("*.c"))
+    found = {(match[1], int(match[2])) for text in texts for match in _INSISTS.finditer(text)}
+    return [
+        f"{path}:{line}: error: mypy takes something here for None that was set to it before, and may be something else by now"
+        for path, line in sorted(found)
+        if not any(first <= line <= last for first, last in _calls(Path(path)))
+    ]
+
+
+def _calls(source: Path) -> Iterator[tuple[int, int]]:
+    """The first and last lines of statements that are a call."""
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield node.lineno, node.end_lineno or node.lineno
 
 
 def place(made: Path, manifest: Manifest) -> None:

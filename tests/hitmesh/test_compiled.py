@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 import hitmesh
-from hitmesh import compiled
 from hitmesh.compiled import COMPILED, EXTENSIONS, GROUP, MANIFEST, READ, SUFFIX, SWITCH, Manifest, digest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -139,15 +138,19 @@ def test_what_another_python_has_compiled_is_not_used(checkout: Checkout) -> Non
 
 @pytest.mark.parametrize("command", [("hitmesh",), ("nexus",), ("balancer",)])
 def test_every_program_says_which_of_the_two_it_is(command: tuple[str, ...]) -> None:
-    said = [
-        subprocess.run(
-            [sys.executable, "-m", *command, "--version"], env={**os.environ, SWITCH: switch},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for switch in ("0", "1")
-    ]  # fmt: skip
-    assert said[0].startswith(f"{command[0]}, version {hitmesh.__version__} (interpreted")
-    assert said[1] == f"{command[0]}, version {hitmesh.__version__} ({compiled.in_words()})\n"
+    words = "import hitmesh.compiled as c; print(c.in_words())"
+    for switch in ("0", "1"):
+        said, which = (
+            subprocess.run(
+                [sys.executable, *arguments],
+                env={**os.environ, SWITCH: switch},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for arguments in (("-m", *command, "--version"), ("-c", words))
+        )
+        assert said == f"{command[0]}, version {hitmesh.__version__} ({which})"
 
 
 def test_a_role_whose_sources_have_changed_says_so_in_its_first_line(checkout: Checkout) -> None:
@@ -184,6 +187,33 @@ def test_a_source_that_cannot_be_compiled_is_shown_with_its_line(checkout: Check
         assert done.returncode == status
         assert "hitmesh/hot.py:8: error: Incompatible return value type" in done.stderr
     assert checkout.says().startswith("a text .py interpreted: ")
+
+
+TAKEN_FOR_NONE = """
+class Client:
+    def __init__(self) -> None:
+        self.exchange: int | None = 7
+
+    def begin(self) -> None:
+        self.exchange = 42
+
+    def finished(self) -> bool:
+        self.exchange = None
+        self.begin()
+        return self.exchange is None
+
+def answer() -> int:
+    return 0 if Client().finished() else 42
+"""
+
+
+def test_a_source_that_would_do_something_else_compiled_is_refused_with_its_line(checkout: Checkout) -> None:
+    checkout.hot.write_text(TAKEN_FOR_NONE)
+    assert checkout.says().startswith("42 .py interpreted: ")
+    done = checkout.compile("--must")
+    assert done.returncode == 1
+    assert "hitmesh/hot.py:12: error: mypy takes something here for None" in done.stderr
+    assert checkout.says().startswith("42 .py interpreted: ")
 
 
 def test_a_manifest_that_was_cut_is_no_reason_to_stop(checkout: Checkout) -> None:
