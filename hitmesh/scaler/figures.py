@@ -14,17 +14,13 @@ from msgspec import Struct
 from hitmesh.config import Config, Role
 from hitmesh.config.scaler import Sized
 from hitmesh.state.ages import UPTIME
-from hitmesh.state.standing import BUSY, DRAINED, DRAINING, P99, UP, program_of, standing
+from hitmesh.state.standing import BUSY, DRAINED, DRAINING, DRY_RUN, P99, SUPERVISOR, UP, program_of, standing
 from hitmesh.state.view import Sighting
 
 CPUS: Final = "cpus"
 HOST_BUSY: Final = "host_busy"
 FREE_MB: Final = "host_free_mb"
-SUPERVISOR: Final = "supervisor"
-"""Of a scaler's load: its host's CPUs, the share of them in use, the memory that is free there, and 1 while the
-supervisord there answers."""
-DRY_RUN: Final = "dry_run"
-"""Of a scaler's load: 1 of one that changes nothing."""
+"""Of a scaler's load: its host's CPUs, the share of them in use, and the memory that is free there."""
 RESTORING: Final = "restoring"
 """Of a processor's load: partitions whose rows are being brought back."""
 

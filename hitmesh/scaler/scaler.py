@@ -27,7 +27,7 @@ from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.scaler import figures as seeing
 from hitmesh.scaler.crews import busiest
 from hitmesh.scaler.deciding import Decider
-from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Figures, Host, nodes_of
+from hitmesh.scaler.figures import Figures, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
@@ -37,6 +37,7 @@ from hitmesh.settings import SettingsStore
 from hitmesh.settings import lock as locks
 from hitmesh.settings.live import Live
 from hitmesh.settings.wanted import Change, Wanted, words
+from hitmesh.state.standing import DRY_RUN
 from hitmesh.state.view import Sighting
 from hitmesh.store.consul_service import ConsulService
 from hitmesh.supervisord import Supervisord
@@ -81,8 +82,7 @@ class Scaler:
         self._decider = Decider(config)
         self._local = Local(config, self._node, supervisord)
         self._meter = HostMeter()
-        hook = config.scaler.hook
-        self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
+        self._hook = Hook(config.scaler.hook, config.scaler.hook_timeout_s)
         placed: tuple[Role, ...] = (*SIZED, "scaler")
         self._nodes = {role: nodes_of(config, role) for role in placed}
         self._nodes["scaler"].setdefault(name, self._node)
@@ -111,6 +111,7 @@ class Scaler:
 
     def start(self) -> None:
         """Begin."""
+        self._hook.start()
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
@@ -122,6 +123,7 @@ class Scaler:
     def stop(self) -> None:
         """Leave; what runs goes on."""
         self._stopped = True
+        self._hook.stop()
         self._news.set()
         if self._admin is not None:
             self._admin.stop()
@@ -222,7 +224,8 @@ class Scaler:
             log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"scaled": role}})
 
     def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
-        if self._hook is None or self._hook.is_running or now - self._office.hooked_at < self._config.scaler.hook_s:
+        own = self._config.scaler
+        if not own.hook or self._hook.is_running or now - self._office.hooked_at < own.hook_s:
             return
         if self._office.leased_by(self.mesh.view.sightings(), now):
             return
@@ -289,9 +292,9 @@ class Scaler:
         return {
             DRY_RUN: int(self._dry_run),
             LEADS: int(self._leads),
-            SUPERVISOR: int(self._local.answers),
             "decisions": self._decisions,
-            "hooks": self._hook.runs if self._hook is not None else 0,
+            **self._hook.load(),
+            **self._local.load(),
             **self._wanted(),
             **self._meter.load(),
             **self._room(),

@@ -64,6 +64,9 @@ class _Id:
     delay_s: float
     claimed_on: object = None  # the connection that holds the reservation
 
+    def __str__(self) -> str:
+        return str(self.number)
+
 
 class _Client(greenstalk.Client[bytes]):
     """One connection; adds the proof that a job is in the log."""

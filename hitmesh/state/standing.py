@@ -45,6 +45,21 @@ DATABASE_AWAY_S: Final = "database_away_s"
 ENTRIES_DROPPED: Final = "entries_dropped"
 """Of a recorder's load: entries that it couldn't keep."""
 
+SUPERVISOR: Final = "supervisor"
+"""Of a scaler's load: 1 while the supervisord of its host answers; it isn't there before it was asked."""
+
+BEHIND_S: Final = "behind_s"
+"""Of a scaler's load: for how long it hasn't come nearer to what is wanted on its host; 0: it is there."""
+
+HOOKS_FAILED: Final = "hooks_failed"
+"""Of a scaler's load: how often its hook has failed."""
+
+HOOK_MISSING: Final = "hook_missing"
+"""Of a scaler's load: 1 while its hook couldn't be run."""
+
+DRY_RUN: Final = "dry_run"
+"""Of a scaler's load: 1 of one that changes nothing."""
+
 GENERATION: Final = "generation"
 """Of a balancer's load: the how manieth of its master's generations of workers it is of. Two of them have one name for a while."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from hitmesh.recorder.blocks import head_of
 from hitmesh.recorder.migrating import migrate
+from hitmesh.recorder.postgresql import _GAP
 from hitmesh.recorder.volumes import volumes_in
 from tests.hitmesh.recorder.senders import Sender, launch, loads, this_minute
 from tests.services import wait_for
@@ -79,7 +80,7 @@ def is_away(mesh: Mesh, name: str = "recorder-1") -> bool:
 
 def test_two_recorders_at_once_apply_each_migration_once(mesh: Mesh, server: Postgres) -> None:
     wait_for(lambda: not any(is_away(mesh, name) for name in PAIR), what="both to be connected")
-    assert server.rows("SELECT number, name FROM hitmesh_migrations") == [(1, "statistics")]
+    assert server.rows("SELECT number, name FROM hitmesh_migrations") == [(1, "statistics"), (2, "gaps_by_reason")]
 
 
 def test_of_many_at_once_one_applies_each_migration_and_nobody_fails(server: Postgres) -> None:
@@ -94,7 +95,17 @@ def test_of_many_at_once_one_applies_each_migration_and_nobody_fails(server: Pos
 
         with ThreadPoolExecutor(4) as pool:
             applied = list(pool.map(apply, [server.url.replace("/postgres", f"/trial{trial}")] * 4))
-        assert sorted(applied) == [[], [], [], [1]]
+        assert sorted(number for each in applied for number in each) == [1, 2]
+
+
+def test_gaps_of_one_moment_are_a_row_for_each_reason(server: Postgres) -> None:
+    server.rows("CREATE DATABASE reasons")
+    url = server.url.replace("/postgres", "/reasons")
+    with psycopg.connect(url, password=server.password, autocommit=True) as connection:
+        migrate(connection)
+        for why in ("a.records can't be read", "b.records can't be read", "a.records can't be read", "é" * 8192):
+            connection.execute(_GAP, ("dc", "recorder-1", 1.0, 2.0, 0, None, why))
+        assert connection.execute("SELECT count(*) FROM hitmesh_gaps").fetchone() == (3,)
 
 
 def test_a_row_is_there_once_whoever_brings_it(mesh: Mesh, server: Postgres) -> None:
