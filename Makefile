@@ -10,52 +10,63 @@ FAST_WORKERS := 2
 # A module's tests share servers: no two workers start them.
 BY_MODULE := --dist loadfile --no-loadscope-reorder
 
+# What says whether the hot modules do compiled as they do interpreted.
+HOT_TESTS := tests/hitmesh/http tests/hitmesh/hub tests/hitmesh/protocol tests/hitmesh/state tests/hitmesh/collector \
+	tests/hitmesh/processor tests/balancer
+
 # Some hundred processes are started: what they import is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv run demo-wan demo-deploy test test-fast services check fmt bench clean
+.PHONY: venv compiled run demo-wan demo-deploy test test-fast services check fmt bench clean
 
-venv: $(INSTALLED)
+# With the hot modules compiled; a first `make run` doesn't wait for that.
+venv: compiled
 
 # Again only when what is to be installed has changed; the package itself is installed in place.
 $(INSTALLED): setup.cfg pyproject.toml
 	@python=$$(scripts/find-python) && { test -x $(BIN)/python || $$python -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,deploy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,compile,deploy]'
 	@touch $@
 
-run: venv
+# By mypyc, again only when their sources have changed. Without a C compiler it says so, and is done.
+compiled: $(INSTALLED)
+	@$(BIN)/python scripts/compile.py $(COMPILE_ARGS)
+
+run: $(INSTALLED)
 	$(BIN)/hitmesh up --demo --state-dir $(STATE_DIR) $(UP_ARGS)
 
 # Three datacenters in network namespaces, with a WAN between them that is cut; needs root.
-demo-wan: venv
+demo-wan: $(INSTALLED)
 	@test "$$(id -u)" -eq 0 || { echo "make demo-wan needs root: it makes network namespaces; sudo make demo-wan" >&2; exit 1; }
 	-@scripts/install-services ip nft consul beanstalkd  # without the last two it runs on SQLite
 	@$(BIN)/python -m tests.wan.demo $(DEMO_ARGS)
 
 # Two datacenters on hosts made of namespaces, deployed by fab; needs root.
-demo-deploy: venv
+demo-deploy: $(INSTALLED)
 	@test "$$(id -u)" -eq 0 || { echo "make demo-deploy needs root: it makes namespaces; sudo make demo-deploy" >&2; exit 1; }
 	-@scripts/install-services ip nft ssh sshd sudo keepalived consul beanstalkd python3-venv
 	@$(BIN)/python -m tests.hosts.demo $(DEMO_ARGS)
 
-test: check services
+test: COMPILE_ARGS := --must
+test: check services compiled
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(BY_MODULE) $(PYTEST_ARGS)
+	$(if $(PYTEST_ARGS),,HITMESH_COMPILED=0 $(BIN)/python -m pytest -q -n $(FAST_WORKERS) -m "not system" --hypothesis-profile fast $(HOT_TESTS))
 
 # Those that start no process, with a part of the usual random examples.
-test-fast: venv
+test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(FAST_WORKERS) --dist worksteal -m "not system" --hypothesis-profile fast $(PYTEST_ARGS)
 
 # What the tests start besides hitmesh; says what is missing where it may not install.
 services:
 	@scripts/install-services
 
-check: venv
+check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fmt: venv
+fmt: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -66,5 +77,5 @@ bench: venv
 	bench/run
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build hitmesh/extensions *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find hitmesh nexus balancer tests -name __pycache__ -type d -prune -exec rm -rf {} +

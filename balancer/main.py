@@ -21,10 +21,11 @@ from balancer.process import handover
 from balancer.process.generation import Plan
 from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
-from hitmesh import __version__, output
+from hitmesh import output
 from hitmesh.errors import ConfigError, HitmeshError
 from hitmesh.lines import NOBODY, Speaker
 from hitmesh.logs import log_to_stderr
+from hitmesh.version import version_option
 from hitmesh.visible import visible
 
 FAILED: Final = 1
@@ -117,7 +118,7 @@ _ONLY_LINE = ("backends", "admin", "workers", "access_log")
 @click.option("--alive-fd", type=int, hidden=True)
 @click.option("--config-fd", type=int, hidden=True)
 @click.option("--beats-fd", type=int, hidden=True)
-@click.version_option(__version__, prog_name="balancer")
+@version_option("balancer")
 @click.pass_context
 def command(
     context: click.Context,

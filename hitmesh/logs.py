@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from hitmesh import compiled
 from hitmesh.lines import FORMS, TEXT, UNKNOWN, Fields, Lines, Speaker
 from hitmesh.output import free_stderr
 
@@ -59,6 +60,8 @@ def log_to_stderr(speaker: Speaker = UNKNOWN, *, form: str = TEXT, level: str = 
     handler.setFormatter(FORMS[form](speaker))
     root.addHandler(handler)
     set_level(level)
+    if speaker is not UNKNOWN and (why := compiled.trouble()):
+        logging.getLogger("hitmesh").warning("runs interpreted, which is slower: %s", why)
 
 
 def set_level(level: str) -> None:

@@ -17,7 +17,7 @@ import gevent
 import zmq.green
 from gevent.event import Event
 
-from hitmesh import __version__, output
+from hitmesh import output
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.lines import Speaker
@@ -28,6 +28,7 @@ from hitmesh.metrics.opening import open_admin
 from hitmesh.settings.live import Live
 from hitmesh.settings.open import open_settings
 from hitmesh.startup import prepare
+from hitmesh.version import version_option
 from hitmesh.visible import visible
 from nexus.server import Server
 
@@ -49,7 +50,7 @@ Example:
     type=click.Path(path_type=Path),
     help="The datacenter's TOML file.",
 )
-@click.version_option(__version__, prog_name="nexus")
+@version_option("nexus")
 @click.option("--name", metavar="NAME", help="Which of the configured Nexuses this is; the first one by default.")
 @click.option(
     "--state-dir",

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 import gevent
 import zmq
 
-from hitmesh import output
+from hitmesh import compiled, output
+from hitmesh.compiled import COMPILED
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import MeshError
@@ -328,6 +329,7 @@ class Server:
 
     def _figures(self, now: float) -> dict[str, float]:
         return {
+            COMPILED: compiled.is_compiled(),
             "log_lost": output.lost(),
             "instances": len(self.registry),
             "bad_frames": sum(reader.bad for reader in self._readers),

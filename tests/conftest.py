@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Generator, Mapping
+import sys
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 import tests.examples  # noqa: F401 - its profile is in force from here on
+from hitmesh import compiled
+from hitmesh.compiled import EXTENSIONS
 from tests.access_log import lines
 from tests.services.releases import PREVIOUS, WIRE_1, unpack
 from tests.starting import starts_processes
@@ -18,6 +23,11 @@ from tests.starting import starts_processes
 # Whoever runs the tests in the background has it ignored, and so had whatever they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is compiled and doesn't go with the sources is used by no process; they needn't all say so.
+HOT_MODULES = compiled.in_words()
+if compiled.trouble():
+    os.environ[compiled.SWITCH] = "0"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST = (
@@ -60,6 +70,37 @@ def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, s
 def wire_1_release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The same for the last release that can only read wire format 1."""
     return unpack(WIRE_1, tmp_path_factory.mktemp("wire-1-release"))
+
+
+def pytest_report_header() -> str:
+    """Which of the two is tested."""
+    return f"hot modules: {HOT_MODULES}"
+
+
+@pytest.fixture
+def monkeypatch() -> Iterator[pytest.MonkeyPatch]:
+    """pytest's, but that a test which replaces something in compiled code is left to the interpreted run.
+
+    Compiled code wouldn't look at it.
+    """
+    patch = pytest.MonkeyPatch()
+    replace = patch.setattr
+
+    def checked(target: Any, *arguments: Any, **options: Any) -> None:
+        match target:
+            case str():
+                name = target.rpartition(".")[0]
+            case ModuleType():
+                name = target.__name__
+            case _:
+                name = (target if isinstance(target, type) else type(target)).__module__
+        if EXTENSIONS in str(getattr(sys.modules.get(name), "__file__", "")):
+            pytest.skip(f"it replaces something in {name}, which is compiled; `make test` also tries it interpreted")
+        replace(target, *arguments, **options)
+
+    vars(patch)["setattr"] = checked
+    yield patch
+    patch.undo()
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their markers

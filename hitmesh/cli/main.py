@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import click
 
-from hitmesh import __version__, output
+from hitmesh import output
 from hitmesh.cli.stderr import warn
 from hitmesh.errors import HitmeshError
+from hitmesh.version import version_option
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # 130: what a shell says of a command ended by Ctrl-C
 
@@ -76,7 +77,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="hitmesh")
+@version_option("hitmesh")
 def hitmesh() -> None:
     """Count page hits of web sites served from several datacenters, each exactly once.
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.cli.columns import columns
+from hitmesh.compiled import COMPILED, INTERPRETED
 from hitmesh.config import ROLES, Config, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.protocol import formats
@@ -147,12 +148,17 @@ def table(shown: Sequence[Shown]) -> str:
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
         uptime = "-" if each.uptime_s is None else duration(each.uptime_s)
-        figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value]
+        figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value and key != COMPILED]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
-        rows.append(
-            (each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, each.version or "-", load)
-        )
+        rows.append((each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, _version(each), load))
     return columns(rows)
+
+
+def _version(shown: Shown) -> str:
+    """The release, and whether its hot modules are compiled, which one before 0.4.0 doesn't say."""
+    if shown.version is None or COMPILED not in shown.load:
+        return shown.version or "-"
+    return f"{shown.version} {COMPILED if shown.load[COMPILED] else INTERPRETED}"
 
 
 def as_json(shown: Shown) -> dict[str, Any]:

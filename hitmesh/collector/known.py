@@ -21,8 +21,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec import Struct
-
 from hitmesh.protocol.messages import Applied, Part
 from hitmesh.state.ages import NOTHING, AsOf
 
@@ -46,7 +44,8 @@ class _Page:
     floor: int = 0  # the largest total answered
 
 
-class Total(Struct):
+@dataclass(slots=True)
+class Total:
     """An answer. `total` is None when the page's count isn't known; that isn't 0."""
 
     total: int | None

@@ -7,16 +7,15 @@ wrong and what would be right. A batch is all or nothing: one bad line refuses i
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-import msgspec
-from msgspec import Meta, Struct
-
+from hitmesh.collector import decoders
+from hitmesh.collector.decoders import MAX_HITS
 from hitmesh.config import Pages
 from hitmesh.errors import HitmeshError, PageError
 from hitmesh.protocol.pages import check_page, trim
 
-MAX_HITS: Final = 1_000_000  # of one page in one line
 MAX_LIMIT: Final = 1000  # totals in one answer
 DEFAULT_LIMIT: Final = 100
 
@@ -37,15 +36,6 @@ class RequestError(HitmeshError):
         self.status = status
         self.title = title
         self.description = description
-
-
-class _Line(Struct, frozen=True, forbid_unknown_fields=True):
-    page: str
-    count: Annotated[int, Meta(ge=1, le=MAX_HITS)] = 1
-
-
-_line = msgspec.json.Decoder(_Line)
-_map = msgspec.msgpack.Decoder(dict[str, Annotated[int, Meta(ge=1, le=MAX_HITS)]])
 
 
 def page_of(path: str, query: str, rules: Pages) -> str:
@@ -107,7 +97,7 @@ def _ndjson(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
         if lines > max_pages:
             raise _too_many(max_pages)
         try:
-            hit = _line.decode(line)
+            hit = decoders.line.decode(line)
         except (ValueError, RecursionError) as error:
             raise RequestError(400, "Bad batch", f"line {number}: {_wrong_line(line, error)}") from error
         page = _page_in_batch(hit.page, f"line {number}: ", rules)
@@ -128,7 +118,7 @@ def _msgpack(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
     if size > max_pages:
         raise _too_many(max_pages)
     try:
-        given = _map.decode(body)
+        given = decoders.pages.decode(body)
     except (ValueError, RecursionError) as error:
         what = "a page is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise RequestError(400, "Bad batch", f"{what}; {_MAP_FORM}") from error
@@ -162,7 +152,8 @@ def _not_empty(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-class ListQuery(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ListQuery:
     """What GET /totals asks for."""
 
     prefix: str

@@ -51,6 +51,8 @@ def deploy(
     found = _chosen(version, facts, releases) if version else build(checkout, releases)
     release_id, release = (found.release.id, found.release) if isinstance(found, Built) else (found, None)
     tars = {release_id: found.tar} if isinstance(found, Built) else {}
+    if isinstance(found, Built) and found.note:
+        desk.tell(found.note)
     _refuse(desk, release, facts, force=force)
     if not force:
         _check_formats(desk, release_id, release, facts)

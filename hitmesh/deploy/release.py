@@ -1,8 +1,8 @@
 """A release: the wheels of hitmesh and of all that it needs, of the versions that it was tested with.
 
 Built from the checkout and from what its environment has installed, so that what runs on the hosts is what ran
-here. Hosts need no package registry and no compiler. Its id is VERSION-DIGEST, of what is in the wheels: the same
-sources make the same release, whoever builds it.
+here. Hosts need no package registry and no compiler: the hot modules are compiled here. Its id is VERSION-DIGEST, of what is
+in the wheels: the same sources make the same release, whoever builds it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Final
 import msgspec
 
 from hitmesh import __version__
+from hitmesh.compiled import EXTENSIONS, MANIFEST
 from hitmesh.deploy.facts import Release
 from hitmesh.errors import CommandError
 from hitmesh.protocol.formats import THIS
@@ -33,7 +34,8 @@ PROJECT: Final = "hitmesh"
 JSON_NAME: Final = "release.json"
 DIGEST_CHARS: Final = 12
 EPOCH_S: Final = "315532800"  # 1980, the first that a zip can say: the same sources make the same bytes
-FILES: Final = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+COMPILE: Final = "scripts/compile.py"
+FILES: Final = ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", COMPILE)
 FOLDERS: Final = ("hitmesh", "nexus", "balancer", "config", "supervisor", "docs/consul")
 MAX_SAID_CHARS: Final = 500
 MAX_JSON_BYTES: Final = 1024 * 1024  # a hundred wheels take 20 KiB
@@ -46,11 +48,13 @@ class Built(msgspec.Struct, frozen=True):
 
     release: Release
     tar: Path
+    note: str = ""  # what is to be known of how it was built
 
 
 def build(checkout: Path, folder: Path) -> Built:
     """Build the release of a checkout below `folder`, or find it there. Raises CommandError."""
     folder.mkdir(parents=True, exist_ok=True)
+    note = _compile(checkout)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as made:
         wheels = Path(made)
         with tempfile.TemporaryDirectory() as clean:  # what an earlier build has left would go into the wheel
@@ -70,7 +74,7 @@ def build(checkout: Path, folder: Path) -> Built:
             _whole(tar)
         except CommandError:  # not there, or cut
             _pack(release, wheels, tar)
-    return Built(release, tar)
+    return Built(release, tar, note)
 
 
 def wanted() -> Release:
@@ -123,11 +127,19 @@ def locked(project: str) -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(found.items())]
 
 
+def _compile(checkout: Path) -> str:
+    """Compile the hot modules of a checkout, unless they are; why they aren't then, in a line, or nothing."""
+    command = [sys.executable, "-P", str(checkout / COMPILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr.strip().rpartition("\n")[2]
+
+
 def _copied(checkout: Path, into: Path) -> Path:
     """What the project's wheel is made of. Raises CommandError."""
     into.mkdir()
     try:
         for name in FILES:
+            (into / name).parent.mkdir(exist_ok=True)
             shutil.copy(checkout / name, into / name)
         for name in FOLDERS:
             shutil.copytree(checkout / name, into / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -173,14 +185,17 @@ def _described(wheels: Path, lock: list[str]) -> Release:
     for path in sorted(wheels.glob("*.whl")):
         digest.update(path.name.encode())
         for name, text in _contents(path).items():
-            digest.update(name.encode() + hashlib.sha256(text).digest())
+            # The manifest has the compiler and the sources of what was compiled; another machine's gcc writes it otherwise.
+            if not name.startswith(f"{EXTENSIONS}/") or name.endswith(f"/{MANIFEST}"):
+                digest.update(name.encode() + hashlib.sha256(text).digest())
     id_ = f"{__version__}-{digest.hexdigest()[:DIGEST_CHARS]}"
     return msgspec.structs.replace(wanted(), id=id_, wheels=sums, lock=lock)
 
 
 def _contents(wheel: Path) -> Mapping[str, bytes]:
     with zipfile.ZipFile(wheel) as opened:
-        return {name: opened.read(name) for name in sorted(opened.namelist())}
+        names = [name for name in sorted(opened.namelist()) if not name.endswith(".dist-info/RECORD")]  # of the others
+        return {name: opened.read(name) for name in names}
 
 
 def _pack(release: Release, wheels: Path, tar: Path) -> None:

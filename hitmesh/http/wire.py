@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 READ_BYTES: Final = 64 * 1024  # at once; what a connection that nobody takes from may keep
 # Of the bodies of large messages: fewer calls. From 128 KiB on malloc maps memory anew for each (14 us).
 BULK_READ_BYTES: Final = 120 * 1024
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Wire:
     """A connection, or one that is being made. Nothing is told of it before `start_reading`, nor after `close`.
 

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gevent.hub import get_hub
+from mypy_extensions import mypyc_attr
 
 from hitmesh.http.wire import Wire
 
@@ -50,6 +51,7 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Link(Wire):
     """A connected socket, or one that is connecting. Reads from `start_reading` on."""
 

@@ -23,7 +23,8 @@ import gevent
 import zmq
 from gevent.event import Event
 
-from hitmesh import output
+from hitmesh import compiled, output
+from hitmesh.compiled import COMPILED
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import MeshError
 from hitmesh.logs import Complaints
@@ -166,6 +167,7 @@ class MeshClient:
     def figures(self) -> dict[str, float]:
         """What heartbeats tell, but for how busy and how old this instance is."""
         return {
+            COMPILED: compiled.is_compiled(),
             "log_lost": output.lost(),
             SHUT_OUT: sum(one.failing for one in self._connections) + (self._pulse.failing if self._pulse else 0),
             **self._load(),

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 
 from hitmesh import __version__
+from hitmesh.compiled import COMPILED
 from hitmesh.settings.live import LOAD, LOAD_REFUSED
 from hitmesh.state.histogram import LABELS
 from hitmesh.state.outgoing import DROPPED
@@ -47,6 +48,7 @@ Table = Sequence[Counted | Gauged]
 
 # What every role's heartbeats have, as far as it has the parts that count it.
 _COMMON: Final[Table] = (
+    Gauged(COMPILED, "compiled", "1 when its hot modules are compiled, 0 when they are interpreted"),
     Counted("log_lost", "log_lost_lines", "Lines of its log that couldn't be written"),
     Counted(DROPPED, "records_dropped", "Lines and figures of its own that no recorder took in time"),
     Counted("bad_frames", "bad_frames", "Messages that were refused"),

@@ -82,6 +82,7 @@ def copy_checkout(to: Path, version: str) -> Path:
     """A checkout of another version, from which `fab` deploys that."""
     to.mkdir(parents=True)
     for name in (*FILES, "fabfile.py"):
+        (to / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, to / name)
     for name in FOLDERS:
         shutil.copytree(REPOSITORY / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))

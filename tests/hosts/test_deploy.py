@@ -146,6 +146,8 @@ def test_two_commands_make_a_datacenter_of_hosts_with_nothing_but_sshd(operator:
     operator.check(*guests, unplanned=operator.fleet.moves() - moves)
     wait_for(lambda: operator.status().get("says") == "all is well", what="the dashboard to say so")
     assert "already; nothing to do" in operator.run("deploy:dc=pair")
+    loads = [one["load"] for one in operator.status()["dcs"]["pair"]["instances"]]
+    assert {load["compiled"] for load in loads} == {0.0 if "not compiled" in said else 1.0}
 
 
 def test_another_version_is_deployed_under_load_and_no_request_fails(operator: Operator) -> None:

@@ -11,6 +11,7 @@ import click
 import pytest
 from msgspec.structs import replace
 
+import hitmesh
 from balancer.process.listeners import KINDS, MOVING
 from hitmesh.cli import main
 from hitmesh.cli.endpoints import _ANNOUNCED, by_role, front
@@ -204,7 +205,20 @@ def test_a_page_that_cannot_be_counted_is_named(tmp_path: Path, capsys: pytest.C
 
 def test_nothing_is_imported_before_gevent_can_patch() -> None:
     code = "import sys; before = set(sys.modules); import hitmesh.__main__; print(*sorted(set(sys.modules) - before))"
-    assert python(code) == "hitmesh hitmesh.__main__"
+    assert python(code) == "hitmesh hitmesh.__main__ hitmesh.compiled"
+
+
+def test_importing_hitmesh_takes_nothing_that_gevent_would_patch() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import hitmesh; print(*{'threading', 'socket', 're'} & set(sys.modules))"
+    bare = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        code,
+        str(Path(hitmesh.__file__).parents[1]),
+    ]  # without what an install in place imports
+    assert subprocess.run(bare, capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_a_processor_is_patched_before_anything_else() -> None:

@@ -173,6 +173,14 @@ def test_a_table_has_a_line_per_instance() -> None:
     assert lines[1] == ["dev", "collector-1", "up", "1", "5", "s", "0.1", "s", "ago", "0.1.0", "accepted=3"]
 
 
+@pytest.mark.parametrize(
+    ("told", "words"), [({"compiled": 1.0}, "compiled"), ({"compiled": 0.0}, "interpreted"), ({}, "")]
+)
+def test_a_table_says_of_each_release_whether_it_is_compiled(told: dict[str, float], words: str) -> None:
+    found = merge_at("dev", answer(seen("collector-1", load={"accepted": 3.0, **told})), [])
+    assert table(found).splitlines()[1].split()[9:] == ["0.1.0", *words.split(), "accepted=3"]
+
+
 def everybody(owned: int) -> Answer:
     names = [placement.name for role in ROLES for placement in CONFIG.instances(role)]
     owns = dict.fromkeys(range(owned), 1)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitmesh.collector.decoders import MAX_HITS
 from hitmesh.collector.requests import (
     DEFAULT_LIMIT,
-    MAX_HITS,
     MAX_LIMIT,
     MSGPACK,
     NDJSON,

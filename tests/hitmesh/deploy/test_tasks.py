@@ -222,6 +222,7 @@ def test_a_release_that_was_cut_on_this_machine_is_packed_anew(tmp_path: Path, m
                 packed.writestr("hitmesh/__init__.py", "#" * 9000)
 
     monkeypatch.setattr(release, "_pip_wheel", wheel)
+    monkeypatch.setattr(release, "_compile", lambda _checkout: "")
     monkeypatch.setattr(release, "_copied", lambda _checkout, into: into)
     monkeypatch.setattr(release, "locked", lambda _project: [])
     first = release.build(tmp_path, tmp_path)
