@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from hitmesh.collector import decoders
 from hitmesh.collector.decoders import MAX_HITS
 from hitmesh.config import Pages
 from hitmesh.errors import HitmeshError, PageError
-from hitmesh.protocol.pages import check_page, trim
+from hitmesh.protocol.pages import are_plain, check_page, trim
 
 MAX_LIMIT: Final = 1000  # totals in one answer
 DEFAULT_LIMIT: Final = 100
@@ -24,6 +25,7 @@ MSGPACK: Final = "application/msgpack"
 SHOWN_CHARS: Final = 100  # of what was sent, in the description of what is wrong with it
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_page_and_count = attrgetter("page", "count")
 _LINE_FORM: Final = f'a line is {{"page": "site/path", "count": 3}}, count from 1 to {MAX_HITS} or left out'
 _MAP_FORM: Final = f"a batch is one msgpack map of page to count, each from 1 to {MAX_HITS}"
 
@@ -88,6 +90,36 @@ def _given(content_type: str | None) -> str:
 
 
 def _ndjson(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
+    counts = _plain_lines(body, max_pages)
+    return _line_by_line(body, max_pages, rules) if counts is None else counts
+
+
+def _plain_lines(body: bytes, max_pages: int) -> dict[str, int] | None:
+    """What `_line_by_line` says of a batch, if each line is one object, and nothing else, of a plain page.
+
+    Without a look at each: None when there may be something to say of one.
+    """
+    text = body.removesuffix(b"\n")
+    lines = text.count(b"\n") + 1
+    # To the decoder a new line is a space: only between objects may there be one, and between all of them.
+    is_cut = text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == lines - 1
+    if not is_cut or lines > max_pages:
+        return None
+    try:
+        hits = decoders.line.decode_lines(text)
+    except (ValueError, RecursionError):
+        return None
+    counts: dict[str, int] = dict(map(_page_and_count, hits))
+    if len(hits) != lines or not are_plain(counts):
+        return None
+    if len(counts) < lines:  # a page stands there more than once
+        counts = dict.fromkeys(counts, 0)
+        for hit in hits:
+            counts[hit.page] += hit.count
+    return counts
+
+
+def _line_by_line(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
     counts: dict[str, int] = {}
     lines = 0
     for number, line in enumerate(body.split(b"\n"), 1):
@@ -124,6 +156,8 @@ def _msgpack(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
         raise RequestError(400, "Bad batch", f"{what}; {_MAP_FORM}") from error
     if len(given) != size:
         raise RequestError(400, "Bad batch", "a page stands twice in the map")
+    if given and are_plain(given):
+        return given
     counts: dict[str, int] = {}
     for name, count in given.items():
         page = _page_in_batch(name, f"page {name[:SHOWN_CHARS]!r}: ", rules)

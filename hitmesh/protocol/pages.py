@@ -8,6 +8,7 @@ web server would: `a/b` and `a//b` are two pages, `a/b/` and `a/b` one (by defau
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from urllib.parse import quote, unquote_to_bytes
 
 from hitmesh.errors import PageError
@@ -37,6 +38,18 @@ def check_page(page: str) -> str:
         if segment in (".", ".."):
             raise PageError(f"a page holds the path segment {segment!r}")
     return page
+
+
+def are_plain(pages: Collection[str]) -> bool:
+    """Whether all of these may be counted just as they stand; of many at once, a tenth of what looking at each takes.
+
+    False says nothing against them: one is of a rarer kind, with a trailing slash or a question mark, or is no page.
+    """
+    text = "\n/" + "/\n/".join(pages) + "/\n"  # each segment between slashes, each page on a line
+    if any(found in text for found in ("\n//", "//\n", "/./", "/../", "?")) or text.count("\n") != len(pages) + 1:
+        return False
+    longest = max(map(len, pages), default=0) * (1 if text.isascii() else 4)  # bytes of UTF-8, at most
+    return longest <= MAX_PAGE_BYTES and text.replace("\n", "").isprintable()
 
 
 def _is_control(char: str) -> bool:

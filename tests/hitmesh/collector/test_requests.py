@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hitmesh.collector.decoders import MAX_HITS
@@ -17,6 +18,7 @@ from hitmesh.collector.requests import (
     NDJSON,
     ListQuery,
     RequestError,
+    _line_by_line,
     batch_of,
     check_text,
     list_query,
@@ -45,6 +47,39 @@ def refusal(content_type: str | None, body: bytes, max_pages: int = 100) -> Requ
     assert error.description
     assert error.description.isprintable()
     return error
+
+
+PARTS = (
+    b'{"page":"s/a"}',
+    b'{"page": "s/b", "count": 3}',
+    b'{"page":',
+    b'"s/c"}',
+    b'{"page":"s/a}',
+    b'{s"}',
+    b'{"page":"/"}',
+    b"{}",
+    b'{"page":"s/d?e/"}',
+)
+BETWEEN = (b"\n", b"\n", b"\n", b"", b" ", b"\r\n", b"\n\n", b"\r", b",", b"\\n")
+
+
+@given(st.lists(st.sampled_from(PARTS)), st.data(), st.sampled_from([DROP, KEEP_QUERY, KEEP_SLASH]))
+@example([PARTS[2], PARTS[3] + PARTS[0]], None, DROP)  # as many objects as lines, and yet not one on each
+@example([PARTS[0] + PARTS[1]], None, DROP)  # two on one
+def test_a_batch_is_what_its_lines_are_one_after_the_other(
+    parts: list[bytes], data: st.DataObject | None, rules: Pages
+) -> None:
+    between = [data.draw(st.sampled_from(BETWEEN)) if data else b"\n" for _ in parts]
+    body = b"".join(part + end for part, end in zip(parts, between, strict=True))
+
+    def said(read: Callable[[], dict[str, int]]) -> dict[str, int] | str:
+        try:
+            return read()
+        except RequestError as error:
+            return error.description
+
+    at_once = said(lambda: batch_of(NDJSON, body, max_pages=4, rules=rules))
+    assert at_once == said(lambda: _line_by_line(body, 4, rules))
 
 
 # --- JSON lines ---------------------------------------------------------------------------------

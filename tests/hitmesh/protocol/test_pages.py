@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hitmesh.errors import PageError
 from hitmesh.protocol.pages import (
     MAX_PAGE_BYTES,
+    are_plain,
     check_page,
     page_from_path,
     page_to_path,
@@ -149,6 +150,28 @@ def test_a_refusal_says_why() -> None:
 
 def test_only_one_trailing_slash_is_trimmed() -> None:
     assert [trim("a"), trim("a/"), trim("a//"), trim("/")] == ["a", "a", "a/", ""]
+
+
+@given(st.lists(any_page(), max_size=5), st.none() | st.text("/.\n\r ?a\x00\u2028\u00ad\udc80é", max_size=9))
+@example(["a/b", "c"], None)
+@example(["a/b", "é" * 512], None)
+@example(["a/b", "é" * 513], None)
+@example(["a/b"], "a" * 1025)
+@example(["a/b"], "")
+def test_plain_pages_are_pages_as_they_stand(pages: list[str], other: str | None) -> None:
+    pages = [*pages, *([] if other is None else [other])]
+    if are_plain(pages):
+        assert [trim(check_page(page)) for page in pages] == pages
+        assert not any("?" in page for page in pages)
+
+
+@pytest.mark.parametrize(
+    "page", ["", "/", "/a", "a/", "a/.", "a/../b", ".", "..", "a\nb", "a\n", "\n", "a\x00", "a?b", "é" * 513, "\ud800"]
+)
+def test_one_page_that_is_not_plain_among_others_is_looked_at(page: str) -> None:
+    assert are_plain(["s/a", "s//b/.c/..d", "s/é"])
+    assert not are_plain(["s/a", page, "s/b"])
+    assert not are_plain([page])
 
 
 @given(any_page())
