@@ -23,6 +23,7 @@ def test_a_balancers_heartbeats_tell_its_requests_and_those_answered_with_5xx() 
     front.requests, front.classes[2], front.classes[5] = 10, 7, 3
     worker = SimpleNamespace(
         _fronts={"http": front},
+        _generation=0,
         traffic=SimpleNamespace(clients=[]),
         _services=[],
         _live=None,
