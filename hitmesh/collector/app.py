@@ -12,24 +12,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from heapq import nsmallest
 from typing import Any, Final
 
 import falcon
-import msgspec
 from falcon import Request, Response
 from falcon.routing import CompiledRouter
 
-from hitmesh.collector.answers import FIELDS, error_body
+from hitmesh.collector.answers import FIELDS, encode, error_body, total_entry
 from hitmesh.collector.collector import Collector
+from hitmesh.collector.held_hit import FAILED, HeldHit
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
 from hitmesh.collector.slow import FORMING
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
+from hitmesh.http.wsgi import Environ
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.logs import Complaints
 from hitmesh.protocol.pages import is_below
@@ -41,7 +42,6 @@ REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 REPLACEMENT: Final = "\ufffd"
 
 _complaints = Complaints(logging.getLogger(__name__))
-_encode = msgspec.json.Encoder().encode
 
 
 class _Page:
@@ -58,23 +58,25 @@ class _Page:
         return page_of(matched, req.env.get("QUERY_STRING", ""), self._live.config.pages)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
-        _send(resp, _encode(_total(page, total, self._live.retired)))
+        _send(resp, encode(total_entry(page, total, self._live.retired)))
 
 
 class Hit(_Page):
     """POST or GET /hit/<page>: counts one hit."""
 
     def on_post(self, req: Request, resp: Response, page: str = "") -> None:
-        """Count, then answer with the total."""
-        if req.content_length or "HTTP_TRANSFER_ENCODING" in req.env:
+        """Count; the answer is held until that is on stable storage, and has the total."""
+        env = req.env
+        if FAILED in env:
+            raise env[FAILED]
+        if req.content_length or "HTTP_TRANSFER_ENCODING" in env:
             _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
         name = self._page(req, page)
         collector = self._collector
-        env = req.env
         env[FORMING] = forming = collector.submit({name: 1}, env.get(REQUEST_ID, ""), name)
         collector.prefetch(name)
-        forming.wait()
-        self._answer(resp, name, collector.total(name))
+        resp.stream = HeldHit(collector, env, forming, name)
+        resp.set_headers(FIELDS)
 
     on_get = on_post
 
@@ -111,7 +113,7 @@ class Hits:
         env = req.env
         env[FORMING] = forming = self._collector.submit(counts, env.get(REQUEST_ID, ""))
         forming.wait()
-        _send(resp, _encode({"accepted": sum(counts.values())}))
+        _send(resp, encode({"accepted": sum(counts.values())}))
 
 
 class Totals:
@@ -134,13 +136,13 @@ class Totals:
         more = len(found) > query.limit
         found = found[: query.limit]
         retired = self._live.retired
-        entries = [_total(page, listed.total(page), retired) for page in found]
+        entries = [total_entry(page, listed.total(page), retired) for page in found]
         answer: dict[str, object] = {"totals": entries, "after": found[-1] if more else None}
         if listed.restoring:
             answer["restoring"] = listed.restoring
         if listed.unreadable:
             answer["unreadable"] = listed.unreadable
-        _send(resp, _encode(answer))
+        _send(resp, encode(answer))
 
     on_head = on_get
 
@@ -167,7 +169,7 @@ class Health:
     on_head = on_get
 
 
-def make_app(collector: Collector) -> falcon.App[Request, Response]:
+def make_app(collector: Collector) -> WebApp:
     """The WSGI app."""
     live = collector.live
     app = falcon.App(cors_enable=True, router=_OneSlash())
@@ -186,7 +188,47 @@ def make_app(collector: Collector) -> falcon.App[Request, Response]:
     app.add_error_handler(BadMessage, refuse.body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, refuse.for_now)
-    return app
+    return WebApp(app)
+
+
+class WebApp:
+    """Falcon's app for any WSGI server; hits' answers are HeldAnswers."""
+
+    def __init__(self, app: falcon.App[Request, Response]) -> None:
+        self._app = app
+
+    def never_waits(self, path: str) -> bool:
+        """Whether a request for it waits for nothing but its body."""
+        return path.startswith("/hit/")
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Answer a request, or hold its answer."""
+        head = _Head()
+        answer = self._app(environ, head)
+        if isinstance(answer, HeldHit):
+            answer.begin(self._app, head.status, head.headers, start_response)
+        else:
+            start_response(head.status, head.headers)
+        return answer
+
+
+class _Head:
+    """What Falcon says of an answer that is perhaps held: it calls `start_response` too early for that."""
+
+    __slots__ = ("headers", "status")
+
+    status: str
+    headers: Sequence[tuple[str, str]]
+
+    def __call__(
+        self, status: str, headers: Sequence[tuple[str, str]], problem: object = None
+    ) -> Callable[[bytes], None]:
+        self.status, self.headers = status, headers
+        return _no_write
+
+
+def _no_write(data: bytes) -> None:
+    raise NotImplementedError("Falcon's answers are iterated")
 
 
 class _OneSlash(CompiledRouter):
@@ -213,18 +255,6 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
         description = "this is a fault of the server's; its log says more"
     title = (error.title or "").removeprefix(f"{error.status_code} ")
     _send(resp, error_body(title, description))
-
-
-def _total(page: str, total: Total, retired: Collection[str]) -> dict[str, object]:
-    ages = total.ages
-    dcs: dict[str, dict[str, object]] = {}
-    for dc, count in total.counts.items():
-        age_s = ages[dc]
-        dcs[dc] = {"count": count, "age_s": age_s if age_s is None else round(age_s, 3)}
-    for dc in retired:
-        if dc in dcs:
-            dcs[dc] |= {"age_s": 0.0, "retired": True}
-    return {"page": page, "total": total.total, "dcs": dcs}
 
 
 class _Refusals:

@@ -5,7 +5,7 @@ They are the balancer's limits: what it lets in, and adds to it, is taken here, 
 
 from __future__ import annotations
 
-from hitmesh.config import Config
+from hitmesh.config.balancer import BalancerLimits
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, HeadLimits
 
 
@@ -14,13 +14,12 @@ class Bounds:
 
     __slots__ = ("body_s", "head", "head_s", "least_rate", "write_s")
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, limits: BalancerLimits) -> None:
         self.head = HeadLimits()
-        self.follow(config)
+        self.follow(limits)
 
-    def follow(self, config: Config) -> None:
-        """Put this configuration in force."""
-        limits = config.balancer.limits
+    def follow(self, limits: BalancerLimits) -> None:
+        """Put these limits in force."""
         head = HeadLimits(
             line_bytes=limits.line_bytes,
             headers=limits.headers + ADDED_FIELDS,
