@@ -49,7 +49,7 @@ class Connection(Link):
     """
 
     __slots__ = (
-        "_advancing", "_closing", "_eof", "_expects", "_framing_room", "_limits", "_lingered", "_more", "_partial",
+        "_advancing", "_closing", "_eof", "_expects", "_framing_room", "_is_broken", "_limits", "_lingered", "_more", "_partial",
         "_resting", "_take_due", "_untaken", "busy", "deadline", "expired", "front", "idle", "peer", "reader", "since",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ class Connection(Link):
         """A request is being carried out."""
         self.expired = 0
         """The status that says why nothing is read any more."""
-        self._advancing = self._resting = self._closing = self._eof = self._expects = False
+        self._advancing = self._resting = self._closing = self._eof = self._expects = self._is_broken = False
         self._more: Event | None = None  # somebody waits for more of the body
         self._framing_room = 0  # bytes that may yet come before more of the body is in them
         self._lingered = self._untaken = 0
@@ -116,7 +116,7 @@ class Connection(Link):
             self._begin_body()
         piece = b""
         while not (piece or reader.body_done):
-            piece = reader.body()
+            piece = self._decode()
             if not (piece or reader.body_done):
                 self._await_more()
         self._framing_room += 2 * len(piece)
@@ -132,9 +132,17 @@ class Connection(Link):
         reader = self.reader
         if not reader.body_done:
             with contextlib.suppress(BadMessage):
-                while reader.body() and not reader.body_done:
+                while self._decode() and not reader.body_done:
                     pass
-        return reader.body_done
+        return reader.body_done and not self._is_broken
+
+    def _decode(self) -> bytes:
+        """What is here of the body. Raises BadMessage; nothing may be read after that, whatever it looks like."""
+        try:
+            return self.reader.body()
+        except BadMessage:
+            self._is_broken = True
+            raise
 
     # --- the hub's calls --------------------------------------------------------------------
 

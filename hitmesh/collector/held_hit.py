@@ -15,7 +15,7 @@ from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.wsgi import App, Environ
 
 FAILED: Final = "hitmesh.failed"
-"""In a WSGI environment: why the hit isn't counted. The app is asked once more, for the answer that says so."""
+"""In a WSGI environment: why there is no total to answer. The app is asked once more, for the answer that says so."""
 
 
 class HeldHit(HeldAnswer):
@@ -39,11 +39,15 @@ class HeldHit(HeldAnswer):
 
     def __iter__(self) -> Iterator[bytes]:
         """The answer, once the batch is on stable storage, or isn't."""
-        error = self._forming.outcome()
+        error: Exception | None = self._forming.outcome()
+        if error is None:
+            try:
+                body = self._body()
+            except Exception as fault:  # noqa: BLE001 - it is answered, and logged, as any other of a responder's
+                error = fault
         if error is not None:
             self._environ[FAILED] = error
             return iter(self._app(self._environ, self._start_response))
-        body = self._body()
         self._start_response(self._status, [*self._headers, ("content-length", str(len(body)))])
         return iter((body,))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
 
-from hitmesh.collector.worker import BEAT_S, STOPPING, HubWorker
+from hitmesh.collector.worker import BEAT_S, LEAVE_S, STOPPING, HubWorker
 from hitmesh.config import Config, host_port_text
 from hitmesh.config.balancer import BalancerLimits
 from hitmesh.errors import ConfigError
@@ -27,7 +26,6 @@ from hitmesh.http.wsgi import Environ
 from hitmesh.logs import form_in_use
 
 OTHER_FILES: Final = 1000  # sockets to the other roles, stores: at most half of those that the system allows
-LEAVE_S: Final = 0.5  # until everybody has heard that we leave: a heartbeat and a change, some milliseconds each
 ANSWER_S: Final = 2.0  # that requests under way have to be answered when the worker stops
 
 
@@ -69,7 +67,7 @@ class CollectorWorker(HubWorker):
         """Answer what came in, commit what was accepted."""
         collector = self.app.collector
         collector.leave()
-        self._keep_on(LEAVE_S)
+        self.serve_on(LEAVE_S)
         self.close_listeners()
         self.await_answers(ANSWER_S)
         collector.drain()
@@ -77,13 +75,6 @@ class CollectorWorker(HubWorker):
         while not stopper.ready():
             self.notify()
             stopper.join(BEAT_S)
-
-    def _keep_on(self, for_s: float) -> None:
-        """Serve on, each answer the last of its connection."""
-        deadline = time.monotonic() + for_s
-        while time.monotonic() < deadline:
-            self.notify()
-            gevent.sleep(min(for_s, BEAT_S))
 
 
 class CollectorApplication(BaseApplication):  # type: ignore[misc]

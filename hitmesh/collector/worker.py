@@ -32,6 +32,7 @@ from hitmesh.mesh.duty import spawn
 from hitmesh.startup import forgo_plugins
 
 BEAT_S: Final = 1.0  # the worker's sign of life to its master; and between two looks at who takes too long
+LEAVE_S: Final = 0.5  # in which whoever keeps a connection is told that it ends, and others that we leave
 LOOK_S: Final = 0.01  # between two looks whether all requests under way have been answered
 SEND_BYTES: Final = (
     128 * 1024
@@ -91,6 +92,7 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
     def end(self) -> None:
         """It is to stop, and serves still."""
         self.close_listeners()
+        self.serve_on(LEAVE_S)
         self.await_answers(self.cfg.graceful_timeout)
 
     def observe(self, environ: Environ, status: str, began_s: float, took_s: float) -> None:
@@ -107,6 +109,13 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
             acceptor.stop()
         for listener in self.sockets:
             listener.close()
+
+    def serve_on(self, for_s: float) -> None:
+        """Answer who asks within this time: each answer is its connection's last, and nobody asks a closed one."""
+        deadline = time.monotonic() + for_s
+        while time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(min(for_s, BEAT_S))
 
     def await_answers(self, for_s: float) -> None:
         """Return when no request is under way, or after this time."""

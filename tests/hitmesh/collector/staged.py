@@ -21,7 +21,7 @@ from tests.services import PATIENCE_S
 
 PAUSE_S = 0.001
 PEER = ("192.0.2.1", 4711)
-QUIET_TURNS = 20  # of the hub, in which whatever it has to do is done
+QUIET_TURNS = 5  # of the hub, in which whatever it has to do is done
 
 
 class App:
@@ -156,7 +156,7 @@ class Stage:
     def settle(self) -> None:
         """Let the hub do what it has to do."""
         for _ in range(QUIET_TURNS):
-            gevent.sleep(0)
+            gevent.sleep(PAUSE_S)  # one of 0 s doesn't look at sockets
 
     def close(self) -> None:
         """Both ends."""

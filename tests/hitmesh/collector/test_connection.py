@@ -169,6 +169,21 @@ def test_a_body_of_which_most_are_the_sizes_of_its_chunks_is_refused(stage: Stag
     assert reading.error.status in (400, 413)
 
 
+@pytest.mark.parametrize(
+    ("first", "rest"), [(b"0\r\nTrai", b"ler: 1\r\n\r\n"), (b"3\r\nabc\r", b"\r\n0\r\n\r\n")], ids=["trailer", "chunk"]
+)
+def test_a_body_that_went_wrong_ends_the_connection_whatever_follows_looks_like(
+    stage: Stage, reading: Reading, first: bytes, rest: bytes
+) -> None:
+    stage.send(CHUNKED + first)
+    stage.until(lambda: stage.app.asked)
+    stage.settle()
+    stage.send(rest + GET % b"/after")
+    stage.socket.shutdown(socket.SHUT_WR)
+    assert stage.until_over().startswith(b"HTTP/1.1 400 Bad\r\n")
+    assert stage.app.asked == ["/read"]
+
+
 def test_a_body_that_nobody_reads_ends_the_connection(stage: Stage) -> None:
     stage.send(POST % (b"/a", 3 * LINGER_BYTES) + b"x" * 1000)
     got = stage.until_got(b"/a")
