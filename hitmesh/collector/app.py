@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
 from typing import Any, Final
@@ -28,6 +28,7 @@ from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
 from hitmesh.collector.slow import FORMING
+from hitmesh.collector.web_app import HIT, REQUEST_ID, WebApp
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.wsgi import Environ
@@ -38,7 +39,6 @@ from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
-REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 REPLACEMENT: Final = "\ufffd"
 
 _complaints = Complaints(logging.getLogger(__name__))
@@ -71,14 +71,17 @@ class Hit(_Page):
             raise env[FAILED]
         if req.content_length or "HTTP_TRANSFER_ENCODING" in env:
             _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
-        name = self._page(req, page)
-        collector = self._collector
-        env[FORMING] = forming = collector.submit({name: 1}, env.get(REQUEST_ID, ""), name)
-        collector.prefetch(name)
-        resp.stream = HeldHit(collector, env, forming, name)
+        resp.stream = self.count(self._page(req, page), env.get(REQUEST_ID, ""), lambda: env)
         resp.set_headers(FIELDS)
 
     on_get = on_post
+
+    def count(self, page: str, request_id: str, environ: Callable[[], Environ]) -> HeldHit:
+        """Count a hit of a page; its answer, of which nobody knows yet what it will be. Raises SpoolRefused."""
+        collector = self._collector
+        forming = collector.submit({page: 1}, request_id, page)
+        collector.prefetch(page)
+        return HeldHit(collector, environ, forming, page)
 
 
 class TotalOf(_Page):
@@ -175,8 +178,8 @@ def make_app(collector: Collector) -> WebApp:
     app = falcon.App(cors_enable=True, router=_OneSlash())
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = False
-    for prefix, resource in (("/hit/", Hit), ("/total/", TotalOf)):
-        pages = resource(collector, live)
+    hit = Hit(collector, live)
+    for prefix, pages in ((HIT, hit), ("/total/", TotalOf(collector, live))):
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
     app.add_route("/hits", Hits(collector, live))
@@ -188,47 +191,7 @@ def make_app(collector: Collector) -> WebApp:
     app.add_error_handler(BadMessage, refuse.body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, refuse.for_now)
-    return WebApp(app)
-
-
-class WebApp:
-    """Falcon's app for any WSGI server; hits' answers are HeldAnswers."""
-
-    def __init__(self, app: falcon.App[Request, Response]) -> None:
-        self._app = app
-
-    def never_waits(self, path: str) -> bool:
-        """Whether a request for it waits for nothing but its body."""
-        return path.startswith("/hit/")
-
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Answer a request, or hold its answer."""
-        head = _Head()
-        answer = self._app(environ, head)
-        if isinstance(answer, HeldHit):
-            answer.begin(self._app, head.status, head.headers, start_response)
-        else:
-            start_response(head.status, head.headers)
-        return answer
-
-
-class _Head:
-    """What Falcon says of an answer that is perhaps held: it calls `start_response` too early for that."""
-
-    __slots__ = ("headers", "status")
-
-    status: str
-    headers: Sequence[tuple[str, str]]
-
-    def __call__(
-        self, status: str, headers: Sequence[tuple[str, str]], problem: object = None
-    ) -> Callable[[bytes], None]:
-        self.status, self.headers = status, headers
-        return _no_write
-
-
-def _no_write(data: bytes) -> None:
-    raise NotImplementedError("Falcon's answers are iterated")
+    return WebApp(app, hit.count, live)
 
 
 class _OneSlash(CompiledRouter):

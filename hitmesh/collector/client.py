@@ -1,7 +1,8 @@
 """A client of a worker's WSGI app: each of its requests in the app's words, and what the app says as an answer.
 
 An app that waits for nothing is called where the request came, in the hub; any other in a greenlet of the request's
-own; and a HeldAnswer lets go of both until it is released. It must not know what is asked for.
+own; and a HeldAnswer lets go of both until it is released. An app with a `shortcut` is asked that first, for requests
+without a body or an Origin, which spares their environment. It must not know what is asked for.
 
 Invariant: nothing in the hub blocks, and no fault of the app's reaches the hub: it is a 500, and the connection's end.
 """
@@ -19,14 +20,13 @@ import gevent
 
 from hitmesh.collector.answers import refusal
 from hitmesh.collector.connection import READ_BYTES, Connection
-from hitmesh.collector.front import Front
+from hitmesh.collector.front import Front, Shortcut
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.requests import Request, RequestFields
 from hitmesh.http.wsgi import Environ, field_entries
 from hitmesh.hub.link import Stream
 
 _FAULT: Final = HTTPStatus.INTERNAL_SERVER_ERROR
-_NO_ENVIRON: Final[Environ] = {}
 _monotonic = time.monotonic
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,20 @@ log = logging.getLogger(__name__)
 class Client(Connection):
     """One connection of one."""
 
-    __slots__ = ("_began_s", "_entries", "_environ", "_fields", "_headers", "_held", "_request", "_status", "_written")
+    __slots__ = (
+        "_began_s", "_entries", "_environ", "_fields", "_headers", "_is_plain", "_request", "_status", "_written",
+        "held",
+    )  # fmt: skip
 
     def __init__(self, front: Front, stream: Stream, peer: tuple[str, int]) -> None:
         super().__init__(front, stream, peer)
         self._fields: RequestFields | None = None
         self._entries: Environ = {}  # what all requests with the same field lines have in their environment
-        self._environ: Environ = _NO_ENVIRON
+        self._is_plain = False  # whether those lines leave a request to the shortcut
+        self._environ: Environ | None = None
         self._request: Request | None = None  # the one that is being carried out
-        self._held: HeldAnswer | None = None
+        self.held: HeldAnswer | None = None
+        """What the app answered it with."""
         self._began_s = 0.0
         self._status = ""
         self._headers: Sequence[tuple[str, str]] = ()
@@ -54,19 +59,50 @@ class Client(Connection):
         self._request = request
         self._began_s = _monotonic()
         front.began()
-        self._environ = environ = self._environ_of(request)
-        if front.never_waits(environ["PATH_INFO"]) and 0 <= request.length <= self.reader.pending:
+        try:
+            self._ask(front, request)
+        except Exception:
+            log.exception("a fault in a request of %s", self.peer[0])
+            self._excuse()
+
+    def _ask(self, front: Front, request: Request) -> None:
+        if request.fields is not self._fields:
+            self._read_fields(request.fields)
+        if self._is_plain and front.shortcut is not None and self._is_held(front.shortcut, request):
+            return
+        path = self.environ()["PATH_INFO"]
+        if front.never_waits(path) and 0 <= request.length <= self.reader.pending:
             self._carry_out()
         else:
             gevent.spawn(self._carry_out)
 
-    def _environ_of(self, request: Request) -> Environ:
-        if request.fields is not self._fields:
-            self._fields = request.fields
-            host, port = self.peer
-            peer: Environ = {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
-            self._entries = {**self.front.base, **peer, **field_entries(request.fields.pairs)}
-        environ = self._entries.copy()
+    def _is_held(self, shortcut: Shortcut, request: Request) -> bool:
+        held = shortcut(request.method, request.target, self, self._start)
+        if held is None:
+            return False
+        self.held = held
+        held.hold(self._released)
+        return True
+
+    def _read_fields(self, fields: RequestFields) -> None:
+        self._fields = fields
+        host, port = self.peer
+        peer: Environ = {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
+        self._entries = entries = {**self.front.base, **peer, **field_entries(fields.pairs)}
+        self._is_plain = not fields.length and "HTTP_ORIGIN" not in entries
+
+    def entry(self, name: str) -> str:
+        """What the request's field lines, or the worker, put under this name into its environment; nothing else is there."""
+        value: str = self._entries.get(name, "")
+        return value
+
+    def environ(self) -> Environ:
+        """The request's environment, made when it is first asked for."""
+        if self._environ is not None:
+            return self._environ
+        request = self._request
+        assert request is not None
+        self._environ = environ = self._entries.copy()
         target = request.target.decode("latin-1")
         path, _, query = target.partition("?")
         environ["REQUEST_METHOD"] = request.method.decode("latin-1")
@@ -79,9 +115,9 @@ class Client(Connection):
 
     def _carry_out(self) -> None:
         try:
-            answer = self.front.app(self._environ, self._start)
+            answer = self.front.app(self.environ(), self._start)
             if isinstance(answer, HeldAnswer):
-                self._held = answer
+                self.held = answer
                 answer.hold(self._released)
                 return
             self._answer(answer)
@@ -104,17 +140,16 @@ class Client(Connection):
 
     def _released(self) -> None:
         """The held answer's call, from wherever that is: it must not wait, nor raise."""
-        assert self._held is not None
-        if self._held.waits():
+        assert self.held is not None
+        if self.held.waits():
             gevent.spawn(self._give)
         else:
             self._give()
 
     def _give(self) -> None:
-        held, self._held = self._held, None
-        assert held is not None
+        assert self.held is not None
         try:
-            self._answer(held)
+            self._answer(self.held)
         except Exception:
             log.exception("a fault in a request of %s", self.peer[0])
             self._excuse()
@@ -154,11 +189,11 @@ class Client(Connection):
 
     def _end(self, status: str) -> None:
         """The request is over."""
-        environ, front = self._environ, self.front
-        self._status, self._headers, self._written = "", (), None
-        self._environ, self._request = _NO_ENVIRON, None
+        front = self.front
         front.busy -= 1
-        front.observe(environ, status, self._began_s, _monotonic() - self._began_s)
+        front.observe(self, status, self._began_s, _monotonic() - self._began_s)
+        self._status, self._headers, self._written = "", (), None
+        self._environ = self._request = self.held = None
 
 
 class Body:

@@ -9,17 +9,33 @@ import logging
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Final
+from typing import Any, Final, Protocol
 
 from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.connections import Connections
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.heads import Heads
+from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.wsgi import App, Environ
 
 REFUSALS_S: Final = 10.0  # between two lines in the log about requests that can't be read
 
-Observer = Callable[[Environ, str, float, float], None]
+
+class Asked(Protocol):
+    """A request, to whoever wants to know more of it."""
+
+    held: HeldAnswer | None
+    """What the app answered it with, if that."""
+
+    def entry(self, name: str) -> str:
+        """What its field lines have in its environment under a name, or nothing."""
+
+    def environ(self) -> Environ:
+        """Its whole environment."""
+
+
+Observer = Callable[[Asked, str, float, float], None]
+Shortcut = Callable[[bytes, bytes, Asked, Any], HeldAnswer | None]
 
 log = logging.getLogger(__name__)
 _monotonic = time.monotonic
@@ -30,7 +46,7 @@ class Front:
 
     __slots__ = (
         "_date", "_date_s", "_refusals_s", "_refused", "_used_up", "app", "base", "bounds", "busy", "connections",
-        "heads", "leaving", "most_requests", "never_waits", "observe", "refused", "requests",
+        "heads", "leaving", "most_requests", "never_waits", "observe", "refused", "requests", "shortcut",
     )  # fmt: skip
 
     def __init__(
@@ -49,12 +65,14 @@ class Front:
         self.app = app
         self.never_waits: Callable[[str], bool] = getattr(app, "never_waits", _always_waits)
         """Whether the app waits for nothing but its request's body when it is asked for a path, as it holds answers."""
+        self.shortcut: Shortcut | None = getattr(app, "shortcut", None)
+        """Asked before the app, in the hub, by method and target: a held answer, or None, and then the app is asked."""
         self.base = base
         self.bounds = bounds
         self.connections = connections
         self.heads = heads
         self.observe = observe
-        """Called with each answer: the environment, the status, when its request began, and how long it took."""
+        """Called with each answer: its request, the status, when that began, and how long it took."""
         self.refused = refused
         """Called for each request that can't be read."""
         self.busy = 0  # requests that are being carried out

@@ -19,14 +19,15 @@ FAILED: Final = "hitmesh.failed"
 
 
 class HeldHit(HeldAnswer):
-    """One hit's. Made by a responder, and begun by whoever knows the head that Falcon has made for it."""
+    """One hit's. Made by a responder, and begun by whoever knows the head that it is to have."""
 
-    __slots__ = ("_app", "_collector", "_environ", "_forming", "_headers", "_page", "_start_response", "_status")
+    __slots__ = ("_app", "_collector", "_environ", "_headers", "_page", "_start_response", "_status", "forming")
 
-    def __init__(self, collector: Collector, environ: Environ, forming: Forming, page: str) -> None:
+    def __init__(self, collector: Collector, environ: Callable[[], Environ], forming: Forming, page: str) -> None:
         self._collector = collector
         self._environ = environ
-        self._forming = forming
+        self.forming = forming
+        """The batch that the hit is in."""
         self._page = page
         self._app: App
         self._status: str
@@ -39,28 +40,29 @@ class HeldHit(HeldAnswer):
 
     def __iter__(self) -> Iterator[bytes]:
         """The answer, once the batch is on stable storage, or isn't."""
-        error: Exception | None = self._forming.outcome()
+        error: Exception | None = self.forming.outcome()
         if error is None:
             try:
                 body = self._body()
             except Exception as fault:  # noqa: BLE001 - it is answered, and logged, as any other of a responder's
                 error = fault
         if error is not None:
-            self._environ[FAILED] = error
-            return iter(self._app(self._environ, self._start_response))
+            environ = self._environ()
+            environ[FAILED] = error
+            return iter(self._app(environ, self._start_response))
         self._start_response(self._status, [*self._headers, ("content-length", str(len(body)))])
         return iter((body,))
 
     def hold(self, released: Callable[[], None]) -> None:
         """Called with the batch's other hits."""
-        self._forming.when_released(released)
+        self.forming.when_released(released)
 
     def waits(self) -> bool:
         """Whether the page's total has to be read."""
-        return not (self._forming.is_answered(self._page) or self._collector.is_known(self._page))
+        return not (self.forming.is_answered(self._page) or self._collector.is_known(self._page))
 
     def _body(self) -> bytes:
-        answers, page = self._forming.answers, self._page
+        answers, page = self.forming.answers, self._page
         if answers is not None and page in answers:
             return answers[page]
         collector = self._collector

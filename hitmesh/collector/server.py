@@ -18,11 +18,13 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
 
+from hitmesh.collector.front import Asked
+from hitmesh.collector.held_hit import HeldHit
+from hitmesh.collector.slow import FORMING
 from hitmesh.collector.worker import BEAT_S, LEAVE_S, STOPPING, HubWorker
 from hitmesh.config import Config, host_port_text
 from hitmesh.config.balancer import BalancerLimits
 from hitmesh.errors import ConfigError
-from hitmesh.http.wsgi import Environ
 from hitmesh.logs import form_in_use
 
 OTHER_FILES: Final = 1000  # sockets to the other roles, stores: at most half of those that the system allows
@@ -50,12 +52,16 @@ class CollectorWorker(HubWorker):
         """Count it."""
         self.app.collector.refusals["unreadable"] += 1
 
-    def observe(self, environ: Environ, status: str, began_s: float, took_s: float) -> None:
+    def observe(self, asked: Asked, status: str, began_s: float, took_s: float) -> None:
         """How long hits take is told, and what took long is said."""
         collector = self.app.collector
-        if environ["PATH_INFO"].startswith("/hit"):  # /hit/<page> and /hits
+        held = asked.held
+        if held is not None or asked.environ()["PATH_INFO"].startswith("/hit"):  # /hit/<page> and /hits
             collector.answers.observe(took_s)
         if took_s >= collector.slow.from_s:
+            environ = asked.environ()
+            if isinstance(held, HeldHit):
+                environ[FORMING] = held.forming
             collector.slow.say(environ, status, began_s, took_s)
 
     def begin(self) -> None:

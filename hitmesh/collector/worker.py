@@ -4,7 +4,7 @@ It serves any WSGI app, alone or as one of several workers, and keeps gunicorn's
 `max_requests`, `worker_connections`, a graceful stop and reload. It differs from gunicorn's own gevent worker in three
 things. Requests are read by `hitmesh.http`, with its bounds and time-outs (docs/http.md). An app that has
 `never_waits(path)` is called in the hub for the paths of which it says so; what it can't answer at once it holds
-(`hitmesh.http.held_answer`). And answers go out whole: one without a length gets it, where gunicorn would send it in
+(`hitmesh.http.held_answer`); and one that has a `shortcut` is asked that before. And answers go out whole: one without a length gets it, where gunicorn would send it in
 chunks, so an app's answer must have an end. gunicorn's hooks for each request and its access log are not called.
 """
 
@@ -24,7 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from hitmesh.collector.acceptor import AT_ONCE, Acceptor
 from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.connections import Connections
-from hitmesh.collector.front import Front
+from hitmesh.collector.front import Asked, Front
 from hitmesh.config.balancer import BalancerLimits
 from hitmesh.http.heads import Heads
 from hitmesh.http.wsgi import Environ
@@ -95,7 +95,7 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
         self.serve_on(LEAVE_S)
         self.await_answers(self.cfg.graceful_timeout)
 
-    def observe(self, environ: Environ, status: str, began_s: float, took_s: float) -> None:
+    def observe(self, asked: Asked, status: str, began_s: float, took_s: float) -> None:
         """A request was answered; monotonic seconds."""
 
     def refused(self) -> None:

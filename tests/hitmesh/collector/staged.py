@@ -12,7 +12,7 @@ import gevent
 from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.client import Client
 from hitmesh.collector.connections import Connections
-from hitmesh.collector.front import Front
+from hitmesh.collector.front import Asked, Front
 from hitmesh.http.heads import Heads
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.wsgi import Environ
@@ -31,6 +31,15 @@ class App:
         self.answers: dict[str, Callable[[Environ, Any], Iterable[bytes]]] = {}
         self.straight: set[str] = set()
         self.asked: list[str] = []
+        self.shortcuts: dict[bytes, Held] = {}
+        self.shortcuts_asked: list[bytes] = []
+
+    def shortcut(self, method: bytes, target: bytes, asked: Asked, start_response: Any) -> HeldAnswer | None:
+        self.shortcuts_asked.append(target)
+        held = self.shortcuts.get(target)
+        if held is not None:
+            held({}, start_response)
+        return held
 
     def never_waits(self, path: str) -> bool:
         return path in self.straight
@@ -92,7 +101,7 @@ class Stage:
         self.front = Front(
             self.app, {"SCRIPT_NAME": ""},
             bounds=Bounds(limits_of(**limits)), connections=self.connections, heads=Heads("test"),
-            observe=lambda environ, status, began_s, took_s: self.observed.append((environ["PATH_INFO"], status)),
+            observe=lambda asked, status, began_s, took_s: self.observed.append((asked.environ()["PATH_INFO"], status)),
             refused=self._count_refused, used_up=lambda: None, most_requests=1_000_000,
         )  # fmt: skip
         self.socket, ours = socket.socketpair()

@@ -16,10 +16,11 @@ from typing import Any, Final, cast
 import gevent
 import gevent.monkey
 
-from hitmesh.collector.app import WebApp, make_app
+from hitmesh.collector.app import make_app
 from hitmesh.collector.collector import Collector, Forming
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
+from hitmesh.collector.web_app import WebApp
 from hitmesh.collector.worker import HubWorker
 from hitmesh.config import parse
 from hitmesh.config.balancer import BalancerLimits

@@ -141,6 +141,25 @@ def test_a_held_answer_is_given_when_it_is_released(stage: Stage, has_to_wait: b
     assert (stage.front.busy, stage.observed) == (0, [("/held", "200 OK")])
 
 
+def test_a_shortcut_is_asked_before_the_app_and_has_its_say_alone(stage: Stage) -> None:
+    stage.app.shortcuts[b"/short?a"] = held = Held()
+    stage.send(GET % b"/short?a" + GET % b"/next")
+    stage.until(lambda: held.call)
+    assert stage.app.asked == []
+    held.release()
+    assert stage.until_got(b"/next").count(b"HTTP/1.1 200 OK") == 2
+    assert stage.app.asked == ["/next"]
+    assert stage.observed == [("/short", "200 OK"), ("/next", "200 OK")]
+
+
+@pytest.mark.parametrize("field", [b"Origin: https://h", b"Content-Length: 3", b"Transfer-Encoding: chunked"])
+def test_a_shortcut_is_for_requests_without_a_body_or_an_origin(stage: Stage, field: bytes) -> None:
+    stage.send(b"POST /a HTTP/1.1\r\nHost: h\r\n" + field + b"\r\n\r\n")
+    stage.until_got(b"/a")
+    assert stage.app.shortcuts_asked == []
+    assert stage.app.asked == ["/a"]
+
+
 def test_an_answer_for_one_that_has_left_is_given_to_nobody(stage: Stage) -> None:
     stage.app.answers["/held"] = held = Held()
     stage.send(GET % b"/held")
