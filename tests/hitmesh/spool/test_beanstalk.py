@@ -22,6 +22,8 @@ from tests.hitmesh.spool.test_spool import claim_all, fill
 from tests.services import START_S, free_port, wait_for
 from tests.services.beanstalkd import HOST, Beanstalkd
 
+pytestmark = pytest.mark.usefixtures("ways_of_putting")
+
 LONG_S = 60.0
 MakePlace = Callable[..., Place]
 
