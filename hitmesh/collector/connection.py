@@ -1,7 +1,7 @@
 """One client's connection to a collector, on hub callbacks: its bytes in, its requests one after the other, answers out.
 
-Owns the socket, what was read from it, and how long the client is waited for. hitmesh/http says what the bytes mean. It
-must not know what is asked for: `begin` is a subclass's, which calls `reply` for each request, now or later.
+Owns the socket, what was read from it, and how long the client is waited for. It must not know what is asked for: `begin`
+is a subclass's, which calls `reply` for each request, now or later.
 
 Invariants:
 - Whenever the client is waited for there is a `deadline`, whether it sends, or takes, something or not.
@@ -22,6 +22,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from hitmesh.collector.answers import refusal
+from hitmesh.collector.bounds import Taking
 from hitmesh.collector.connections import NEVER
 from hitmesh.collector.front import Front
 from hitmesh.config.checks import COLLECTOR_KEEP_ALIVE_S
@@ -34,7 +35,6 @@ FRAMING_BYTES: Final = 8 * 1024  # by which a body may be longer on the wire tha
 LINGER_S: Final = 2.0  # that a client has to take the last answer before its unread bytes reset the connection
 LINGER_BYTES: Final = 1024 * 1024  # of them that are read and dropped meanwhile
 TURNS: Final = 8  # requests of one client that are answered at once, before others have a turn
-LOOKS: Final = 4  # in `write_s`, at what a client has taken: nobody is told of each byte
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _monotonic = time.monotonic
@@ -50,7 +50,7 @@ class Connection(Link):
 
     __slots__ = (
         "_advancing", "_closing", "_eof", "_expects", "_framing_room", "_is_broken", "_limits", "_lingered", "_more", "_partial",
-        "_resting", "_take_due", "_untaken", "busy", "deadline", "expired", "front", "idle", "peer", "reader", "since",
+        "_resting", "_taking", "busy", "deadline", "expired", "front", "idle", "peer", "reader", "since",
     )  # fmt: skip
 
     def __init__(self, front: Front, stream: Stream, peer: tuple[str, int]) -> None:
@@ -67,8 +67,8 @@ class Connection(Link):
         self._advancing = self._resting = self._closing = self._eof = self._expects = self._is_broken = False
         self._more: Event | None = None  # somebody waits for more of the body
         self._framing_room = 0  # bytes that may yet come before more of the body is in them
-        self._lingered = self._untaken = 0
-        self._take_due = 0.0  # when patience with a slow taker ends
+        self._lingered = 0
+        self._taking = Taking()
         self._partial = True  # a head is waited for that has to come within `head_s`
         self.idle = False
         self.since = _monotonic()
@@ -89,7 +89,9 @@ class Connection(Link):
         if self.closed:
             return
         if self.kept:
-            self._await_taker()
+            self.stop_reading()
+            self.since = now = _monotonic()
+            self.deadline = self._taking.begin(self.untaken(), now, self.front.bounds)
         elif is_last:
             self._linger()
 
@@ -224,7 +226,7 @@ class Connection(Link):
                 get_hub().loop.run_callback(self._go_on)
                 return
             try:
-                request = reader.next()
+                request = reader.next() if reader.pending else None
             except BadMessage as error:
                 self._refuse(error)
                 return
@@ -293,21 +295,11 @@ class Connection(Link):
         self.since = now = _monotonic()
         self.deadline = now + for_s
 
-    def _await_taker(self) -> None:
-        """The client has `write_s` to take what is kept for it, and more while it takes enough."""
-        self.stop_reading()
-        self._untaken = self.untaken()
-        write_s = self.front.bounds.write_s
-        self._wait(write_s / LOOKS)
-        self._take_due = self.since + write_s
-
     def _takes(self) -> bool:
-        """Whether it still has time to take it; then there is another look."""
-        bounds, now = self.front.bounds, _monotonic()
-        before, self._untaken = self._untaken, self.untaken()
-        self._take_due = bounds.paced(self._take_due, max(0, before - self._untaken), now, bounds.write_s)
-        self.deadline = min(self._take_due, now + bounds.write_s / LOOKS)
-        return self._take_due > now
+        """Whether the client still has time to take what is kept for it; then there is another look."""
+        deadline = self._taking.look(self.untaken(), _monotonic(), self.front.bounds)
+        self.deadline = NEVER if deadline is None else deadline
+        return deadline is not None
 
     def _linger(self) -> None:
         """Closing with unread bytes would reset the connection, and the client lose the answer (RFC 9112, 9.6)."""

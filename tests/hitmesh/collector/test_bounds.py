@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hitmesh.collector.bounds import Bounds
+from hitmesh.collector.bounds import Bounds, Taking
 from hitmesh.config import parse
 from hitmesh.config.balancer import BalancerLimits
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS
@@ -43,3 +43,13 @@ def test_with_a_least_rate_of_0_any_byte_will_do() -> None:
     bounds = Bounds(limits_of(least_rate=0))
     assert bounds.paced(10.0, 1, 5.0, 30.0) == 35.0
     assert bounds.paced(10.0, 0, 5.0, 30.0) == 10.0
+
+
+def test_who_takes_enough_has_time_and_who_takes_less_has_none_when_patience_ends() -> None:
+    bounds = Bounds(limits_of(least_rate=100, write_s=8.0))
+    taking = Taking()
+    assert taking.begin(1000, 0.0, bounds) == 2.0
+    assert taking.look(800, 2.0, bounds) == 4.0, "2 s more for 200 bytes, up to 10 s from now"
+    assert taking.look(800, 4.0, bounds) == 6.0
+    assert taking.look(799, 9.9, bounds) == 10.01
+    assert taking.look(799, 10.02, bounds) is None

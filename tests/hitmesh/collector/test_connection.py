@@ -259,7 +259,9 @@ def test_one_that_takes_nothing_of_its_answer_is_reset(stage: Stage) -> None:
     stage.send(GET % b"/large")
     stage.until(lambda: stage.client.kept)
     client = stage.client
-    client.front.bounds.write_s = -1.0
+    client.front.bounds.write_s = 0.001
+    client.expire(408)
+    stage.settle()
     client.expire(408)
     assert client.closed
 
@@ -275,7 +277,7 @@ def test_one_that_takes_its_answer_slowly_has_time(stage: Stage) -> None:
 
 
 def test_a_fault_of_the_handler_ends_its_connection_and_is_forgotten(stage: Stage) -> None:
-    broken: Any = SimpleNamespace(feed=lambda data: None, next=lambda: 1 / 0, pending=0)
+    broken: Any = SimpleNamespace(feed=lambda data: None, next=lambda: 1 / 0, pending=1)
     stage.client.reader = broken
     stage.send(GET % b"/a")
     stage.until(lambda: stage.client.closed)
