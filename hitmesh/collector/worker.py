@@ -10,6 +10,7 @@ chunks, so an app's answer must have an end. gunicorn's hooks for each request a
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ LOOK_S: Final = 0.01  # between two looks whether all requests under way have be
 SEND_BYTES: Final = (
     128 * 1024
 )  # that the kernel keeps of an answer, twice: it would grow to megabytes of a slow taker's
+COLLECT_AFTER: Final = 50_000  # new objects: a request leaves no cycles behind, so there is little to be found
 STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
@@ -75,6 +77,9 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
             acceptor.start()
             self._acceptors.append(acceptor)
         self.begin()
+        gc.collect()
+        gc.freeze()  # what is here now stays, and needn't be looked at again
+        gc.set_threshold(COLLECT_AFTER, 20, 100)
         while self.alive and not self._stop.is_set():
             self.notify()
             self._stop.wait(BEAT_S)
