@@ -47,6 +47,10 @@ class Taking:
 
     __slots__ = ("_due", "_untaken")
 
+    def __init__(self) -> None:
+        self._due = 0.0  # when it ends; at once for what was never begun
+        self._untaken = 0  # bytes, at the last look
+
     def begin(self, untaken_bytes: int, now: float, bounds: Bounds) -> float:
         """It has `write_s`; when there is to be a look."""
         self._untaken = untaken_bytes

@@ -196,8 +196,16 @@ class Connection(Link):
 
     def expire(self, status: int) -> None:
         """Wait for the client no longer, who is told this status if a request has begun: 408, or 503 for want of room."""
-        if self.closed:
-            return
+        try:
+            if not self.closed:
+                self._expire(status)
+        except Exception:
+            log.exception("a connection's handler failed")
+            self.close_after_bug()
+
+    # --- within -----------------------------------------------------------------------------
+
+    def _expire(self, status: int) -> None:
         if self.kept:
             if status != HTTPStatus.REQUEST_TIMEOUT or not self._takes():
                 self.reset()  # it takes nothing: the kernel needn't go on trying either
@@ -211,8 +219,6 @@ class Connection(Link):
             self._refuse(self._too_slow(f"no whole request within {self.front.bounds.head_s:g} s"))
         else:
             self.gone()
-
-    # --- within -----------------------------------------------------------------------------
 
     def _begin_all(self) -> None:
         reader = self.reader

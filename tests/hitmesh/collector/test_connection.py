@@ -266,6 +266,27 @@ def test_one_that_takes_nothing_of_its_answer_is_reset(stage: Stage) -> None:
     assert client.closed
 
 
+def test_one_that_doesn_t_even_take_its_100_continue_is_reset_when_its_body_is_late(
+    stage: Stage, reading: Reading
+) -> None:
+    stage.send(POST % (b"/read", 5) + b"abc")
+    stage.until(lambda: reading.pieces)
+    stage.until(lambda: stage.client.deadline < NEVER)
+    stage.client._keep(b"HTTP/1.1 100 Continue\r\n\r\n")
+    stage.client.expire(408)
+    assert stage.client.closed
+    stage.until(lambda: reading.error)
+    stage.until(lambda: not stage.front.busy)
+
+
+def test_who_ends_connections_is_spared_a_fault_of_one(stage: Stage) -> None:
+    broken: Any = SimpleNamespace()
+    stage.client.reader = broken
+    stage.client.expire(408)
+    assert stage.client.closed
+    assert len(stage.connections) == 0
+
+
 def test_one_that_takes_its_answer_slowly_has_time(stage: Stage) -> None:
     stage.app.answers["/large"] = says(b"x" * 5_000_000)
     stage.send(GET % b"/large")
