@@ -19,7 +19,8 @@ from urllib.parse import unquote_to_bytes
 import gevent
 
 from hitmesh.collector.answers import refusal
-from hitmesh.collector.connection import READ_BYTES, Connection
+from hitmesh.collector.body import NO_BODY
+from hitmesh.collector.connection import Connection
 from hitmesh.collector.front import Front, Shortcut
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.requests import Request, RequestFields
@@ -110,7 +111,7 @@ class Client(Connection):
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
         environ["QUERY_STRING"] = query
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
-        environ["wsgi.input"] = Body(self)
+        environ["wsgi.input"] = NO_BODY if self.body is None else self.body
         return environ
 
     def _carry_out(self) -> None:
@@ -194,24 +195,3 @@ class Client(Connection):
         front.observe(self, status, self._began_s, _monotonic() - self._began_s)
         self._status, self._headers, self._written = "", (), None
         self._environ = self._request = self.held = None
-
-
-class Body:
-    """WSGI's `wsgi.input`."""
-
-    __slots__ = ("_client", "_held")
-
-    def __init__(self, client: Connection) -> None:
-        self._client = client
-        self._held = b""
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, as they come, and nothing at the end; without a size all of them. Raises BadMessage."""
-        if size < 0:
-            pieces = []
-            while piece := self.read(READ_BYTES):
-                pieces.append(piece)
-            return b"".join(pieces)
-        held = self._held or self._client.body()
-        self._held = held[size:]
-        return held[:size]

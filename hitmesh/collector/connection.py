@@ -12,16 +12,15 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from http import HTTPStatus
 from typing import Final
 
-from gevent.event import Event
 from gevent.hub import get_hub
 
 from hitmesh.collector.answers import refusal
+from hitmesh.collector.body import Body
 from hitmesh.collector.bounds import Taking
 from hitmesh.collector.connections import NEVER
 from hitmesh.collector.front import Front
@@ -31,12 +30,10 @@ from hitmesh.http.requests import Request, RequestReader
 from hitmesh.hub.link import Link, Stream
 
 READ_BYTES: Final = 4 * 1024  # at once: of one-byte chunks, the most costly ones, these take a millisecond or two
-FRAMING_BYTES: Final = 8 * 1024  # by which a body may be longer on the wire than twice what is in it
 LINGER_S: Final = 2.0  # that a client has to take the last answer before its unread bytes reset the connection
 LINGER_BYTES: Final = 1024 * 1024  # of them that are read and dropped meanwhile
 TURNS: Final = 8  # requests of one client that are answered at once, before others have a turn
 
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _monotonic = time.monotonic
 log = logging.getLogger(__name__)
 
@@ -49,8 +46,8 @@ class Connection(Link):
     """
 
     __slots__ = (
-        "_advancing", "_closing", "_eof", "_expects", "_framing_room", "_is_broken", "_limits", "_lingered", "_more", "_partial",
-        "_resting", "_taking", "busy", "deadline", "expired", "front", "idle", "peer", "reader", "since",
+        "_advancing", "_closing", "_limits", "_lingered", "_partial", "_resting", "_taking", "body", "busy", "deadline",
+        "expired", "front", "has_ended", "idle", "peer", "reader", "since",
     )  # fmt: skip
 
     def __init__(self, front: Front, stream: Stream, peer: tuple[str, int]) -> None:
@@ -64,9 +61,11 @@ class Connection(Link):
         """A request is being carried out."""
         self.expired = 0
         """The status that says why nothing is read any more."""
-        self._advancing = self._resting = self._closing = self._eof = self._expects = self._is_broken = False
-        self._more: Event | None = None  # somebody waits for more of the body
-        self._framing_room = 0  # bytes that may yet come before more of the body is in them
+        self.body: Body | None = None
+        """Of the request that is being carried out, if it has one."""
+        self.has_ended = False
+        """The client sends nothing more."""
+        self._advancing = self._resting = self._closing = False
         self._lingered = 0
         self._taking = Taking()
         self._partial = True  # a head is waited for that has to come within `head_s`
@@ -83,6 +82,7 @@ class Connection(Link):
     def reply(self, answer: bytes, *, is_last: bool) -> None:
         """Send the answer to the request that was begun. `is_last`: nothing more will be read."""
         self.busy = False
+        self.body = None
         if is_last:
             self._closing, self.idle = True, False
         self.send(answer)
@@ -108,43 +108,20 @@ class Connection(Link):
         finally:
             self._advancing = False
 
-    def body(self) -> bytes:
-        """The next piece of the request's body; nothing at its end. Raises BadMessage.
-
-        In a greenlet it may wait. In the hub it mustn't be called unless all of the body is here.
-        """
-        reader = self.reader
-        if self.deadline == NEVER and not reader.body_done:
-            self._begin_body()
-        piece = b""
-        while not (piece or reader.body_done):
-            piece = self._decode()
-            if not (piece or reader.body_done):
-                self._await_more()
-        self._framing_room += 2 * len(piece)
-        if reader.body_done:
-            self.deadline = NEVER
-        else:
-            bounds = self.front.bounds
-            self.deadline = bounds.paced(self.deadline, len(piece), _monotonic(), bounds.body_s)
-        return piece
-
     def is_read(self) -> bool:
         """Whether nothing of the request's body is to come; what of it is here is dropped."""
-        reader = self.reader
-        if not reader.body_done:
-            with contextlib.suppress(BadMessage):
-                while self._decode() and not reader.body_done:
-                    pass
-        return reader.body_done and not self._is_broken
+        return self.body is None or self.body.is_read()
 
-    def _decode(self) -> bytes:
-        """What is here of the body. Raises BadMessage; nothing may be read after that, whatever it looks like."""
-        try:
-            return self.reader.body()
-        except BadMessage:
-            self._is_broken = True
-            raise
+    def too_slow(self, words: str) -> BadMessage:
+        """Why it was waited for no longer."""
+        if self.expired == HTTPStatus.SERVICE_UNAVAILABLE:
+            words = "all connections are taken, and this one kept us waiting for the longest"
+        return BadMessage(words, status=self.expired)
+
+    def wait(self, for_s: float) -> None:
+        """The client is waited for, from now on."""
+        self.since = now = _monotonic()
+        self.deadline = now + for_s
 
     # --- the hub's calls --------------------------------------------------------------------
 
@@ -156,10 +133,8 @@ class Connection(Link):
                 self.gone()
             return
         self.reader.feed(data)
-        if self._more is not None:
-            self._framing_room -= len(data)
+        if self.body is not None and self.body.came(len(data)):
             self.stop_reading()
-            self._more.set()
         elif not (self.busy or self._resting):
             self.advance()
         elif self.reader.pending >= READ_BYTES:
@@ -167,10 +142,10 @@ class Connection(Link):
 
     def ended(self) -> None:
         """The client sends nothing more; it may still want its answers."""
-        self._eof = True
-        if self._more is not None:
-            self._more.set()
-        elif self._closing or not (self.busy or self._resting or self.kept):
+        self.has_ended = True
+        if self.body is not None and self.body.wake():
+            return
+        if self._closing or not (self.busy or self._resting or self.kept):
             self.gone()
 
     def lost(self, error: OSError) -> None:
@@ -189,8 +164,8 @@ class Connection(Link):
         if not self.closed:
             self.close()
         self.front.connections.closed(self)
-        if self._more is not None:
-            self._more.set()
+        if self.body is not None:
+            self.body.wake()
 
     # --- what others call -------------------------------------------------------------------
 
@@ -212,11 +187,11 @@ class Connection(Link):
                 self.gone()
         elif self.busy:  # with a body that doesn't come
             self.expired, self.deadline = status, NEVER
-            if self._more is not None:
-                self._more.set()
+            if self.body is not None:
+                self.body.wake()
         elif self.reader.pending and not self._closing:
             self.expired = status
-            self._refuse(self._too_slow(f"no whole request within {self.front.bounds.head_s:g} s"))
+            self._refuse(self.too_slow(f"no whole request within {self.front.bounds.head_s:g} s"))
         else:
             self.gone()
 
@@ -243,7 +218,7 @@ class Connection(Link):
             self.busy = True
             self._partial = self.idle = False
             self.deadline = NEVER
-            self._expects = request.fields.expects
+            self.body = Body(self, expects=request.fields.expects) if request.length else None
             self.begin(request)
 
     def _go_on(self) -> None:
@@ -257,7 +232,7 @@ class Connection(Link):
         self.reply(refusal(HTTPStatus(error.status), str(error)), is_last=True)
 
     def _await_head(self) -> None:
-        if self._eof:
+        if self.has_ended:
             self.gone()
             return
         self.start_reading()
@@ -265,41 +240,10 @@ class Connection(Link):
             return  # one that comes in drops has no more time
         if self.reader.pending:
             self._partial, self.idle = True, False
-            self._wait(self.front.bounds.head_s)
+            self.wait(self.front.bounds.head_s)
         elif not self.idle:
             self.idle = True
-            self._wait(COLLECTOR_KEEP_ALIVE_S)
-
-    def _begin_body(self) -> None:
-        self._framing_room = FRAMING_BYTES
-        if self._expects and not self.reader.pending:
-            self.send(_CONTINUE)
-        self._wait(self.front.bounds.body_s)
-
-    def _await_more(self) -> None:
-        """Wait, in a greenlet, for more of the body than could be decoded so far. Raises BadMessage."""
-        if self._framing_room < 0:
-            raise BadMessage("a body of which the larger part are the sizes of its chunks", status=413)
-        before = self.reader.pending
-        if not (self._eof or self.expired or self.closed):
-            self._more = Event()
-            self.start_reading()
-            self._more.wait()
-            self._more = None
-        if self.reader.pending > before:
-            return
-        if self.expired:
-            raise self._too_slow(f"too little of the request's body for {self.front.bounds.body_s:g} s")
-        raise BadMessage("the client closed within the body")
-
-    def _too_slow(self, words: str) -> BadMessage:
-        if self.expired == HTTPStatus.SERVICE_UNAVAILABLE:
-            words = "all connections are taken, and this one kept us waiting for the longest"
-        return BadMessage(words, status=self.expired)
-
-    def _wait(self, for_s: float) -> None:
-        self.since = now = _monotonic()
-        self.deadline = now + for_s
+            self.wait(COLLECTOR_KEEP_ALIVE_S)
 
     def _takes(self) -> bool:
         """Whether the client still has time to take what is kept for it; then there is another look."""
@@ -309,9 +253,9 @@ class Connection(Link):
 
     def _linger(self) -> None:
         """Closing with unread bytes would reset the connection, and the client lose the answer (RFC 9112, 9.6)."""
-        if self._eof or self.expired == HTTPStatus.SERVICE_UNAVAILABLE:
+        if self.has_ended or self.expired == HTTPStatus.SERVICE_UNAVAILABLE:
             self.gone()
             return
         self.shut()
-        self._wait(LINGER_S)
+        self.wait(LINGER_S)
         self.start_reading()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from gevent.hub import get_hub
 
-from hitmesh.collector.connection import FRAMING_BYTES, LINGER_BYTES, READ_BYTES, TURNS
+from hitmesh.collector.body import FRAMING_BYTES
+from hitmesh.collector.connection import LINGER_BYTES, READ_BYTES, TURNS
 from hitmesh.collector.connections import NEVER
 from hitmesh.config.checks import COLLECTOR_KEEP_ALIVE_S
 from hitmesh.http.errors import BadMessage
