@@ -59,7 +59,10 @@ fmt: venv
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Beside what people would use instead, as far as that can be installed.
 bench: venv
+	-@scripts/install-services wrk haproxy nginx consul beanstalkd webdis redis-server uwsgi
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	bench/run
 
 clean:

@@ -20,19 +20,21 @@ from urllib.parse import urlsplit
 import gevent
 from gevent.event import Event
 
-from balancer.acceptor import Acceptor
-from balancer.accesslog import FLUSH_S, STDOUT, AccessLog
+from balancer.accept.acceptor import Acceptor
+from balancer.accept.tls import TlsContexts
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
-from balancer.live_routes import LiveRoutes
+from balancer.hub.sweeper import Sweeper
+from balancer.measures.accesslog import FLUSH_S, STDOUT, AccessLog
+from balancer.measures.stats import FrontStats, Picture, picture
+from balancer.members.live_routes import LiveRoutes
+from balancer.members.services import Services
+from balancer.middle.ledger import Ledger
+from balancer.middle.networks import Networks
+from balancer.middle.routes import RouteTable
+from balancer.middle.traffic import Traffic
 from balancer.process.listeners import MOVING
-from balancer.proxy_protocol import Networks
-from balancer.routes import RouteTable
-from balancer.services import Services
-from balancer.stats import FrontStats, Picture, picture
-from balancer.tls import TlsContexts
-from balancer.traffic import Traffic
 from balancer.vip.behind import Behind
 from balancer.vip.place import is_here
 from hitmesh import __version__
@@ -41,7 +43,8 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.hands import Hands
 from hitmesh.mesh.duty import spawn
 from hitmesh.protocol.messages import Instance
-from hitmesh.state.standing import CERTIFICATE_ENDS, VIRTUAL_IP
+from hitmesh.settings.wanted import wanted_workers
+from hitmesh.state.standing import CERTIFICATE_ENDS, GENERATION, VIRTUAL_IP
 
 if TYPE_CHECKING:
     from balancer.admin.server import AdminServer
@@ -64,11 +67,18 @@ class Worker:
     """The parts of one worker. `index` is 0 for the one that also answers for the instance."""
 
     def __init__(
-        self, front: Front, *, index: int, sockets: Mapping[str, Sequence[socket.socket]], hung: Callable[[], int]
+        self,
+        front: Front,
+        *,
+        index: int,
+        sockets: Mapping[str, Sequence[socket.socket]],
+        hung: Callable[[], int],
+        tell_wanted: Callable[[int], None],
+        generation: int,
     ) -> None:
         self._front = front
         self._index = index
-        self._hung = hung
+        self._hung, self._tell_wanted, self._generation = hung, tell_wanted, generation
         settings = front.balancer
         self.name = front.name if index == 0 else f"{front.name}-w{index}"
         self._began = time.monotonic()
@@ -76,14 +86,18 @@ class Worker:
         self._room: Room | None = None
         self._services = Services(settings.limits, self._members, self._hands)
         self._access_log = _access_log(front)
+        self._ledger = Ledger(self._access_log.add if self._access_log is not None else None, wall=time.time)
+        self._ledger.say_slow(front.log.slow_ms)
         https = sockets.get("tls")
         self.traffic = Traffic(
             settings,
             services=self._services,
-            access_log=self._access_log,
+            ledger=self._ledger,
+            wall=time.time,
+            id_prefix=os.urandom(6).hex().encode(),
             https_port=https[0].getsockname()[1] if https else None,
         )
-        self.traffic.say_slow(front.log.slow_ms)
+        self._sweeper = Sweeper(self.traffic, lambda: self._services.backends)
         self._fronts: dict[str, FrontStats] = {}
         self._acceptors: list[Acceptor] = []
         encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
@@ -108,7 +122,7 @@ class Worker:
                     )
                     for listener in listeners
                 ]
-        self._routes = LiveRoutes(front, self._adopt)
+        self._routes = LiveRoutes(front.routes, self._adopt)
         self._live: Live | None = None
         store: SettingsStore | None = None
         if front.config is not None:
@@ -147,7 +161,7 @@ class Worker:
         if self._live is not None:
             self._live.start()
         self._join_mesh()
-        self.traffic.start()
+        self._sweeper.start()
         spawn("second hand", self._tick)
         gc.collect()
         gc.freeze()  # what is here now stays, and needn't be looked at again
@@ -161,7 +175,7 @@ class Worker:
         for acceptor in self._acceptors:
             acceptor.start()
         if self._vip is not None:
-            self._vip.start(self.traffic.drain)
+            self._vip.start(self._drain_traffic)
 
     def drain(self, within_s: float) -> None:
         """Take no more clients, and let those who are here finish; what was said of that before counts."""
@@ -173,7 +187,7 @@ class Worker:
             acceptor.stop()
         if self._admin is not None:
             self._admin.stop()
-        self.traffic.drain()
+        self._drain_traffic()
         deadline = time.monotonic() + within_s
         while self.traffic.clients and time.monotonic() < deadline:
             gevent.sleep(STEP_S)
@@ -185,7 +199,8 @@ class Worker:
 
     def stop(self) -> None:
         """End what is left."""
-        self.traffic.stop()
+        self._sweeper.stop()
+        self.traffic.stop(time.monotonic())
         self._services.stop()
         self._siblings.stop()
         if self._live is not None:
@@ -229,6 +244,9 @@ class Worker:
     def _adopt(self, table: RouteTable) -> None:
         self._services.adopt(table, self._put_in_force)
 
+    def _drain_traffic(self) -> None:
+        self.traffic.drain(time.monotonic())
+
     def _put_in_force(self, table: RouteTable) -> None:
         self.traffic.table = table
 
@@ -240,7 +258,9 @@ class Worker:
             self._services.limit(limits)
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
-        self.traffic.say_slow(self._live.config.log.slow_ms)
+        self._ledger.say_slow(self._live.config.log.slow_ms)
+        if not self._index:
+            self._tell_wanted(wanted_workers(self._live.config, self._live.settings))
         self._routes.take(self._live.settings)
         self._services.sync()
         self._services.weigh()
@@ -309,6 +329,7 @@ class Worker:
             "failed": sum(front.classes[5] for front in fronts),
             "connections": len(self.traffic.clients),
             "waiting": sum(service.queued for service in self._services),
+            **({GENERATION: self._generation} if self._generation else {}),
             **self._virtual_ip(),
             **self._certificates,
             **(self._room.load() if self._room is not None else {}),
@@ -346,17 +367,24 @@ def run(
     sockets: Mapping[str, Sequence[socket.socket]],
     ready: Callable[[], None],
     hung: Callable[[], int],
+    tell_wanted: Callable[[int], None],
+    generation: int,
 ) -> int:
     """Serve until SIGTERM, then drain; the exit status.
 
     `ready` blocks until clients may be taken; `hung` is how many workers of this instance were killed because
-    they hung.
+    they hung; the first worker calls `tell_wanted` with how many workers are wanted, 0: as many as its file says;
+    `generation` is the how manieth of its instance it is of, 0: nobody says.
     """
     stop = Event()
     watcher = gevent.signal_handler(signal.SIGTERM, stop.set)
-    worker = Worker(front, index=index, sockets=sockets, hung=hung)
+    worker = Worker(front, index=index, sockets=sockets, hung=hung, tell_wanted=tell_wanted, generation=generation)
     worker.start()
-    ready()
+    try:
+        ready()
+    except SystemExit:  # it isn't wanted: the one before it has its name again at once
+        worker.stop()
+        raise
     worker.open_up()
     stop.wait()
     worker.drain(front.drain_s)

@@ -114,6 +114,11 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.2f} ms"
 
 
+def microseconds(value: float) -> str:
+    """Of processor time; given as such."""
+    return f"{value:.1f} us"
+
+
 def mebibytes(value: float) -> str:
     """As memory is counted."""
     return f"{value / 2**20:.1f} MiB"

@@ -47,6 +47,11 @@ busy = {busy}
 p99_ms = {p99_ms}
 up_s = 4.0
 down_s = 45.0      # longer than a tooth: what one has started is there for the next one
+[scaler.balancer]
+max = {workers}
+busy = {busy}
+up_s = 4.0
+down_s = 45.0
 """
 
 
@@ -64,6 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/run scaler", description=__doc__)
     parser.add_argument("--seconds", type=int, default=180, help="of saw-tooth (%(default)s)")
     parser.add_argument("--most", type=int, default=4, help="collectors (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="most workers of the balancer; 0: one (%(default)s)")
     parser.add_argument("--busy", type=float, default=0.3, help="share of a CPU that each is to use (%(default)s)")
     parser.add_argument("--p99-ms", type=float, default=50.0, help="that 99 of 100 answers may take (%(default)s)")
     options = parser.parse_args()
@@ -72,7 +78,9 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as folder:
         template, state_dir, base = Path(folder, "scaler.toml"), Path(folder, "var"), free_block()
-        template.write_text(TEMPLATE.format(most=options.most, busy=options.busy, p99_ms=options.p99_ms))
+        template.write_text(
+            TEMPLATE.format(most=options.most, workers=options.workers, busy=options.busy, p99_ms=options.p99_ms)
+        )
         words = ["--config", str(template), "--dcs", "bench", "--state-dir", str(state_dir), "--base-port", str(base)]
         try:
             subprocess.run([str(BIN / "hitmesh"), "up", "-d", *words], check=True, stdout=subprocess.DEVNULL)
@@ -84,21 +92,21 @@ def main() -> int:
 def _measure(state_dir: Path, url: str, seconds: int) -> int:
     pieces: list[Piece] = []
     began = time.monotonic()
-    print("| at | connections | requests/s | p99 | failed | collectors |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    print("| at | connections | requests/s | p99 | failed | collectors | workers |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
     while time.monotonic() - began < seconds:
         for connections in TEETH:
             piece = _piece(url, connections)
             pieces.append(piece)
             print(
                 f"| {time.monotonic() - began:.0f} s | {connections} | {piece.requests / PIECE_S:,.0f} | {piece.p99_ms:.1f} ms "
-                f"| {piece.failed} | {_collectors(state_dir)} |",
+                f"| {piece.failed} | {_living(state_dir, 'collector')} | {_living(state_dir, 'balancer')} |",
                 flush=True,
             )
         time.sleep(REST_S)
     during = _changes(state_dir)
     deadline = time.monotonic() + AFTER_S
-    while _collectors(state_dir) > 1 and time.monotonic() < deadline:
+    while max(_living(state_dir, "collector"), _living(state_dir, "balancer")) > 1 and time.monotonic() < deadline:
         time.sleep(1)
     books, total = _books(state_dir), _total(state_dir)
     changes, failed = _changes(state_dir), sum(piece.failed for piece in pieces)
@@ -108,6 +116,7 @@ def _measure(state_dir: Path, url: str, seconds: int) -> int:
     print(
         f"changes in the saw-tooth: {_words(during)}, {reversals} reversals; afterwards: {_words(changes[len(during) :])}"
     )
+    print(f"workers of the balancer: {_words(_changes(state_dir, 'workers of each balancer'))}")
     exact = answered <= total <= answered + open_at_ends and books["balanced"]
     print(
         f"failed requests: {failed}; answered {answered:,}, counted {total:,} (wrk leaves {open_at_ends} unread at most);"
@@ -136,8 +145,8 @@ def _hitmesh(state_dir: Path, *words: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
 
 
-def _collectors(state_dir: Path) -> int:
-    return sum(each["role"] == "collector" and each["state"] == "up" for each in _hitmesh(state_dir, "status"))
+def _living(state_dir: Path, role: str) -> int:
+    return sum(each["role"] == role and each["state"] == "up" for each in _hitmesh(state_dir, "status"))
 
 
 def _books(state_dir: Path) -> Any:
@@ -153,9 +162,9 @@ def _total(state_dir: Path) -> int:
     return int(_hitmesh(state_dir, "total", "example.com/front")["total"])
 
 
-def _changes(state_dir: Path) -> list[tuple[int, int]]:
+def _changes(state_dir: Path, of: str = "collector") -> list[tuple[int, int]]:
     log = (state_dir / "log" / "bench-scaler-1.log").read_text()
-    return [(int(was), int(now)) for was, now in re.findall(r": collector (\d+) -> (\d+), on ", log)]
+    return [(int(was), int(now)) for was, now in re.findall(rf": {of} (\d+) -> (\d+)[,:]", log)]
 
 
 def _words(changes: list[tuple[int, int]]) -> str:

@@ -67,7 +67,8 @@ def _turn(seat: Seat, measure: Callable[[Seat], T]) -> Turn[T]:
     others_s, cpu_s, begun = seats.others_cpu_s(), seat.cpu_s(), time.monotonic()
     value = measure(seat)
     elapsed_s = time.monotonic() - begun
-    return Turn(value, (seat.cpu_s() - cpu_s) / elapsed_s, (seats.others_cpu_s() - others_s) / elapsed_s)
+    others_used_s = max(0.0, seats.others_cpu_s() - others_s)  # one that has ended takes its time with it
+    return Turn(value, (seat.cpu_s() - cpu_s) / elapsed_s, others_used_s / elapsed_s)
 
 
 def _others(both: tuple[Turn[T], Turn[T]]) -> float:

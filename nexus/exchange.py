@@ -29,7 +29,7 @@ from hitmesh.errors import ConfigError, DecodeError, MeshError, StoreUnknown
 from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
-from hitmesh.mesh.sockets import open_socket
+from hitmesh.mesh.sockets import open_socket, receive_message
 from hitmesh.protocol.messages import (
     MAX_DCS,
     MAX_FRAME_BYTES,
@@ -304,7 +304,7 @@ class _Link:
             self._socket.send(encode(make(Lookup, number, WHAT, after)), zmq.NOBLOCK)
             with gevent.Timeout(ANSWER_S, MeshError(f"no answer within {ANSWER_S:g} s")):
                 while True:
-                    answer = decode(self._socket.recv_multipart()[-1], Settings)
+                    answer = decode(receive_message(self._socket)[-1], Settings)
                     if answer.request == number:  # else it is late
                         return answer
         except (zmq.ZMQError, DecodeError, MeshError) as error:

@@ -12,7 +12,7 @@ Invariants:
 - A heartbeat touches only instances of the own datacenter, a relayed word only those of its own.
 - Of several living instances of one (datacenter, role, name) one is known. Here a newcomer is, at once, as
   after a restart; but when the one before it speaks again it has its place back, and from then on
-  others wait until it is dead. Of those elsewhere, which their Nexuses chose, the one that started last is.
+  others wait until it is dead. A balancer's next worker keeps it: the one before it will leave. Of those elsewhere, which their Nexuses chose, the one that started last is.
 - Who can't read what is written here is in nobody's picture: nothing is handed to it.
 - Nobody's clock is believed: what is old, and who was first, goes by when it was heard.
 - A Nexus that was stopped for a while judges nobody by the silence of that while: it starts over,
@@ -30,6 +30,7 @@ from hitmesh.errors import MeshError
 from hitmesh.protocol import formats
 from hitmesh.protocol.messages import Answer, Change, Control, Heartbeat, Instance, Lookup, Neighbours, Seen, make
 from hitmesh.state.ages import UPTIME
+from hitmesh.state.standing import GENERATION, is_exchange
 from nexus.records import Place, Record, Records, place_of
 
 WARM_INTERVALS: Final = 1.5  # by then everybody has sent a heartbeat, reconnecting included
@@ -279,7 +280,10 @@ class Registry:
         contested = rival is not None and rival is not record and rival.died is None and self._speaks(rival, now)
         if contested and instance.state == DRAINING:
             return None  # it leaves, and its place has been taken
-        if contested and rival is not None and rival.instance.state != DRAINING:
+        if contested and rival is not None and is_exchange(rival.instance, instance):
+            if instance.load[GENERATION] < rival.instance.load[GENERATION]:
+                return None  # it will leave, and its place has been taken
+        elif contested and rival is not None and rival.instance.state != DRAINING:
             first = self._displaced.get(place)
             if first is not None and first.instance.id == instance.id and self._speaks(first, now):
                 if new.number <= first.number:

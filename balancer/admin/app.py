@@ -27,8 +27,8 @@ from balancer.admin.metrics import families
 from balancer.admin.page import REFRESH_S, page
 from balancer.admin.pauses import OnePause
 from balancer.admin.routes import OneRoute, RouteList
-from balancer.routes import RouteTable
-from balancer.stats import Pause, Picture
+from balancer.measures.stats import Pause, Picture
+from balancer.middle.routes import RouteTable
 from hitmesh.config.hands import Hands
 from hitmesh.http.access import MetricsAccess
 from hitmesh.metrics.text import encoded

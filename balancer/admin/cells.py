@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from balancer.stats import Pause, Picture, no_pause
+from balancer.measures.stats import Pause, Picture, no_pause
 
 
 class Html(str):

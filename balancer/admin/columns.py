@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from balancer.rates import SAMPLES
-from balancer.stats import Pause, Picture, no_pause
+from balancer.measures.rates import SAMPLES
+from balancer.measures.stats import Pause, Picture, no_pause
 
 HEADER: Final = (
     "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,act,"

@@ -18,7 +18,7 @@ from falcon import Request, Response
 from msgspec import Meta, Struct
 
 from balancer.admin.changing import author_of, change, parsed
-from balancer.stats import Pause
+from balancer.measures.stats import Pause
 from hitmesh.config.hands import MAX_PERCENT, THE_VALUE, USUAL_PERCENT, Hands, drained_key, weight_key
 from hitmesh.errors import CommandError
 from hitmesh.settings import SettingsStore

@@ -27,10 +27,10 @@ from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
 from gevent.socket import wait_read, wait_write
 
-from balancer.answers import refusal, render
-from balancer.stats import FrontStats
-from balancer.tls import TlsContexts
-from balancer.traffic import Traffic
+from balancer.accept.tls import TlsContexts
+from balancer.measures.stats import FrontStats
+from balancer.middle.answers import refusal, render
+from balancer.middle.traffic import Traffic
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.requests import Request, RequestReader
 from hitmesh.http.wsgi import App, Environ, Headers, encoded, environ_of

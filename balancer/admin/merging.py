@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from balancer.rates import SAMPLES
-from balancer.stats import TIMES, Pause, Picture, no_pause
+from balancer.measures.rates import SAMPLES
+from balancer.measures.stats import TIMES, Pause, Picture, no_pause
 from hitmesh.settings.live import LOAD, LOAD_REFUSED
 
 # From best to worst: a backend that one worker can use is of use.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from prometheus_client.core import Metric
 
-from balancer.stats import TIMES, Picture
+from balancer.measures.stats import TIMES, Picture
 from hitmesh.metrics.families import Counted, Gauged, Labels, Table, common, counter, gauge, histogram
 from hitmesh.state.standing import VIRTUAL_IP
 

@@ -27,8 +27,8 @@ from balancer.admin.cells import (
     table,
 )
 from balancer.admin.style import STYLE
-from balancer.routes import RouteTable
-from balancer.stats import Pause, Picture, no_pause
+from balancer.measures.stats import Pause, Picture, no_pause
+from balancer.middle.routes import RouteTable
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Route, Static
 
 REFRESH_S: Final = 2  # rates and averages are new every second; twice as calm

@@ -16,8 +16,8 @@ import msgspec
 from falcon import Request, Response
 
 from balancer.admin.changing import NO_STORE, author_of, change
-from balancer.routes import KEYS, RouteTable
-from balancer.stats import Pause
+from balancer.measures.stats import Pause
+from balancer.middle.routes import KEYS, RouteTable
 from hitmesh.config import Alias, host_pattern, parse_stored
 from hitmesh.errors import ConfigError, StoreUnknown
 from hitmesh.settings import Setting, SettingsStore

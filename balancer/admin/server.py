@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gevent.lock import BoundedSemaphore
 
+from balancer.accept.tls import TlsContexts
 from balancer.admin.access import Access
 from balancer.admin.app import make_admin
 from balancer.admin.listener import MAX_CONNECTIONS, Listener
@@ -19,10 +20,9 @@ from balancer.admin.merging import merge
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
 from balancer.front import Front
-from balancer.routes import RouteTable
-from balancer.stats import FrontStats, Pause, Picture
-from balancer.tls import TlsContexts
-from balancer.traffic import Traffic
+from balancer.measures.stats import FrontStats, Pause, Picture
+from balancer.middle.routes import RouteTable
+from balancer.middle.traffic import Traffic
 from hitmesh.config import Metrics
 from hitmesh.config.hands import Hands
 from hitmesh.http.access import MetricsAccess

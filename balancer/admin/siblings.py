@@ -19,7 +19,7 @@ import gevent
 import msgspec
 from gevent.server import StreamServer
 
-from balancer.stats import Picture
+from balancer.measures.stats import Picture
 
 ASK_S: Final = 0.5  # for one sibling's picture: a page is waiting
 MAX_PICTURE_BYTES: Final = 4 * 1024 * 1024  # a thousand backends' worth

@@ -11,7 +11,7 @@ from typing import Final
 
 import gevent
 
-from balancer.stats import Pause
+from balancer.measures.stats import Pause
 
 SLICE_S: Final = 0.002  # a request through the balancer takes half a millisecond, so this is what it may wait more
 REST_S: Final = 0.002  # so that at most half of the time is ours; with 0 the hub wouldn't look at its sockets

@@ -1,7 +1,8 @@
 """Whether a worker still does its work: it beats, and its master looks.
 
-Both have a small file in memory open. The worker's hub writes the time there; the master writes how many workers
-it has had to kill, which the worker shows. So neither ever waits for the other, nor wakes it.
+Both have a small file in memory open. The worker's hub writes the time there, and how many workers the datacenter wants
+each balancer to have, if it knows; the master writes how many workers it has had to kill and which generation this one is
+of, which the worker shows. So neither ever waits for the other, nor wakes it. What comes later goes behind: the other side may be of another version.
 
 `Watch` is pure: it is told the last beats, and says who hangs. It must not take a machine that was suspended,
 or had no time for anybody, for workers that hang:
@@ -26,13 +27,18 @@ LOOKS: Final = 5
 
 _BEAT: Final = struct.Struct("=d")
 _HUNG: Final = struct.Struct("=Q")
+_WANTED: Final = struct.Struct("=Q")  # one more than the number; 0: nothing is said
+_WANTED_AT: Final = _BEAT.size + _HUNG.size
+_GENERATION: Final = struct.Struct("=Q")  # counted from 1; 0: nothing is said
+_GENERATION_AT: Final = _WANTED_AT + _WANTED.size
 
 
-def make_file(hung: int) -> int:
-    """The descriptor of a worker's new file."""
+def make_file(hung: int, generation: int) -> int:
+    """The descriptor of the new file of a worker of the instance's so manieth generation."""
     fd = os.memfd_create("balancer-beats")
-    os.truncate(fd, _BEAT.size + _HUNG.size)
+    os.truncate(fd, _GENERATION_AT + _GENERATION.size)
     tell_hung(fd, hung)
+    os.pwrite(fd, _GENERATION.pack(generation), _GENERATION_AT)
     return fd
 
 
@@ -56,6 +62,29 @@ def hung(fd: int) -> int:
     """What `tell_hung` said last."""
     count: int = _HUNG.unpack(os.pread(fd, _HUNG.size, _BEAT.size))[0]
     return count
+
+
+def tell_wanted(fd: int, count: int) -> None:
+    """The worker's word: at least so many workers are wanted; 0: as many as the configuration says."""
+    os.pwrite(fd, _WANTED.pack(count + 1), _WANTED_AT)
+
+
+def wanted(fd: int) -> int | None:
+    """What `tell_wanted` said last; None: nothing, as a worker of an earlier version does."""
+    count = _read(fd, _WANTED, _WANTED_AT)
+    return count - 1 if count else None
+
+
+def generation(fd: int) -> int:
+    """Of which generation of its instance this worker is, from 1; 0: a master of an earlier version doesn't say."""
+    return _read(fd, _GENERATION, _GENERATION_AT)
+
+
+def _read(fd: int, field: struct.Struct, at: int) -> int:
+    """What is there; 0 in the shorter file of an earlier version."""
+    said = os.pread(fd, field.size, at)
+    found: int = field.unpack(said)[0] if len(said) == field.size else 0
+    return found
 
 
 class Watch:

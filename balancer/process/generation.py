@@ -29,6 +29,7 @@ class Patience(Struct, frozen=True, kw_only=True):
     check_s: float = 30.0  # for the next version to load everything once
     grace_s: float = KILL_GRACE_S  # beyond the time that a worker has to drain, or if it has served nobody
     look_s: float = LOOK_S  # between two looks at the workers' beats
+    again_s: float = 60.0  # before as many workers as couldn't be started are tried again
 
 
 USUAL: Final = Patience()
@@ -38,7 +39,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a master must know of a configuration."""
 
     listen: Mapping[Kind, Address]
-    workers: int
+    workers: int  # at least
     drain_s: float  # that a worker has to finish its work
     text: bytes | None  # the configuration's, which the workers get; None: all is on the command line
     vip: VirtualIp | None = None  # where the instance has one
@@ -84,16 +85,24 @@ class Generation:
         alive_fd: int,
         patience: Patience,
         hung: int,
+        told: int = 0,
+        number: int = 1,
     ) -> None:
-        """`hung`: how many workers of this instance were killed because they hung."""
+        """`hung`: how many workers of this instance were killed because they hung; `told`: how many are wanted at least;
+        `number`: the how manieth of this instance it is.
+        """
+        self.number = number
         self.plan = plan
         self.bounds = bounds
+        self.told = told
+        """How many workers are wanted, as its former workers said: there are as many, if the plan doesn't say more."""
         self._command = command
         self._alive_fd = alive_fd
         self._start_s = patience.start_s
         self._watch = Watch(patience.look_s)
         self._hung = hung
-        self._slots = [Slot(index, given) for index, given in enumerate(listeners.share(bounds, plan.workers))]
+        shares = listeners.share(bounds, max(plan.workers, told))
+        self._slots = [Slot(index, given) for index, given in enumerate(shares)]
         self._text_fd = None if plan.text is None else keep_text(plan.text)
 
     @property
@@ -124,6 +133,7 @@ class Generation:
                         alive_fd=self._alive_fd,
                         text_fd=self._text_fd,
                         hung=self._hung,
+                        generation=self.number,
                         now=now,
                     )
                 except OSError as error:
@@ -148,6 +158,11 @@ class Generation:
             return None
         watched[pid].close()
         return watched[pid]
+
+    def wanted(self) -> int | None:
+        """How many workers are wanted at least, as the first one says; None: it doesn't know, or there is none."""
+        first = self._slots[0].worker
+        return first.wanted() if first is not None else None
 
     def tell_hung(self, count: int) -> None:
         """So many workers of this instance have been killed because they hung: its workers show it."""

@@ -53,6 +53,8 @@ class Handover(Struct, frozen=True, kw_only=True):
     leaving: tuple[Leaver, ...]
     drain_s: float  # that the workers have to drain
     hung: int = 0  # workers that were killed because they hung
+    generation: int = 0  # the how manieth the workers are
+    told: int = 0  # how many workers are wanted at least, as they said
 
     def fds(self) -> list[int]:
         """Every descriptor that is named."""

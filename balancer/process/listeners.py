@@ -111,12 +111,15 @@ def close(bounds: Mapping[Kind, Bound], *, but: Mapping[Kind, Bound] | None = No
 
 
 def share(bounds: Mapping[Kind, Bound], workers: int) -> list[Given]:
-    """The sockets of each worker: each has its own, and surplus ones go round. The admin socket is worker 0's."""
+    """The sockets of each worker: each has its own, and surplus ones are everybody's. The admin socket is worker 0's.
+
+    The kernel gives each socket as many clients as any other, so one worker with two of them would have twice the load.
+    """
     return [
         {
             kind: mine
             for kind, bound in bounds.items()
-            if (mine := [sock for number, sock in enumerate(bound.sockets) if number % workers == index])
+            if (mine := [sock for number, sock in enumerate(bound.sockets) if number == index or number >= workers])
         }
         for index in range(workers)
     ]

@@ -9,6 +9,8 @@ Invariants:
   and whatever goes wrong leaves the old one serving.
 - A socket that clients may be queued on is open in a worker, or in this process and soon in one.
 - One change at a time; a signal that comes meanwhile is remembered.
+- There are as many workers as the first one says that the datacenter wants, and never fewer than the configuration says.
+  Another number is another generation on the same sockets; one that fails is tried again after a while.
 - Signals are blocked but for the one place that waits. What is pending stays so through `exec`.
 """
 
@@ -35,7 +37,7 @@ from balancer.process.listeners import Bound, Kind, ListenError
 from balancer.process.parting import Parting, may_be_here
 from balancer.process.processes import SIGNALS, ending, keep_text, reaped
 from balancer.process.succession import Check, become_next, check_next
-from balancer.vip.word import Stage, Word
+from balancer.vip.word import MAX_WORKERS, Stage, Word
 from hitmesh.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -73,6 +75,8 @@ class Master:
         self._stopping = False
         self._status = 0
         self._hung = 0  # workers that were killed because they hung
+        self._generations = 0  # that there have been
+        self._tried = 0, -math.inf  # the number of workers that was told and tried last, and until when it isn't again
 
     def run(self, plan: Plan, left: Handover | None = None) -> int:
         """Serve until told to stop; the exit status. Raises ListenError if it can't begin.
@@ -98,7 +102,7 @@ class Master:
         bounds = listeners.bind(plan.listen, workers=plan.workers)
         listeners.open_up(bounds)  # clients wait while the workers start
         self._alive_fds = os.pipe()
-        self._come(plan, bounds, "serves")
+        self._come(plan, bounds, "serves", 0)
 
     def _take_over(self, plan: Plan, left: Handover) -> None:
         self._alive_fds = left.alive_fds
@@ -110,11 +114,13 @@ class Master:
             for each in left.sockets
         }
         before = msgspec.structs.replace(plan, workers=left.slots, drain_s=left.drain_s)
-        self._current = self._generation(before, held)
+        self._generations = left.generation - 1  # which goes on
+        self._current = self._generation(before, held, left.told)
         self._current.adopt(left.workers, time.monotonic())
-        self._replace(plan, "the new version serves")
+        self._replace(plan, "the new version serves", left.told)
 
-    def _generation(self, plan: Plan, bounds: Mapping[Kind, Bound]) -> Generation:
+    def _generation(self, plan: Plan, bounds: Mapping[Kind, Bound], told: int) -> Generation:
+        self._generations += 1
         return Generation(
             plan,
             bounds,
@@ -122,6 +128,8 @@ class Master:
             alive_fd=self._alive_fds[0],
             patience=self._patience,
             hung=self._hung,
+            told=told,
+            number=self._generations,
         )
 
     # Events
@@ -156,8 +164,12 @@ class Master:
             has_finished = self._current is None and not self._leaving
             if self._parting.advance(now, has_finished=has_finished):
                 self._parting = None
-        if not (self._coming or self._check or self._stopping) and self._asked:
+        if self._coming or self._check or self._stopping:
+            return
+        if self._asked:
             self._change(now)
+        elif self._current is not None:
+            self._resize(self._current, now)
 
     def _ended(self, pid: int, status: int, now: float) -> None:
         if self._leaving.ended(pid, status):
@@ -220,22 +232,38 @@ class Master:
                 # What it means is the new version's to say.
                 self._begin_check(text, now)
             else:
-                self._replace(self._source.plan(text), "the configuration was read again; serves")
+                plan = self._source.plan(text)
+                assert self._current is not None
+                self._replace(plan, "the configuration was read again; serves", self._current.told)
         except ConfigError as error:
             log.error("nothing is changed: %s", error)
 
-    def _replace(self, plan: Plan, why: str) -> None:
+    def _resize(self, current: Generation, now: float) -> None:
+        """Begin to have as many workers as are wanted, where they are another number."""
+        wanted = current.wanted()
+        if wanted is None or not 0 <= wanted <= MAX_WORKERS:
+            return
+        if max(current.plan.workers, wanted) == current.slots:
+            current.told = wanted
+            return
+        tried, until = self._tried
+        if wanted != tried or now >= until:
+            self._tried = wanted, now + self._patience.again_s
+            why = f"{max(current.plan.workers, wanted)} workers are wanted; serves"
+            self._replace(current.plan, why, wanted)
+
+    def _replace(self, plan: Plan, why: str, told: int) -> None:
         assert self._current is not None
         try:
-            bounds = listeners.bind(plan.listen, workers=plan.workers, held=self._current.bounds)
+            bounds = listeners.bind(plan.listen, workers=max(plan.workers, told), held=self._current.bounds)
         except ListenError as error:
             log.error("nothing is changed: %s", error)
             return
-        self._come(plan, bounds, why)
+        self._come(plan, bounds, why, told)
 
-    def _come(self, plan: Plan, bounds: Mapping[Kind, Bound], why: str) -> None:
+    def _come(self, plan: Plan, bounds: Mapping[Kind, Bound], why: str, told: int) -> None:
         now = time.monotonic()
-        self._coming, self._coming_why = self._generation(plan, bounds), why
+        self._coming, self._coming_why = self._generation(plan, bounds, told), why
         for loss in self._coming.start_due(now):
             self._abandon(loss.what, now)
             return
@@ -246,6 +274,7 @@ class Master:
         except ListenError as error:
             self._abandon(str(error), now)
             return
+        self._vouch(coming, now)
         self._tell_check(coming, Stage.SERVES)
         coming.begin()
         coming.tell_hung(self._hung)  # one may have been killed meanwhile
@@ -293,6 +322,12 @@ class Master:
             return
         self._tell_check(self._current, Stage.GONE)
         self._end({})
+
+    def _vouch(self, coming: Generation, now: float) -> None:
+        """For workers that no former one has the place of: they beat from their begin on, and silence until then is a fault."""
+        if self._word is not None and self._current is not None:
+            for index in range(self._current.slots, coming.slots):
+                self._word.beat(index, now=now, reached_at=0.0)
 
     def _tell_check(self, generation: Generation, stage: Stage) -> None:
         """Tell the check of the virtual IP, if there is one."""
@@ -347,4 +382,6 @@ class Master:
             leaving=self._leaving.hand_over(),
             drain_s=self._current.plan.drain_s,
             hung=self._hung,
+            generation=self._generations,
+            told=self._current.told,
         )

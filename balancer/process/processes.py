@@ -133,6 +133,10 @@ class Worker:
         """When it last said that it is well; 0.0 while it doesn't have to."""
         return beats.last_beat(self.beats_fd) if self.ready and self.beats_fd is not None else 0.0
 
+    def wanted(self) -> int | None:
+        """How many workers it says are wanted; None: it says nothing."""
+        return beats.wanted(self.beats_fd) if self.ready and self.beats_fd is not None else None
+
     def close(self) -> None:
         """Say nothing more to it, nor look at it."""
         self._hush()
@@ -147,11 +151,19 @@ class Worker:
 
 
 def start_worker(
-    command: Sequence[str], index: int, given: Given, *, alive_fd: int, text_fd: int | None, hung: int, now: float
+    command: Sequence[str],
+    index: int,
+    given: Given,
+    *,
+    alive_fd: int,
+    text_fd: int | None,
+    hung: int,
+    generation: int,
+    now: float,
 ) -> Worker:
-    """Start `command` as a worker; `hung` is what it shall know of others. Raises OSError."""
+    """Start `command` as a worker; `hung` is what it shall know of others, `generation` of itself. Raises OSError."""
     with contextlib.ExitStack() as failed:
-        beats_fd = beats.make_file(hung)
+        beats_fd = beats.make_file(hung, generation)
         failed.callback(os.close, beats_fd)
         ours, theirs = socket.socketpair()
         failed.callback(ours.close)

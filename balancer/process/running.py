@@ -51,7 +51,20 @@ def serve(front: Front, *, index: int, fds: str, ready_fd: int, alive_fd: int, b
         """How many workers of this instance have been killed because they hung."""
         return 0 if beats_fd is None else beats.hung(beats_fd)
 
-    status = run(front, index=index, sockets=_sockets(fds), ready=ready, hung=hung)
+    def tell_wanted(count: int) -> None:
+        """So many workers are wanted at least. A master of an earlier version doesn't look."""
+        if beats_fd is not None:
+            beats.tell_wanted(beats_fd, count)
+
+    status = run(
+        front,
+        index=index,
+        sockets=_sockets(fds),
+        ready=ready,
+        hung=hung,
+        tell_wanted=tell_wanted,
+        generation=0 if beats_fd is None else beats.generation(beats_fd),
+    )
     beating.stop()
     watcher.stop()
     return status

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gevent import get_hub
 
-from balancer.service import Service
+from balancer.middle.service import Service
 from balancer.vip.place import VirtualIp
 from balancer.vip.reach import Reach
 from balancer.vip.word import TICK_S, Stage, Word

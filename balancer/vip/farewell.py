@@ -15,7 +15,7 @@ import math
 from enum import IntEnum
 from typing import Final
 
-# A client that is silent for as long is closed (`balancer.traffic`), and then a worker's beat to notice.
+# A client that is silent for as long is closed (`balancer.middle.traffic`), and then a worker's beat to notice.
 TELL_S: Final = 1.2
 SHUT_S: Final = 0.05  # handshakes that had begun are over
 FINISH_S: Final = 0.5  # with SHUT_S and the move together well below the second after which a client tries again

@@ -12,9 +12,9 @@ from typing import Final
 
 import gevent
 
-from balancer.backend import Backend
-from balancer.checks import probe
-from balancer.service import Service
+from balancer.members.checks import probe
+from balancer.middle.backend import Backend
+from balancer.middle.service import Service
 from balancer.vip.word import TICK_S
 
 QUIET_S: Final = 0.09  # without an answer, until one is asked for

@@ -9,7 +9,7 @@ import click
 from hitmesh import config as settings
 from hitmesh.cli import folder
 from hitmesh.cli.stderr import warn
-from hitmesh.config import ROLES, Config
+from hitmesh.config import ROLES, Config, is_loopback, why_not_run
 from hitmesh.errors import ConfigError
 
 
@@ -38,12 +38,14 @@ def check_config(files: tuple[Path, ...]) -> None:
 
 
 def load(path: Path) -> Config:
-    """A configuration with its stores' URLs checked as well, by those who read them. Raises ConfigError."""
+    """A configuration with its stores' URLs checked as well, by those who read them, and its hook. Raises ConfigError."""
     from hitmesh.settings.open import open_settings
     from hitmesh.spool.open import open_spool
     from hitmesh.store.open import open_store
 
     config = settings.load(path)
+    if problem := _hook_problem(config):
+        raise ConfigError(f"{path}: {problem}")
     try:
         # None touches a file or a server before it is asked something.
         open_store(config, path.parent).close()
@@ -52,3 +54,12 @@ def load(path: Path) -> Config:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     return config
+
+
+def _hook_problem(config: Config) -> str:
+    """Why the scaler's hook can't be run; that of hosts is on them, where their scalers look."""
+    hook = config.scaler.hook
+    if not hook or not all(is_loopback(node.address) for node in config.nodes.values()):
+        return ""
+    why = why_not_run(hook)
+    return f"scaler.hook: {hook} {why}" if why else ""

@@ -37,11 +37,13 @@ def down(state_dir: Path) -> None:
 
 
 def stop(supervisor: Supervisor, state_dir: Path) -> None:
-    """Stop all of it, within the time its roles have to drain, and say who had to be killed."""
+    """Stop all of it, within the time its roles have to drain, and say who had to be killed, or had lost its supervisord."""
     within_s = len(STOP_ORDER) * (_drain_s(state_dir) + STOP_GRACE_S)
-    killed = supervisor.stop(within_s, lambda names: show(f"stopping {names}"))
-    if killed:
-        warn(f"these didn't stop by themselves: {', '.join(killed)}")
+    stopped = supervisor.stop(within_s, lambda names: show(f"stopping {names}"))
+    if stopped.killed:
+        warn(f"these didn't stop by themselves: {', '.join(stopped.killed)}")
+    if stopped.left:
+        warn(f"supervisord had left these running, which have ended now: {', '.join(stopped.left)}")
 
 
 def _drain_s(state_dir: Path) -> float:

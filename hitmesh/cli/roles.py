@@ -130,7 +130,8 @@ def recorder(config_path: Path, name: str, state_dir: Path) -> int:
 def scaler(config_path: Path, name: str, state_dir: Path, dry_run: bool) -> int:
     """Start and stop collectors and processors as the load wants it, within scaler.<role>.min and .max.
 
-    One of a datacenter's decides; each starts and stops those of its own node, through the supervisord there.
+    One of a datacenter's decides; each starts and stops those of its own node, through the supervisord there. How many
+    workers each balancer has is decided, too; balancers follow by themselves.
 
     \b
     Example:

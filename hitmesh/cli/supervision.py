@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hitmesh.cli import folder
 from hitmesh.cli.processes import KILL_WAIT_S, MARK, SUPERVISORD, Process, end, named, of_mesh, strays
@@ -28,6 +29,15 @@ STOP_ORDER = (
     ("nexus",),
     ("beanstalkd", "consul"),
 )
+
+
+class Stopped(NamedTuple):
+    """What became of a mesh that was stopped; all by their names."""
+
+    killed: list[str]
+    """Those that didn't end when they were told to."""
+    left: list[str]
+    """Those that supervisord had left running, since it was killed itself, and that ended when they were told to."""
 
 
 class Supervisor(Supervisord):
@@ -68,11 +78,10 @@ class Supervisor(Supervisord):
                 cwd=self._state_dir,  # by which it is found when that was moved
             )
 
-    def stop(self, within_s: float, told: Callable[[str], None]) -> list[str]:
+    def stop(self, within_s: float, told: Callable[[str], None]) -> Stopped:
         """Stop the roles in order, then supervisord, and wait until all are gone.
 
-        `told` hears what is being stopped. Returns the names of those that had to be killed, or
-        that a dead supervisord had left behind. Raises CommandError when any goes on.
+        `told` hears what is being stopped. Raises CommandError when any goes on.
         """
         deadline = time.monotonic() + within_s
         ended: list[Process] = []
@@ -95,13 +104,14 @@ class Supervisor(Supervisord):
         # Before their children: they would start again what they see die. Told by a signal, they stop them in order.
         ended += end(supervisords, 0.0 if programs is not None else within_s)
         left = self.strays()
-        end(left, max(KILL_WAIT_S, deadline - time.monotonic()))
+        deaf = end(left, max(KILL_WAIT_S, deadline - time.monotonic()))
         if still := self.processes():
             raise CommandError(f"still running: {named(still)}", hint="`hitmesh down` again goes on")
         for path in (folder.socket_path(self._state_dir), folder.pid_path(self._state_dir)):
             if path is not None:
                 path.unlink(missing_ok=True)
-        return sorted({*killed, *(each.name for each in [*ended, *left])})
+        killed += [each.name for each in [*ended, *deaf]]
+        return Stopped(sorted({*killed}), sorted({each.name for each in left} - {*killed}))
 
     def strays(self) -> list[Process]:
         """Processes of its programs that run, whoever their parent is."""

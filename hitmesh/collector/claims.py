@@ -114,13 +114,13 @@ class Claimer:
         try:
             job = decode(claimed.body, Job)
         except DecodeError as error:
-            log.error("set job %r aside: it isn't a job of ours: %s", claimed.id, error)
+            log.error("set job %s aside: it isn't a job of ours: %s", claimed.id, error)
             self._set_aside(claimed, "it isn't a job of ours")
             return None
         reason = check_job(job, self._batches.partitions)
         if reason:
             log.error(
-                "set job %a of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason,
+                "set job %s of worker %a aside: no collector makes such a job: %s", claimed.id, job.worker, reason,
                 extra={"fields": {"worker": job.worker}},
             )  # fmt: skip
             self._set_aside(claimed, reason)
@@ -134,7 +134,7 @@ class Claimer:
                 return None  # it is claimed again
             if not is_remembered:
                 log.error(
-                    "set job %r of worker %a aside: by this host's clock it was made %.1f days %s, lanes are kept for 7 "
+                    "set job %s of worker %a aside: by this host's clock it was made %.1f days %s, lanes are kept for 7 "
                     "days only, and nobody remembers its lanes; whether its %d hits were counted can't be told any more. "
                     "Was the clock set?",
                     claimed.id, job.worker, abs(age_s) / 86_400, "ago" if age_s > 0 else "from now",
@@ -177,4 +177,4 @@ class Claimer:
         try:
             self._spool.bury(claimed.id)
         except (SpoolRefused, SpoolUnknown) as error:
-            log.warning("couldn't set job %r aside, it will be claimed again: %s", claimed.id, error)
+            log.warning("couldn't set job %s aside, it will be claimed again: %s", claimed.id, error)

@@ -23,7 +23,7 @@ from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of, served_ports
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
-from hitmesh.config.files import check_partitions, dump, load, loads, parse
+from hitmesh.config.files import check_partitions, dump, load, loads, parse, why_not_run
 from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import (
     Alias,
@@ -110,4 +110,5 @@ __all__ = [
     "ports_of",
     "route_problems",
     "served_ports",
+    "why_not_run",
 ]

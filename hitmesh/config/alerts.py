@@ -127,6 +127,13 @@ class InstanceDead(Section, frozen=True):
     for_s: HeldFor = 300.0  # supervisord starts another within seconds; this one doesn't come back
 
 
+class ScalerStuck(Section, frozen=True):
+    """A scaler can't do on its host what is wanted there, or its hook failed."""
+
+    off: Off = False
+    for_s: HeldFor = 120.0  # a supervisord that is restarted is back by then
+
+
 class Trouble(Section, frozen=True):
     """Whatever else the dashboard calls bad: a store that doesn't answer, a role of which nobody lives, hits refused."""
 
@@ -147,6 +154,7 @@ class Rules(Section, frozen=True):
     errors: Errors = Errors()
     certificate: Certificate = Certificate()
     instance_dead: InstanceDead = InstanceDead()
+    scaler: ScalerStuck = ScalerStuck()
     trouble: Trouble = Trouble()
 
 

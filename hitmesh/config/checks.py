@@ -44,7 +44,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _until(config)
     yield from scaler_problems(
         config.scaler,
-        {role: len(config.instances(role)) for role in SCALED},
+        {"balancer": config.balancer.workers, **{role: len(config.instances(role)) for role in SCALED}},
         config.partitions,
         runs=bool(config.instances("scaler")),
     )
@@ -65,6 +65,22 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _deployed(config)
     yield from _others(config)
     yield from route_problems(config.routes)
+
+
+def beyond_places(key: str, value: object, config: Config) -> str:
+    """Why a live `scaler.<role>.max` of this `value` can't be reached, where `config` is without it; empty if it can.
+
+    Programs are made of the file: a live setting makes none.
+    """
+    for role in SCALED:
+        if key == f"scaler.{role}.max" and isinstance(value, int):
+            own, spares = len(config.instances(role)), len(config.spares(role))
+            if value > max(own + spares, config.scaler.of(role).max):
+                return (
+                    f"{key} ({value}) is more than there are programs for in {config.name}: {own} that its nodes say and "
+                    f"{spares} spare{'' if spares == 1 else 's'}; raise it in the datacenter's file, and have that in force"
+                )
+    return ""
 
 
 def _until(config: Config) -> Iterator[str]:

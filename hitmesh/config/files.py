@@ -5,6 +5,7 @@ Every mistake is a ConfigError that names the file, the key, and the nearest rig
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -79,6 +80,14 @@ def dump(config: Config) -> str:
     node = msgspec.to_builtins(Node(address=""))
     defaults["nodes"] = dict.fromkeys(tables["nodes"], node)
     return "\n".join(_lines("", _beyond(tables, defaults))) + "\n"
+
+
+def why_not_run(program: str) -> str:
+    """Why a program that a file names can't be run here, behind its name; empty where it can."""
+    path = Path(program)
+    if not path.is_file():
+        return "isn't a file" if path.exists() else "isn't there"
+    return "" if os.access(path, os.X_OK) else "can't be executed; chmod +x it"
 
 
 def _with_files_below(config: Config, folder: Path) -> Config:

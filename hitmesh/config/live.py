@@ -24,7 +24,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from hitmesh.config.checks import contradictions
+from hitmesh.config.checks import beyond_places, contradictions
 from hitmesh.config.datacenter import Config
 from hitmesh.config.hands import Hands, checked, gather, is_hand, place_of
 from hitmesh.config.pauses import PAUSES, parse_pause, pattern_of
@@ -80,6 +80,11 @@ LIVE: Final = (
     "log.slow_ms",
     "pages.query",
     "pages.trailing_slash",
+    "scaler.balancer.busy",
+    "scaler.balancer.down_s",
+    "scaler.balancer.max",
+    "scaler.balancer.min",
+    "scaler.balancer.up_s",
     "scaler.collector.busy",
     "scaler.collector.down_s",
     "scaler.collector.max",
@@ -142,7 +147,7 @@ def check(key: str, text: str, config: Config) -> str:
     """The value in its one way of writing. `config` is what is in force without it. Raises ConfigError.
 
     What is refused: an unknown key, one that isn't live, a value that isn't what the key's
-    declaration says, and one that contradicts the other settings.
+    declaration says, one that contradicts the other settings, and more instances than there are programs for.
     """
     _check_key(key)
     if key.startswith(FORMATS):
@@ -158,6 +163,8 @@ def check(key: str, text: str, config: Config) -> str:
     value = _parsed(key, text)
     for problem in _new_problems(config, _replaced(config, {key: value})):
         raise ConfigError(problem if problem.startswith(key) else f"{key} = {_text(value)}: {problem}")
+    if problem := beyond_places(key, value, config):
+        raise ConfigError(problem)
     return _text(value)
 
 

@@ -1,5 +1,5 @@
-"""How many instances a datacenter may have by itself: the bounds and targets of each role that grows and shrinks with its
-load. What is decided by them is the scaler's. Pure.
+"""How many instances a datacenter may have by itself, and how many workers each of its balancers: the bounds and targets
+of each role that grows and shrinks with its load. What is decided by them is the scaler's. Pure.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from hitmesh.config.sections import Section
 
 Scaled = Literal["collector", "processor"]
 SCALED: Final[tuple[Scaled, ...]] = get_args(Scaled)
+"""The roles of which there are more instances, or fewer."""
+Sized = Literal["collector", "processor", "balancer"]
+SIZED: Final[tuple[Sized, ...]] = get_args(Sized)
+"""Those, and the one whose instances have more workers, or fewer."""
 
 _Count = Annotated[int, Meta(ge=0, le=64)]
 _Seconds = Annotated[float, Meta(ge=1, le=86_400)]
@@ -50,6 +54,22 @@ class Processors(Section, frozen=True):
     down_s: Annotated[_Seconds, Meta(description=_DOWN)] = 900.0
 
 
+class Balancers(Section, frozen=True):
+    """Of the workers of a balancer: each change replaces them all, so that clients connect anew. They take their time."""
+
+    min: Annotated[_Count, Meta(description="least workers of each balancer; 0: balancer.workers")] = 0
+    max: Annotated[_Count, Meta(description="most workers of each balancer; 0: the scaler leaves them alone")] = 0
+    busy: Annotated[_Share, Meta(description="share of one CPU that each worker is to use")] = 0.6
+    up_s: Annotated[_Seconds, Meta(description="for which there must be too few of them before there are more")] = 20.0
+    down_s: Annotated[_Seconds, Meta(description="for which fewer must have been enough before there is one less")] = (
+        900.0
+    )
+
+
+Target = Collectors | Processors | Balancers
+"""What holds for one role."""
+
+
 class Scaler(Section, frozen=True):
     """The scaler of a datacenter."""
 
@@ -74,21 +94,22 @@ class Scaler(Section, frozen=True):
     hook_timeout_s: Annotated[float, Meta(ge=1, le=3600, description="after which it is killed")] = 60.0
     collector: Collectors = Collectors()
     processor: Processors = Processors()
+    balancer: Balancers = Balancers()
 
-    def of(self, role: Scaled) -> Collectors | Processors:
+    def of(self, role: Sized) -> Target:
         """What holds for a role."""
-        found: Collectors | Processors = getattr(self, role)
+        found: Target = getattr(self, role)
         return found
 
     def most_on_a_node(self, role: Scaled) -> int:
         """For how many of a role a node has programs; 0: for those that it is configured to run."""
-        own = self.of(role)
+        own = self.collector if role == "collector" else self.processor
         return min(own.max, own.node_max or own.max)
 
 
-def scaler_problems(scaler: Scaler, configured: dict[Scaled, int], partitions: int, *, runs: bool) -> Iterator[str]:
-    """What contradicts itself, where so many are `configured`, and a scaler `runs` or doesn't."""
-    for role in SCALED:
+def scaler_problems(scaler: Scaler, configured: dict[Sized, int], partitions: int, *, runs: bool) -> Iterator[str]:
+    """What contradicts itself, where so many instances, or workers, are `configured`, and a scaler `runs` or doesn't."""
+    for role in SIZED:
         own = scaler.of(role)
         key = f"scaler.{role}"
         if not own.max:
@@ -97,7 +118,9 @@ def scaler_problems(scaler: Scaler, configured: dict[Scaled, int], partitions: i
             continue
         if own.min > own.max:
             yield f"{key}.min ({own.min}) is more than {key}.max ({own.max})"
-        if own.max < configured[role]:
+        if own.max < configured[role] and role == "balancer":
+            yield f"{key}.max ({own.max}) is less than balancer.workers ({configured[role]}), of which there are never fewer"
+        elif own.max < configured[role]:
             yield (
                 f"{key}.max ({own.max}) is less than the nodes run anyway ({configured[role]}); "
                 f"raise it, or lower nodes.<node>.{role}"

@@ -68,6 +68,7 @@ class Ledger(Struct, frozen=True):
     at: float = 0.0  # monotonic: when the last whole look ended
     wall: float = 0.0
     store_why: str = ""  # the store can't be read
+    store_absent: bool = False  # since nobody has made it yet
     verdict: Verdict | None = None
     off: int = 0
     judged_at: float = 0.0
@@ -120,6 +121,8 @@ class Counting:
         self._stopped = False
         self._asked_at: float | None = None  # since when the store hasn't answered whether it is there
         self._check_why = ""
+        self._check_absent = False
+        self._was_there = False  # the store, once
 
     def start(self) -> None:
         """Begin to look; returns at once."""
@@ -131,6 +134,11 @@ class Counting:
         if self._asked_at is not None and now - self._asked_at > ANSWER_S:
             return f"it hasn't answered for {ANSWER_S:g} s"
         return self._check_why or self.ledger.store_why
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it can't be read only because it is a file that was never there."""
+        return self._check_absent if self._check_why else self.ledger.store_absent
 
     def stop(self) -> None:
         """Look no more."""
@@ -144,14 +152,18 @@ class Counting:
         try:
             tally = self._read()
         except HitmeshError as error:
-            self.ledger = replace(self.ledger, store_why=str(error), took_s=time.monotonic() - began)
+            absent = self._is_absent(error)
+            self.ledger = replace(
+                self.ledger, store_why=str(error), store_absent=absent, took_s=time.monotonic() - began
+            )
             return
+        self._was_there = True
         now, wall = time.monotonic(), time.time()
         heard = self._counters()
         self.charts.look(tally, wall)
         self.ledger = replace(
             self.ledger,
-            tally=tally, at=now, wall=wall, store_why="", took_s=now - began, looks=self.ledger.looks + 1,
+            tally=tally, at=now, wall=wall, store_why="", store_absent=False, took_s=now - began, looks=self.ledger.looks + 1,
         )  # fmt: skip
         at_once = check(Observed({}, Spooled((), 0), tally.books, {}, tally.unreadable))
         if at_once.problems and self.ledger.verdict is not None and self.ledger.verdict.balanced:
@@ -203,11 +215,14 @@ class Counting:
             self._asked_at = time.monotonic()
             try:
                 self._store.check()
-                self._check_why = ""
+                self._check_why, self._check_absent, self._was_there = "", False, True
             except HitmeshError as error:
-                self._check_why = str(error)
+                self._check_why, self._check_absent = str(error), self._is_absent(error)
             self._asked_at = None
             gevent.sleep(LEAST_S)
+
+    def _is_absent(self, error: HitmeshError) -> bool:
+        return not self._was_there and isinstance(error.__cause__, FileNotFoundError)
 
     def _read(self) -> Tally:
         """Everything in the store. Raises StoreUnknown."""
@@ -217,7 +232,7 @@ class Counting:
                 _add(tally, partition, stored, rows, follow)
             return tally
 
-        def scan() -> str:
+        def scan() -> StoreUnknown | None:
             try:
                 began = time.monotonic()
                 for each in self._store.scan():
@@ -225,11 +240,11 @@ class Counting:
                     _sleep(min(REST_S, time.monotonic() - began))  # the hub has the interpreter meanwhile
                     began = time.monotonic()
             except StoreUnknown as error:
-                return str(error)
-            return ""
+                return error
+            return None
 
-        if why := call_blocking(scan):
-            raise StoreUnknown(why, op="read totals")
+        if (error := call_blocking(scan)) is not None:
+            raise error
         return tally
 
     def _newer(self, heard: Counters) -> Counters | None:

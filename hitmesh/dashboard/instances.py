@@ -28,12 +28,14 @@ from hitmesh.state.ages import UPTIME
 from hitmesh.state.standing import (
     DEAD,
     DRAINING,
+    GENERATION,
     SILENT,
     STARTING,
     STARTING_S,
     UP,
     Standing,
     heartbeat_names,
+    is_exchange,
     place_in_list,
     standing,
 )
@@ -93,6 +95,7 @@ class _Row:
     gone: bool = False  # nobody tells of it any more
     remembered: bool = False  # its state is of before this process began
     unheard: bool = False  # a Nexus of which nothing is heard here, though nobody says that it is dead
+    generation: float = 0.0  # of a balancer's worker: the last one that was heard in this name
     deaths: list[float] = field(default_factory=list)  # the last ones, monotonic
 
 
@@ -193,10 +196,16 @@ class Instances:
         turns: list[Turn] = []
         before = row.instance
         if before is None or before.id != one.instance.id:
-            if before is not None and row.left_at is None and row.died_at is None:
-                turns += self._replaced(row, before, now)
-            if one.alive and not first:
-                turns.append(Turn("joined", row.name, row.role, "" if before is None else "it was started again"))
+            if before is not None and is_exchange(before, one.instance):
+                if one.instance.load[GENERATION] > row.generation:
+                    turns.append(Turn("joined", row.name, row.role, "its balancer replaces its workers"))
+            else:
+                if before is not None and row.left_at is None and row.died_at is None:
+                    turns += self._replaced(row, before, now)
+                if one.alive and not first:
+                    turns.append(Turn("joined", row.name, row.role, "" if before is None else "it was started again"))
+                row.generation = 0.0
+            row.generation = max(row.generation, one.instance.load.get(GENERATION, 0.0))
             row.left_at = row.died_at = None
             row.unheard = False
             row.began = now

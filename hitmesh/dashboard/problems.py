@@ -20,7 +20,18 @@ from msgspec import Struct
 from hitmesh.dashboard.status import Balancer, Books, Instance, Kind, Level, Link, Problem, Spool, Store
 from hitmesh.state.outgoing import DROPPED
 from hitmesh.state.senders import REFUSED_PUTS
-from hitmesh.state.standing import DATABASE_AWAY_S, DEAD, ENTRIES_DROPPED, SILENT, STARTING
+from hitmesh.state.standing import (
+    BEHIND_S,
+    DATABASE_AWAY_S,
+    DEAD,
+    DRY_RUN,
+    ENTRIES_DROPPED,
+    HOOK_MISSING,
+    HOOKS_FAILED,
+    SILENT,
+    STARTING,
+    SUPERVISOR,
+)
 from hitmesh.visible import visible
 
 GONE_S: Final = 2.0  # a problem that comes and goes faster is one problem
@@ -44,8 +55,10 @@ GREW: Final[Mapping[str, float]] = {
     REFUSED_PUTS: 5.0,
     DROPPED: 60.0,
     ENTRIES_DROPPED: 60.0,
+    HOOKS_FAILED: 600.0,  # `scaler.hook_s`: by then it is run again, where it is still needed
 }
 """For how long the growth of a counter is said, by figure: what somebody must look for in a log for longer."""
+SCALER_BEHIND_S: Final = 60.0  # one that starts takes three, and then whoever decides doesn't wait for it either
 DATABASE_S: Final = 30.0  # a database that is restarted takes less
 WAITING_S: Final = 5.0  # requests wait for a connection: for less it is a burst
 HELD_S: Final = 2.0  # requests wait for a backend to live: a restart of all collectors takes less
@@ -55,6 +68,7 @@ LEAST_BYTES: Final = 256 * 1024 * 1024  # some minutes of a busy spool
 SETTINGS_S: Final = 15.0  # a change is everywhere within seconds, over a link that is cut and comes back too
 LATE_ROWS_S: Final = 3.0  # rows come each half second; an age is told with heartbeats
 CUT_ROWS_S: Final = 15.0
+MADE_S: Final = 2.5  # a store that a processor has made is seen within two: it is looked at each second
 PART_S: Final = 3.0  # without a word of a datacenter's dashboard, which speaks twice a second
 
 _KINDS: Final = (
@@ -69,8 +83,9 @@ _SUFFERS: Final = {
     "balancer": "nobody is let in",
     "dashboard": "nobody watches",
     "recorder": "what is logged is kept nowhere",
+    "scaler": "nobody changes how many run",
 }
-_ONLY_LOOK: Final = ("dashboard", "recorder")  # roles without which hits and totals are as with them
+_ONLY_LOOK: Final = ("dashboard", "recorder", "scaler")  # roles without which hits and totals are as with them
 _PLURALS: Final = {"nexus": "Nexuses"}
 
 
@@ -98,7 +113,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     balancers: Sequence[Balancer] = ()
     links: Sequence[Link] = ()
     grew: Mapping[str, Sequence[str]] = {}  # a figure of the heartbeats -> whose has grown lately
-    partitions_known: bool = False  # whether it is known who owns which
     disk_used: float | None = None  # share of the state folder's disk
     disk_free_bytes: int = 0
     past_why: str = ""  # the past can't be kept
@@ -275,6 +289,35 @@ def _recorders(facts: Facts) -> Iterator[Fault]:
             )  # fmt: skip
 
 
+def _scalers(facts: Facts) -> Iterator[Fault]:
+    """A scaler can't do on its host what is wanted there, or its hook failed."""
+    for row in facts.instances:
+        if row.role != "scaler" or row.state in (DEAD, SILENT) or row.load.get(DRY_RUN):
+            continue
+        says = ""
+        if row.load.get(SUPERVISOR) == 0:
+            says = "can't start or stop anything: the supervisord of its host doesn't answer"
+        elif row.load.get(BEHIND_S, 0.0) >= SCALER_BEHIND_S:
+            for_s = _about(row.load[BEHIND_S])
+            says = f"hasn't brought its host to what is wanted for more than {for_s}: its log says what it tries"
+        if says:
+            yield Fault(
+                key=f"scaler {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name,
+                says=f"{row.name} of {facts.dc} {says}",
+            )  # fmt: skip
+    for row in facts.instances:
+        if row.load.get(HOOK_MISSING) and row.state not in (DEAD, SILENT):
+            yield Fault(
+                key=f"hook {row.name}", level="warn", kind="instance", dc=facts.dc, who=row.name,
+                says=f"the hook of {row.name} of {facts.dc} can't be run: its log says why",
+            )  # fmt: skip
+    for name in facts.grew.get(HOOKS_FAILED, ()):
+        yield Fault(
+            key=f"hook failed {name}", level="warn", kind="instance", dc=facts.dc, who=name, after_s=0.0,
+            says=f"the hook of {name} of {facts.dc} failed: its log has its first line",
+        )  # fmt: skip
+
+
 def _spool_copies(facts: Facts) -> Iterator[Fault]:
     """A copy of the spool can't be used."""
     bad = [one for one in facts.spools if not one.usable]
@@ -330,10 +373,11 @@ def _buried(facts: Facts) -> Iterator[Fault]:
 
 
 def _store(facts: Facts) -> Iterator[Fault]:
-    """The totals store doesn't answer."""
-    if not facts.store.reachable:
+    """The totals store doesn't answer, or nobody makes it: processors that start do."""
+    store = facts.store
+    if not store.reachable and not (store.absent and _all_start(facts, "processor")):
         yield Fault(
-            key="store", level="bad", kind="store", dc=facts.dc,
+            key="store", level="bad", kind="store", dc=facts.dc, after_s=MADE_S if store.absent else None,
             says=f"the totals store of {facts.dc} can't be read: {visible(facts.store.why)}",
         )  # fmt: skip
 
@@ -369,9 +413,8 @@ def _faults(facts: Facts) -> Iterator[Fault]:
 def _partitions(facts: Facts) -> Iterator[Fault]:
     """Partitions without an owner, that can't be read, or that are being brought back."""
     store = facts.store
-    nobodys = [number for number, owner in enumerate(store.owners) if owner is None]
-    if facts.partitions_known and nobodys:
-        what = f"{len(nobodys)} of {len(store.owners)} partitions"
+    if store.orphans:
+        what = f"{len(store.orphans)} of {len(store.owners)} partitions"
         yield Fault(
             key="owners", level="bad", kind="partition", dc=facts.dc,
             says=f"nobody owns {what} of {facts.dc}: their hits wait",
@@ -523,6 +566,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _hub_lag,
     _log_lost,
     _recorders,
+    _scalers,
     _spool_copies,
     _refused_puts,
     _spool_depth,
@@ -550,6 +594,11 @@ def _by_role(facts: Facts) -> dict[str, list[Instance]]:
     for row in facts.instances:
         found.setdefault(row.role, []).append(row)
     return found
+
+
+def _all_start(facts: Facts, role: str) -> bool:
+    rows = [row for row in facts.instances if row.role == role]
+    return bool(rows) and all(row.state == STARTING for row in rows)
 
 
 def _after_s(fault: Fault) -> float:

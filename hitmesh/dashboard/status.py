@@ -76,9 +76,11 @@ class Store(Struct, frozen=True, kw_only=True):
     """A datacenter's totals store, and who owns its partitions."""
 
     reachable: bool = True
-    why: str = ""
+    why: str = ""  # it isn't reachable
+    absent: bool = False  # it isn't reachable, as nobody has made it yet: it was never seen here
     commit_lag_s: float | None = None  # the oldest hit that is accepted and not committed
     owners: Sequence[str | None] = ()  # by partition: the processor's name
+    orphans: Sequence[int] = ()  # partitions that nobody owns, and that aren't just being handed over
     unreadable: Sequence[int] = ()  # partitions
     restoring: int = 0  # partitions that are being brought back
     conflicts: int = 0  # false claims, and owners that stepped down

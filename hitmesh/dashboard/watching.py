@@ -28,11 +28,12 @@ from hitmesh.dashboard.growth import Growth
 from hitmesh.dashboard.instances import Instances, expected
 from hitmesh.dashboard.keeping import Past
 from hitmesh.dashboard.merging import Around, Merging, Told
+from hitmesh.dashboard.orphans import Orphans
 from hitmesh.dashboard.pacing import pause_s
 from hitmesh.dashboard.problems import CUT_ROWS_S, GREW, LATE_ROWS_S, LOOP_S, Facts, Problems, faults
 from hitmesh.dashboard.rates import Rates
 from hitmesh.dashboard.spooled import Spools
-from hitmesh.dashboard.status import Hits, Link, Page, PagePart, Part, SeenFrom, Status, Store
+from hitmesh.dashboard.status import Hits, Instance, Link, Page, PagePart, Part, SeenFrom, Status, Store
 from hitmesh.dashboard.totalling import Totalling
 from hitmesh.errors import HitmeshError
 from hitmesh.mesh.duty import spawn
@@ -41,7 +42,7 @@ from hitmesh.protocol.pages import check_page, partition_of, trim
 from hitmesh.settings.live import LOAD, Live
 from hitmesh.state.ages import AGE_PREFIX
 from hitmesh.state.senders import UNACKED_S
-from hitmesh.state.standing import VIRTUAL_IP, program_of
+from hitmesh.state.standing import STARTING, VIRTUAL_IP, program_of
 from hitmesh.state.view import MeshView
 
 SAVE_S: Final = 5.0  # between two writes of the past: what a kill takes
@@ -80,6 +81,7 @@ class Watch:
         self._balancers = Balancers(config)
         self._merging = Merging(SeenFrom(dc=config.name, name=name, version=__version__, uptime_s=0.0), now)
         self._room = room
+        self._orphans = Orphans(config.partitions)
         self._totalling = Totalling()
         self._totalled_at = 0.0
         self._last: Part | None = None
@@ -145,7 +147,7 @@ class Watch:
         )
         holders = {one.name: one.load[VIRTUAL_IP] > 0 for one in view.live("balancer") if VIRTUAL_IP in one.load}
         balancers = self._balancers.shown(sorted(shown), holders)
-        store = self._store(view, owners, self._counting.why(now))
+        store = self._store(view, owners, rows, now)
         books = self._counting.ledger.books(now)
         spools = self._spools.shown()
         disk = self._room.look()
@@ -159,7 +161,6 @@ class Watch:
             balancers=balancers,
             links=links,
             grew=self._grew(view, now),
-            partitions_known=view.known and view.connected,
             disk_used=disk.used if disk is not None else None,
             disk_free_bytes=disk.free_bytes if disk is not None else 0,
             past_why=self._past_why,
@@ -303,20 +304,29 @@ class Watch:
             if dc != self._dc
         }
 
-    def _store(self, view: MeshView, owners: Mapping[int, str], why: str) -> Store:
-        ledger = self._counting.ledger
+    def _store(self, view: MeshView, owners: Mapping[int, str], rows: Iterable[Instance], now: float) -> Store:
+        ledger, why = self._counting.ledger, self._counting.why(now)
         collectors, processors = view.live("collector"), view.live("processor")
         lags = [one.load[UNACKED_S] for one in collectors if UNACKED_S in one.load]
         return Store(
             reachable=not why,
             why=why,
+            absent=bool(why) and self._counting.is_absent,
             commit_lag_s=max(lags, default=None),
             owners=[owners.get(number) for number in range(self._config.partitions)],
+            orphans=self._orphans_of(view, owners, rows, now),
             unreadable=sorted(ledger.tally.unreadable) if ledger.tally is not None else (),
             restoring=int(sum(one.load.get("restoring", 0) for one in processors)),
             conflicts=int(sum(one.load.get(figure, 0) for one in processors for figure in CONFLICTS)),
             pages=ledger.tally.pages if ledger.tally is not None else None,
         )
+
+    def _orphans_of(self, view: MeshView, owners: Mapping[int, str], rows: Iterable[Instance], now: float) -> list[int]:
+        starts = all(row.state == STARTING for row in rows if row.role == "processor")
+        if starts or not (view.known and view.connected):
+            self._orphans.forget()
+            return []
+        return self._orphans.look(owners, now)
 
     def _grew(self, view: MeshView, now: float) -> dict[str, list[str]]:
         """Whose counters of what shouldn't happen have grown lately."""

@@ -33,6 +33,13 @@ def secret_problems(desk: Desk) -> Iterator[str]:
             yield f"{key}: {path} {why}"
 
 
+def hook_problems(desk: Desk) -> Iterator[str]:
+    """Why the scalers would stand there without the hook that the file names."""
+    hook = desk.config.scaler.hook
+    if hook and Path(hook).is_relative_to(desk.path.resolve().parent):
+        yield f"scaler.hook: {hook} isn't brought to the hosts: name one in full that is there"
+
+
 def named(alerts: Alerts) -> Iterator[tuple[str, Path]]:
     """Each file, in full, and the key that names it."""
     for number, each in enumerate(alerts.webhook):

@@ -17,7 +17,7 @@ from msgspec import Struct
 from hitmesh.config import ROLES, Config, Role
 from hitmesh.config.addresses import ssh_place
 from hitmesh.config.sections import Stores
-from hitmesh.deploy.alert_secrets import secret_problems
+from hitmesh.deploy.alert_secrets import hook_problems, secret_problems
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.facts import Facts
 from hitmesh.deploy.fleet import ORDER, Fleet, Host, role_of
@@ -75,6 +75,7 @@ def refusals(desk: Desk, facts: Mapping[str, Facts], *, force: bool = False) -> 
     if not force:
         found += other_totals(desk.config, standing)
         found += secret_problems(desk)
+        found += hook_problems(desk)
         found += [reason for host, node in left_out(desk.fleet, standing) if (reason := _still_there(desk, host, node))]
     return found
 

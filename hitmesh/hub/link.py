@@ -29,11 +29,10 @@ from typing import Any, Final, Protocol
 
 from gevent.hub import get_hub
 
+from hitmesh.http.wire import Wire
+
 READ: Final = 1
 WRITE: Final = 2
-READ_BYTES: Final = 64 * 1024  # at once; what a connection that nobody takes from may keep
-# Of the bodies of large messages: fewer calls. From 128 KiB on malloc maps memory anew for each (14 us).
-BULK_READ_BYTES: Final = 120 * 1024
 LATER: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
@@ -51,13 +50,14 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Link:
+class Link(Wire):
     """A connected socket, or one that is connecting. Reads from `start_reading` on."""
 
-    __slots__ = ("_reader", "_recv", "_send", "_stream", "_tls", "_writer", "closed", "kept", "read_bytes", "reading")
+    __slots__ = ("_reader", "_recv", "_send", "_stream", "_tls", "_writer")
 
     def __init__(self, stream: Stream, *, first: bool = False) -> None:
         """`first`: of what the hub finds together, this link's bytes and its end come before others'."""
+        super().__init__()
         self._stream = stream
         self._recv = stream.recv
         self._send = stream.send
@@ -65,10 +65,6 @@ class Link:
         loop: Any = get_hub().loop
         self._reader = loop.io(stream.fileno(), READ, priority=loop.MAXPRI if first else None)
         self._writer: Any = None
-        self.kept: deque[bytes] | None = None  # what couldn't be sent yet; empty or None when there is nothing
-        self.closed = False
-        self.reading = False
-        self.read_bytes = READ_BYTES
 
     # --- what a subclass does ---------------------------------------------------------------
 

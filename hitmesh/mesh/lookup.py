@@ -22,7 +22,7 @@ from hitmesh.mesh.connecting import connect
 from hitmesh.mesh.keyring import Keyring
 from hitmesh.mesh.network import Context, Network, Socket, nexus_keys, operator_keyring
 from hitmesh.mesh.resolving import resolve
-from hitmesh.mesh.sockets import open_socket
+from hitmesh.mesh.sockets import open_socket, receive_message
 from hitmesh.protocol.messages import (
     MAX_FRAME_BYTES,
     Answer,
@@ -121,7 +121,7 @@ class Line:
 
     def _answer(self, socket: Socket, kind: type[A], number: int, deadline: float) -> A | None:
         self._unanswered += 1
-        while frames := _in_time(socket, zmq.POLLIN, deadline - time.monotonic(), socket.recv_multipart):
+        while frames := _in_time(socket, zmq.POLLIN, deadline - time.monotonic(), partial(receive_message, socket)):
             answer = decode(frames[-1], kind)
             if answer.request == number:  # else it is a late one
                 self._unanswered = 0

@@ -30,6 +30,10 @@ HANDSHAKE_MS: Final = 3000
 RECONNECT_MS: Final = 50  # the first wait; it doubles up to half a heartbeat
 SILENT_INTERVALS: Final = 3  # ZeroMQ's own pings unanswered before it gives up a connection
 FAIR_MESSAGES: Final = 64  # read in a row before others on the hub get their turn
+# Of one message; ours have three at most. libzmq bounds each frame and not their number, and gives nobody any before it
+# has all of them: a few megabytes of empty ones, read in a row, would stop a hub for seconds.
+MAX_FRAMES: Final = 8
+FAIR_FRAMES: Final = 256  # of a message with too many, thrown away before others get their turn: a millisecond
 COMPLAINT_S: Final = 10.0  # between two lines in the log about bad frames
 
 M = TypeVar("M", bound=Message)
@@ -59,6 +63,24 @@ def open_socket(network: Network, kind: int, *, heartbeat_s: float, receive_byte
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, max(RECONNECT_MS * 2, interval_ms // 2))
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     return socket
+
+
+def receive_message(socket: Socket) -> list[bytes]:
+    """The next message's frames, waited for. Raises DecodeError of too many: close the socket then, as these are in it."""
+    frames, is_whole = _receive_frames(socket)
+    if not is_whole:
+        raise DecodeError(f"more than {MAX_FRAMES} frames", op="decode")
+    return [frame.bytes for frame in frames]
+
+
+def _receive_frames(socket: Socket) -> tuple[list[zmq.Frame], bool]:
+    """The first MAX_FRAMES of the next message, waited for, and whether that are all."""
+    frames = [socket.recv(copy=False)]
+    while frames[-1].more:
+        if len(frames) == MAX_FRAMES:
+            return frames, False
+        frames.append(socket.recv(copy=False))
+    return frames, True
 
 
 class FrameReader:
@@ -129,20 +151,35 @@ class FrameReader:
             _log.warning("%s: bad message (%d so far): %s", self._endpoint, self.bad, reason)
 
     def _read(self) -> tuple[list[bytes], str] | None:
+        while True:
+            self._take_turns()
+            try:
+                frames, is_whole = _receive_frames(self._socket)
+                count = len(frames) if is_whole else len(frames) + self._skip()
+            except zmq.ZMQError:
+                if self._socket.closed:
+                    return None
+                raise
+            if is_whole:
+                return [frame.bytes for frame in frames], _key_of(frames[-1]) if self._guard is not None else ""
+            self.refuse(f"{count} frames")
+
+    def _skip(self) -> int:
+        """Throw the rest of a message away; how many frames that were."""
+        count, more = 0, True
+        while more:
+            count += 1
+            if count % FAIR_FRAMES == 0:
+                self._rest()
+            more = self._socket.recv(copy=False).more
+        return count
+
+    def _take_turns(self) -> None:
         # zmq.green doesn't switch while messages are at hand: a flood would stop everybody else.
         self._in_a_row += 1
         if self._in_a_row >= FAIR_MESSAGES:
             self._in_a_row = 0
             self._rest()
-        try:
-            if self._guard is None:
-                return self._socket.recv_multipart(), ""
-            frames = self._socket.recv_multipart(copy=False)
-        except zmq.ZMQError:
-            if self._socket.closed:
-                return None
-            raise
-        return [frame.bytes for frame in frames], _key_of(frames[-1])
 
     def _only(self, frames: list[bytes]) -> bytes:
         # A DEALER's request to a ROUTER is [identity, request]; a REQ's has an empty frame between them.

@@ -1,1 +1,1 @@
-"""The scaler: how many collectors and processors a datacenter runs, as their load wants it."""
+"""The scaler: how many collectors, processors and workers of balancers a datacenter runs, as their load wants it."""

@@ -12,51 +12,20 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from hitmesh.config import Config
-from hitmesh.config.scaler import SCALED, Collectors, Processors, Scaled
+from hitmesh.config.scaler import SCALED, SIZED, Scaled, Sized, Target
 from hitmesh.config.scaler import Scaler as Bounds
 from hitmesh.scaler import placing
-from hitmesh.scaler.figures import Figures, Host
+from hitmesh.scaler.crews import Crews
+from hitmesh.scaler.figures import Figures
 from hitmesh.scaler.judging import Judge, Need
+from hitmesh.scaler.outcome import FULL_S, QUIET_SHARE, START_S, Full, Outcome, Seen, change
 from hitmesh.scaler.placing import Place
-from hitmesh.settings.wanted import MAX_CHANGES, MAX_WHY_CHARS, Change, Wanted
-
-START_S: Final = (
-    60.0  # for one that is wanted to come, or isn't to go: 3 s on two quiet cores. Then it isn't waited for
-)
-FULL_S: Final = 30.0  # that there must have been no room before that is told: hosts that start have none either
-QUIET_SHARE: Final = 0.2  # of `down_s`: between two that are stopped, so that the others' figures can be seen first
-
-
-class Full(Struct, frozen=True):
-    """More are needed than there is room for."""
-
-    role: Scaled
-    needed: int
-    have: int
-    why: str
-
-
-class Outcome(Struct, frozen=True):
-    """What a step has come to."""
-
-    wanted: Wanted  # the very one that was, where nothing is to change
-    says: Mapping[Scaled, str] = {}  # why nothing changes, where there is something to be said
-    full: Full | None = None
-
-
-class Seen(Struct, frozen=True, kw_only=True):
-    """A datacenter at a moment."""
-
-    roles: Mapping[Scaled, Figures]
-    hosts: Mapping[str, Host]
-    hold: str = ""  # why nothing may be changed by anybody now
+from hitmesh.settings.wanted import MAX_CHANGES, Change, Wanted
 
 
 class Decider:
@@ -65,6 +34,7 @@ class Decider:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._judges = {role: Judge() for role in SCALED}
+        self._crews = Crews(config)
         self._full_since: dict[Scaled, float] = {}
         self._lacking: dict[Scaled, tuple[int, float]] = {}  # how many haven't come, or gone, and since when so many
 
@@ -75,20 +45,24 @@ class Decider:
                 self._judges[role].clear()
             elif bounds.of(role).max:
                 self._judges[role].look(seen.roles[role], bounds.of(role), now)
+        self._crews.look(seen, bounds, now)
 
     def step(self, seen: Seen, wanted: Wanted | None, bounds: Bounds, now: float, wall: float) -> Outcome:
         """What is wanted from now on; `wanted` is None where nobody has said."""
         if wanted is None or not self._is_whole(wanted, seen):
             if seen.hold:
-                return Outcome(wanted or Wanted(), dict.fromkeys(SCALED, seen.hold))
+                return Outcome(wanted or Wanted(), dict.fromkeys(SIZED, seen.hold))
             wanted = self._adopted(wanted or Wanted(), seen)
             return Outcome(wanted)
-        says: dict[Scaled, str] = {}
-        for role in SCALED:
+        says: dict[Sized, str] = {}
+        for role in SIZED:
             if not bounds.of(role).max:
                 continue
-            places = self._places(role, wanted, seen)
-            outcome = self._step(role, places, seen, wanted, bounds, now, wall)
+            if role == "balancer":
+                outcome = self._crews.step(seen, wanted, bounds, now, wall)
+            else:
+                places = self._places(role, wanted, seen)
+                outcome = self._step(role, places, seen, wanted, bounds, now, wall)
             if outcome.wanted is not wanted or outcome.full is not None:
                 return outcome  # one thing at a time: the next step sees what came of it
             says |= outcome.says
@@ -125,9 +99,12 @@ class Decider:
             return self._more(role, places, more, total, wanted, bounds, (now, full_since), wall, need.why)
         if need.count < figures.counted and total > least:
             return self._less(role, places, total, wanted, wall, need.why)
+        if need.count < figures.counted:
+            reason = f"scaler.{role}.min is {own.min}" if own.min == least else f"the nodes say {least}"
+            return Outcome(wanted, {role: f"{need.why}; but {reason}"})
         return Outcome(wanted, {role: need.why} if need.why else {})
 
-    def _need(self, role: Scaled, figures: Figures, own: Collectors | Processors, bounds: Bounds, now: float) -> Need:
+    def _need(self, role: Scaled, figures: Figures, own: Target, bounds: Bounds, now: float) -> Need:
         quiet_s = max(bounds.warm_s, QUIET_SHARE * own.down_s)
         need = self._judges[role].verdict(figures.counted, own, now, quiet_s=quiet_s)
         if figures.new and need.count != figures.counted:
@@ -164,7 +141,7 @@ class Decider:
             places = [replace(each, wanted=each.wanted + 1) if each.name == name else each for each in places]
         count = total
         for name, more_here in planned.items():
-            changes.append(_change(role, name, count, count + more_here, why, wall))
+            changes.append(change(role, name, count, count + more_here, why, wall))
             count += more_here
         if not changes:
             now, since = full
@@ -183,7 +160,7 @@ class Decider:
         if name is None:
             return Outcome(wanted, {role: f"{why}, and there is none that may be stopped"})
         places = [replace(each, wanted=each.wanted - 1) if each.name == name else each for each in places]
-        return Outcome(_with(wanted, role, places, [_change(role, name, total, total - 1, why, wall)]))
+        return Outcome(_with(wanted, role, places, [change(role, name, total, total - 1, why, wall)]))
 
     # --- what is wanted where -----------------------------------------------------------------
 
@@ -219,14 +196,4 @@ def _with(wanted: Wanted, role: Scaled, places: Sequence[Place], changes: Sequen
     for each in places:
         if each.host is not None:
             counts.setdefault(each.name, {})[role] = each.wanted
-    return Wanted(wanted.holder, counts, (*wanted.changes, *changes)[-MAX_CHANGES:])
-
-
-def _change(role: Scaled, node: str, was: int, now: int, why: str, wall: float) -> Change:
-    return Change(at=wall, role=role, node=node, was=was, now=now, why=why[:MAX_WHY_CHARS])
-
-
-def hooked(wanted: Wanted, full: Full, wall: float) -> Wanted:
-    """With the word that a hook is run."""
-    change = _change(full.role, "", full.have, full.needed, full.why, wall)
-    return Wanted(wanted.holder, wanted.counts, (*wanted.changes, change)[-MAX_CHANGES:])
+    return replace(wanted, counts=counts, changes=(*wanted.changes, *changes)[-MAX_CHANGES:])

@@ -12,19 +12,15 @@ from typing import Final
 from msgspec import Struct
 
 from hitmesh.config import Config, Role
-from hitmesh.config.scaler import Scaled
+from hitmesh.config.scaler import Sized
 from hitmesh.state.ages import UPTIME
-from hitmesh.state.standing import BUSY, DRAINED, DRAINING, P99, UP, standing
+from hitmesh.state.standing import BUSY, DRAINED, DRAINING, DRY_RUN, P99, SUPERVISOR, UP, program_of, standing
 from hitmesh.state.view import Sighting
 
 CPUS: Final = "cpus"
 HOST_BUSY: Final = "host_busy"
 FREE_MB: Final = "host_free_mb"
-SUPERVISOR: Final = "supervisor"
-"""Of a scaler's load: its host's CPUs, the share of them in use, the memory that is free there, and 1 while the
-supervisord there answers."""
-DRY_RUN: Final = "dry_run"
-"""Of a scaler's load: 1 of one that changes nothing."""
+"""Of a scaler's load: its host's CPUs, the share of them in use, and the memory that is free there."""
 RESTORING: Final = "restoring"
 """Of a processor's load: partitions whose rows are being brought back."""
 
@@ -85,7 +81,7 @@ class Host(Struct, frozen=True, kw_only=True):
 
 def figures(
     sightings: Iterable[Sighting],
-    role: Scaled,
+    role: Sized,
     nodes: Mapping[str, str],
     now: float,
     *,
@@ -101,7 +97,7 @@ def figures(
         found = standing(one.state, alive=seen.alive, age_s=max(0.0, now - seen.heard), heartbeat_s=heartbeat_s)
         if one.role != role or not seen.alive or (one.state.startswith(DRAINING) and one.state != DRAINED):
             continue
-        node = nodes.get(one.name, "")
+        node = nodes.get(program_of(one.name), "")
         by_node[node] = by_node.get(node, 0) + 1
         if found.state != UP or found.failing:
             out.append(one.name)
@@ -121,6 +117,21 @@ def figures(
         serving=serving, new=tuple(sorted(new)), out=tuple(sorted(out)), by_node=by_node, busy=busy, p99_ms=p99_ms,
         missing=missing, unsettled=", ".join(sorted(unsettled)),
     )  # fmt: skip
+
+
+def crews(
+    sightings: Iterable[Sighting], nodes: Mapping[str, str], now: float, *, warm_s: float, heartbeat_s: float
+) -> dict[str, Figures]:
+    """Of the workers of each balancer of which some are heard, by its name; they run on `nodes`."""
+    by_name: dict[str, list[Sighting]] = {}
+    for seen in sightings:
+        if seen.instance.role == "balancer":
+            by_name.setdefault(program_of(seen.instance.name), []).append(seen)
+    found = {
+        name: figures(some, "balancer", nodes, now, warm_s=warm_s, heartbeat_s=heartbeat_s)
+        for name, some in by_name.items()
+    }
+    return {name: each for name, each in found.items() if each.living}
 
 
 def hosts(sightings: Iterable[Sighting], nodes: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Host]:

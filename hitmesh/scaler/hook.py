@@ -11,30 +11,64 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import gevent
 import msgspec
 from gevent import subprocess
 
+from hitmesh.config import why_not_run
+from hitmesh.hub.blocking import call_blocking
 from hitmesh.mesh.duty import spawn
+from hitmesh.state.standing import HOOK_MISSING, HOOKS_FAILED
 
 MAX_KEPT_BYTES: Final = 4096  # of its output, the rest of which is thrown away
 READ_BYTES: Final = 4096
 MAX_LINE_CHARS: Final = 300
+LOOK_S: Final = 10.0
 REAP_S: Final = 5.0  # for the end of what was killed
 
 log = logging.getLogger(__name__)
 
 
 class Hook:
-    """The program at `path`; each run may take `timeout_s`."""
+    """The program at `path`, empty: none; each run may take `timeout_s`."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path, self._timeout_s = path, timeout_s
         self.is_running = False
+        self._why = ""  # it can't be run
+        self._stopped = False
         self.runs = 0
         """How often it was run."""
+        self.failures = 0
+        """How often that ended otherwise than with 0, and with nothing left running."""
+
+    def load(self) -> dict[str, float]:
+        """The figures of heartbeats."""
+        return {"hooks": self.runs, HOOKS_FAILED: self.failures, HOOK_MISSING: float(bool(self._why))}
+
+    def start(self) -> None:
+        """See now and then whether it could be run, so that it is known before it is needed."""
+        if self._path:
+            spawn("whether the scaler's hook is there", self._watch)
+
+    def stop(self) -> None:
+        """See no more."""
+        self._stopped = True
+
+    def look(self) -> None:
+        """Whether it could be run; why not is logged once."""
+        why = call_blocking(partial(why_not_run, self._path))
+        if why and why != self._why:
+            log.error("the hook %s %s", self._path, why, extra={"fields": {"hook": self._path}})
+        self._why = why
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self.look()
+            gevent.sleep(LOOK_S)
 
     def run(self, told: Mapping[str, Any]) -> None:
         """Begin a run, unless one is under way; returns at once."""
@@ -51,7 +85,9 @@ class Hook:
             status, line = f"can't be run: {error.strerror}", ""
         finally:
             self.is_running = False
-        level = logging.INFO if status == "ended with 0" else logging.ERROR
+        is_fine = status == "ended with 0"
+        self.failures += not is_fine
+        level = logging.INFO if is_fine else logging.ERROR
         fields = {"hook": self._path, "status": status, "output": line}
         log.log(level, "the hook %s %s%s", self._path, status, f": {line}" if line else "", extra={"fields": fields})
 
@@ -77,10 +113,16 @@ class Hook:
             if late is not timeout:
                 raise
         finally:
+            ended_itself = process.poll() is not None
             with contextlib.suppress(ProcessLookupError, PermissionError):  # what it has left running goes with it
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(REAP_S)
             process.stdout.close()
-        status = f"ended with {process.returncode}" if ended else f"was killed: it took more than {self._timeout_s:g} s"
+        if not ended_itself:
+            status = f"was killed: it took more than {self._timeout_s:g} s"
+        elif not ended:  # its output was still open, so somebody had it
+            status = f"ended with {process.returncode}, and what it left with its output was killed after {self._timeout_s:g} s"
+        else:
+            status = f"ended with {process.returncode}"
         lines = kept.decode("utf-8", "replace").splitlines()
         return status, lines[0][:MAX_LINE_CHARS] if lines else ""

@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from hitmesh.config.scaler import Collectors, Processors
+from hitmesh.config.scaler import Collectors, Target
 from hitmesh.scaler.figures import Figures
 
 TOLERANCE: Final = 0.1  # of the target, as HPA has it
@@ -60,7 +60,7 @@ class Judge:
         """What was seen until now says nothing any more."""
         self._looks.clear()
 
-    def look(self, seen: Figures, bounds: Collectors | Processors, now: float) -> None:
+    def look(self, seen: Figures, bounds: Target, now: float) -> None:
         """This is what there is now."""
         if seen.counted != self._were:
             self._were, self._since = seen.counted, now
@@ -77,7 +77,7 @@ class Judge:
             self._slow[seen.counted] = now, min(least, seen.busy)
         self._looks.append(_Look(now, need, why, seen.busy))
 
-    def verdict(self, count: int, bounds: Collectors | Processors, now: float, *, quiet_s: float) -> Need:
+    def verdict(self, count: int, bounds: Target, now: float, *, quiet_s: float) -> Need:
         """What is needed where `count` are there, and nothing changes within `quiet_s` of the last change."""
         if not self._looks or now - self._looks[-1].at > GAP_S:
             return Need(count, "there are no figures")
@@ -107,7 +107,7 @@ class Judge:
         return Need(count)
 
 
-def needed(seen: Figures, bounds: Collectors | Processors) -> tuple[int, str]:
+def needed(seen: Figures, bounds: Target) -> tuple[int, str]:
     """How many by what is seen at this moment, and why."""
     count = seen.counted
     mean = seen.busy / count
@@ -124,7 +124,7 @@ def needed(seen: Figures, bounds: Collectors | Processors) -> tuple[int, str]:
     return need, f"{why}, to be {bounds.busy:.0%}"
 
 
-def is_slow(seen: Figures, bounds: Collectors | Processors) -> bool:
+def is_slow(seen: Figures, bounds: Target) -> bool:
     """Whether answers take too long, and of too few instances: they are busy, and nobody has just started."""
     slow_ms = bounds.p99_ms if isinstance(bounds, Collectors) else 0.0
     is_late = bool(slow_ms) and seen.p99_ms > slow_ms and not seen.new

@@ -15,10 +15,13 @@ from typing import Final
 from hitmesh.config import Config
 from hitmesh.config.scaler import SCALED, Scaled
 from hitmesh.errors import CommandError
+from hitmesh.state.standing import BEHIND_S, SUPERVISOR
 from hitmesh.supervisord import ENDED, NO_ANSWER, Supervised, Supervisord
 
 AGAIN_S: Final = 30.0  # before one that couldn't be started, or has ended by itself, is started again
 
+ANSWER_S: Final = 1.0  # within which supervisord answers that doesn't hang: it takes milliseconds
+BEHIND_STEP_S: Final = 5.0  # told in multiples of this: each change is told to the whole mesh
 STEADY_S: Final = 3.0  # that there must be too many before one is stopped: another may know first that more are wanted
 
 log = logging.getLogger(__name__)
@@ -40,12 +43,34 @@ class Local:
         self._spares = {role: [one.name for one in config.spares(role) if one.node == node] for role in SCALED}
         self._tried: dict[str, float] = {}  # by name: when it was started last
         self._over_since: dict[Scaled, float] = {}
-        self.answers = False
-        """Whether supervisord answered when it was asked last."""
+        self._lacking: dict[Scaled, int] = {}  # how many are to come yet; below 0: to go
+        self._lacking_since = 0.0
+        self._asked_at: float | None = None  # since when supervisord hasn't answered
+        self.answers: bool | None = None
+        """Whether supervisord answered when it was asked last; None: it wasn't asked yet."""
 
-    def look(self) -> Mapping[str, Supervised] | None:
+    @property
+    def behind_s(self) -> float:
+        """For how long it hasn't come nearer to what is wanted here; 0: it is there."""
+        return self._clock() - self._lacking_since if self._lacking else 0.0
+
+    def load(self) -> dict[str, float]:
+        """The figures of heartbeats."""
+        hangs = self._asked_at is not None and self._clock() - self._asked_at >= ANSWER_S
+        answers = False if hangs else self.answers
+        known = {} if answers is None else {SUPERVISOR: float(answers)}
+        return {**known, BEHIND_S: self.behind_s // BEHIND_STEP_S * BEHIND_STEP_S}
+
+    def look(self) -> None:
+        """Whether supervisord answers; nothing is to be done."""
+        self._look()
+        self._is_lacking({})
+
+    def _look(self) -> Mapping[str, Supervised] | None:
         """What runs here, by instance; None: supervisord doesn't answer."""
+        self._asked_at = self._clock()
         programs = self._supervisord.programs()
+        self._asked_at = None
         if (programs is not None) is not self.answers:
             self.answers = programs is not None
             (log.info if self.answers else log.error)(
@@ -60,16 +85,20 @@ class Local:
 
         Nothing is started of a role of which nobody lives in the datacenter: somebody has stopped them all, and wants none.
         """
-        programs = self.look()
+        programs = self._look()
         if programs is None:
             return []
         done = []
+        lacking: dict[Scaled, int] = {}
         for role in SCALED:
             if role not in wanted:
                 continue
             spares = self._spares[role]
             goal = min(max(wanted[role] - self._own[role], 0), len(spares))
             running = [name for name in spares if name in programs and programs[name].state not in (*ENDED, "STOPPING")]
+            more = goal - sum(name in programs and programs[name].state == "RUNNING" for name in spares)
+            if more < 0 or (more > 0 and living.get(role, 0)):
+                lacking[role] = more
             stopping = any(name in programs and programs[name].state == "STOPPING" for name in spares)
             if len(running) < goal and living.get(role, 0):
                 ended = [name for name in spares if name not in running and not _is_stopping(programs.get(name))]
@@ -78,7 +107,12 @@ class Local:
                 self._over_since.pop(role, None)
             elif self._clock() - self._over_since.setdefault(role, self._clock()) >= STEADY_S and not stopping:
                 done += [word for word in [self._stop(running[-1])] if word]  # the next when this one has ended
+        self._is_lacking(lacking)
         return done
+
+    def _is_lacking(self, lacking: dict[Scaled, int]) -> None:
+        if lacking != self._lacking:
+            self._lacking, self._lacking_since = lacking, self._clock()
 
     def _start(self, name: str, programs: Mapping[str, Supervised]) -> str:
         now = self._clock()

@@ -14,13 +14,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from hitmesh.errors import StoreUnknown
-from hitmesh.scaler.figures import DRY_RUN
 from hitmesh.settings import SettingsStore
 from hitmesh.settings.agreement import Agreement
 from hitmesh.settings.live import Live
 from hitmesh.settings.wanted import Wanted, decode, encode, key_of
 from hitmesh.state.dues import FAILING
-from hitmesh.state.standing import DRAINING
+from hitmesh.state.standing import DRAINING, DRY_RUN
 from hitmesh.state.view import Sighting
 
 AUTHOR: Final = "scaler"

@@ -19,22 +19,25 @@ import gevent
 from gevent.event import Event
 
 from hitmesh.config import Config, Role
-from hitmesh.config.scaler import SCALED, Scaled
+from hitmesh.config.scaler import SCALED, SIZED, Sized
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.watchdog import Watchdog
 from hitmesh.scaler import figures as seeing
-from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen, hooked
-from hitmesh.scaler.figures import DRY_RUN, SUPERVISOR, Figures, Host, nodes_of
+from hitmesh.scaler.crews import busiest
+from hitmesh.scaler.deciding import Decider
+from hitmesh.scaler.figures import Figures, Host, nodes_of
 from hitmesh.scaler.hook import Hook
 from hitmesh.scaler.host import HostMeter
 from hitmesh.scaler.local import Local
 from hitmesh.scaler.office import Office
+from hitmesh.scaler.outcome import Full, Outcome, Seen, hooked
 from hitmesh.settings import SettingsStore
 from hitmesh.settings import lock as locks
 from hitmesh.settings.live import Live
 from hitmesh.settings.wanted import Change, Wanted, words
+from hitmesh.state.standing import DRY_RUN
 from hitmesh.state.view import Sighting
 from hitmesh.store.consul_service import ConsulService
 from hitmesh.supervisord import Supervisord
@@ -50,7 +53,7 @@ AGAIN_S: Final = 60.0  # before the same is said again of why nothing changes
 LEADS: Final = "leads"
 """Of a scaler's load: 1 of the one that decides."""
 WANTED: Final = "wanted_"
-"""Before a role, of a scaler's load: how many of it are wanted in the datacenter."""
+"""Before a role, of a scaler's load: how many of it are wanted in the datacenter; workers in each balancer."""
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +82,15 @@ class Scaler:
         self._decider = Decider(config)
         self._local = Local(config, self._node, supervisord)
         self._meter = HostMeter()
-        hook = config.scaler.hook
-        self._hook = Hook(hook, config.scaler.hook_timeout_s) if hook else None
-        placed: tuple[Role, ...] = (*SCALED, "scaler")
+        self._hook = Hook(config.scaler.hook, config.scaler.hook_timeout_s)
+        placed: tuple[Role, ...] = (*SIZED, "scaler")
         self._nodes = {role: nodes_of(config, role) for role in placed}
         self._nodes["scaler"].setdefault(name, self._node)
         self._watchdog = Watchdog()
         self._news = Event()
         self._hold = "it has just started"
-        self._figures: Mapping[Scaled, Figures] = {}
-        self._said: dict[Scaled, tuple[str, float]] = {}
+        self._figures: Mapping[Sized, Figures] = {}
+        self._said: dict[Sized, tuple[str, float]] = {}
         self._leads = False
         self._decisions = 0
         self._stopped = False
@@ -109,6 +111,7 @@ class Scaler:
 
     def start(self) -> None:
         """Begin."""
+        self._hook.start()
         self._watchdog.start()
         self._live.start()
         self.mesh.start()
@@ -120,6 +123,7 @@ class Scaler:
     def stop(self) -> None:
         """Leave; what runs goes on."""
         self._stopped = True
+        self._hook.stop()
         self._news.set()
         if self._admin is not None:
             self._admin.stop()
@@ -161,7 +165,7 @@ class Scaler:
             outcome = self._decider.step(seen, outcome.wanted, bounds, now, wall)  # as if that were agreed upon
         if outcome.wanted is not wanted and not seen.hold:
             if other := self._office.leased_by(sightings, now):
-                outcome = Outcome(outcome.wanted, dict.fromkeys(SCALED, f"{other} has just decided"))
+                outcome = Outcome(outcome.wanted, dict.fromkeys(self._sized(), f"{other} has just decided"))
             else:
                 self._change(wanted, outcome.wanted)
         for role, why in outcome.says.items():
@@ -172,17 +176,17 @@ class Scaler:
     def _seen(self, sightings: list[Sighting], now: float, wall: float) -> Seen:
         view, bounds, timing = self.mesh.view, self._live.config.scaler, self._config.timing
         at = view.answered if view.answered is not None else now
-        roles = {
-            role: seeing.figures(
-                sightings, role, self._nodes[role], at, warm_s=bounds.warm_s, heartbeat_s=timing.heartbeat_s
-            )
-            for role in SCALED
+        when = {"warm_s": bounds.warm_s, "heartbeat_s": timing.heartbeat_s}
+        roles: dict[Sized, Figures] = {
+            role: seeing.figures(sightings, role, self._nodes[role], at, **when) for role in SCALED
         }
+        crews = seeing.crews(sightings, self._nodes["balancer"], at, **when)
         held = locks.held(self._lock(), "", wall)
         hold = held or seeing.restoring(sightings)
         if not (view.known and view.connected) or now - at > STALE_S:
             hold = "no Nexus says who is there"
-        return Seen(roles=roles, hosts=seeing.hosts(sightings, self._nodes["scaler"], dry_run=self._dry_run), hold=hold)
+        hosts = seeing.hosts(sightings, self._nodes["scaler"], dry_run=self._dry_run)
+        return Seen(roles={**roles, "balancer": busiest(crews)}, crews=crews, hosts=hosts, hold=hold)
 
     def _lock(self) -> locks.Lock | None:
         setting = self._live.settings.get(locks.key_of(self._config.name))
@@ -211,7 +215,7 @@ class Scaler:
         }  # fmt: skip
         log.info("%s: %s", words(change), change.why, extra={"fields": fields})
 
-    def _say(self, role: Scaled, why: str, now: float) -> None:
+    def _say(self, role: Sized, why: str, now: float) -> None:
         """Why nothing changes: once, and again when it is another reason or a while has gone by."""
         plain = re.sub(r"[\d.]+", "#", why)
         before, at = self._said.get(role, ("", float("-inf")))
@@ -220,7 +224,8 @@ class Scaler:
             log.info("%s: nothing is changed: %s", role, why, extra={"fields": {"scaled": role}})
 
     def _tell_hook(self, full: Full, wanted: Wanted, hosts: Mapping[str, Host], now: float, wall: float) -> None:
-        if self._hook is None or self._hook.is_running or now - self._office.hooked_at < self._config.scaler.hook_s:
+        own = self._config.scaler
+        if not own.hook or self._hook.is_running or now - self._office.hooked_at < own.hook_s:
             return
         if self._office.leased_by(self.mesh.view.sightings(), now):
             return
@@ -258,7 +263,9 @@ class Scaler:
             self._local.look()
             return
         scaled = {role: count for role, count in here.items() if self._live.config.scaler.of(role).max}
-        for word in self._local.bring(scaled, {role: each.living for role, each in self._figures.items()}):
+        for word in self._local.bring(
+            scaled, {role: self._figures[role].living for role in SCALED if role in self._figures}
+        ):
             log.info("%s", word)
 
     # --- within ---------------------------------------------------------------------------
@@ -271,21 +278,23 @@ class Scaler:
         wanted = self._office.wanted
         if wanted is None:
             return {}
-        return {
-            f"{WANTED}{role}": sum(
-                roles.get(role, 0) for node, roles in wanted.counts.items() if node in self._config.nodes
-            )
+        counts: dict[Sized, int] = {
+            role: sum(roles.get(role, 0) for node, roles in wanted.counts.items() if node in self._config.nodes)
             for role in SCALED
-            if self._live.config.scaler.of(role).max
         }
+        counts["balancer"] = max(wanted.workers, self._config.balancer.workers)
+        return {f"{WANTED}{role}": counts[role] for role in self._sized()}
+
+    def _sized(self) -> list[Sized]:
+        return [role for role in SIZED if self._live.config.scaler.of(role).max]
 
     def _load(self) -> dict[str, float]:
         return {
             DRY_RUN: int(self._dry_run),
             LEADS: int(self._leads),
-            SUPERVISOR: int(self._local.answers),
             "decisions": self._decisions,
-            "hooks": self._hook.runs if self._hook is not None else 0,
+            **self._hook.load(),
+            **self._local.load(),
             **self._wanted(),
             **self._meter.load(),
             **self._room(),

@@ -65,6 +65,9 @@ class _Id:
     delay_s: float
     claimed_on: object = None  # the connection that holds the reservation
 
+    def __str__(self) -> str:
+        return str(self.number)
+
 
 class _Line:
     """One place for a connection, made when needed and used by one call at a time."""

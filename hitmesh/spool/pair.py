@@ -36,6 +36,10 @@ class _Id:
     copies: tuple[JobId | None, ...]
     complete: bool
 
+    def __str__(self) -> str:
+        """As `hitmesh spool` names jobs: the copy's number, and the job's there."""
+        return " and ".join(f"{copy}/{id}" for copy, id in enumerate(self.copies, start=1) if id is not None)
+
 
 class _Copy:
     """One spool of the pair, and whether puts go to it."""

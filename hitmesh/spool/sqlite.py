@@ -77,6 +77,9 @@ class _Id:
     file: int  # the tag that its file got when it was made
     row: int
 
+    def __str__(self) -> str:
+        return str(self.row)
+
 
 @dataclass(frozen=True, slots=True)
 class _File:

@@ -11,6 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from hitmesh.protocol.messages import Instance
+from hitmesh.state.ages import UPTIME
 from hitmesh.state.dues import FAILING, told
 
 SILENT_INTERVALS: Final = 1.5
@@ -42,6 +44,24 @@ DATABASE_AWAY_S: Final = "database_away_s"
 
 ENTRIES_DROPPED: Final = "entries_dropped"
 """Of a recorder's load: entries that it couldn't keep."""
+
+SUPERVISOR: Final = "supervisor"
+"""Of a scaler's load: 1 while the supervisord of its host answers; it isn't there before it was asked."""
+
+BEHIND_S: Final = "behind_s"
+"""Of a scaler's load: for how long it hasn't come nearer to what is wanted on its host; 0: it is there."""
+
+HOOKS_FAILED: Final = "hooks_failed"
+"""Of a scaler's load: how often its hook has failed."""
+
+HOOK_MISSING: Final = "hook_missing"
+"""Of a scaler's load: 1 while its hook couldn't be run."""
+
+DRY_RUN: Final = "dry_run"
+"""Of a scaler's load: 1 of one that changes nothing."""
+
+GENERATION: Final = "generation"
+"""Of a balancer's load: the how manieth of its master's generations of workers it is of. Two of them have one name for a while."""
 
 BUSY: Final = "busy"
 """Of every instance's load: the share of one CPU that its process has used lately, in hundredths."""
@@ -80,6 +100,18 @@ def heartbeat_names(name: str, workers: int) -> list[str]:
 def program_of(name: str) -> str:
     """The configured instance to which whoever heartbeats under this name belongs."""
     return _WORKER.sub("", name)
+
+
+def is_exchange(before: Instance, after: Instance) -> bool:
+    """Whether both are workers of one balancer, which replaces all of its own: until the former ones leave, two have one name.
+
+    So whoever is heard, the other one hasn't died. Of a generation with a lower number, it has only if it was there first:
+    otherwise the balancer was started again. Where they listen tells one balancer from another of its name.
+    """
+    was, now = before.load.get(GENERATION), after.load.get(GENERATION)
+    if was is None or now is None or was == now or before.endpoints != after.endpoints:
+        return False
+    return now > was or after.load.get(UPTIME, 0.0) >= before.load.get(UPTIME, 0.0)
 
 
 def place_in_list(role: str, name: str, roles: Sequence[str]) -> tuple[int, str, int, str]:

@@ -21,8 +21,8 @@ def put_bugs_in() -> None:
     from hitmesh.startup import patch
 
     patch()
-    from balancer.exchange import Exchange
-    from balancer.forward import RequestForwarder
+    from balancer.middle.exchange import Exchange
+    from balancer.middle.forward import RequestForwarder
 
     def of_exchange(exchange: Exchange, *_: Any) -> bytes:
         return exchange.request.target

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from balancer.tls_socket import TlsSocket
+from balancer.accept.tls_socket import TlsSocket
 from tests.services import PATIENCE_S, require
 
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balancer.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
+from balancer.measures.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
 
 ABOUT: Picture = {
     "name": "balancer-1",

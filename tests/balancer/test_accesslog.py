@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.accesslog import BUFFER_BYTES, MAX_KEPT_BYTES, AccessLog, Stamps, line
+from balancer.measures.accesslog import BUFFER_BYTES, MAX_KEPT_BYTES, AccessLog, Stamps, line
 from hitmesh.cli.accesslog import hit_path
 from hitmesh.errors import ConfigError
 from hitmesh.output import PIPE_BYTES
@@ -318,7 +318,7 @@ def test_a_pipe_without_a_reader_is_an_error_and_no_signal(tmp_path: Path) -> No
 # --- standard output ----------------------------------------------------------------------------
 
 TO_STDOUT = """
-from balancer.accesslog import AccessLog
+from balancer.measures.accesslog import AccessLog
 access_log = AccessLog("-")
 access_log.add(b"one\\n")
 access_log.flush()
@@ -354,7 +354,7 @@ def test_standard_output_may_be_a_socket_as_systemds() -> None:
 def test_standard_output_that_nobody_reads_is_not_waited_for(kind: str) -> None:
     ends = os.pipe() if kind == "pipe" else tuple(end.detach() for end in socket.socketpair())
     much = """
-from balancer.accesslog import AccessLog
+from balancer.measures.accesslog import AccessLog
 access_log = AccessLog("-")
 for _ in range(10_000):
     access_log.add(b"x" * 99 + b"\\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,7 +21,6 @@ from tests.balancer.wire.scripted import (
     Turn,
     says,
     says_and_closes,
-    says_and_waits,
 )
 from tests.balancer.wire.trouble import ANSWERED_502, CUT, OK, SURPLUS, troubled
 from tests.balancer.wire.visitor import LONG_S, Visitor
@@ -80,26 +78,6 @@ def test_a_backend_that_answers_nonsense_is_a_502(name: str, balancer: Configure
 def test_a_backend_that_refuses_connections_is_a_502(balancer: ConfiguredBalancer) -> None:
     with Visitor(balancer.port) as visitor:
         assert visitor.get("/", host="refusing.example").status == 502
-        _is_well(balancer, visitor)
-
-
-def test_a_backend_that_takes_no_connection_is_a_502_in_time(balancer: ConfiguredBalancer, live: LiveLimits) -> None:
-    with Visitor(balancer.port) as visitor:
-        with live.of(connect_s=SHORT_S):
-            assert visitor.get("/", host="deaf.example").status == 502
-        _is_well(balancer, visitor)
-
-
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 ", OK + b"X-A: 1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_a_backend_that_never_answers_is_a_504_in_time(
-    said: bytes, balancer: ConfiguredBalancer, play: Play, live: LiveLimits
-) -> None:
-    play("/silent", says_and_waits(said))
-    with Visitor(balancer.port) as visitor:
-        with live.of(first_byte_s=SHORT_S):
-            began = time.monotonic()
-            assert visitor.get("/silent").status == 504
-            assert time.monotonic() - began >= SHORT_S
         _is_well(balancer, visitor)
 
 

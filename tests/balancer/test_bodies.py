@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from balancer.traffic import GATHERED_BYTES, Traffic
+from balancer.middle.ledger import Ledger
+from balancer.middle.traffic import GATHERED_BYTES, Traffic
 from hitmesh.config import Balancer
 from tests.balancer.stage import (
     LONG_S,
@@ -25,7 +26,7 @@ from tests.balancer.stage import (
     staged,
 )
 from tests.balancer.wire.answers import read_answers
-from tests.balancer.wire.scripted import ScriptedBackend, Turn
+from tests.balancer.wire.scripted import ScriptedBackend
 from tests.balancer.wire.visitor import Visitor
 from tests.services import free_port, wait_for
 
@@ -214,47 +215,9 @@ def test_uploads_that_stand_still_take_no_places_and_go_on_when_they_can(
     assert ask(balancer.port, "narrow.example", "/afterwards").status == 200
 
 
-def test_the_drops_of_an_upload_that_stands_still_are_kept_back_until_it_gets_on(
-    balancer: Instance, backend: ScriptedBackend
-) -> None:
-    came = bytearray(b"")
-
-    def script(turn: Turn) -> None:
-        came.extend(turn.rest)
-        while len(came) < 20_000:
-            came.extend(turn.read())
-        turn.say(sized(b"thanks"))
-
-    backend.scripts["/drops"] = script
-    with Visitor(balancer.port) as upload:
-        upload.send(begun("/drops", LARGE_HEAD + LARGE_BEGUN, host="single.example"))
-        wait_for(lambda: len(came) == len(LARGE_BEGUN), what="its beginning to arrive")
-        assert ask(balancer.port, "single.example", "/after-it-rests").status == 200
-        upload.send(b"x")
-        is_known_to_be_there(balancer)
-        assert len(came) == len(LARGE_BEGUN)
-        upload.send(LARGE_REST[1:])
-        assert upload.answer().body == b"thanks"
-    assert came == LARGE_BEGUN + LARGE_REST
-
-
-def test_of_too_many_that_stand_still_the_one_goes_that_does_so_for_the_longest_time(balancer: Instance) -> None:
-    with contextlib.ExitStack() as stack:
-        uploads = stalled(balancer, stack, PLACES)
-        more = stack.enter_context(Visitor(balancer.port))
-        more.send(begun("/upload", LARGE_HEAD + LARGE_BEGUN, host="narrow.example"))
-        wait_for(lambda: "too many are" in balancer.log(), what="one to be sent away")
-        answers = []
-        for upload in (*uploads, more):
-            with contextlib.suppress(ConnectionError):
-                upload.send(LARGE_REST)
-            answers.append(upload.answer().status)
-    assert sorted(answers) == [200] * PLACES + [408]
-    assert answers[-1] == 200, "the others stood still for longer"
-
-
 def test_what_is_gathered_of_all_clients_together_has_a_bound() -> None:
-    traffic = Traffic(Balancer(), services=SimpleNamespace(), access_log=None)  # type: ignore[arg-type]
+    ledger = Ledger(None, wall=lambda: 0.0)
+    traffic = Traffic(Balancer(), services=(), ledger=ledger, wall=lambda: 0.0, id_prefix=b"")
     clients: list[Any] = [SimpleNamespace(gathered=0) for _ in range(3)]
     assert traffic.gathered(clients[0], GATHERED_BYTES // 2)
     assert traffic.gathered(clients[1], GATHERED_BYTES // 2)

@@ -21,7 +21,6 @@ from tests.balancer.stage import (
     ask,
     backends,
     proxy,
-    reason,
     requests_to,
     said,
     sized,
@@ -208,31 +207,6 @@ def test_a_large_body_whose_rest_comes_in_drops_is_cut(both: Both, backend: Scri
 
 
 @meanwhile
-def test_a_body_that_comes_slowly_is_taken(both: Both, backend: ScriptedBackend) -> None:
-    backend.scripts["/slow-body"] = lambda turn: turn.say(sized(turn.body()))
-    pieces = [b"POST /slow-body HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % STEPS]
-    received, took_s = spent([*pieces, *[b"x"] * STEPS], both.patient.port, step_s=STEP_S)
-    assert took_s > PATIENT_S
-    assert read_answers(received)[0].body == b"x" * STEPS
-
-
-@meanwhile
-def test_a_body_for_a_backend_that_was_slow_once_may_come_slowly_afterwards(
-    both: Both, backend: ScriptedBackend
-) -> None:
-    def script(turn: Turn) -> None:
-        time.sleep(0.3)  # meanwhile the balancer can't get rid of what it has
-        turn.say(sized(b"%d" % len(turn.body())))
-
-    backend.scripts["/once-slow"] = script
-    length = LARGE + STEPS
-    start = b"POST /once-slow HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % length
-    received, _ = spent([start + b"x" * LARGE, *[b"x"] * STEPS], both.patient.port, step_s=STEP_S)
-    [answer] = read_answers(received)
-    assert (answer.status, answer.body) == (200, b"%d" % length)
-
-
-@meanwhile
 def test_a_backend_that_answers_slowly_is_waited_for(both: Both, backend: ScriptedBackend) -> None:
     def script(turn: Turn) -> None:
         turn.say(OK + b"Content-Length: %d\r\n\r\n" % STEPS)
@@ -295,22 +269,6 @@ def test_a_client_that_waits_before_it_takes_its_answer_gets_it_whole(both: Both
         connection.sendall(said("/waits", "a", more=b"Connection: close\r\n"))
         time.sleep(PATIENT_S + 0.5)  # more than a backend has, less than a client has
         assert whole_answer(connection).whole
-
-
-FAIR_BYTES, FAIR_S = 25_000, 0.1  # a step of a taker for whom the kernel needn't ask for more within write_s
-
-
-@meanwhile
-def test_a_client_that_takes_its_answer_slowly_gets_it_whole(both: Both, backend: ScriptedBackend) -> None:
-    backend.scripts["/fair"] = lambda turn: turn.say(sized(b"x" * (LARGE // 3)))
-    with narrow(both.hasty.port, 65_536) as connection:
-        connection.sendall(said("/fair", "a", more=b"Connection: close\r\n"))
-        began, received = time.monotonic(), bytearray()
-        while data := connection.recv(FAIR_BYTES):
-            received += data
-            time.sleep(FAIR_S)
-    assert time.monotonic() - began > 2 * WRITE_S
-    assert read_answers(bytes(received))[0].whole
 
 
 def is_cut(connection: socket.socket) -> bool:
@@ -412,14 +370,6 @@ def test_a_tunnel_lives_as_long_as_something_passes(both: Both, backend: Scripte
 def live(both: Both) -> LiveLimits:
     """Of the patient one: what is in time there has time to get ready, on a busy machine too."""
     return LiveLimits(both.patient.folder / "var" / "stage" / "settings.db", both.patient.port)
-
-
-def test_a_backend_that_says_nothing_is_a_504(both: Both, backend: ScriptedBackend, live: LiveLimits) -> None:
-    backend.scripts["/nothing"] = says_and_waits(b"")
-    with live.of(first_byte_s=SHORT_S):
-        answer = ask(both.patient.port, "a", "/nothing")
-    assert answer.status == 504
-    assert reason(answer).endswith(f"no answer within {SHORT_S} s")
 
 
 def test_a_request_that_comes_while_its_connection_expires_is_answered(both: Both, live: LiveLimits) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from balancer.traffic import QUIET_S
+from balancer.middle.traffic import QUIET_S
 from hitmesh.config import load
 from tests.balancer.late_nexus import LateNexus
 from tests.balancer.stage import LONG_S, OK, Gate, Instance, ask, backends, proxy, requests_to, said, sized, staged

@@ -1,10 +1,9 @@
-"""Requests that wait: while no backend lives, and while all are busy."""
+"""Requests that wait while no backend lives. How long, in which order and how many: `middle/test_patience.py`."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,7 +21,6 @@ from tests.balancer.stage import (
     said,
     sized,
     staged,
-    statuses,
 )
 from tests.balancer.wire.scripted import ScriptedBackend, Turn
 from tests.balancer.wire.visitor import Visitor
@@ -42,7 +40,7 @@ def backend() -> Iterator[ScriptedBackend]:
 @pytest.fixture(scope="module")
 def places() -> dict[str, int]:
     """Ports where nobody listens, until a test does."""
-    names = ("comes", "asked", "never", "leaving", "nobody", "short", "stats")
+    names = ("comes", "asked", "leaving", "nobody")
     return {f"{name}.example": free_port() for name in names}
 
 
@@ -53,12 +51,8 @@ def balancer(
     routes = {host: proxy(port, **CHECKED) for host, port in places.items()}
     routes["asked.example"] = proxy(places["asked.example"], check_path="/health", **CHECKED)
     routes["nobody.example"] = proxy(places["nobody.example"], hold=0)
-    routes["short.example"] = proxy(places["short.example"], hold=1, hold_s=0.3)
-    routes["busy.example"] = proxy(backend.port, backend_connections=2, queue=4)
     backend.scripts["/sick"] = lambda turn: turn.say(sized(b"", b"503 Service Unavailable"))
     routes["sick.example"] = proxy(backend.port, backend_connections=1, hold=0, check_path="/sick", check_s=0.1, fall=1)
-    routes["churn.example"] = proxy(backend.port, backend_connections=1, queue=2000)
-    routes["hasty.example"] = proxy(backend.port, backend_connections=1, queue=4, queue_s=0.3)
     with staged(tmp_path_factory.mktemp("holding"), routes) as instance:
         yield instance
 
@@ -125,68 +119,12 @@ def test_no_more_wait_than_are_allowed_to_and_who_leaves_frees_a_place(balancer:
         wait_for_waiting(balancer, host, HOLD - 1)
 
 
-def test_who_waits_too_long_for_a_backend_gets_503(balancer: Instance) -> None:
-    began = time.monotonic()
-    answer = ask(balancer.port, "short.example")
-    assert answer.status == 503
-    assert "no backend is alive for 0.3 s" in reason(answer)
-    assert time.monotonic() - began >= 0.3
-    with Visitor(balancer.port) as visitor:
-        assert [visitor.get("/", host="short.example").status for _ in range(2)] == [503, 503], "it stays connected"
-    service = balancer.service("short.example")
-    assert (service["held"], service["held_max"], service["held_total"]) == (0, 1, 3)
-
-
 def test_without_hold_nobody_waits(balancer: Instance) -> None:
     for _ in range(3):
         answer = ask(balancer.port, "nobody.example")
         assert answer.status in {502, 503}
         assert "can't connect" in reason(answer)
     assert balancer.service("nobody.example")["held_total"] == 0
-
-
-def test_most_that_waited_at_once_is_counted(balancer: Instance) -> None:
-    for _ in range(3):
-        with Visitor(balancer.port) as visitor:
-            visitor.send(said("/", "stats.example"))
-            wait_for_waiting(balancer, "stats.example", 1)
-        wait_for_waiting(balancer, "stats.example", 0)
-    answers = [Visitor(balancer.port) for _ in range(2)]
-    for each in answers:
-        each.send(said("/", "stats.example"))
-    wait_for_waiting(balancer, "stats.example", 2)
-    for each in answers:
-        each.__exit__()
-    service = balancer.service("stats.example")
-    assert (service["held_max"], service["held_total"]) == (2, 5)
-
-
-def test_a_backend_gets_no_more_connections_than_allowed_and_the_others_wait_in_their_order(
-    balancer: Instance, backend: ScriptedBackend
-) -> None:
-    gate = backend.scripts["/busy"] = Gate()
-    assert isinstance(gate, Gate)
-    with contextlib.ExitStack() as stack:
-        visitors = []
-        for number in range(6):
-            visitors.append(stack.enter_context(Visitor(balancer.port)))
-            visitors[-1].send(said("/busy", "busy.example", more=b"X-Number: %d\r\n" % number))
-            if number < 2:
-                wait_for(lambda arrived=number + 1: gate.arrived == arrived, what="the request to arrive")  # type: ignore[misc]
-            else:
-                wait_for_waiting(balancer, "busy.example", number - 1)
-        assert gate.arrived == 2
-        answer = ask(balancer.port, "busy.example", "/busy")
-        assert answer.status == 503
-        assert "all backends are busy, and 4 requests wait already" in reason(answer)
-        assert balancer.service("busy.example")["backends"][f"127.0.0.1:{backend.port}"]["sessions"] == 2
-        for let in range(4):
-            gate.let(1)
-            wait_for(lambda arrived=let + 3: gate.arrived == arrived, what="the next one to arrive")  # type: ignore[misc]
-        gate.let()
-        assert [visitor.answer().status for visitor in visitors] == [200] * 6
-    order = [int(head.partition(b"X-Number: ")[2].partition(b"\r\n")[0]) for head in gate.heads]
-    assert order == list(range(6))
 
 
 def test_where_nobody_is_held_a_backend_that_is_down_is_tried_but_not_beyond_its_connections(
@@ -203,37 +141,3 @@ def test_where_nobody_is_held_a_backend_that_is_down_is_tried_but_not_beyond_its
         gate.let()
         assert visitor.answer().status == 200
     assert gate.arrived == 1
-
-
-def test_who_waits_too_long_for_a_busy_backend_gets_503(balancer: Instance, backend: ScriptedBackend) -> None:
-    gate = backend.scripts["/hasty"] = Gate()
-    assert isinstance(gate, Gate)
-    with Visitor(balancer.port) as first:
-        first.send(said("/hasty", "hasty.example"))
-        wait_for(lambda: gate.arrived == 1, what="the first one to arrive")
-        answers = ask_at_once(4, lambda _: ask(balancer.port, "hasty.example", "/hasty"))
-        assert statuses(answers) == [503] * 4
-        assert "all backends are busy for 0.3 s" in reason(answers[0].result())
-        gate.let()
-        assert first.answer().status == 200
-    assert gate.arrived == 1
-
-
-def test_those_who_left_the_queue_are_not_kept_in_memory(balancer: Instance, backend: ScriptedBackend) -> None:
-    gate = backend.scripts["/churn"] = Gate()
-    assert isinstance(gate, Gate)
-    with Visitor(balancer.port) as first:
-        first.send(said("/churn", "churn.example"))
-        wait_for(lambda: gate.arrived == 1, what="the backend to be busy")
-        with Visitor(balancer.port) as second:
-            second.send(said("/churn", "churn.example"))
-            wait_for_waiting(balancer, "churn.example", 1)
-            before = balancer.memory_kb()
-            pad = b"X-Pad: %b\r\n" % (b"x" * 7000)
-            for _ in range(1500):
-                with Visitor(balancer.port) as leaver:
-                    leaver.send(said("/churn", "churn.example", more=pad))
-            wait_for_waiting(balancer, "churn.example", 1)
-            assert balancer.memory_kb() - before < 4000
-            gate.let()
-            assert second.answer().status == 200

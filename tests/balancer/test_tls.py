@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from balancer.tls import TlsContexts
-from balancer.tls_socket import TlsSocket
+from balancer.accept.tls import TlsContexts
+from balancer.accept.tls_socket import TlsSocket
 from tests.balancer.certificates import EC, client_context, make_certificate, openssl, shaken
 
 DAY_S = 86400.0
@@ -213,7 +213,7 @@ def test_it_works_in_a_process_that_gevent_has_patched(site: Path, shop: Path) -
         from gevent import monkey; monkey.patch_all()
         import ssl, sys, _socket
         from pathlib import Path
-        from balancer.tls import TlsContexts
+        from balancer.accept.tls import TlsContexts
         contexts = TlsContexts([Path(sys.argv[1]), Path(sys.argv[2])])
         ours, theirs = _socket.socketpair()
         ours.setblocking(False)

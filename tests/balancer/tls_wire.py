@@ -8,7 +8,7 @@ import ssl
 import time
 from contextlib import suppress
 
-from balancer.tls_socket import RECORD_BYTES, TlsSocket
+from balancer.accept.tls_socket import RECORD_BYTES, TlsSocket
 from tests.balancer.certificates import client_context
 from tests.services import PATIENCE_S
 

@@ -86,6 +86,29 @@ def test_the_hook_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load(path).scaler.hook == str(tmp_path / "bring-a-host")
 
 
+def test_a_live_most_beyond_the_programs_that_there_are_is_refused_with_how_many_that_is() -> None:
+    config = configured(scaled(max=12, node_max=5))
+    assert check("scaler.collector.max", "12", config) == "12", "as the file says"
+    with pytest.raises(
+        ConfigError, match=r"^scaler\.collector\.max \(50\) is more than .* 2 that its nodes say and 3 spares; "
+    ):
+        check("scaler.collector.max", "50", config)
+    few = configured(scaled(max=4))
+    assert check("scaler.collector.max", "3", few) == "3"
+    with pytest.raises(ConfigError, match="2 that its nodes say and 2 spares"):
+        check("scaler.collector.max", "5", few)
+    assert check("scaler.balancer.max", "64", few) == "64", "a worker needs no program"
+
+
+def test_a_most_of_workers_below_those_of_the_file_is_refused() -> None:
+    def change(data: dict[str, Any]) -> None:
+        scaled()(data)
+        data["balancer"] = {"workers": 4}
+        data["scaler"]["balancer"] = {"max": 3}
+
+    assert "scaler.balancer.max (3) is less than balancer.workers (4)" in mistake(change)
+
+
 def test_bounds_and_targets_are_changed_live_and_how_many_have_programs_isnt() -> None:
     config = configured(scaled(max=5))
     assert check("scaler.collector.min", "3", config) == "3"

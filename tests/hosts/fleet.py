@@ -5,7 +5,7 @@ app-1, app-2: every role         app-1, app-2: every role, Consul, beanstalkd
 store-1, store-2: Consul, beanstalkd
 store-3: Consul                  app-3: Consul
 
-pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd; a: Consul, a dashboard
+pair, VIP 10.3.0.100, alone: a, b: every role, beanstalkd, a scaler; a: Consul, a dashboard
 
 north, VIP 10.4.0.100            south, VIP 10.5.0.100
 a: every role, Consul, beanstalkd
@@ -37,7 +37,13 @@ FLEETS: Final[Mapping[str, tuple[int, Mapping[str, tuple[int, Mapping[str, Any]]
         },
     ),
     # The smallest that has a pair of everything that hits go through; a mesh of its own.
-    "pair": (3, {"a": (11, ROLES | STORES | {"dashboard": 1}), "b": (12, ROLES | {"beanstalkd": True})}),
+    "pair": (
+        3,
+        {
+            "a": (11, ROLES | STORES | {"dashboard": 1, "scaler": 1}),
+            "b": (12, ROLES | {"beanstalkd": True, "scaler": 1}),
+        },
+    ),
     # The smallest mesh of two.
     "north": (4, {"a": (11, ROLES | STORES)}),
     "south": (5, {"a": (11, ROLES | STORES)}),

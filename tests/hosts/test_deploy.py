@@ -7,6 +7,7 @@ One bed for all of it, in this order: each test goes on with the datacenter as t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,19 @@ from tests.system.visitors import accepted, at_work
 
 PAGES = tuple(f"site.example/{number}" for number in range(10))
 ANSWER_S = 10.0
+SCALED_S = 90.0  # on a busy machine; some seconds
+SPARES = (("a", "collector-3"), ("b", "collector-4"))
+SUPERVISORCTL = ("/opt/hitmesh/system/bin/supervisorctl", "-c", "/var/lib/hitmesh/supervisord.conf")
+TOKEN = "?token=/etc/hitmesh/keys/pair/{role}/consul.token"
+SETTINGS = {
+    "deploy": {"bake_s": 2.0, "consul": {"acl": True}},
+    "stores": {
+        "totals": f"consul://127.0.0.1:8500/hitmesh{TOKEN}",
+        "settings": f"consul://127.0.0.1:8500/hitmesh-settings{TOKEN}",
+    },
+    # The hosts share the machine with all else that runs there: how busy it is, is no reason here to start nothing.
+    "scaler": {"host_busy": 1.0, "warm_s": 1.0, "collector": {"max": 4, "node_max": 2, "p99_ms": 0.0, "busy": 1.0}},
+}
 
 
 class Operator:
@@ -32,7 +46,7 @@ class Operator:
     def __init__(self, bed: Bed, folder: Path) -> None:
         (folder / "config").mkdir()
         self.bed, self.folder = bed, folder
-        self.fleet = Fleet(bed, "pair", folder / "config", settings={"deploy": {"bake_s": 2.0}})
+        self.fleet = Fleet(bed, "pair", folder / "config", settings=SETTINGS)
         self.fab = Fab(bed, folder / "config", folder / "var")
         self.expected: Counter[str] = Counter()
         self.doubts: Counter[str] = Counter()  # hits without an answer, perhaps counted, and perhaps late
@@ -63,6 +77,24 @@ class Operator:
         return (
             asked(self.bed.place("client"), f"{self.fleet.hosts['a'].address}:{DASHBOARD}", "GET", "/status.json") or {}
         )
+
+    def spares(self) -> list[str]:
+        """Those that run, as supervisord says on their hosts."""
+        said = {node: self.fleet.hosts[node].run([*SUPERVISORCTL, "status", f"pair-{name}"]) for node, name in SPARES}
+        return [name for node, name in SPARES if "RUNNING" in said[node].stdout]
+
+    def spares_count(self) -> bool:
+        """Whether each of them has taken hits."""
+        loads = {one["name"]: one["load"] for one in json.loads(self.run("hitmesh:dc=pair,args=status --json"))}
+        return all(loads[name].get("accepted", 0) > 0 for _, name in SPARES)
+
+    def set(self, key: str, value: int) -> None:
+        """Change a live setting of how many collectors there are."""
+        assert "in force in" in self.run(f"hitmesh:dc=pair,args=config set scaler.collector.{key} {value}")
+
+    def log(self, node: str, name: str) -> str:
+        """What an instance has logged."""
+        return self.fleet.hosts[node].read(f"/var/log/hitmesh/pair-{name}.log")
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""
@@ -117,14 +149,40 @@ def test_two_commands_make_a_datacenter_of_hosts_with_nothing_but_sshd(operator:
 
 
 def test_another_version_is_deployed_under_load_and_no_request_fails(operator: Operator) -> None:
+    """Nor does a scaler change anything meanwhile; afterwards it does, on each host, as it was told to."""
     newer = operator.of(f"{__version__}.post1")
     moves, holders = operator.fleet.moves(), operator.fleet.holders()
+    too_early: list[str] = []
+    wanted = False
+
+    def tell(line: str) -> None:
+        nonlocal wanted
+        if "drain and restart" in line and not wanted:
+            operator.set("min", 4)
+            wanted = True
+        elif "drain and restart" in line:
+            too_early.extend(operator.spares())
+
     with at_work(*operator.guests()) as guests:
-        said = operator.run("deploy:dc=pair", newer)
-    assert said.count("drain and restart") == 9
+        status, said = newer.run("deploy:dc=pair", tell)
+        assert status == 0, said
+        assert said.count("drain and restart") == 11
+        assert too_early == []
+        assert "collector: nothing is changed: " in operator.log("a", "scaler-1")
+        wait_for(
+            lambda: operator.spares() == [name for _, name in SPARES],
+            within_s=SCALED_S,
+            what="the collectors that are wanted",
+        )
+        wait_for(operator.spares_count, within_s=SCALED_S, what="them to take hits")
+        operator.set("min", 0)
+        operator.set("max", 2)
+        wait_for(lambda: not operator.spares(), within_s=SCALED_S, what="them to have ended")
     # a's balancer is restarted first: the address goes to b, and then back.
     planned = 2 if holders == [operator.fleet.hosts["a"]] else 1
     operator.check(*guests, unplanned=max(0, operator.fleet.moves() - moves - planned))
+    as_user = ["pgrep", "-u", "hitmesh-scaler", "-fc", "--", "--name scaler-1"]
+    assert operator.fleet.hosts["a"].run(as_user).stdout.strip() == "1"
 
 
 def test_a_mistake_is_one_line_and_changes_nothing(operator: Operator) -> None:

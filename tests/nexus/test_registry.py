@@ -197,6 +197,39 @@ def test_who_drains_leaves_its_place_to_the_next_of_its_name_while_both_speak() 
     assert one.refused == 0
 
 
+def worker(id: str, generation: int, up_s: float, http: str = "http://127.0.0.1:8000") -> Instance:
+    """A balancer's worker, of so manieth a generation."""
+    load = {"generation": float(generation), "up_s": up_s}
+    return instance("balancer-1", id, role="balancer", load=load, endpoints={"http": http})
+
+
+def test_a_balancers_next_worker_has_the_name_for_good_while_the_one_before_still_serves() -> None:
+    one = registry()
+    for number in range(1, 9):
+        one.heartbeat(heartbeat(worker("old", 1, 60.0 + number), number), 0.5 * number)
+        assert alive(one, 0.5 * number) == {"old" if number == 1 else "new": True}
+        one.heartbeat(heartbeat(worker("new", 2, number), number), 0.5 * number)
+    assert (one.refused, one.rivals(4.0)) == (0, 0)
+    one.leave("new", 4.5)
+    one.heartbeat(heartbeat(worker("old", 1, 70.0), 20), 4.6)
+    assert alive(one, 4.6) == {"old": True}, "the next one wasn't wanted after all"
+
+
+def test_two_balancers_of_one_name_are_rivals_whatever_they_say_of_generations() -> None:
+    one = registry()
+    for number in range(1, 4):
+        one.heartbeat(heartbeat(worker("here", 1, 60.0 + number), number), 0.2 * number)
+        one.heartbeat(heartbeat(worker("there", 9, number, "http://127.0.0.2:8000"), number), 0.2 * number + 0.1)
+    assert (alive(one, 0.8), one.rivals(0.8)) == ({"here": True}, 1)
+
+
+def test_a_balancer_that_is_started_again_has_its_name_at_once_though_its_generations_begin_anew() -> None:
+    one = registry()
+    one.heartbeat(heartbeat(worker("before", 4, 60.0), 9), 0.0)
+    one.heartbeat(heartbeat(worker("again", 1, 0.1), 1), 0.5)
+    assert alive(one, 0.5) == {"again": True}
+
+
 def test_a_contested_name_is_free_again_once_its_owner_is_dead() -> None:
     one = registry()
     one.heartbeat(heartbeat(instance(id="first"), 7), 0.0)

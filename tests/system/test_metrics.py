@@ -34,7 +34,7 @@ SELDOM: Final = {
     "hitmesh_balancer_virtual_ip",
     "hitmesh_scaler_wanted_instances",  # of a role that is scaled
 }
-SILENT: Final = {"HitmeshTurnedAway"}
+SILENT: Final = {"HitmeshTurnedAway", "HitmeshDatabaseAway"}  # nobody was, and there is no database
 # What rises in both datacenters while somebody hits them.
 BUSY: Final = (
     "hitmesh_collector_accepted_hits_total",

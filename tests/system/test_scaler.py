@@ -49,11 +49,11 @@ def program(user: User) -> str:
 
 
 def events(user: User) -> list[str]:
-    """What the scalers have said that they have changed."""
+    """What the scalers have said that they have changed, in the order of time: each may have decided."""
     logs = [user.folder / "log" / f"{DC}-scaler-{n}.log" for n in (1, 2)]
-    return [
+    return sorted(
         line for log in logs for line in log.read_text().splitlines() if re.search(r": collector \d -> \d, on ", line)
-    ]
+    )
 
 
 def test_a_spare_that_nobody_has_started_is_missed_by_nobody(user: User) -> None:

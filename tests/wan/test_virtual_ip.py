@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from hitmesh.config import dump
 from tests.services import wait_for
 from tests.wan.virtual_ip import PORT, READY_S, VirtualIp
 from tests.wan.visits import Retrying, Steady
@@ -96,6 +98,25 @@ def test_ending_and_starting_a_balancer_fails_no_request_and_each_is_counted_onc
         load.goes_on()
     assert load.failed == []
     wait_for(lambda: vip.total(PAGE) == load.answered, what=f"{load.answered} to be counted")
+
+
+def test_a_balancer_that_gets_more_workers_and_fewer_keeps_the_address_and_fails_no_request(
+    vip: VirtualIp, holder: int
+) -> None:
+    before, page = vip.log(f"vip-{holder}"), f"{PAGE}-workers"
+    with Steady(vip.client, vip.address, PORT, page) as load:
+        for times, workers in enumerate((4, 2, 3, 1), 1):
+            balancer = msgspec.structs.replace(vip.config.balancer, workers=workers)
+            vip.file.write_text(dump(msgspec.structs.replace(vip.config, balancer=balancer)))
+            vip.signal(f"balancer-{holder}", signal.SIGHUP, group=False)
+            wait_for(
+                lambda times=times: vip.log(f"balancer-{holder}").count("read again") >= times,  # type: ignore[misc]
+                within_s=READY_S, what=f"{workers} workers",
+            )  # fmt: skip
+            load.goes_on()
+    assert load.failed == []
+    assert (vip.holders(), vip.log(f"vip-{holder}")) == ([holder], before), "the check has nothing to say"
+    wait_for(lambda: vip.total(page) == load.answered, what=f"{load.answered} to be counted")
 
 
 def test_without_its_check_a_host_has_no_address(vip: VirtualIp, holder: int) -> None:

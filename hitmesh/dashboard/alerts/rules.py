@@ -29,6 +29,8 @@ MAX_NAME_CHARS: Final = 120  # of an alert's name: in a setting's key there is a
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _TOLD_ELSEWHERE: Final = ("books", "depth", "oldest", "spools", "spool ", "disk", "datacenter", "alerts")
 """How the keys of problems begin that another rule is for."""
+_OF_SCALERS: Final = ("scaler ", "hook ")
+"""How the keys of a scaler's problems begin, with its name at their end."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -197,6 +199,13 @@ def _instance_dead(seen: Seen, _rules: settings.Rules) -> Found:
             yield _sign("instance_dead", "warn", f"{row.name} of {seen.part.dc} is dead{why}", row.name)
 
 
+def _scaler(seen: Seen, _rules: settings.Rules) -> Found:
+    for each in seen.part.problems:
+        key = each.key.removeprefix(f"{seen.part.dc} ")
+        if key.startswith(_OF_SCALERS):
+            yield _sign("scaler", "warn", each.says, key.rpartition(" ")[2])
+
+
 def _trouble(seen: Seen, _rules: settings.Rules) -> Found:
     unheard = {f"link {dc}" for dc, each in seen.dcs.items() if each.state != "up"}  # told by datacenter_silent
     for each in seen.part.problems:
@@ -218,5 +227,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "errors": _errors,
     "certificate": _certificate,
     "instance_dead": _instance_dead,
+    "scaler": _scaler,
     "trouble": _trouble,
 }

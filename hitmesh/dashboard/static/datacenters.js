@@ -55,8 +55,8 @@ function spool(spools) {
 }
 
 function store(store) {
-  if (store.reachable === false) return ["out of reach", "", "bad"];
-  const orphans = (store.owners ?? []).filter((each) => each == null).length;
+  if (store.reachable === false) return store.absent ? ["not made yet", "", "warn"] : ["out of reach", "", "bad"];
+  const orphans = (store.orphans ?? []).length;
   const unreadable = (store.unreadable ?? []).length;
   const lag = store.commit_lag_s == null ? "commit lag not known" : `commits ${duration(store.commit_lag_s)} behind`;
   const late = store.commit_lag_s > LATE_COMMIT_S;

@@ -84,12 +84,13 @@ function inWords(names, owners, broken) {
 }
 
 function storeInWords(store) {
+  if (store.reachable === false && store.absent) return ["nobody has made it yet", "warn"];
   if (store.reachable === false) return [`out of reach${store.why ? `: ${store.why}` : ""}${store.restoring ? `; ${many(store.restoring, "partition")} being brought back` : ""}`, "bad"];
   const said = [store.commit_lag_s == null ? "commit lag not known" : `commits are ${duration(store.commit_lag_s)} behind`];
   if (store.pages != null) said.push(`${compact(store.pages)} pages`);
   said.push(many(store.conflicts ?? 0, "conflict"));
   if (store.restoring) said.push(`${many(store.restoring, "partition")} being brought back`);
-  const bad = (store.unreadable ?? []).length || (store.owners ?? []).some((each) => each == null);
+  const bad = (store.unreadable ?? []).length || (store.orphans ?? []).length;
   return [said.join(", "), bad ? "bad" : store.restoring || store.commit_lag_s > 5 ? "warn" : "ok"];
 }
 

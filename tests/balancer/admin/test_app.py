@@ -15,8 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from balancer.admin.access import Access
 from balancer.admin.app import make_admin
-from balancer.routes import KEYS, RouteTable
-from balancer.stats import Pause, Picture, no_pause
+from balancer.measures.stats import Pause, Picture, no_pause
+from balancer.middle.routes import KEYS, RouteTable
 from hitmesh.config import Empty, Proxy, Route, parse_stored
 from hitmesh.config.hands import Hands
 from hitmesh.config.pauses import TEXT, RoutePause, parse_pause

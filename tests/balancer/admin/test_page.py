@@ -19,8 +19,8 @@ from balancer.admin.columns import HEADER, csv
 from balancer.admin.merging import merge
 from balancer.admin.metrics import STATUSES, families
 from balancer.admin.page import page
-from balancer.routes import RouteTable
-from balancer.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
+from balancer.measures.stats import BackendStats, FrontStats, Picture, ServiceStats, picture
+from balancer.middle.routes import RouteTable
 from hitmesh.config import Alias, Empty, Hold, Proxy, Redirect, Static
 from hitmesh.metrics.text import encoded
 from tests.balancer.pictures import ABOUT, NOW, STARTED, full

@@ -13,8 +13,8 @@ from balancer.admin.merging import merge
 from balancer.admin.metrics import families
 from balancer.admin.page import page
 from balancer.admin.slices import sliced
-from balancer.routes import RouteTable
-from balancer.stats import BackendStats, Pause, Picture, ServiceStats, picture
+from balancer.measures.stats import BackendStats, Pause, Picture, ServiceStats, picture
+from balancer.middle.routes import RouteTable
 from hitmesh.config import Empty
 from hitmesh.metrics.text import encoded
 

@@ -1,7 +1,8 @@
 """A worker that answers every connection with one line: its label, index, pid and the kind of socket.
 
 It keeps to what `balancer.process.processes` says of the descriptors, without any of the balancer's code.
-The configuration is JSON; with `beats` it beats; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
+The configuration is JSON; with `beats` it beats, and the first one says that so many workers are wanted as stand in the file
+that `wants` names; `mode` is what to do wrong, and `bad` the workers that do (all, if absent).
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def beat() -> None:
     """The word that it is well."""
     if config.get("beats"):
         os.pwrite(int(options["--beats-fd"]), struct.pack("=d", time.monotonic()), 0)
+    if config.get("wants") and index == 0:
+        with open(config["wants"]) as file:  # noqa: PTH123 - pathlib takes its time
+            os.pwrite(int(options["--beats-fd"]), struct.pack("=Q", int(file.read()) + 1), 16)
 
 
 beat()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 
-def run(front: Any, *, index: int, sockets: Any, ready: Any, hung: Any) -> int:
+def run(front: Any, *, index: int, sockets: Any, ready: Any, hung: Any, tell_wanted: Any, generation: int) -> int:
     import signal
     import socket
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,14 @@ class Stubs(Server):
 
     def is_up(self) -> bool:
         return "serves" in self.log()
+
+    def wants(self, workers: int) -> None:
+        """From now on the first worker says that so many are wanted; 0: as many as the configuration says."""
+        wanted = self.folder / "wanted"
+        wanted.with_suffix(".new").write_text(str(workers))
+        wanted.with_suffix(".new").rename(wanted)
+        if "wants" not in self.config:
+            self.write(beats=True, wants=str(wanted), patience={"look_s": 0.2})
 
     @property
     def pid(self) -> int:
@@ -97,16 +106,18 @@ class Stubs(Server):
         wait_for(lambda: self.labels() == {label}, what=f"{label} alone to answer")
 
     @contextlib.contextmanager
-    def under_load(self, *, threads: int = 3) -> Iterator[list[Answer]]:
-        """Clients that connect all the time; each must be answered."""
+    def under_load(self, *, threads: int = 3, ports: Sequence[int] = ()) -> Iterator[list[Answer]]:
+        """Clients that connect all the time, to one port after the other; each must be answered."""
         answers: list[Answer] = []
         failures: list[str] = []
         end = threading.Event()
 
         def visit() -> None:
-            while not end.wait(0.002):
+            for port in itertools.cycle(ports or [self.port]):
+                if end.wait(0.002):
+                    return
                 try:
-                    answers.append(self.ask())
+                    answers.append(self.ask(port))
                 except (OSError, AssertionError) as error:
                     failures.append(repr(error))
 

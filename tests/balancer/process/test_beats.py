@@ -74,12 +74,34 @@ def test_of_several_one_at_a_time_is_found() -> None:
 
 
 def test_both_sides_find_in_the_file_what_the_other_wrote() -> None:
-    fd = beats.make_file(3)
+    fd = beats.make_file(3, 7)
     try:
         assert (beats.last_beat(fd), beats.hung(fd)) == (0.0, 3)
         beats.beat(fd, 17.5)
         beats.tell_hung(fd, 4)
-        assert (beats.last_beat(fd), beats.hung(fd)) == (17.5, 4)
+        assert (beats.last_beat(fd), beats.hung(fd), beats.generation(fd)) == (17.5, 4, 7)
+    finally:
+        os.close(fd)
+
+
+def test_how_many_workers_are_wanted_is_said_and_none_is_a_word_too() -> None:
+    fd = beats.make_file(3, 7)
+    try:
+        assert beats.wanted(fd) is None
+        for count in (0, 5):
+            beats.tell_wanted(fd, count)
+            assert (beats.wanted(fd), beats.hung(fd)) == (count, 3)
+    finally:
+        os.close(fd)
+
+
+def test_with_the_file_of_an_earlier_version_nothing_is_said_and_nothing_goes_wrong() -> None:
+    fd = os.memfd_create("as before")
+    try:
+        os.truncate(fd, 16)
+        assert (beats.wanted(fd), beats.generation(fd)) == (None, 0)
+        beats.tell_wanted(fd, 5)  # by a worker of this version, to a master of that one
+        assert (beats.last_beat(fd), beats.hung(fd)) == (0.0, 0)
     finally:
         os.close(fd)
 

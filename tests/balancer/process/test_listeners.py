@@ -51,11 +51,12 @@ def test_the_admin_socket_is_the_first_workers() -> None:
         assert [sorted(given) for given in share(bounds, 2)] == [["admin", "http"], ["http"]]
 
 
-def test_surplus_sockets_go_round() -> None:
-    with opened({"http": ANY}, workers=5) as bounds:
-        given = [each["http"] for each in share(bounds, 2)]
-        assert [len(each) for each in given] == [3, 2]
-        assert {sock for each in given for sock in each} == set(bounds["http"].sockets)
+def test_surplus_sockets_are_everybodys_so_that_no_worker_has_twice_the_clients_of_another() -> None:
+    with opened({"http": ANY, "admin": ANY}, workers=5) as bounds:
+        sockets = list(bounds["http"].sockets)
+        given = share(bounds, 2)
+        assert [each["http"] for each in given] == [[sockets[0], *sockets[2:]], [sockets[1], *sockets[2:]]]
+        assert [each.get("admin", []) for each in given] == [list(bounds["admin"].sockets), []]
 
 
 def test_a_port_that_somebody_listens_on_is_in_use_even_if_he_would_share_it() -> None:

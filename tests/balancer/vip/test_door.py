@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from balancer.acceptor import Acceptor
-from balancer.proxy_protocol import Networks
-from balancer.stats import FrontStats
+from balancer.accept.acceptor import Acceptor
+from balancer.measures.stats import FrontStats
+from balancer.middle.networks import Networks
 from balancer.vip.door import shut, welcome
 from tests.services import PATIENCE_S, require_ipv6
 

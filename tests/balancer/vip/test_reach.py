@@ -6,7 +6,7 @@ from typing import Any
 import gevent
 import pytest
 
-from balancer.checks import Outcome
+from balancer.members.checks import Outcome
 from balancer.vip import reach
 from balancer.vip.reach import LATE_S, QUIET_S, Reach
 from balancer.vip.word import TICK_S

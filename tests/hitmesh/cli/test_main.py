@@ -9,12 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
+from msgspec.structs import replace
 
 from balancer.process.listeners import KINDS, MOVING
 from hitmesh.cli import main
 from hitmesh.cli.endpoints import _ANNOUNCED, by_role, front
 from hitmesh.cli.main import COMMANDS, run
-from hitmesh.config import load
+from hitmesh.config import Node, dump, load
+from hitmesh.config.scaler import Scaler
 
 DEV = Path(__file__).parents[3] / "config" / "dev.toml"
 COLLECTORS = ["http://127.0.0.1:8010", "http://127.0.0.1:8011"]
@@ -160,6 +162,39 @@ def test_a_wrong_configuration_is_one_line_and_status_1(
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        (None, "scaler.hook: {hook} isn't there"),
+        (0o600, "scaler.hook: {hook} can't be executed; chmod +x it"),
+        (0o700, ""),
+    ],
+    ids=["that isn't there", "that isn't executable", "that is"],
+)
+def test_a_hook_that_cant_be_run_on_this_machine_is_refused(
+    mode: int | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, hook = tmp_path / "dev.toml", tmp_path / "more"
+    path.write_text(DEV.read_text().replace('hook = ""', 'hook = "more"', 1))
+    if mode is not None:
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(mode)
+    assert run(["check-config", str(path)]) == (1 if message else 0)
+    assert message.format(hook=hook) in capsys.readouterr().err
+
+
+def test_a_hook_of_hosts_is_theirs_to_have(tmp_path: Path) -> None:
+    path = tmp_path / "far.toml"
+    far = replace(
+        load(DEV),
+        name="far",
+        insecure=True,
+        nodes={"a": Node(address="10.0.0.1", nexus=1, processor=1, collector=1, scaler=1)},
+    )
+    path.write_text(dump(replace(far, scaler=Scaler(hook="/opt/more"))))
+    assert run(["check-config", str(path)]) == 0
 
 
 def test_a_page_that_cannot_be_counted_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import supervisor.loggers
 
-from hitmesh.cli.supervision import Supervisor
+from hitmesh.cli import supervision
+from hitmesh.cli.down import stop
+from hitmesh.cli.supervision import Stopped, Supervisor
 from hitmesh.cli.supervisord import LastingFile
 from tests.services import PATIENCE_S, wait_for
 from tests.services.disks import full, small_disk
@@ -74,7 +76,42 @@ def test_who_supervisord_had_to_kill_is_said(tmp_path: Path) -> None:
         wait_for(supervisor.programs, what="supervisord")
         deaf = tmp_path / "log" / "deaf.log"
         wait_for(lambda: deaf.exists() and "deaf" in deaf.read_text(), what="the one that doesn't hear")
-        assert supervisor.stop(PATIENCE_S, lambda _: None) == ["one-collector-1"]
+        assert supervisor.stop(PATIENCE_S, lambda _: None) == Stopped(killed=["one-collector-1"], left=[])
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.system
+def test_who_a_killed_supervisord_has_left_and_ended_when_told_is_said_to_be_left_and_who_did_not_to_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "KILL_WAIT_S", 1.0)
+    write_conf(tmp_path, PROGRAMS.format(state=tmp_path, python=sys.executable))
+    supervisor = Supervisor(tmp_path)
+    process = supervisor.start(sys.executable, os.environ)
+    wait_for(supervisor.programs, what="supervisord")
+    deaf = tmp_path / "log" / "deaf.log"
+    wait_for(lambda: deaf.exists() and "deaf" in deaf.read_text(), what="the one that doesn't hear")
+    process.kill()
+    process.wait()
+    assert supervisor.stop(0.0, lambda _: None) == Stopped(killed=["one-collector-1"], left=["one-nexus-1"])
+
+
+@pytest.mark.parametrize(
+    ("stopped", "words"),
+    [
+        (Stopped([], []), ""),
+        (Stopped(["one-nexus-1"], []), "hitmesh: these didn't stop by themselves: one-nexus-1\n"),
+        (
+            Stopped([], ["one-nexus-1", "one-nexus-2"]),
+            "hitmesh: supervisord had left these running, which have ended now: one-nexus-1, one-nexus-2\n",
+        ),
+    ],
+)
+def test_what_down_says_of_them(
+    stopped: Stopped, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Supervisor, "stop", lambda *_: stopped)
+    stop(Supervisor(tmp_path), tmp_path)
+    assert capsys.readouterr().err == words

@@ -79,6 +79,7 @@ def sick(now: float) -> Status:
             eu.store,
             commit_lag_s=9.5,
             owners=[None if number in (3, 17) else owner for number, owner in enumerate(eu.store.owners)],
+            orphans=[3, 17],
             unreadable=[9],
             conflicts=3,
         ),

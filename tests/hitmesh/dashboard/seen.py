@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hitmesh.dashboard import status
 from hitmesh.protocol.formats import THIS
 from hitmesh.protocol.messages import Instance
+from hitmesh.state.standing import program_of
 from hitmesh.state.view import Sighting
 
 
@@ -20,7 +21,7 @@ def instance(
     dc: str = "eu",
 ) -> Instance:
     """A process of the role that its name says."""
-    role = name.rpartition("-")[0]
+    role = program_of(name).rpartition("-")[0]
     return Instance(dc, role, name, id or f"{name}.1", state, 4711, 0, {}, dict(load), dict(owns), THIS)
 
 
@@ -33,7 +34,7 @@ def row(
     name: str, state: status.State = "up", *, failing: bool = False, why: str = "", load: Mapping[str, float] = {}
 ) -> status.Instance:
     """A row as it is shown."""
-    role = name.rpartition("-")[0]
+    role = program_of(name).rpartition("-")[0]
     return status.Instance(
         key=name, name=name, role=role, node="", state=state, failing=failing, why=why, since=0.0, load=load
     )  # fmt: skip

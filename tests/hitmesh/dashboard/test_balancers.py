@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from balancer.stats import BackendStats, FrontStats, ServiceStats, picture
+from balancer.measures.stats import BackendStats, FrontStats, ServiceStats, picture
 from hitmesh.config import Balancer as BalancerConfig
 from hitmesh.config import Config, Node
 from hitmesh.dashboard.balancers import ask, understood

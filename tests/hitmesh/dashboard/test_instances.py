@@ -303,3 +303,34 @@ def test_in_whatever_order_things_happen_no_state_lies(steps: list[tuple[str, fl
         check(step, life, row, last, watched.now)
         assert kinds(turns).count("died") <= 1
         last = row
+
+
+def worker(watched: Watched, id: str, generation: int, up_s: float, state: str = "up") -> Sighting:
+    """A balancer's second worker; so many of its master's generations there have been."""
+    one = instance("balancer-1-w1", id=id, state=state, load={"generation": float(generation), "up_s": up_s})
+    return sighting(one, 1, watched.now)
+
+
+def test_a_balancer_that_replaces_its_workers_loses_none_though_two_have_one_name_for_a_while() -> None:
+    watched = Watched()
+    watched.look(worker(watched, "old", 4, 50.0))
+    [turn] = watched.look(worker(watched, "new", 5, 0.1))
+    assert (turn.kind, turn.cause) == ("joined", "its balancer replaces its workers")
+    assert watched.look(worker(watched, "old", 4, 51.0)) == [], "it speaks again, and has its name back"
+    assert watched.look(worker(watched, "new", 5, 1.1)) == []
+    assert watched.known.deaths(watched.now, 600.0) == {}
+    assert kinds(watched.look(worker(watched, "new", 5, 2.1, state="draining"))) == ["drained"]
+    watched.look()
+    assert watched.known.rows(watched.now) == [], "one that is too many leaves, and nobody misses it"
+
+
+def test_a_worker_that_was_killed_has_died_and_so_have_those_of_a_balancer_that_begins_anew() -> None:
+    watched = Watched()
+    watched.look(worker(watched, "one", 4, 50.0))
+    assert kinds(watched.look(worker(watched, "again", 4, 0.1))) == ["died", "joined"]
+    watched.look(worker(watched, "again", 4, 30.0))
+    assert kinds(watched.look(worker(watched, "anew", 1, 0.1))) == ["died", "joined"]
+    assert [turn.cause for turn in watched.look(worker(watched, "next", 2, 0.1))] == [
+        "its balancer replaces its workers"
+    ]
+    assert len(watched.known.deaths(watched.now, 600.0)["balancer-1-w1"]) == 2

@@ -60,7 +60,6 @@ def test_where_all_is_well_there_is_nothing() -> None:
         books=Books(balanced=True, age_s=1.0),
         balancers=[Balancer(key="b", name="balancer-1", backends=[backend("collector-1", "UP")])],
         links=[Link(key="us>eu", source="us", target="eu", state="up", rows_age_s=0.5)],
-        partitions_known=True,
         disk_used=0.4,
         disk_free_bytes=10**11,
         settings={"eu": 4, "us": 4},
@@ -98,6 +97,27 @@ def test_where_all_is_well_there_is_nothing() -> None:
             "warn",
             "recorder-1 of eu can't bring statistics to PostgreSQL; its volumes keep them",
         ),
+        (
+            {"instances": [row("scaler-1", load={"supervisor": 0.0})]},
+            "warn",
+            "scaler-1 of eu can't start or stop anything: the supervisord of its host doesn't answer",
+        ),
+        (
+            {"instances": [row("scaler-1", load={"supervisor": 1.0, "behind_s": 65.0})]},
+            "warn",
+            "scaler-1 of eu hasn't brought its host to what is wanted for more than 60 s: its log says what it tries",
+        ),
+        (
+            {"instances": [row("scaler-1", load={"hook_missing": 1.0})]},
+            "warn",
+            "the hook of scaler-1 of eu can't be run: its log says why",
+        ),
+        ({"grew": {"hooks_failed": ["scaler-1"]}}, "warn", "the hook of scaler-1 of eu failed: its log has its first line"),
+        (
+            {"instances": [row("scaler-1", "dead"), row("scaler-2", "dead")]},
+            "warn",
+            "both scalers of eu are dead: nobody changes how many run",
+        ),
         ({"grew": {"log_lost": ["nexus-1"]}}, "warn", "nexus-1 of eu loses lines of its log"),
         ({"grew": {"conflicts": ["processor-1"]}}, "warn", "processor-1 of eu had a partition taken from it"),
         ({"grew": {"faults": ["processor-1"]}}, "bad", "processor-1 of eu has found a store that isn't as it was left"),
@@ -114,7 +134,7 @@ def test_where_all_is_well_there_is_nothing() -> None:
         ({"store": Store(reachable=False, why="timed out")}, "bad", "the totals store of eu can't be read: timed out"),
         ({"store": Store(commit_lag_s=7.0)}, "warn", "hits of eu have waited for more than 5 s to be committed"),
         ({"store": Store(commit_lag_s=17.0)}, "bad", "hits of eu have waited for more than 15 s to be committed"),
-        ({"store": Store(owners=["p", None]), "partitions_known": True}, "bad", "nobody owns 1 of 2 partitions of eu"),
+        ({"store": Store(owners=["p", None], orphans=[1])}, "bad", "nobody owns 1 of 2 partitions of eu"),
         ({"store": Store(unreadable=[1, 2, 3, 4])}, "bad", "4 partitions of eu can't be read: 1, 2, 3 ..."),
         ({"store": Store(restoring=4)}, "warn", "4 partitions of eu are being brought back from other datacenters"),
         (
@@ -163,6 +183,26 @@ def test_each_trouble_is_one_problem_in_words(what: dict[str, Any], level: str, 
 
 def test_one_that_starts_or_drains_is_no_problem() -> None:
     assert said(instances=but(collector_1="starting", processor_1="draining")) == []
+
+
+def test_a_partition_that_is_handed_over_and_a_store_that_nobody_has_made_yet_are_no_problem() -> None:
+    assert said(store=Store(owners=["p", None])) == []
+    starts = but(processor_1="starting")
+    assert said(instances=starts, store=Store(reachable=False, absent=True, why="the file is gone")) == []
+    assert [level for level, _ in said(instances=starts, store=Store(reachable=False, why="refused"))] == ["bad"]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {},
+        {"supervisor": 1.0, "behind_s": 55.0},
+        {"supervisor": 0.0, "dry_run": 1.0},
+    ],
+    ids=["that has just started", "that brings its host there", "that is to change nothing"],
+)
+def test_a_scaler_is_no_problem(load: dict[str, float]) -> None:
+    assert said(instances=[row("scaler-1", load=load)]) == []
 
 
 def test_what_strangers_wrote_is_text() -> None:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import gevent
 import pytest
 
 from hitmesh.config import Config, Node, Timing
+from hitmesh.dashboard.orphans import HANDED_OVER_S
+from hitmesh.dashboard.problems import MADE_S
 from hitmesh.dashboard.status import Part
 from hitmesh.dashboard.watching import Watch
 from hitmesh.mesh.room import Room
@@ -17,7 +20,9 @@ from hitmesh.settings import Edition
 from hitmesh.settings.live import Live
 from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.state.view import MeshView
+from hitmesh.store.sqlite import SqliteTotals
 from tests.hitmesh.dashboard.seen import instance
+from tests.services import wait_for
 
 CONFIG = Config(
     name="eu",
@@ -125,3 +130,70 @@ def test_a_page_that_is_none_is_none_and_a_store_that_is_none_a_reason(stage: St
     assert found is not None
     assert (found.total, found.dc, found.instance) == (None, "eu", "dashboard-1")
     assert "the file is gone" in found.why
+
+
+OWNER = instance("processor-1", owns={0: 1, 1: 1})
+
+
+def bad(part: Part) -> list[str]:
+    return [each.key for each in part.problems if each.level == "bad"]
+
+
+def turned() -> bool:
+    """The watch's greenlets have had a turn."""
+    gevent.sleep(0.01)
+    return True
+
+
+def until_looked(stage: Stage) -> None:
+    """The watch has looked at its store."""
+    stage.watch.start()
+    wait_for(lambda: turned() and stage.part().store.why, what="a look at the store")
+
+
+def test_a_fresh_mesh_whose_processors_start_is_not_called_bad(stage: Stage) -> None:
+    until_looked(stage)
+    stage.hear(N1, C1, C2)
+    assert bad(stage.part()) == [], "its processor hasn't come yet"
+    stage.hear(N1, instance("processor-1", load={"uptime_s": 0.2}), C1, C2)
+    part = stage.part()
+    assert bad(part) == [], "its processor has no partition yet, and no file"
+    assert part.store.absent
+
+
+def test_a_store_that_is_not_there_though_a_processor_works_is_bad(stage: Stage) -> None:
+    until_looked(stage)
+    stage.hear(N1, OWNER, C1, C2)
+    assert bad(stage.part()) == [], "it may have made it just now"
+    stage.hear(N1, OWNER, C1, C2, after_s=1.4)
+    stage.part()
+    stage.hear(N1, OWNER, C1, C2, after_s=MADE_S - 1.0)
+    assert bad(stage.part()) == ["eu store"]
+
+
+def test_a_store_that_was_there_and_is_gone_is_bad_at_once_though_processors_start(stage: Stage) -> None:
+    store = SqliteTotals(stage.folder / "totals.db")
+    store.read({})
+    store.close()
+    stage.watch.start()
+    wait_for(lambda: turned() and stage.watch._counting.ledger.looks, what="a look at the store")
+    (stage.folder / "totals.db").unlink()
+    stage.hear(N1, C1, C2)
+    wait_for(lambda: turned() and bad(stage.part()) == ["eu store"], what="the dashboard to say so")
+
+
+def test_a_partition_without_an_owner_is_bad_when_it_was_not_just_handed_over(stage: Stage) -> None:
+    SqliteTotals(stage.folder / "totals.db").read({})
+    half = instance("processor-1", owns={0: 1})
+    stage.hear(N1, OWNER, C1, C2)
+    stage.part()
+    for handed in (0, 1, 0, 1):  # each is nobody's for a while, one after the other
+        stage.hear(N1, instance("processor-1", owns={handed: 1}), C1, C2, after_s=HANDED_OVER_S * 0.7)
+        assert bad(stage.part()) == []
+    for _ in range(8):
+        stage.hear(N1, half, C1, C2, after_s=0.5)
+        part = stage.part()
+        if bad(part):
+            break
+    assert bad(part) == ["eu owners"]
+    assert list(part.store.orphans) == [1]

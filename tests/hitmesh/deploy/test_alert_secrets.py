@@ -9,7 +9,7 @@ import pytest
 
 from hitmesh import config as settings
 from hitmesh.deploy import tasks
-from hitmesh.deploy.alert_secrets import secret_problems
+from hitmesh.deploy.alert_secrets import hook_problems, secret_problems
 from hitmesh.deploy.desk import Desk
 from hitmesh.deploy.fleet import Fleet
 from hitmesh.deploy.keys import Keys
@@ -92,3 +92,10 @@ def test_without_keys_nothing_brings_it_and_that_is_said(tmp_path: Path) -> None
 def test_one_that_is_named_in_full_or_that_no_dashboard_reads_is_no_objection(tmp_path: Path) -> None:
     assert list(secret_problems(desk_of(tmp_path, "/etc/hitmesh/alerts/token"))) == []
     assert list(secret_problems(desk_of(tmp_path, dashboards=0))) == []
+
+
+@pytest.mark.parametrize(("hook", "is_refused"), [("more", True), ("hooks/more", True), ("/opt/more", False)])
+def test_a_scalers_hook_is_named_in_full_since_no_deploy_brings_it(tmp_path: Path, hook: str, is_refused: bool) -> None:
+    desk = desk_of(tmp_path, "/etc/hitmesh/alerts/token", scaler={"hook": hook})
+    found = [f"scaler.hook: {tmp_path / hook} isn't brought to the hosts: name one in full that is there"]
+    assert list(hook_problems(desk)) == (found if is_refused else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import socket
 import termios
@@ -11,7 +12,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from hitmesh.hub.link import READ_BYTES, Link, Stream
+from hitmesh.http.wire import READ_BYTES
+from hitmesh.hub.link import Link, Stream
 
 LARGE = b"x" * 5_000_000  # more than a pair of sockets takes unread
 PATIENCE_S = 30.0
@@ -426,3 +428,25 @@ def test_what_is_decrypted_already_is_received_without_an_event() -> None:
     until(lambda: link.data == b"one two three")
     link.close()
     theirs.close()
+
+
+def test_what_the_peer_has_not_taken_is_known_whether_we_or_the_kernel_have_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with theirs:
+        for each in (ours, theirs):
+            each.setblocking(False)
+        link = Noted(ours)
+        assert link.untaken() == 0
+        assert not link.send(LARGE)
+        assert sum(map(len, link.kept or ())) < link.untaken() <= len(LARGE), "what the kernel has counts, too"
+
+        def is_all_taken() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                theirs.recv(len(LARGE))
+            return not link.untaken()
+
+        until(is_all_taken)
+        assert link.calls == ["drained"]
+        link.close()

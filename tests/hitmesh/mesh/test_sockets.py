@@ -11,8 +11,17 @@ import gevent
 import pytest
 import zmq.green
 
+from hitmesh.errors import DecodeError
 from hitmesh.mesh.network import Network, Socket
-from hitmesh.mesh.sockets import COMPLAINT_S, FAIR_MESSAGES, FrameReader, open_socket
+from hitmesh.mesh.sockets import (
+    COMPLAINT_S,
+    FAIR_FRAMES,
+    FAIR_MESSAGES,
+    MAX_FRAMES,
+    FrameReader,
+    open_socket,
+    receive_message,
+)
 from tests.services import PATIENCE_S
 
 Ends = tuple[Socket, Socket]
@@ -61,6 +70,39 @@ def test_a_reader_whose_socket_is_closed_is_told(ends: Ends) -> None:
     gevent.sleep(0.01)
     receiver.close(linger=0)
     assert reading.get(timeout=PATIENCE_S) is None
+
+
+def test_a_message_of_many_frames_is_thrown_away_one_by_one_while_others_have_their_turn(
+    ends: Ends, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender, receiver = ends
+    count, turns = 50 * FAIR_FRAMES, 0
+    for _ in range(count):
+        sender.send(b"", zmq.SNDMORE)
+    sender.send(b"")
+    sender.send(b"the next one")
+
+    def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    greenlet = gevent.spawn(other)
+    reader = reader_of(receiver)
+    assert reader.read() == [b"the next one"]
+    greenlet.kill()
+    assert turns >= 40
+    assert (reader.bad, caplog.messages) == (1, [f"inproc://ends: bad message (1 so far): {count + 1} frames"])
+
+
+def test_a_message_of_as_many_frames_as_there_may_be_is_taken_and_one_of_more_is_an_error(ends: Ends) -> None:
+    sender, receiver = ends
+    sender.send_multipart([b"x"] * MAX_FRAMES)
+    assert receive_message(receiver) == [b"x"] * MAX_FRAMES
+    sender.send_multipart([b"x"] * (MAX_FRAMES + 1))
+    with pytest.raises(DecodeError, match="more than 8 frames"):
+        receive_message(receiver)
 
 
 def test_bad_messages_are_all_counted_and_seldom_logged(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:

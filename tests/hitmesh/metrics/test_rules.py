@@ -135,6 +135,20 @@ CASES: Final = {
     "HitmeshRequestsHeld": Case([gauge("hitmesh_balancer_service_current_held", 0, 1, **SERVICE)], SERVICE),
     "HitmeshRequestsQueue": Case([gauge("hitmesh_balancer_service_current_queue", 0, 1, **SERVICE)], SERVICE),
     "HitmeshWorkerHung": Case([rising("hitmesh_balancer_workers_hung_total", **ONE)], ONE),
+    "HitmeshRecordersDown": Case(
+        [gauge("up", 1, 0, **ONE | {"role": "recorder"}), gauge("up", 1, 1, **ONE | {"role": "nexus"})], DC
+    ),
+    "HitmeshRecordsLost": Case([rising("hitmesh_records_dropped_total", **ONE)], DC),
+    "HitmeshRecorderDrops": Case([rising("hitmesh_recorder_dropped_entries_total", **ONE)], ONE),
+    "HitmeshRecorderUnwritable": Case([gauge("hitmesh_recorder_unwritable", 0, 1, **ONE)], ONE),
+    "HitmeshDatabaseAway": Case([gauge("hitmesh_recorder_database_away_seconds", 20, 301, **ONE)], ONE),
+    "HitmeshScalersDown": Case(
+        [gauge("up", 1, 0, **ONE | {"role": "scaler"}), gauge("up", 1, 1, **ONE | {"role": "nexus"})], DC
+    ),
+    "HitmeshScalerPowerless": Case([gauge("hitmesh_scaler_supervisor_up", 1, 0, **ONE)], ONE),
+    "HitmeshScalerBehind": Case([gauge("hitmesh_scaler_behind_seconds", 20, 65, **ONE)], ONE),
+    "HitmeshScalerHookMissing": Case([gauge("hitmesh_scaler_hook_missing", 0, 1, **ONE)], ONE),
+    "HitmeshScalerHookFailed": Case([rising("hitmesh_scaler_failed_hooks_total", **ONE)], ONE),
     "HitmeshSettingsRefused": Case([gauge("hitmesh_live_settings_refused", 0, 1, **ONE)], DC),
     "HitmeshTurnedAway": Case(
         [rising("hitmesh_turned_away_total", **ONE, link="acks", reason="unknown_key")], {**DC, "reason": "unknown_key"}

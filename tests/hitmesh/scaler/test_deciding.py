@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitmesh.scaler.deciding import FULL_S, START_S, Decider
+from hitmesh.scaler.deciding import Decider
 from hitmesh.scaler.figures import Host
+from hitmesh.scaler.outcome import FULL_S, START_S
 from hitmesh.settings.wanted import MAX_CHANGES, decode, encode
 from tests.hitmesh.scaler.world import STARTS_S, World, configured, reversals
 
@@ -111,6 +112,10 @@ def test_never_more_than_the_most_nor_fewer_than_the_least() -> None:
     assert (b.now, a.why) == (5, "at least 5 are wanted"), "at once: it is somebody's word"
     idle.run(30 * MINUTE)
     assert idle.count() == 5
+    assert idle.says["collector"].endswith("and 1 would have been enough for 300 s; but scaler.collector.min is 5")
+    idle.become(min=0)
+    idle.run(30 * MINUTE)
+    assert idle.says["collector"].endswith("and 1 would have been enough for 300 s; but the nodes say 2")
 
 
 @pytest.mark.parametrize("hold", ["op@desk is at work: deploy 0.3", "processor-1 brings rows back"])

@@ -31,7 +31,7 @@ def test_it_is_told_on_its_standard_input_and_its_first_line_is_logged(
     hook.run({"dc": "eu", "wanted": 5})
     until(lambda: not hook.is_running, "it to end")
     assert (tmp_path / "told").read_text() == '{"dc":"eu","wanted":4}\n'
-    assert (hook.runs, said(caplog)) == (1, [f"the hook {path} ended with 0: ordered a host"])
+    assert (hook.runs, hook.failures, said(caplog)) == (1, 0, [f"the hook {path} ended with 0: ordered a host"])
     assert vars(caplog.records[-1])["fields"] == {"hook": path, "status": "ended with 0", "output": "ordered a host"}
 
 
@@ -40,7 +40,12 @@ def test_it_is_told_on_its_standard_input_and_its_first_line_is_logged(
     [
         ("echo no money >&2; exit 3", 30.0, "ended with 3: no money"),
         ("exec <&-; echo $$; sleep 1000", 0.3, "was killed: it took more than 0.3 s"),
-        ("sleep 1000 & exit 0", 0.3, "was killed: it took more than 0.3 s"),
+        ("sleep 1000 & exit 0", 0.5, "ended with 0, and what it left with its output was killed after 0.5 s"),
+        (
+            "sleep 1000 & echo no; exit 3",
+            0.5,
+            "ended with 3, and what it left with its output was killed after 0.5 s: no",
+        ),
     ],
 )
 def test_one_that_fails_or_goes_on_for_too_long_is_ended_and_said(
@@ -51,7 +56,23 @@ def test_one_that_fails_or_goes_on_for_too_long_is_ended_and_said(
     hook.run({})
     until(lambda: not hook.is_running, "it to end")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert (hook.runs, hook.failures) == (1, 1)
     assert said(caplog)[0].startswith(f"the hook {path} {words}")
+
+
+def test_one_that_cant_be_run_is_said_before_it_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "hook"
+    Hook(program(path, "exit 0"), 1.0).look()
+    assert caplog.records == []
+    path.chmod(0o600)
+    hook = Hook(str(path), 1.0)
+    hook.look()
+    hook.look()
+    assert caplog.messages == [f"the hook {path} can't be executed; chmod +x it"]
+    assert hook.load() == {"hooks": 0, "hooks_failed": 0, "hook_missing": 1}
+    path.chmod(0o700)
+    hook.look()
+    assert hook.load()["hook_missing"] == 0
 
 
 def test_one_that_isnt_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -59,3 +80,4 @@ def test_one_that_isnt_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     hook.run({})
     until(lambda: not hook.is_running, "it to end")
     assert "can't be run: No such file or directory" in said(caplog)[0]
+    assert hook.failures == 1

@@ -12,8 +12,8 @@ import pytest
 
 from hitmesh.cli.supervision import Supervisor
 from hitmesh.config.scaler import Scaled
-from hitmesh.scaler.local import AGAIN_S, STEADY_S, Local
-from hitmesh.supervisord import Supervised
+from hitmesh.scaler.local import AGAIN_S, ANSWER_S, STEADY_S, Local
+from hitmesh.supervisord import Supervised, Supervisord
 from tests.hitmesh.scaler.world import configured
 from tests.services import wait_for
 from tests.services.supervisord import write_conf
@@ -110,6 +110,51 @@ def test_one_is_started_as_its_file_is_now_and_one_that_ends_by_itself_not_at_on
     assert node.bring(2) == []
     node.now += AGAIN_S
     assert node.bring(2) == ["collector-3 is started"]
+
+
+@pytest.mark.system
+def test_how_long_it_is_behind_what_is_wanted_is_known_and_each_step_towards_it_begins_anew(node: Node) -> None:
+    assert node.local.load() == {"behind_s": 0.0}, "supervisord wasn't asked yet"
+    assert (node.bring(1), node.local.behind_s) == ([], 0.0)
+    node.write(seconds=0.01)
+    node.bring(3)
+    wait_for(lambda: node.states()[1:] == ["EXITED", "EXITED"], what="both to end at once")
+    node.now += AGAIN_S - 1
+    assert (node.bring(3), node.local.behind_s) == ([], AGAIN_S - 1)
+    assert node.local.load() == {"supervisor": 1.0, "behind_s": 25.0}
+    node.write()
+    node.now += 1
+    assert len(node.bring(3)) == 2
+    wait_for(lambda: node.states() == ["RUNNING"] * 3, what="both to run")
+    assert (node.bring(3), node.local.behind_s) == ([], 0.0)
+    node.now += 50
+    assert (node.bring(1), node.local.behind_s) == ([], 0.0)
+    node.now += STEADY_S
+    node.bring(1)
+    assert node.local.behind_s == STEADY_S
+    wait_for(lambda: node.states()[2] == "STOPPED", what="one of them to end")
+    node.bring(1)
+    assert node.local.behind_s == 0.0, "it comes nearer"
+    for _ in range(2):
+        assert (node.bring(3, {"collector": 0}), node.local.behind_s) == ([], 0.0), "nobody wants any"
+        node.now += 10
+
+
+def test_a_supervisord_that_hangs_is_told_before_it_is_given_up() -> None:
+    now, seen = 1000.0, list[dict[str, float]]()
+
+    class Hanging(Supervisord):
+        def programs(self) -> list[Supervised]:
+            nonlocal now
+            seen.append(local.load())
+            now += ANSWER_S
+            seen.append(local.load())
+            return []
+
+    local = Local(CONFIG, "a", Hanging(lambda: None), clock=lambda: now)
+    local.look()
+    local.look()
+    assert [each.get("supervisor") for each in [*seen, local.load()]] == [None, 0.0, 1.0, 0.0, 1.0]
 
 
 @pytest.mark.system

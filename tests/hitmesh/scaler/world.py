@@ -10,9 +10,10 @@ import msgspec
 
 from hitmesh import config as settings
 from hitmesh.config import Config
-from hitmesh.config.scaler import SCALED, Scaled
-from hitmesh.scaler.deciding import Decider, Full, Outcome, Seen
+from hitmesh.config.scaler import SCALED, Sized
+from hitmesh.scaler.deciding import Decider
 from hitmesh.scaler.figures import Figures, Host
+from hitmesh.scaler.outcome import Full, Outcome, Seen
 from hitmesh.settings.wanted import Change, Wanted
 
 STOPS_S = 4.0  # from the word to the farewell
@@ -47,7 +48,7 @@ class World:
         self.over: dict[str, float] = {}  # by node: since when it has too many
         self.out: dict[str, int] = {}  # by node: how many of its collectors can't be counted on
         self.starts = True
-        self.says: dict[Scaled, str] = {}
+        self.says: dict[Sized, str] = {}
         self.fulls: list[Full] = []
         self.slowest = self.late_s = 0.0
         self.done: list[Change] = []
@@ -70,7 +71,7 @@ class World:
         )  # fmt: skip
 
     def seen(self) -> Seen:
-        roles = {role: Figures(serving=2, by_node={"a": 1, "b": 1}, busy=0.1) for role in SCALED}
+        roles: dict[Sized, Figures] = {role: Figures(serving=2, by_node={"a": 1, "b": 1}, busy=0.1) for role in SCALED}
         return Seen(roles={**roles, "collector": self.figures()}, hosts=self.hosts, hold=self.hold)
 
     def step(self, by: int = 0) -> Outcome:

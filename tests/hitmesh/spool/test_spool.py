@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -50,6 +51,14 @@ def test_a_jobs_bytes_come_back_unchanged(place: Place, body: bytes) -> None:
     spool = place.open()
     spool.put(body, 0)
     assert [job.body for job in claim_all(spool, place.copies)] == [body] * place.copies
+
+
+def test_a_job_is_named_as_hitmesh_spool_names_it(place: Place) -> None:
+    spool = place.open()
+    stored = str(spool.put(b"x", 0))
+    claimed = sorted(str(job.id) for job in claim_all(spool, place.copies))
+    assert [re.sub(r"\d+$", "N", name) for name in claimed] == (["N"] if place.copies == 1 else ["1/N", "2/N"])
+    assert stored == " and ".join(claimed)
 
 
 def test_a_job_is_claimable_only_after_its_delay(place: Place) -> None:

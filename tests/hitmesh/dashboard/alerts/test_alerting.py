@@ -152,6 +152,10 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "hub_lag": ({"instances": rows(hub_lag_s=2.0)}, "balancer-1 of eu is too busy"),
     "certificate": ({"instances": rows(certificate_ends=9.0)}, "a certificate that balancer-1 of eu shows has ended"),
     "instance_dead": ({"instances": rows("dead")}, "balancer-1 of eu is dead"),
+    "scaler": (
+        {"problems": [Problem(key="eu scaler a-1", level="warn", kind="instance", dc="eu", says="stuck", since=0.0)]},
+        "stuck",
+    ),
     "errors": ({"instances": rows(requests=1000, failed=100)}, "10.0% of the answers of eu are errors"),
     "trouble": (
         {"problems": [Problem(key="eu store", level="bad", kind="store", dc="eu", says="no store", since=0.0)]},

@@ -111,6 +111,8 @@ def test_where_all_is_well_there_is_nothing_and_all_is_judged() -> None:
             "a certificate that balancer-1 of eu shows has ended",
         ),
         ({"instances": [row("c-1", "dead", why="killed")]}, "instance_dead/c-1", "warn", "c-1 of eu is dead: killed"),
+        ({"problems": [problem("scaler scaler-2", "warn")]}, "scaler/scaler-2", "warn", "x"),
+        ({"problems": [problem("hook failed scaler-2", "warn")]}, "scaler/scaler-2", "warn", "x"),
         ({"problems": [problem("role collector")]}, "trouble/role-collector", "bad", "x"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The middle's connections and deadlines on gevent's hub."""

@@ -1,0 +1,1 @@
+"""Who is a member of which route's service, and whether it works."""

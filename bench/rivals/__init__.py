@@ -1,0 +1,1 @@
+"""Systems that people would count hits with instead of hitmesh, and the bench that takes turns with them."""
