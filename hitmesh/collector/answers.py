@@ -5,10 +5,13 @@ Errors are {"title", "description"}, also those to what isn't HTTP, which reach 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
+
+from hitmesh.collector.known import Total
 
 # No total is the same a moment later, and nobody is to take JSON for something else.
 FIELDS: Final = (
@@ -32,12 +35,25 @@ _REFUSAL: Final = "\r\n".join(
     )
 )
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
+
+
+def total_entry(page: str, total: Total, retired: Collection[str]) -> dict[str, object]:
+    """A page's total as JSON has it; `retired` are datacenters that are gone for good."""
+    ages = total.ages
+    dcs: dict[str, dict[str, object]] = {}
+    for dc, count in total.counts.items():
+        age_s = ages[dc]
+        dcs[dc] = {"count": count, "age_s": age_s if age_s is None else round(age_s, 3)}
+    for dc in retired:
+        if dc in dcs:
+            dcs[dc] |= {"age_s": 0.0, "retired": True}
+    return {"page": page, "total": total.total, "dcs": dcs}
 
 
 def error_body(title: str, description: str) -> bytes:
     """An error's JSON."""
-    return _encode({"title": title, "description": description})
+    return encode({"title": title, "description": description})
 
 
 def refusal(status: HTTPStatus, description: str) -> bytes:

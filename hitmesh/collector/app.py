@@ -12,24 +12,26 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
 from typing import Any, Final
 
 import falcon
-import msgspec
 from falcon import Request, Response
 from falcon.routing import CompiledRouter
 
-from hitmesh.collector.answers import FIELDS, error_body
+from hitmesh.collector.answers import FIELDS, encode, error_body, total_entry
 from hitmesh.collector.collector import Collector
+from hitmesh.collector.held_hit import FAILED, HeldHit
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
 from hitmesh.collector.slow import FORMING
+from hitmesh.collector.web_app import HIT, REQUEST_ID, WebApp
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
+from hitmesh.http.wsgi import Environ
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.logs import Complaints
 from hitmesh.protocol.pages import is_below
@@ -37,11 +39,9 @@ from hitmesh.settings.live import Live
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
-REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 REPLACEMENT: Final = "\ufffd"
 
 _complaints = Complaints(logging.getLogger(__name__))
-_encode = msgspec.json.Encoder().encode
 
 
 class _Page:
@@ -58,25 +58,30 @@ class _Page:
         return page_of(matched, req.env.get("QUERY_STRING", ""), self._live.config.pages)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
-        _send(resp, _encode(_total(page, total, self._live.retired)))
+        _send(resp, encode(total_entry(page, total, self._live.retired)))
 
 
 class Hit(_Page):
     """POST or GET /hit/<page>: counts one hit."""
 
     def on_post(self, req: Request, resp: Response, page: str = "") -> None:
-        """Count, then answer with the total."""
-        if req.content_length or "HTTP_TRANSFER_ENCODING" in req.env:
-            _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
-        name = self._page(req, page)
-        collector = self._collector
+        """Count; the answer is held until that is on stable storage, and has the total."""
         env = req.env
-        env[FORMING] = forming = collector.submit({name: 1}, env.get(REQUEST_ID, ""), name)
-        collector.prefetch(name)
-        forming.wait()
-        self._answer(resp, name, collector.total(name))
+        if FAILED in env:
+            raise env[FAILED]
+        if req.content_length or "HTTP_TRANSFER_ENCODING" in env:
+            _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
+        resp.stream = self.count(self._page(req, page), env.get(REQUEST_ID, ""), lambda: env)
+        resp.set_headers(FIELDS)
 
     on_get = on_post
+
+    def count(self, page: str, request_id: str, environ: Callable[[], Environ]) -> HeldHit:
+        """Count a hit of a page; its answer, of which nobody knows yet what it will be. Raises SpoolRefused."""
+        collector = self._collector
+        forming = collector.submit({page: 1}, request_id, page)
+        collector.prefetch(page)
+        return HeldHit(collector, environ, forming, page)
 
 
 class TotalOf(_Page):
@@ -111,7 +116,7 @@ class Hits:
         env = req.env
         env[FORMING] = forming = self._collector.submit(counts, env.get(REQUEST_ID, ""))
         forming.wait()
-        _send(resp, _encode({"accepted": sum(counts.values())}))
+        _send(resp, encode({"accepted": sum(counts.values())}))
 
 
 class Totals:
@@ -134,13 +139,13 @@ class Totals:
         more = len(found) > query.limit
         found = found[: query.limit]
         retired = self._live.retired
-        entries = [_total(page, listed.total(page), retired) for page in found]
+        entries = [total_entry(page, listed.total(page), retired) for page in found]
         answer: dict[str, object] = {"totals": entries, "after": found[-1] if more else None}
         if listed.restoring:
             answer["restoring"] = listed.restoring
         if listed.unreadable:
             answer["unreadable"] = listed.unreadable
-        _send(resp, _encode(answer))
+        _send(resp, encode(answer))
 
     on_head = on_get
 
@@ -167,14 +172,14 @@ class Health:
     on_head = on_get
 
 
-def make_app(collector: Collector) -> falcon.App[Request, Response]:
+def make_app(collector: Collector) -> WebApp:
     """The WSGI app."""
     live = collector.live
     app = falcon.App(cors_enable=True, router=_OneSlash())
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = False
-    for prefix, resource in (("/hit/", Hit), ("/total/", TotalOf)):
-        pages = resource(collector, live)
+    hit = Hit(collector, live)
+    for prefix, pages in ((HIT, hit), ("/total/", TotalOf(collector, live))):
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
     app.add_route("/hits", Hits(collector, live))
@@ -186,7 +191,7 @@ def make_app(collector: Collector) -> falcon.App[Request, Response]:
     app.add_error_handler(BadMessage, refuse.body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, refuse.for_now)
-    return app
+    return WebApp(app, hit.count, live)
 
 
 class _OneSlash(CompiledRouter):
@@ -213,18 +218,6 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
         description = "this is a fault of the server's; its log says more"
     title = (error.title or "").removeprefix(f"{error.status_code} ")
     _send(resp, error_body(title, description))
-
-
-def _total(page: str, total: Total, retired: Collection[str]) -> dict[str, object]:
-    ages = total.ages
-    dcs: dict[str, dict[str, object]] = {}
-    for dc, count in total.counts.items():
-        age_s = ages[dc]
-        dcs[dc] = {"count": count, "age_s": age_s if age_s is None else round(age_s, 3)}
-    for dc in retired:
-        if dc in dcs:
-            dcs[dc] |= {"age_s": 0.0, "retired": True}
-    return {"page": page, "total": total.total, "dcs": dcs}
 
 
 class _Refusals:

@@ -5,8 +5,12 @@ They are the balancer's limits: what it lets in, and adds to it, is taken here, 
 
 from __future__ import annotations
 
-from hitmesh.config import Config
+from typing import Final
+
+from hitmesh.config.balancer import BalancerLimits
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, HeadLimits
+
+LOOKS: Final = 4  # in `write_s`, at what a client has taken: nobody is told of each byte
 
 
 class Bounds:
@@ -14,13 +18,12 @@ class Bounds:
 
     __slots__ = ("body_s", "head", "head_s", "least_rate", "write_s")
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, limits: BalancerLimits) -> None:
         self.head = HeadLimits()
-        self.follow(config)
+        self.follow(limits)
 
-    def follow(self, config: Config) -> None:
-        """Put this configuration in force."""
-        limits = config.balancer.limits
+    def follow(self, limits: BalancerLimits) -> None:
+        """Put these limits in force."""
         head = HeadLimits(
             line_bytes=limits.line_bytes,
             headers=limits.headers + ADDED_FIELDS,
@@ -37,3 +40,26 @@ class Bounds:
         if not self.least_rate:
             return now + patience_s if size_bytes else deadline
         return min(deadline + size_bytes / self.least_rate, now + patience_s)
+
+
+class Taking:
+    """The patience with a client that takes an answer slowly, by what it hasn't taken each time that it is looked at."""
+
+    __slots__ = ("_due", "_untaken")
+
+    def __init__(self) -> None:
+        self._due = 0.0  # when it ends; at once for what was never begun
+        self._untaken = 0  # bytes, at the last look
+
+    def begin(self, untaken_bytes: int, now: float, bounds: Bounds) -> float:
+        """It has `write_s`; when there is to be a look."""
+        self._untaken = untaken_bytes
+        self._due = now + bounds.write_s
+        return now + bounds.write_s / LOOKS
+
+    def look(self, untaken_bytes: int, now: float, bounds: Bounds) -> float | None:
+        """When there is to be the next look, as it takes enough; None when patience has ended."""
+        taken = max(0, self._untaken - untaken_bytes)
+        self._untaken = untaken_bytes
+        self._due = bounds.paced(self._due, taken, now, bounds.write_s)
+        return min(self._due, now + bounds.write_s / LOOKS) if self._due > now else None

@@ -71,13 +71,16 @@ TICK_S: Final = 0.1  # how often overdue flights are looked for, and what proces
 MAX_REDIRECT: Final = 2 * ERA  # epochs ahead of what the mesh says: some take-overs, or a store that was wiped
 MAX_RESENT: Final = 500  # flights sent again in one tick
 DELETE_PAUSE_S: Final = 0.02  # gathers finished jobs, so that a spool can delete them together
+RELEASES: Final = 500  # answers that are given before others have a turn: some milliseconds
 MAX_DELETES: Final = 2000  # of jobs at once: a fraction of a second, after an outage too
 
 
 class Forming:
     """A batch that hits are being added to, and what became of it."""
 
-    __slots__ = ("_error", "_event", "began_s", "counts", "done_s", "ids", "pages", "put_s", "size_bytes")
+    __slots__ = (
+        "_calls", "_error", "_event", "answers", "began_s", "counts", "done_s", "ids", "pages", "put_s", "size_bytes",
+    )  # fmt: skip
 
     def __init__(self, began_s: float) -> None:
         self.counts: dict[str, int] = {}
@@ -89,6 +92,9 @@ class Forming:
         self.pages: list[str] = []
         self._event = Event()
         self._error: SpoolRefused | SpoolUnknown | None = None
+        self._calls: list[Callable[[], None]] = []
+        self.answers: dict[str, bytes] | None = None
+        """What hits of a page are answered, while those are called who wait: one answer for all of them."""
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add hits."""
@@ -100,16 +106,40 @@ class Forming:
             else:
                 self.counts[page] = before + count
 
+    def outcome(self) -> SpoolRefused | SpoolUnknown | None:
+        """Wait for it: None once the batch is on stable storage, or why it isn't."""
+        self._event.wait()
+        return self._error
+
     def wait(self) -> None:
         """Return once the batch is on stable storage; raise SpoolRefused or SpoolUnknown otherwise."""
-        self._event.wait()
-        if self._error is not None:
-            raise self._error
+        error = self.outcome()
+        if error is not None:
+            raise error
+
+    def is_answered(self, page: str) -> bool:
+        """Whether no more need be known to answer a hit of the page, now that the batch is released."""
+        return self._error is not None or (self.answers is not None and page in self.answers)
+
+    def when_released(self, call: Callable[[], None]) -> None:
+        """Call this instead of letting somebody wait. It must not block, and is not called before this returns."""
+        self._calls.append(call)
 
     def release(self, error: SpoolRefused | SpoolUnknown | None = None) -> None:
         """Let everybody who waits go on."""
         self._error = error
         self._event.set()
+        calls, self._calls = self._calls, []
+        for at in range(0, len(calls), RELEASES):
+            if at:
+                gevent.sleep(0)
+            self.answers = {}
+            for call in calls[at : at + RELEASES]:
+                try:
+                    call()
+                except Exception:
+                    log.exception("whoever waited for a batch failed")
+            self.answers = None
 
 
 class Collector:
@@ -300,6 +330,10 @@ class Collector:
         """Begin to read a page's total, if it isn't known well enough to be answered."""
         if not self._known.is_fresh(page, time.monotonic()):
             self._reader.want(page)
+
+    def is_known(self, page: str) -> bool:
+        """Whether its total can be answered without a read."""
+        return self._known.is_fresh(page, time.monotonic())
 
     def total(self, page: str) -> Total:
         """The page's total; reads it when it isn't fresh, for at most `read_s`."""

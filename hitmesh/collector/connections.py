@@ -10,13 +10,13 @@ keeps us waiting for the longest goes. So whoever takes many places loses his ow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from heapq import nsmallest
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from hitmesh.collector.connection import NEVER
-
+NEVER: Final = math.inf
 SHARE: Final = 100  # of all places this part is made free at once, so that looking for them costs little
 
 
@@ -41,6 +41,11 @@ class Connections:
         """How many are open."""
         return len(self._open)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be no more."""
+        return len(self._open) >= self._most
+
     def opened(self, connection: Waiting) -> None:
         """One more."""
         self._open.add(connection)
@@ -57,7 +62,7 @@ class Connections:
         self._make_room()
 
     def _make_room(self) -> None:
-        if len(self._open) >= self._most:
+        if self.is_full:
             for connection in _first_to_go(self._open, max(1, self._most // SHARE)):
                 connection.expire(HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -27,16 +27,15 @@ class SlowRequests:
         """From now on a request is slow that takes so long; 0: none is."""
         self.from_s = slow_ms / 1000 if slow_ms else NEVER
 
-    def say(self, environ: Mapping[str, Any], start_response: Any, began_s: float, took_s: float) -> None:
-        """A line about one. `start_response` is gunicorn's, whose answer knows its status."""
-        answer = getattr(start_response, "__self__", None)
+    def say(self, environ: Mapping[str, Any], status: str, began_s: float, took_s: float) -> None:
+        """A line about one, by its WSGI environment and the status of its answer."""
         self._complaints.warn(
             "slow", "slow request",
             fields={
                 "method": environ["REQUEST_METHOD"],
                 "host": environ.get("HTTP_HOST", ""),
                 "target": environ.get("RAW_URI", "")[:MAX_TARGET_CHARS],
-                "status": getattr(answer, "status_code", None) or 0,
+                "status": int(status[:3]),
                 "ms": round(took_s * 1000),
                 **_parts_ms(environ.get(FORMING), began_s, began_s + took_s),
                 "client": environ.get("REMOTE_ADDR", ""),

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from hitmesh.http.fields import Pair
 from hitmesh.http.requests import Request
 
 Environ = dict[str, Any]
@@ -37,17 +38,24 @@ def environ_of(request: Request, body: bytes, *, peer: str, own: tuple[str, int]
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    for name, value in request.pairs:
+    environ.update(field_entries(request.fields.pairs))
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = BytesIO(body)
+    return environ
+
+
+def field_entries(pairs: Sequence[Pair]) -> Environ:
+    """What the field lines are in a WSGI environment: several of one name joined by commas."""
+    entries: Environ = {}
+    for name, value in pairs:
         if b"_" in name:  # or it would be taken for the one with a hyphen
             continue
         key = name.decode("ascii").upper().replace("-", "_")
         if key not in _UNPREFIXED:
             key = f"HTTP_{key}"
         text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ else text
-    environ["CONTENT_LENGTH"] = str(len(body))
-    environ["wsgi.input"] = BytesIO(body)
-    return environ
+        entries[key] = f"{entries[key]},{text}" if key in entries else text
+    return entries
 
 
 def encoded(

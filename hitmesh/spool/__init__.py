@@ -104,6 +104,21 @@ def never_given_out(number: int, op: str, url: str) -> SpoolRefused:
     )
 
 
+class Begun(Protocol):
+    """A put that is under way."""
+
+    def end(self) -> JobId:
+        """Wait for it, and say what `put` says. To be called once, whatever becomes of anything else."""
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """What a spool may have besides, for who puts on several of them at once without a greenlet for each."""
+
+    def begin_put(self, body: bytes, delay_s: float) -> Begun | None:
+        """Begin a put without waiting; None where that can't be, and then nothing was begun: `put` is to be called."""
+
+
 class Spool(Protocol):
     """What a collector asks of a spool."""
 

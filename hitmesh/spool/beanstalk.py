@@ -36,8 +36,10 @@ import greenstalk
 
 from hitmesh.config.addresses import host_port_text
 from hitmesh.errors import SpoolRefused, SpoolUnknown
+from hitmesh.hub.blocking import current_hub, socket_is_cooperative
 from hitmesh.protocol.messages import MAX_FRAME_BYTES
 from hitmesh.spool import BURIED, CLAIMED, READY, WAITING, Claimed, CopyStats, Held, JobId, given_out, never_given_out
+from hitmesh.spool.beanstalk_client import BeanstalkClient
 
 T = TypeVar("T")
 
@@ -48,7 +50,6 @@ EARLY_S: Final = 0.5  # by which a delete must precede the end of the delay; clo
 MIN_JOB_BYTES: Final = MAX_FRAME_BYTES  # what `-z` must allow, or the first large batch is refused under load
 
 _STATES: Final = {"delayed": WAITING, "ready": READY, "reserved": CLAIMED, "buried": BURIED}
-_ESTABLISHED: Final = 1  # the first byte of struct tcp_info, tcpi_state
 _NEEDS_RESTART: Final = "see its disk and its messages, then restart it"
 _NO_LOG: Final = ("it runs without its log", _NEEDS_RESTART)
 _NO_ROOM: Final = ("no room on its disk or in its memory", "make room")
@@ -68,44 +69,39 @@ class _Id:
         return str(self.number)
 
 
-class _Client(greenstalk.Client[bytes]):
-    """One connection; adds the proof that a job is in the log."""
-
-    def __init__(self, sock: socket.socket, tube: str) -> None:
-        self.sock = sock
-        try:
-            super().__init__(sock, encoding=None, use=tube, watch=tube)
-            stats = self.stats()
-            self.instance = stats["id"]
-            self.has_log = stats["binlog-current-index"] > 0
-            self.max_job_bytes = stats["max-job-size"]
-        except BaseException:
-            if hasattr(self, "_reader"):  # it keeps the socket open
-                self._reader.close()
-            sock.close()
-            raise
-
-    def is_logged(self, number: int) -> bool:
-        """Whether the job is in a file of the server's log. Reads stats-job's text: parsing it costs 60 us a put."""
-        text = self._read_chunk(self._int_cmd(b"stats-job %d" % number, b"OK"))
-        return b"\nfile: 0\n" not in text
-
-    def is_alive(self) -> bool:
-        """Whether the peer hasn't closed: spares the next command an outcome that nobody knows."""
-        return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
-
-
 class _Line:
     """One place for a connection, made when needed and used by one call at a time."""
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
-        self.client: _Client | None = None
+        self.client: BeanstalkClient | None = None
 
     def drop(self) -> None:
         client, self.client = self.client, None
         if client is not None:
             client.close()
+
+
+class BegunPut:
+    """A put that is under way on hub callbacks: nobody else puts before it has been ended."""
+
+    __slots__ = ("_spool", "body", "client", "delay_s", "put_at")
+
+    def __init__(self, spool: BeanstalkSpool, client: BeanstalkClient, body: bytes, delay_s: int) -> None:
+        self._spool = spool
+        self.client = client
+        self.body = body
+        self.delay_s = delay_s
+        self.put_at = _clocks()
+
+    def end(self) -> JobId:
+        """Wait for it, as `put` does; to be called once."""
+        return self._spool.end_put(self)
+
+
+def runs_on_hub() -> bool:
+    """Whether puts may go on hub callbacks here."""
+    return current_hub() is not None and socket_is_cooperative()
 
 
 class BeanstalkSpool:
@@ -129,31 +125,60 @@ class BeanstalkSpool:
 
     def put(self, body: bytes, delay_s: float) -> JobId:
         """Store a job, proved to be in the log; see Spool.put. The delay is rounded up to whole seconds."""
+        begun = self.begin_put(body, delay_s)
+        if begun is not None:
+            return begun.end()
         self._require_no_refusal("put")
         put_at = _clocks()
         delay = math.ceil(delay_s)
         with self._puts.turn:
             client = self._connect(self._puts, "put")
             self._require_log(client, "put")
-            job = _Id(self._insert(client, body, delay), client.instance, hash(body), put_at, delay)
-            try:
-                logged = self._ask(self._puts, lambda: client.is_logged(job.number))
-            except greenstalk.NotFoundError:
-                return job  # claimed and done by somebody before the proof: it was counted
-            except (OSError, greenstalk.Error) as error:
-                raise self._unknown("put", f"it is there, perhaps not on disk: {error!r}") from error
-            if logged:
-                return job
-            self._lost(client.instance)
-            raise self._taken_back(client, job)
+            number = self._insert(client, len(body), lambda: client.put(body, delay=delay, ttr=self._ttr_s))
+            job = _Id(number, client.instance, hash(body), put_at, delay)
+            return self._prove(client, job, lambda: client.is_logged(number))
 
-    def _insert(self, client: _Client, body: bytes, delay: int) -> int:
+    def begin_put(self, body: bytes, delay_s: float) -> BegunPut | None:
+        """Begin it on hub callbacks, where there is a hub and a connection, and nothing speaks against it; see Begins."""
+        line = self._puts
+        if not runs_on_hub() or not line.turn.acquire(blocking=False):
+            return None
+        client = line.client
+        if client is None or not client.is_alive() or not self._may_put(client):
+            line.turn.release()
+            return None
+        delay = math.ceil(delay_s)
+        begun = BegunPut(self, client, body, delay)
+        client.put_link.begin(
+            b"put %d %d %d %d\r\n%b\r\n" % (greenstalk.DEFAULT_PRIORITY, delay, self._ttr_s, len(body), body)
+        )
+        return begun
+
+    def _may_put(self, client: BeanstalkClient) -> bool:
+        try:
+            self._require_no_refusal("put")
+            self._require_log(client, "put")
+        except SpoolRefused:
+            return False  # `put` says why
+        return True
+
+    def end_put(self, begun: BegunPut) -> JobId:
+        """Wait for it; see BegunPut.end."""
+        client, link = begun.client, begun.client.put_link
+        try:
+            number = self._insert(client, len(begun.body), link.number)
+            job = _Id(number, client.instance, hash(begun.body), begun.put_at, begun.delay_s)
+            return self._prove(client, job, link.is_logged)
+        finally:
+            self._puts.turn.release()
+
+    def _insert(self, client: BeanstalkClient, size: int, command: Callable[[], int]) -> int:
         """The number of the job that the server says it has taken. Raises SpoolRefused or SpoolUnknown."""
         try:
-            return self._ask(self._puts, lambda: client.put(body, delay=delay, ttr=self._ttr_s))
+            return self._ask(self._puts, command)
         except greenstalk.JobTooBigError as error:
             hint = f"start it with -z {MIN_JOB_BYTES}"
-            raise self._refused("put", f"a job of {len(body)} bytes is too big for it", hint) from error
+            raise self._refused("put", f"a job of {size} bytes is too big for it", hint) from error
         except (greenstalk.OutOfMemoryError, greenstalk.DrainingError) as error:
             self._refuse_reason = _NO_ROOM if isinstance(error, greenstalk.OutOfMemoryError) else _DRAINS
             self._refuse_until = time.monotonic() + RETRY_PAUSE_S
@@ -163,6 +188,19 @@ class BeanstalkSpool:
             raise self._unknown("put", "it couldn't write its log", _NEEDS_RESTART) from error
         except (OSError, greenstalk.Error) as error:
             raise self._unknown("put", f"no clear answer: {error!r}") from error
+
+    def _prove(self, client: BeanstalkClient, job: _Id, is_logged: Callable[[], bool]) -> JobId:
+        """The job's id, if it is in the server's log. Raises SpoolRefused or SpoolUnknown."""
+        try:
+            logged = self._ask(self._puts, is_logged)
+        except greenstalk.NotFoundError:
+            return job  # claimed and done by somebody before the proof: it was counted
+        except (OSError, greenstalk.Error) as error:
+            raise self._unknown("put", f"it is there, perhaps not on disk: {error!r}") from error
+        if logged:
+            return job
+        self._lost(client.instance)
+        raise self._taken_back(client, job)
 
     def done(self, ids: Sequence[JobId]) -> list[bool]:
         """Delete jobs, each with a sync of the server's; see Spool.done.
@@ -193,7 +231,7 @@ class BeanstalkSpool:
                     return []  # with the connection went the reservations
         return claimed
 
-    def _claim_one(self, client: _Client) -> Claimed:
+    def _claim_one(self, client: BeanstalkClient) -> Claimed:
         job = client.reserve(timeout=0)
         claims = client.stats_job(job.id)["reserves"]
         return Claimed(_Id(job.id, client.instance, hash(job.body), None, 0, client), job.body, claims)
@@ -326,7 +364,7 @@ class BeanstalkSpool:
             return True
         return False
 
-    def _held(self, client: _Client, job: greenstalk.Job[bytes]) -> Held:
+    def _held(self, client: BeanstalkClient, job: greenstalk.Job[bytes]) -> Held:
         stats = self._ask(self._looks, lambda: client.stats_job(job.id))
         return Held(job.id, _STATES[stats["state"]], stats["reserves"], job.body)
 
@@ -346,7 +384,7 @@ class BeanstalkSpool:
             with line.turn:
                 line.drop()
 
-    def _taken_back(self, client: _Client, id: _Id) -> SpoolRefused | SpoolUnknown:
+    def _taken_back(self, client: BeanstalkClient, id: _Id) -> SpoolRefused | SpoolUnknown:
         """What became of a job that is only in the server's memory, from where it is deleted."""
         try:
             if self._delete(self._puts, client, id) and _unclaimed_before(id, _clocks()):
@@ -367,13 +405,17 @@ class BeanstalkSpool:
         deleted: set[int] = set()
         try:
             client = self._connect(line, "done")
-            before = self._records(line, client)
-            for at, job in jobs:
-                assert isinstance(job, _Id)
-                if self._delete(line, client, job):
-                    deleted.add(at)
+            known = [(at, job) for at, job in jobs if isinstance(job, _Id) and job.instance == client.instance]
+            before = None
+            if len(known) < len(jobs):  # some were put before it was restarted
+                before = self._ask(line, client.records_written)
+                deleted |= self._delete_earlier(line, client, jobs)
+            first, said, last = self._ask(line, lambda: client.delete_all([job.number for _, job in known]))
+            if any(isinstance(error, greenstalk.InternalError) for error in said):
+                self._lost(client.instance)
+            deleted |= {at for (at, _), error in zip(known, said, strict=True) if error is None}
             # Without its log the server says DELETED too, and the jobs are back after a restart.
-            if self._records(line, client) - before < len(deleted):
+            if last - (first if before is None else before) < len(deleted):
                 return
         except (SpoolRefused, OSError, greenstalk.Error):
             return
@@ -382,7 +424,12 @@ class BeanstalkSpool:
             assert isinstance(job, _Id)
             answers[at] = at in deleted and client.instance != self._lost_log and _unclaimed_before(job, now)
 
-    def _delete(self, line: _Line, client: _Client, id: _Id) -> bool:
+    def _delete_earlier(self, line: _Line, client: BeanstalkClient, jobs: Sequence[tuple[int, JobId]]) -> set[int]:
+        """Delete those that another process of the server was given; which of them the server says are deleted."""
+        earlier = [(at, job) for at, job in jobs if isinstance(job, _Id) and job.instance != client.instance]
+        return {at for at, job in earlier if self._delete(line, client, job)}
+
+    def _delete(self, line: _Line, client: BeanstalkClient, id: _Id) -> bool:
         """Whether the server said DELETED. Raises OSError or SpoolRefused when it can't be asked any more."""
         try:
             if id.instance != client.instance:
@@ -398,12 +445,12 @@ class BeanstalkSpool:
             return False
         return True
 
-    def _records(self, line: _Line, client: _Client) -> int:
-        return self._ask(line, lambda: client.stats()["binlog-records-written"])
+    def _records(self, line: _Line, client: BeanstalkClient) -> int:
+        return self._ask(line, client.records_written)
 
     # --- the server -----------------------------------------------------------------------
 
-    def _connect(self, line: _Line, op: str) -> _Client:
+    def _connect(self, line: _Line, op: str) -> BeanstalkClient:
         """The line's connection, made when there is none. Raises SpoolRefused; nothing has been sent then."""
         if line.client is not None:
             if line.client.is_alive():
@@ -415,7 +462,7 @@ class BeanstalkSpool:
         try:
             sock = socket.create_connection(self._address, timeout=REPLY_TIMEOUT_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = _Client(sock, self._tube)
+            client = BeanstalkClient(sock, self._tube)
         except (OSError, greenstalk.Error, ValueError, AssertionError, KeyError) as error:
             self._pause(started, f"no connection: {error}")
             raise self._refused(op, self._pause_reason) from error
@@ -451,7 +498,7 @@ class BeanstalkSpool:
         if time.monotonic() < self._refuse_until:
             raise self._refused(op, *self._refuse_reason)
 
-    def _require_log(self, client: _Client, op: str) -> None:
+    def _require_log(self, client: BeanstalkClient, op: str) -> None:
         if not client.has_log:
             raise self._refused(op, "it keeps no log on disk", "start it with -b FOLDER -f 0")
         if client.instance == self._lost_log:

@@ -22,7 +22,7 @@ import gevent
 from gevent import monkey
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
-from hitmesh.spool import Claimed, CopyStats, JobId, Spool
+from hitmesh.spool import Begins, Begun, Claimed, CopyStats, JobId, Spool
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class _Copy:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
+        self._begins = spool if isinstance(spool, Begins) else None
         self.problem: SpoolRefused | SpoolUnknown | None = None  # why puts don't go to it
         self._probe_at = 0.0
         self._probing = False
@@ -54,6 +55,18 @@ class _Copy:
         """The job's id, or why there is none."""
         try:
             return self.spool.put(body, delay_s)
+        except (SpoolRefused, SpoolUnknown) as error:
+            self.problem = error
+            return error
+
+    def begin(self, body: bytes, delay_s: float) -> Begun | None:
+        """A put that is under way; None where it can't be begun without waiting."""
+        return self._begins.begin_put(body, delay_s) if self._begins is not None else None
+
+    def end(self, begun: Begun) -> JobId | SpoolRefused | SpoolUnknown:
+        """As `put`, of one that was begun."""
+        try:
+            return begun.end()
         except (SpoolRefused, SpoolUnknown) as error:
             self.problem = error
             return error
@@ -101,7 +114,7 @@ class PairSpool:
         if sum(usable) < self._required:
             raise self._too_few("put", 0)
         asked = [copy for copy, is_usable in zip(self._copies, usable, strict=True) if is_usable]
-        answers = iter(_at_once([lambda copy=copy: copy.put(body, delay_s) for copy in asked]))  # type: ignore[misc]
+        answers = iter(_put_on(asked, body, delay_s))
         outcomes = [next(answers) if is_usable else None for is_usable in usable]
         unknown = any(isinstance(outcome, SpoolUnknown) for outcome in outcomes)
         ids = tuple(None if isinstance(it, (SpoolRefused, SpoolUnknown)) else it for it in outcomes)
@@ -176,6 +189,14 @@ class PairSpool:
         reasons = "; ".join(problem.reason for problem in problems)
         where = ", ".join(problem.endpoint for problem in problems)
         return SpoolRefused(f"{stored} of the required {self._required} copies: {reasons}", op=op, endpoint=where)
+
+
+def _put_on(copies: Sequence[_Copy], body: bytes, delay_s: float) -> list[JobId | SpoolRefused | SpoolUnknown]:
+    """What each says of a put. Those that go on hub callbacks are begun together, and go on while others are waited for."""
+    begun = [copy.begin(body, delay_s) for copy in copies]
+    rest = [copy for copy, one in zip(copies, begun, strict=True) if one is None]
+    others = iter(_at_once([lambda copy=copy: copy.put(body, delay_s) for copy in rest]))  # type: ignore[misc]
+    return [next(others) if one is None else copy.end(one) for copy, one in zip(copies, begun, strict=True)]
 
 
 def _at_once(calls: Iterable[Callable[[], T]]) -> list[T]:

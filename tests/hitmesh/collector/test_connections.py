@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hitmesh.collector.connection import NEVER
-from hitmesh.collector.connections import Connections, Waiting
+from hitmesh.collector.connections import NEVER, Connections, Waiting
 
 
 class Fake(Waiting):

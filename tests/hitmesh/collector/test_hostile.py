@@ -236,6 +236,7 @@ def test_those_who_keep_us_waiting_take_nobody_s_place(mesh: Mesh, first: bytes)
 def test_a_slow_body_that_has_to_make_room_is_told_so(mesh: Mesh) -> None:
     with contextlib.ExitStack() as attack, Raw(mesh.address()) as first:
         first.send(head("POST", "/hit/s/a", "Content-Length: 16000"))
+        assert mesh.hit("beside/waiting").status == 200, "by now the body is waited for"
         for _ in range(PLACES):
             attack.enter_context(Raw(mesh.address())).send(b"G")
         answer = first.answer()

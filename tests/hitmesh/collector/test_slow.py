@@ -19,18 +19,11 @@ ENVIRON = {
 }
 
 
-class Answer:
-    status_code = 200
-
-    def start_response(self) -> None:
-        """As gunicorn's."""
-
-
 def said(caplog: pytest.LogCaptureFixture, forming: Forming | None, *, times: int = 1) -> dict[str, object]:
     slow = SlowRequests(1000)
     environ = ENVIRON if forming is None else {**ENVIRON, FORMING: forming}
     for _ in range(times):
-        slow.say(environ, Answer().start_response, 10.0, 3.0)
+        slow.say(environ, "200 OK", 10.0, 3.0)
     [record] = caplog.records
     assert (record.levelno, record.message) == (logging.WARNING, "slow request")
     fields: dict[str, object] = record.fields  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gevent.hub import get_hub
 
 from hitmesh.config import Config, Node, Stores, Timing
 from hitmesh.spool import Spool, beanstalk, sqlite
@@ -27,6 +28,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server or a disk that is busy otherwise is slow, and not away: it gets longer than a role would give it."""
     monkeypatch.setattr(beanstalk, "REPLY_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr(sqlite, "BUSY_S", PATIENCE_S)
+
+
+@pytest.fixture(params=["by greenstalk", "on the hub"])
+def ways_of_putting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of a put to beanstalkd: as commands do it, and as a collector."""
+    if request.param == "on the hub":
+        get_hub()
+        monkeypatch.setattr(beanstalk, "runs_on_hub", lambda: True)
 
 
 def hasten(spool: Spool) -> None:

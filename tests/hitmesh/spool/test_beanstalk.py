@@ -15,12 +15,14 @@ import greenstalk
 import pytest
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
-from hitmesh.spool import Spool, beanstalk
+from hitmesh.spool import Spool, beanstalk, beanstalk_client
 from hitmesh.spool.beanstalk import RETRY_PAUSE_S
 from tests.hitmesh.spool.conftest import HASTY_S, Clock, MakeServer, Place, has_unread, hasten
 from tests.hitmesh.spool.test_spool import claim_all, fill
 from tests.services import START_S, free_port, wait_for
 from tests.services.beanstalkd import HOST, Beanstalkd
+
+pytestmark = pytest.mark.usefixtures("ways_of_putting")
 
 LONG_S = 60.0
 MakePlace = Callable[..., Place]
@@ -194,6 +196,19 @@ def test_a_deletion_that_is_not_in_the_log_is_not_certain(server: Beanstalkd, sp
     server.kill()
     server.start()
     assert spool.stats()[0].waiting == 1, "it is back: nobody may close a lane on it"
+
+
+def test_jobs_are_deleted_together_and_each_is_told_by_itself(
+    server: Beanstalkd, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beanstalk_client, "PIPELINED", 3)
+    jobs = [spool.put(b"%d" % number, LONG_S) for number in range(10)]
+    with stranger(server) as client:
+        for gone in (2, 3, 9):
+            client.delete(gone + 1)
+    assert spool.done(jobs) == [number not in (2, 3, 9) for number in range(10)]
+    assert spool.stats()[0].waiting == 0
+    assert spool.done(jobs) == [False] * 10
 
 
 def test_an_operators_deletion_is_only_said_where_it_is_in_the_log(server: Beanstalkd, spool: Spool) -> None:

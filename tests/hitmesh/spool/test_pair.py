@@ -17,6 +17,8 @@ from tests.hitmesh.spool.test_spool import claim_all
 from tests.services import START_S, wait_for
 from tests.services.beanstalkd import HOST, Beanstalkd
 
+pytestmark = pytest.mark.usefixtures("ways_of_putting")
+
 LONG_S = 60.0
 MakePlace = Callable[..., Place]
 
