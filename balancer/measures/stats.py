@@ -233,7 +233,7 @@ class ServiceStats:
     requests: Histogram = field(default_factory=Histogram)  # that a backend answered: from the head to the whole answer
     first_bytes: Histogram = field(default_factory=Histogram)  # from the connection to the first byte of the answer
     rate: Rate = field(init=False)
-    _gone: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMMED, 0))
+    _gone: dict[str, int | float] = field(default_factory=lambda: dict.fromkeys(SUMMED, 0))
     _gone_classes: list[int] = field(default_factory=_no_answers)
 
     def __post_init__(self) -> None:
@@ -292,8 +292,8 @@ class ServiceStats:
             pause()
         return told
 
-    def _sum(self, counter: str) -> float:
-        values: list[float] = [getattr(backend, counter) for backend in self.backends.values()]
+    def _sum(self, counter: str) -> int | float:
+        values: list[int | float] = [getattr(backend, counter) for backend in self.backends.values()]
         return self._gone[counter] + sum(values)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from balancer.measures.stats import BackendStats
 from balancer.middle.choice import weight_of
 from balancer.middle.upstream import Carried, Upstream
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Suspicion:
     """Who hears what requests see of a backend; this one makes nothing of it."""
 

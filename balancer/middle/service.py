@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from balancer.measures.stats import ServiceStats
 from balancer.middle.answers import PAUSE_RETRY_S, RETRY_S
 from balancer.middle.backend import Backend
@@ -26,6 +28,7 @@ FAILED: Final = "a connection's handler failed"
 log = logging.getLogger(__name__)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class World:
     """What is outside: connections, chance, and the time of day."""
 
