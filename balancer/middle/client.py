@@ -313,7 +313,10 @@ class Client(ClientEnd):
         service = match.made
         if service.__class__ is Service:
             self.exchange = exchange = Exchange(self, request, service, traffic, now)
-            exchange.start(now)
+            if request.length:
+                exchange.gather(now)
+            else:
+                service.assign(exchange, now)
         else:
             self._local(traffic.own_answer(self, request, match), request, now)
 

@@ -65,13 +65,10 @@ class Exchange(Passage):
         if service.sticky:
             self._stick(service.sticky)
 
-    def start(self, now: float) -> None:
-        """Ask for a backend, after as much of the body as is waited for."""
-        if self.request.length:
-            self.body = Body(self.client.reader, self.request.length)
-            self._gather(self.body, now)
-        else:
-            self.service.assign(self, now)
+    def gather(self, now: float) -> None:
+        """Of a request with a body: ask for a backend after as much of it as is waited for."""
+        self.body = Body(self.client.reader, self.request.length)
+        self._gather(self.body, now)
 
     # --- the service's calls ----------------------------------------------------------------
 
