@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from balancer.measures.stats import FrontStats
+from balancer.middle.client import Client
 from balancer.middle.ledger import Ledger
 from balancer.middle.traffic import GATHERED_BYTES, Traffic
 from hitmesh.config import Balancer
+from hitmesh.http.wire import CLOSED
 from tests.balancer.stage import (
     LONG_S,
     Gate,
@@ -218,7 +219,10 @@ def test_uploads_that_stand_still_take_no_places_and_go_on_when_they_can(
 def test_what_is_gathered_of_all_clients_together_has_a_bound() -> None:
     ledger = Ledger(None, wall=lambda: 0.0)
     traffic = Traffic(Balancer(), services=(), ledger=ledger, wall=lambda: 0.0, id_prefix=b"")
-    clients: list[Any] = [SimpleNamespace(gathered=0) for _ in range(3)]
+    front = FrontStats(0.0)
+    clients = [
+        Client(traffic, CLOSED, stats=front, address="192.0.2.1", scheme="http", local="", now=0.0) for _ in range(3)
+    ]
     assert traffic.gathered(clients[0], GATHERED_BYTES // 2)
     assert traffic.gathered(clients[1], GATHERED_BYTES // 2)
     assert not traffic.gathered(clients[2], 1)

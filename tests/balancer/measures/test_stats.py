@@ -27,7 +27,6 @@ def test_a_balancers_heartbeats_tell_its_requests_and_those_answered_with_5xx() 
         traffic=SimpleNamespace(clients=[]),
         _services=[],
         _live=None,
-        _generation=0,
         _virtual_ip=dict,
         _certificates={},
         _room=None,

@@ -280,9 +280,8 @@ def test_one_that_doesn_t_even_take_its_100_continue_is_reset_when_its_body_is_l
     stage.until(lambda: not stage.front.busy)
 
 
-def test_who_ends_connections_is_spared_a_fault_of_one(stage: Stage) -> None:
-    broken: Any = SimpleNamespace()
-    stage.client.reader = broken
+def test_who_ends_connections_is_spared_a_fault_of_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage.client, "reader", SimpleNamespace())
     stage.client.expire(408)
     assert stage.client.closed
     assert len(stage.connections) == 0
@@ -298,9 +297,11 @@ def test_one_that_takes_its_answer_slowly_has_time(stage: Stage) -> None:
     stage.until_got(b"x")
 
 
-def test_a_fault_of_the_handler_ends_its_connection_and_is_forgotten(stage: Stage) -> None:
-    broken: Any = SimpleNamespace(feed=lambda data: None, next=lambda: 1 / 0, pending=1)
-    stage.client.reader = broken
+def test_a_fault_of_the_handler_ends_its_connection_and_is_forgotten(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = SimpleNamespace(feed=lambda data: None, next=lambda: 1 / 0, pending=1)
+    monkeypatch.setattr(stage.client, "reader", broken)
     stage.send(GET % b"/a")
     stage.until(lambda: stage.client.closed)
     assert len(stage.connections) == 0
