@@ -22,6 +22,7 @@ from balancer.process.generation import Plan
 from balancer.process.listeners import ListenError
 from balancer.process.processes import read_text
 from hitmesh import output
+from hitmesh.cli.options import STATE_DIR_HELP, state_folder
 from hitmesh.errors import ConfigError, HitmeshError
 from hitmesh.lines import NOBODY, Speaker
 from hitmesh.logs import log_to_stderr
@@ -104,7 +105,8 @@ _ONLY_LINE = ("backends", "admin", "workers", "access_log")
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("var"),
     show_default=True,
-    help="The folder that holds everything a mesh writes.",
+    callback=state_folder,
+    help=STATE_DIR_HELP,
 )
 @click.option("--listen", metavar="HOST:PORT", help="Listen here, without configuration and Nexus; port 0: any.")
 @click.option("--backend", "backends", multiple=True, metavar="HOST:PORT", help="Pass requests on; several share them.")

@@ -18,6 +18,7 @@ import zmq.green
 from gevent.event import Event
 
 from hitmesh import output
+from hitmesh.cli.options import state_folder
 from hitmesh.config import Config, load
 from hitmesh.errors import ConfigError, MeshError
 from hitmesh.lines import Speaker
@@ -58,6 +59,7 @@ Example:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("var"),
     show_default=True,
+    callback=state_folder,
     help="Where the live settings' file is, when their store is SQLite; a Nexus keeps nothing else on disk.",
 )
 def command(file: Path, name: str | None, state_dir: Path) -> None:

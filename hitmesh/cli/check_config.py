@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hitmesh import config as settings
-from hitmesh.cli import folder
+from hitmesh.cli.options import CONFIG_NAME
 from hitmesh.cli.stderr import warn
 from hitmesh.config import ROLES, Config, is_loopback, why_not_run
 from hitmesh.errors import ConfigError
@@ -33,7 +33,7 @@ def check_config(files: tuple[Path, ...]) -> None:
         spools = ", ".join(config.stores.spools)
         stores = f"totals in {config.stores.totals}, settings in {config.stores.settings}, spools in {spools}"
         print(f"{path}: ok: {config.name}: {counts}; {config.partitions} partitions; {stores}")
-        if path.name not in (f"{config.name}.toml", folder.CONFIG_NAME):
+        if path.name not in (f"{config.name}.toml", CONFIG_NAME):
             warn(f"{path}: fab looks for {config.name} in {config.name}.toml")
 
 

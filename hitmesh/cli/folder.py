@@ -20,12 +20,12 @@ from pathlib import Path
 import msgspec
 
 from hitmesh import config as settings
-from hitmesh.cli.processes import CONF_NAME, named, of_mesh
+from hitmesh.cli.options import CONF_NAME, CONFIG_NAME
+from hitmesh.cli.processes import named, of_mesh
 from hitmesh.cli.sizes import Size
 from hitmesh.config import Config, Role
 from hitmesh.errors import CommandError
 
-CONFIG_NAME = "hitmesh.toml"
 SIZES_NAME = "scaled.json"
 SOCKET_NAME = "supervisor.sock"
 # A Unix socket's path has at most 107 bytes, and supervisord first binds one with ".PID" behind it.

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from hitmesh.cli.options import CONF_NAME
+
 POLL_S = 0.05
 KILL_WAIT_S = 5.0  # that a killed process gets to disappear
 MARK = "HITMESH_STATE_DIR"  # in the environment of all that `hitmesh up` starts: its state folder
 SUPERVISORD = "supervisord"
-CONF_NAME = "supervisord.conf"
 _PROGRAM = "SUPERVISOR_PROCESS_NAME"  # there by supervisord: which program of its configuration this is
 
 

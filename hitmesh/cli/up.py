@@ -27,7 +27,7 @@ from hitmesh.cli import check_config, endpoints, folder, keyfolder
 from hitmesh.cli.demo import demonstrate
 from hitmesh.cli.down import stop
 from hitmesh.cli.layout import Layout, Options, Wanted, lay_out, supervisor_text
-from hitmesh.cli.options import STATE_DIR, state_dir_option
+from hitmesh.cli.options import CONFIG_NAME, STATE_DIR, state_dir_option
 from hitmesh.cli.processes import named
 from hitmesh.cli.readiness import wait_until_ready
 from hitmesh.cli.sizes import still_wanted
@@ -176,7 +176,7 @@ def _refuse_a_second(supervisor: Supervisor, state_dir: Path) -> None:
 def _check_partitions(layout: Layout, state_dir: Path) -> None:
     for config in layout.datacenters:
         try:
-            earlier = settings.load(state_dir / config.name / folder.CONFIG_NAME)
+            earlier = settings.load(state_dir / config.name / CONFIG_NAME)
         except ConfigError:
             continue  # there was none, or it is of no use; a store has the last word
         if earlier.partitions != config.partitions:

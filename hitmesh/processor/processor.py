@@ -26,7 +26,7 @@ from gevent.lock import BoundedSemaphore
 from hitmesh.config import Config
 from hitmesh.errors import DecodeError, StoreUnknown
 from hitmesh.mesh.client import MESH_SHARE, MeshClient
-from hitmesh.mesh.duty import spawn
+from hitmesh.mesh.duty import give_up, spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.pipes import Pushes, bind_pull
 from hitmesh.mesh.sockets import COMPLAINT_S, FrameReader
@@ -57,6 +57,8 @@ log = logging.getLogger(__name__)
 
 LOADERS: Final = 2  # partitions whose rows are read at a time: they share a core, and the first is to be ready first
 DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queue up at the store
+STORE: Final = "store"
+"""Under which a processor tells with its heartbeats in which totals store it counts."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
 GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
@@ -125,6 +127,7 @@ class Processor:
         self._faults_told_s = self._refusals_told_s = 0.0
         self._refusals_told = 0
         self._false_claims = 0
+        self._has_taken = False  # any partition, ever
         self._complained_s = float("-inf")
         self._leavers = Leavers()
         self._tenure = Tenure(
@@ -248,6 +251,7 @@ class Processor:
             "false_claims": self._false_claims,
             "partitions": sum(1 for p in self._partitions if p.epoch),
             "pages": sum(p.pages for p in self._partitions),
+            STORE: self._store.place,
             "rows_received": counters.rows_received,
             **self._room(),
             **self._live.load(),
@@ -509,9 +513,23 @@ class Processor:
             owner = self.mesh.view.owner(number)
             if owner is not None:
                 spawn(f"check of partition {number}", self._check_claim, number, owner)
+        if steps.take and not self._has_taken:
+            self._check_store()
+            self._has_taken = True
         for number in steps.take:
             self._partitions[number].take(alone=self._replication.is_alone())
             self._drive(self._partitions[number])
+
+    def _check_store(self) -> None:
+        """End before anything is counted where the others of the datacenter wouldn't find it."""
+        place = self._store.place
+        for one in self.mesh.view.live("processor"):
+            other = one.load.get(STORE, 0.0)
+            if one.id != self._id and place and other and other != place:
+                give_up(
+                    f"{one.name} counts in another totals store than {self._config.stores.totals} is here: what is counted "
+                    "here would be missing there; --state-dir says where the datacenter's files are"
+                )
 
     def _check_claim(self, number: int, claim: Owner) -> None:
         """Whether the head says what another processor does: who owns is decided there, and nowhere else."""

@@ -79,6 +79,8 @@ class TotalsStore(Protocol):
     """Bytes of head, page names and counts that one write with rows can carry."""
     max_head_bytes: int
     """Bytes of a head that is written without rows: one with a redo."""
+    place: float
+    """Where it is, as a number that another store has another of; 0 where that can't be told. For heartbeats."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out each write, atomically by itself, and say of each what became of it.

@@ -56,6 +56,7 @@ class ConsulTotals:
 
     max_rows = MAX_ROWS
     max_write_bytes = MAX_WRITE_BYTES
+    place = 0.0  # each host may reach it at another address
     max_head_bytes = MAX_HEAD_BYTES
 
     def __init__(self, hosts: Sequence[Host], prefix: str, *, timeouts: Timeouts | None = None) -> None:

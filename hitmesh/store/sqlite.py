@@ -11,6 +11,7 @@ opened with the first call, so a store may be made before a fork, but not used.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 from hitmesh.errors import StoreUnknown
 from hitmesh.hub.blocking import call_blocking
@@ -68,6 +70,7 @@ class SqliteTotals:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, read_only: bool = False) -> None:
         self.path = path
+        self.place = float(crc32(os.fsencode(path.resolve())) or 1)
         self._file = SqliteFile(path, KIND, busy_timeout_s, read_only=read_only)
         self._free: deque[tuple[sqlite3.Connection, Identity]] = deque()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitmesh.cli import folder as state_folder
+from hitmesh.cli.options import CONFIG_NAME
 from hitmesh.cli.processes import started, strays
 from hitmesh.config import Config, dump, load, parse
 from hitmesh.errors import MeshError
@@ -100,7 +101,7 @@ class User:
 
     @property
     def config_path(self) -> Path:
-        return self.folder / DC / state_folder.CONFIG_NAME
+        return self.folder / DC / CONFIG_NAME
 
     @property
     def config(self) -> Config:

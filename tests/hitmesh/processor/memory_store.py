@@ -15,6 +15,7 @@ class MemoryStore:
 
     max_rows = 2
     max_write_bytes = 4096
+    place = 0.0
 
     def __init__(self) -> None:
         self.head: bytes | None = None
