@@ -7,6 +7,7 @@ Only processes of the same user are answered and believed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -81,7 +82,8 @@ class Siblings:
     def _tell(self, asking: socket.socket, _address: object) -> None:
         if _is_ours(asking):
             asking.settimeout(ASK_S)
-            asking.sendall(msgspec.json.encode(self._snapshot()))
+            with contextlib.suppress(OSError):  # who asks has given up, or is gone
+                asking.sendall(msgspec.json.encode(self._snapshot()))
 
 
 def _is_ours(peer: socket.socket) -> bool:

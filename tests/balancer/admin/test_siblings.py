@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from balancer.admin.siblings import Siblings
 from tests.balancer.stage import Instance, ask, backends, proxy, staged
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.services import PATIENCE_S, wait_for
@@ -119,3 +120,12 @@ def test_what_another_user_says_is_not_believed(balancer: Instance) -> None:
             assert whole(balancer)["workers"] == WORKERS
         finally:
             stranger.kill()
+
+
+def test_who_gives_up_asking_is_no_fault_of_the_asked() -> None:
+    siblings = Siblings(lambda: {"name": "x" * 1_000_000})
+    asking, asked = socket.socketpair(socket.AF_UNIX)
+    asking.close()
+    with asked:
+        siblings._tell(asked, None)
+    siblings.stop()
