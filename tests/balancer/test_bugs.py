@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hitmesh.compiled import SWITCH
 from tests.balancer.stage import Gate, Instance, backends, proxy, said
 from tests.balancer.wire.scripted import ScriptedBackend
 from tests.balancer.wire.visitor import Visitor
@@ -17,10 +18,8 @@ from tests.services.nexus import cpu_s
 
 class Buggy(Instance):
     def command(self) -> list[str]:
-        return [
-            word.replace("balancer", "tests.balancer.buggy_main") if word == "balancer" else word
-            for word in super().command()
-        ]
+        words = ["tests.balancer.buggy_main" if word == "balancer" else word for word in super().command()]
+        return ["env", f"{SWITCH}=0", *words]  # what is compiled takes no bugs
 
 
 @pytest.fixture(scope="module")
