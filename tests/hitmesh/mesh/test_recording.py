@@ -137,8 +137,9 @@ for number in range(50_000):  # 200 MB, far more than any buffer on the way hold
     if number % 100 == 0:
         gevent.sleep(0.002)  # in which it is sent, as long as that goes
 assert one.load()["records_dropped"] > 20_000
-import resource
-assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 400 * 1024
+# Not getrusage's, which begins with what the process was before it became this one: a part of whoever runs the tests.
+[peak_kb] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+assert int(peak_kb) < 400 * 1024, peak_kb
 one.stop()
 """,
     "threads log too, and nothing of theirs is lost": """
