@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -19,6 +19,7 @@ from hitmesh.errors import HitmeshError
 from hitmesh.visible import visible
 
 EVERY_S: Final = 1.0
+MANY: Final = 4096  # changes of size that are shown at once
 SHARE: Final = 0.5  # of the time at most that looking takes: a store that is slow to read has others to serve
 
 _BEGIN: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # another screen, no cursor, no wrapping
@@ -47,8 +48,8 @@ def redraw(look: Callable[[], Sequence[str]]) -> None:
             _show(lines, in_place=in_place)
             due = began + max(EVERY_S, took_s / SHARE)
             while (left_s := due - time.monotonic()) > 0:
-                if resized.wait(left_s):
-                    resized.clear()
+                if select.select([resized], [], [], left_s)[0]:
+                    os.read(resized, MANY)
                     _show(lines, in_place=in_place)
 
 
@@ -71,20 +72,31 @@ def _show(lines: Sequence[str], *, in_place: bool) -> None:
 
 
 @contextlib.contextmanager
-def _terminal(in_place: bool) -> Iterator[threading.Event]:
-    """The terminal is ours meanwhile; the event is set when it has got another size."""
-    resized = threading.Event()
+def _terminal(in_place: bool) -> Iterator[int]:
+    """The terminal is ours meanwhile; the descriptor has something to read when it has got another size."""
+    # Not an Event: to set one in a signal's handler waits for ever if the signal came while its lock was held.
+    resized, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, _end)
-    if not in_place:
-        yield resized
-        return
-    signal.signal(signal.SIGWINCH, lambda *_: resized.set())
-    sys.stdout.write(_BEGIN)
     try:
-        yield resized
+        if not in_place:
+            yield resized
+            return
+        signal.signal(signal.SIGWINCH, lambda *_: _tell(telling))
+        sys.stdout.write(_BEGIN)
+        try:
+            yield resized
+        finally:
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+            sys.stdout.write(_END)
+            sys.stdout.flush()
     finally:
-        sys.stdout.write(_END)
-        sys.stdout.flush()
+        os.close(resized)
+        os.close(telling)
+
+
+def _tell(descriptor: int) -> None:
+    with contextlib.suppress(BlockingIOError):  # it has been told often enough
+        os.write(descriptor, b".")
 
 
 def _end(number: int, _: object) -> None:

@@ -81,6 +81,16 @@ def terminal() -> Iterator[Terminal]:
     os.close(made.ours)
 
 
+def test_a_size_that_changes_at_any_moment_never_stops_it(terminal: Terminal) -> None:
+    at = terminal.until(b"look 3")
+    for _ in range(3000):
+        os.kill(terminal.process.pid, signal.SIGWINCH)
+        if select.select([terminal.ours], [], [], 0)[0]:
+            terminal.seen += os.read(terminal.ours, 65_536)
+    number = int(terminal.seen[terminal.seen.rfind(b"look ") + 5 :].split(b"\x1b")[0])
+    terminal.until(b"look %d\x1b" % (number + 2), at)
+
+
 def test_a_terminal_shows_it_in_place_and_is_left_as_it_was(terminal: Terminal) -> None:
     terminal.until(b"look 1")
     terminal.until(b"no mesh runs here")
