@@ -25,6 +25,7 @@ from hitmesh.state.standing import (
     SILENT_INTERVALS,
     STARTING,
     STARTING_S,
+    STORE,
     heartbeat_names,
     place_in_list,
     program_of,
@@ -34,6 +35,10 @@ from hitmesh.state.view import RIVALS
 from hitmesh.supervisord import Supervised
 
 RUNNING: Final = "RUNNING"  # supervisord's word
+_HIDDEN: Final = (
+    COMPILED,
+    STORE,
+)  # of the loads: the one is told with the version, the other is a number for processors
 
 
 class Shown(Struct, frozen=True):
@@ -148,14 +153,14 @@ def table(shown: Sequence[Shown]) -> str:
     for each in shown:
         heartbeat = "-" if each.heartbeat_age_s is None else f"{each.heartbeat_age_s:.1f} s ago"
         uptime = "-" if each.uptime_s is None else duration(each.uptime_s)
-        figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value and key != COMPILED]
+        figures = [f"{key}={value:g}" for key, value in sorted(each.load.items()) if value and key not in _HIDDEN]
         load = " ".join([f"({each.why})"] * bool(each.why) + figures)
         rows.append((each.dc, each.name, each.state, str(each.pid or "-"), uptime, heartbeat, _version(each), load))
     return columns(rows)
 
 
 def _version(shown: Shown) -> str:
-    """The release, and whether its hot modules are compiled, which one before 0.4.0 doesn't say."""
+    """The release, and whether its hot modules are compiled, which one of 0.2.0 doesn't say."""
     if shown.version is None or COMPILED not in shown.load:
         return shown.version or "-"
     return f"{shown.version} {COMPILED if shown.load[COMPILED] else INTERPRETED}"

@@ -44,6 +44,7 @@ from hitmesh.state.histogram import Histogram
 from hitmesh.state.leavers import Leavers
 from hitmesh.state.ownership import Tenure
 from hitmesh.state.senders import why_not
+from hitmesh.state.standing import STORE
 from hitmesh.state.view import MeshView, Owner, false_upto
 from hitmesh.store import TotalsStore, Unknown, Write
 from hitmesh.store.consul_service import ConsulService
@@ -57,8 +58,6 @@ log = logging.getLogger(__name__)
 
 LOADERS: Final = 2  # partitions whose rows are read at a time: they share a core, and the first is to be ready first
 DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queue up at the store
-STORE: Final = "store"
-"""Under which a processor tells with its heartbeats in which totals store it counts."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
 GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
@@ -526,6 +525,7 @@ class Processor:
         for one in self.mesh.view.live("processor"):
             other = one.load.get(STORE, 0.0)
             if one.id != self._id and place and other and other != place:
+                self.mesh.stop()  # others have begun to hand partitions over: they are to take them back at once
                 give_up(
                     f"{one.name} counts in another totals store than {self._config.stores.totals} is here: what is counted "
                     "here would be missing there; --state-dir says where the datacenter's files are"

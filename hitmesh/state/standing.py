@@ -30,6 +30,8 @@ DRAINED: Final = f"{DRAINING}: by an operator"
 SILENT: Final = "silent"
 DEAD: Final = "dead"
 
+STORE: Final = "store"
+"""Of a processor's load: in which totals store it counts, as `TotalsStore.place` has it."""
 VIRTUAL_IP: Final = "virtual_ip"
 """Of a balancer's load, behind a virtual IP: 1 while its host has the address."""
 

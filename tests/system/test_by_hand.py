@@ -58,4 +58,7 @@ def test_one_that_would_count_in_another_store_ends_before_it_counts_anything(us
     said = (tmp_path / "processor-9.log").read_text()
     assert "processor-1 counts in another totals store than sqlite:///totals.db is here" in said
     assert "--state-dir says where the datacenter's files are" in said
-    assert "processor-9" not in user.owned().values()
+    wait_for(
+        lambda: set(user.owned()) == set(range(user.config.partitions)), within_s=PATIENCE_S, what="all to be back"
+    )
+    assert set(user.owned().values()) == {"processor-1"}
