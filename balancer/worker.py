@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import gevent
 from gevent.event import Event
 
-from balancer.accept.acceptor import Acceptor
+from balancer.accept.acceptor import ClientAcceptor
 from balancer.accept.tls import TlsContexts
 from balancer.admin.siblings import Siblings
 from balancer.admin.slices import sliced
@@ -99,7 +99,7 @@ class Worker:
         )
         self._sweeper = Sweeper(self.traffic, lambda: self._services.backends)
         self._fronts: dict[str, FrontStats] = {}
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[ClientAcceptor] = []
         encrypted = {kind for kind in ("tls", *(["admin"] if settings.tls.admin else ())) if sockets.get(kind)}
         tls = TlsContexts([Path(file) for file in settings.tls.certificates]) if encrypted else None
         for warning in tls.warnings if tls is not None else ():
@@ -117,7 +117,7 @@ class Worker:
             if listeners:
                 stats = self._fronts[kind] = FrontStats(self._began, sessions_limit=settings.limits.connections)
                 self._acceptors += [
-                    Acceptor(
+                    ClientAcceptor(
                         self.traffic, listener, stats=stats, proxied=proxied, tls=tls if kind in encrypted else None
                     )
                     for listener in listeners

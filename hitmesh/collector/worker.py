@@ -22,13 +22,14 @@ import gunicorn
 from gevent.event import Event
 from gunicorn.workers.ggevent import GeventWorker
 
-from hitmesh.collector.acceptor import AT_ONCE, Acceptor
+from hitmesh.collector.acceptor import ClientAcceptor
 from hitmesh.collector.bounds import Bounds
 from hitmesh.collector.connections import Connections
 from hitmesh.collector.front import Asked, Front
 from hitmesh.config.balancer import BalancerLimits
 from hitmesh.http.heads import Heads
 from hitmesh.http.wsgi import Environ
+from hitmesh.hub.acceptor import AT_ONCE
 from hitmesh.mesh.duty import spawn
 from hitmesh.startup import forgo_plugins
 
@@ -49,7 +50,7 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._stop = Event()
         self._front: Front
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[ClientAcceptor] = []
 
     def init_signals(self) -> None:
         """From here on a signal is this worker's: what came since the fork comes now."""
@@ -73,7 +74,7 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
         single = self.cfg.workers == 1
         for listener in self.sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # its connections have it, too
-            acceptor = Acceptor(self._front, listener, at_once=AT_ONCE if single else 1)
+            acceptor = ClientAcceptor(self._front, listener, at_once=AT_ONCE if single else 1)
             acceptor.start()
             self._acceptors.append(acceptor)
         self.begin()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from balancer.accept.acceptor import Acceptor
+from balancer.accept.acceptor import ClientAcceptor
 from balancer.measures.stats import FrontStats
 from balancer.middle.networks import Networks
 from balancer.vip.door import shut, welcome
@@ -77,12 +77,12 @@ def test_a_worker_that_leaves_welcomes_whom_it_takes(
     listener: socket.socket, draining: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Any] = []
-    monkeypatch.setattr(Acceptor, "_serve", lambda _self, stream, _address: taken.append(stream))
+    monkeypatch.setattr(ClientAcceptor, "_serve", lambda _self, stream, _address: taken.append(stream))
     traffic: Any = SimpleNamespace(draining=draining, clients=set(), limits=SimpleNamespace(connections=9))
     shut([listener])
     listener.setblocking(False)
     with connected(listener, ttl=NEAR) as client:
-        Acceptor(traffic, listener, stats=FrontStats(0.0, sessions_limit=9), proxied=Networks(())).stop()
+        ClientAcceptor(traffic, listener, stats=FrontStats(0.0, sessions_limit=9), proxied=Networks(())).stop()
         reach(client, USUAL)
         client.sendall(b"hello")
         with socket.socket(fileno=taken[0].detach()) as served:
