@@ -30,8 +30,8 @@ from balancer.measures.accesslog import FLUSH_S, STDOUT, AccessLog
 from balancer.measures.stats import FrontStats, Picture, picture
 from balancer.members.live_routes import LiveRoutes
 from balancer.members.services import Services
-from balancer.middle.ledger import Ledger
 from balancer.middle.networks import Networks
+from balancer.middle.reporter import Reporter
 from balancer.middle.routes import RouteTable
 from balancer.middle.traffic import Traffic
 from balancer.process.listeners import MOVING
@@ -86,13 +86,13 @@ class Worker:
         self._room: Room | None = None
         self._services = Services(settings.limits, self._members, self._hands)
         self._access_log = _access_log(front)
-        self._ledger = Ledger(self._access_log.add if self._access_log is not None else None, wall=time.time)
-        self._ledger.say_slow(front.log.slow_ms)
+        self._reporter = Reporter(self._access_log.add if self._access_log is not None else None, wall=time.time)
+        self._reporter.say_slow(front.log.slow_ms)
         https = sockets.get("tls")
         self.traffic = Traffic(
             settings,
             services=self._services,
-            ledger=self._ledger,
+            reporter=self._reporter,
             wall=time.time,
             id_prefix=os.urandom(6).hex().encode(),
             https_port=https[0].getsockname()[1] if https else None,
@@ -258,7 +258,7 @@ class Worker:
             self._services.limit(limits)
             for front in self._fronts.values():
                 front.sessions_limit = limits.connections
-        self._ledger.say_slow(self._live.config.log.slow_ms)
+        self._reporter.say_slow(self._live.config.log.slow_ms)
         if not self._index:
             self._tell_wanted(wanted_workers(self._live.config, self._live.settings))
         self._routes.take(self._live.settings)

@@ -329,7 +329,7 @@ class Client(ClientEnd):
         *,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        self.traffic.ledger.refused(self, request, status, reason)
+        self.traffic.reporter.refused(self, request, status, reason)
         self._local(refusal(status, reason, headers), request, now)
 
     def _local(self, answer: Answer, request: Request | None, now: float) -> None:

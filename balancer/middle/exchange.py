@@ -114,7 +114,7 @@ class Exchange(Passage):
         self.status = status
         client = self.client
         self.service.stats.failed(status, word)
-        self.traffic.ledger.failed(client, self, self.service, now, word, detail or reason)
+        self.traffic.reporter.failed(client, self, self.service, now, word, detail or reason)
         if self.bytes_out:
             client.abort()
         else:
@@ -297,7 +297,7 @@ class Exchange(Passage):
         if self.backend is not None:
             self.backend.stats.client_aborts += 1
         self._leave(now)
-        self.traffic.ledger.failed(self.client, self, self.service, now, "gone", "the client went away")
+        self.traffic.reporter.failed(self.client, self, self.service, now, "gone", "the client went away")
 
     def timed_out(self, now: float) -> None:
         """A deadline of the client's side passed."""
@@ -319,7 +319,7 @@ class Exchange(Passage):
     def tunnel_over(self, now: float) -> None:
         """The upgraded connection ended."""
         self._leave(now)
-        self.traffic.ledger.failed(self.client, self, self.service, now)
+        self.traffic.reporter.failed(self.client, self, self.service, now)
 
     # --- its own: the request ---------------------------------------------------------------
 
@@ -469,7 +469,7 @@ class Exchange(Passage):
         assert backend is not None
         if self.resting:
             self.go_on()
-        self.traffic.ledger.completed(client, self, self.service, now)
+        self.traffic.reporter.completed(client, self, self.service, now)
         self.upstream = None
         wire = upstream.wire
         if response.keep_alive and self.request_done and wire.reading and not (upstream.reader.pending or wire.kept):

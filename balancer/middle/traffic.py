@@ -1,4 +1,4 @@
-"""What all connections of a worker share: limits, routes in force, the ledger, and who is there. Pure.
+"""What all connections of a worker share: limits, routes in force, the reporter, and who is there. Pure.
 
 Owns the set of clients. Connections know it; it decides nothing for them, but for what no backend is needed for.
 """
@@ -13,9 +13,9 @@ from typing import Final
 
 from balancer.middle.answers import Answer, refusal
 from balancer.middle.client_end import ClientEnd
-from balancer.middle.ledger import Ledger
 from balancer.middle.limits import ClientLimits
 from balancer.middle.networks import Networks
+from balancer.middle.reporter import Reporter
 from balancer.middle.routes import Match, RouteTable, location
 from balancer.middle.service import Service
 from hitmesh.config import Balancer, BalancerLimits, Redirect
@@ -38,7 +38,7 @@ class Traffic:
         settings: Balancer,
         *,
         services: Iterable[Service],
-        ledger: Ledger,
+        reporter: Reporter,
         wall: Callable[[], float],
         id_prefix: bytes,
         https_port: int | None = None,
@@ -47,7 +47,7 @@ class Traffic:
         self.limits = limits
         self.head_limits = _head_limits(limits)
         self.services = services
-        self.ledger = ledger
+        self.reporter = reporter
         self.table = RouteTable({}, {})
         self.draining = False
         self.idle_s = limits.idle_s  # that a connection may be without a request

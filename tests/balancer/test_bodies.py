@@ -10,7 +10,7 @@ import pytest
 
 from balancer.measures.stats import FrontStats
 from balancer.middle.client import Client
-from balancer.middle.ledger import Ledger
+from balancer.middle.reporter import Reporter
 from balancer.middle.traffic import GATHERED_BYTES, Traffic
 from hitmesh.config import Balancer
 from hitmesh.http.wire import CLOSED
@@ -217,8 +217,8 @@ def test_uploads_that_stand_still_take_no_places_and_go_on_when_they_can(
 
 
 def test_what_is_gathered_of_all_clients_together_has_a_bound() -> None:
-    ledger = Ledger(None, wall=lambda: 0.0)
-    traffic = Traffic(Balancer(), services=(), ledger=ledger, wall=lambda: 0.0, id_prefix=b"")
+    reporter = Reporter(None, wall=lambda: 0.0)
+    traffic = Traffic(Balancer(), services=(), reporter=reporter, wall=lambda: 0.0, id_prefix=b"")
     front = FrontStats(0.0)
     clients = [
         Client(traffic, CLOSED, stats=front, address="192.0.2.1", scheme="http", local="", now=0.0) for _ in range(3)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from balancer.measures.stats import BackendStats, FrontStats
 from balancer.middle.backend import Backend, Suspicion
 from balancer.middle.client import Client
-from balancer.middle.ledger import Ledger
+from balancer.middle.reporter import Reporter
 from balancer.middle.routes import RouteTable
 from balancer.middle.service import Service, World
 from balancer.middle.traffic import Traffic
@@ -248,11 +248,11 @@ class Play(World):
         self.limits = limits or BalancerLimits()
         QUIET.disabled = True  # thousands of plays would be written
         complaints = Complaints(QUIET, clock=lambda: self.now)
-        self.ledger = Ledger(self.lines.append, wall=self.wall, complaints=complaints)
+        self.reporter = Reporter(self.lines.append, wall=self.wall, complaints=complaints)
         self.services: list[Service] = []  # the last one is in force
         settings = Balancer(limits=self.limits)
         self.traffic = Traffic(
-            settings, services=self.services, ledger=self.ledger, wall=self.wall, id_prefix=b"play"
+            settings, services=self.services, reporter=self.reporter, wall=self.wall, id_prefix=b"play"
         )  # fmt: skip
         self.change_route(route, backends)
 

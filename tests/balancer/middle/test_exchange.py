@@ -514,7 +514,7 @@ def test_a_bug_in_one_that_waited_ends_its_client_and_nobody_elses() -> None:
         if b" /bug " in line:
             raise RuntimeError("on purpose")
 
-    it.ledger._add = add
+    it.reporter._add = add
     perform(
         it,
         """

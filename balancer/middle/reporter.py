@@ -23,7 +23,7 @@ NEVER: Final = float("inf")
 log = logging.getLogger(__name__)
 
 
-class Ledger:
+class Reporter:
     """One worker's. `add` takes a line of the access log, if there is one; `wall` tells seconds since 1970."""
 
     def __init__(
