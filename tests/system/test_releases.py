@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import subprocess
 import threading
 from collections import Counter
@@ -214,8 +215,10 @@ def test_an_older_release_that_comes_later_is_left_out_and_loses_nothing(hosts: 
         mesh.run_under(hosts.older, *late)
         for name in late:
             mesh.launch(name)
-        said = f"is of release {WIRE_1}, which can't read wire format 2"
-        wait_for(lambda: mesh.log("nexus-1").count(said) >= 2, within_s=SOON_S, what="both to be refused")
+        said = rf"({'|'.join(late)})\.\w+ is of release {re.escape(WIRE_1)}, which can't read wire format 2"
+        wait_for(  # each of them: the Nexus says so at every heartbeat
+            lambda: set(re.findall(said, mesh.log("nexus-1"))) == set(late), within_s=SOON_S, what="both to be refused"
+        )
         assert not {one.name for one in hosts.living()} & set(late)
         for page in PAGES:  # a client that goes past the balancer
             assert mesh.hit(page, collector="collector-2").status == 200
