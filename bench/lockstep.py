@@ -46,6 +46,8 @@ def run(opened: list[socket.socket], request: Callable[[], bytes], steps: int) -
                 if not found:
                     raise ConnectionError(f"{len(parts)} answers are missing")
                 for file, _ in found:
+                    if file not in parts:
+                        continue  # it has its answer, and its end, while others wait for theirs
                     parts[file] += _received(by_file[file])
                     if is_whole(parts[file]):
                         del parts[file]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -55,3 +56,22 @@ def _serve(server: socket.socket, connections: int, steps: int, most: list[int])
             link.sendall(ANSWER)
     for link in links:
         link.close()
+
+
+def test_a_connection_that_ends_after_its_answer_disturbs_none_that_waits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_end_early, args=(server,))
+        thread.start()
+        with lockstep.connections(server.getsockname()[1], 2) as opened:
+            assert lockstep.run(opened, lambda: b"x", 1) == 2
+        thread.join(20)
+
+
+def _end_early(server: socket.socket) -> None:
+    first, second = (server.accept()[0] for _ in range(2))
+    with first, second:
+        first.sendall(ANSWER)
+        first.shutdown(socket.SHUT_WR)
+        second.recv(100)
+        time.sleep(0.1)  # in which the first one's end is seen
+        second.sendall(ANSWER)
