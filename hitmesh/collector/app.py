@@ -23,12 +23,17 @@ from falcon.routing import CompiledRouter
 
 from hitmesh.collector.answers import FIELDS, encode, error_body, total_entry
 from hitmesh.collector.collector import Collector
+from hitmesh.collector.forms import JSON, PIXEL, BadgeForm, Form
 from hitmesh.collector.held_hit import FAILED, HeldHit
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
-from hitmesh.collector.requests import ListQuery, RequestError, batch_of, check_text, list_query, page_of
+from hitmesh.collector.requests import ListQuery, RequestError, badge_of, batch_of, check_text, list_query, page_of
+from hitmesh.collector.rules import Rules
 from hitmesh.collector.slow import FORMING
+from hitmesh.collector.static import Robots, Script
+from hitmesh.collector.web_app import BADGE as BADGE_PATH
 from hitmesh.collector.web_app import HIT, REQUEST_ID, WebApp
+from hitmesh.collector.web_app import PIXEL as PIXEL_PATH
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.wsgi import Environ
@@ -36,6 +41,9 @@ from hitmesh.hub.blocking import call_blocking
 from hitmesh.logs import Complaints
 from hitmesh.protocol.pages import is_below
 from hitmesh.settings.live import Live
+from hitmesh.site.badge import Badge
+from hitmesh.site.script import CURRENT, scripts
+from hitmesh.site.visits import HEAD, Entry
 
 RETRY_AFTER_S: Final = 1
 READ_BYTES: Final = 64 * 1024
@@ -47,41 +55,101 @@ _complaints = Complaints(logging.getLogger(__name__))
 class _Page:
     """What the page resources share."""
 
-    def __init__(self, collector: Collector, live: Live) -> None:
+    def __init__(self, collector: Collector, rules: Rules) -> None:
         self._collector = collector
-        self._live = live
+        self._live = collector.live
+        self._rules = rules
 
-    def _page(self, req: Request, matched: str) -> str:
-        """The page of a URL, of which the router `matched` what follows the route."""
+    def _page(self, req: Request, matched: str, query: str | None = None) -> str:
+        """The page of a URL, of which the router `matched` what follows the route; without a `query`, of its own one."""
         if REPLACEMENT in matched:  # perhaps Falcon's, for bytes that aren't UTF-8
             check_text(req.env["PATH_INFO"])
-        return page_of(matched, req.env.get("QUERY_STRING", ""), self._live.config.pages)
+        return page_of(matched, req.env.get("QUERY_STRING", "") if query is None else query, self._rules.naming)
 
     def _answer(self, resp: Response, page: str, total: Total) -> None:
         _send(resp, encode(total_entry(page, total, self._live.retired)))
 
 
-class Hit(_Page):
-    """POST or GET /hit/<page>: counts one hit."""
+class _Counted(_Page):
+    """What counts a hit of a page, however that is answered."""
 
-    def on_post(self, req: Request, resp: Response, page: str = "") -> None:
-        """Count; the answer is held until that is on stable storage, and has the total."""
+    form = JSON
+
+    def count(self, page: str, entry: Entry, environ: Callable[[], Environ], form: Form = JSON) -> HeldHit:
+        """Count a hit of a page, if it is a visit; its answer, of which nobody knows yet what it will be. Raises SpoolRefused."""
+        ignored, counted = self._rules.ignores(entry, page)
+        if ignored:
+            return self._show(page, environ, form, ignored)
+        collector = self._collector
+        forming = collector.submit({page: 1}, entry(REQUEST_ID), page)
+        if form.needs_total:
+            collector.prefetch(page)
+        return HeldHit(collector, environ, forming, page, form, counted=counted)
+
+    def on_head(self, req: Request, resp: Response, page: str = "") -> None:
+        """Nobody sees it: not counted."""
+        self._page(req, page)
+        self._rules.ignored[HEAD] += 1
+        resp.set_headers(self.form.fields)
+        resp.set_header("X-Hitmesh", f"ignored; {HEAD}")
+
+    def _begin(self, req: Request) -> None:
+        """Before anything else; raises what came of a hit whose answer is asked for."""
         env = req.env
         if FAILED in env:
             raise env[FAILED]
         if req.content_length or "HTTP_TRANSFER_ENCODING" in env:
             _read_body(req, self._live.config.limits.hit_body_bytes)  # ignored, but bounded
-        resp.stream = self.count(self._page(req, page), env.get(REQUEST_ID, ""), lambda: env)
-        resp.set_headers(FIELDS)
+
+    def _hold(self, req: Request, resp: Response, page: str, form: Form) -> None:
+        """Count; the answer is held until that is on stable storage."""
+        env = req.env
+        resp.stream = self.count(page, lambda name: env.get(name, ""), lambda: env, form)
+        resp.set_headers(form.fields)
+
+    def _show(self, page: str, environ: Callable[[], Environ], form: Form, ignored: str = "") -> HeldHit:
+        """The same answer, without counting."""
+        collector = self._collector
+        return HeldHit(collector, environ, collector.nothing(), page, form, ignored)
+
+
+class Hit(_Counted):
+    """POST or GET /hit/<page>: counts one hit, and answers with the total."""
+
+    def on_post(self, req: Request, resp: Response, page: str = "") -> None:
+        """JSON."""
+        self._begin(req)
+        self._hold(req, resp, self._page(req, page), JSON)
 
     on_get = on_post
 
-    def count(self, page: str, request_id: str, environ: Callable[[], Environ]) -> HeldHit:
-        """Count a hit of a page; its answer, of which nobody knows yet what it will be. Raises SpoolRefused."""
-        collector = self._collector
-        forming = collector.submit({page: 1}, request_id, page)
-        collector.prefetch(page)
-        return HeldHit(collector, environ, forming, page)
+
+class Pixel(_Counted):
+    """GET /pixel/<page>: counts one hit, for a page without scripts."""
+
+    form = PIXEL
+
+    def on_get(self, req: Request, resp: Response, page: str = "") -> None:
+        """An image that shows nothing."""
+        self._begin(req)
+        self._hold(req, resp, self._page(req, page), PIXEL)
+
+
+class BadgeOf(_Counted):
+    """GET /badge/<page>: counts one hit, and shows the total. Its query says how, and is no part of the page."""
+
+    form = BadgeForm(Badge())
+
+    def on_get(self, req: Request, resp: Response, page: str = "") -> None:
+        """An image. `count=0` only shows."""
+        self._begin(req)
+        name, form = self._page(req, page, ""), BadgeForm(badge_of(req.params))
+        if req.params.get("count") == "0":
+            env = req.env
+            resp.stream = self._show(name, lambda: env, form)
+            resp.set_headers(form.fields)
+        else:
+            self._hold(req, resp, name, form)
 
 
 class TotalOf(_Page):
@@ -104,15 +172,15 @@ class TotalOf(_Page):
 class Hits:
     """POST /hits: a batch, all or nothing."""
 
-    def __init__(self, collector: Collector, live: Live) -> None:
+    def __init__(self, collector: Collector, rules: Rules) -> None:
         self._collector = collector
-        self._live = live
+        self._rules = rules
 
     def on_post(self, req: Request, resp: Response) -> None:
         """Count all of it, then say how many hits that were."""
-        config = self._live.config
-        body = _read_body(req, config.limits.batch_body_bytes)
-        counts = batch_of(req.content_type, body, max_pages=config.limits.batch_pages, rules=config.pages)
+        limits = self._collector.live.config.limits
+        body = _read_body(req, limits.batch_body_bytes)
+        counts = batch_of(req.content_type, body, max_pages=limits.batch_pages, naming=self._rules.naming)
         env = req.env
         env[FORMING] = forming = self._collector.submit(counts, env.get(REQUEST_ID, ""))
         forming.wait()
@@ -174,15 +242,23 @@ class Health:
 
 def make_app(collector: Collector) -> WebApp:
     """The WSGI app."""
-    live = collector.live
-    app = falcon.App(cors_enable=True, router=_OneSlash())
+    live, rules = collector.live, collector.rules
+    app = falcon.App(router=_OneSlash(), middleware=falcon.CORSMiddleware(expose_headers="X-Hitmesh"))
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = False
-    hit = Hit(collector, live)
-    for prefix, pages in ((HIT, hit), ("/total/", TotalOf(collector, live))):
+    hit = Hit(collector, rules)
+    for prefix, pages in (
+        (HIT, hit),
+        (PIXEL_PATH, Pixel(collector, rules)),
+        (BADGE_PATH, BadgeOf(collector, rules)),
+        ("/total/", TotalOf(collector, rules)),
+    ):
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
-    app.add_route("/hits", Hits(collector, live))
+    for name, script in scripts().items():
+        app.add_route(f"/{name}", Script(script, is_current=name == CURRENT))
+    app.add_route("/robots.txt", Robots())
+    app.add_route("/hits", Hits(collector, rules))
     app.add_route("/totals", Totals(collector, live))
     app.add_route("/health", Health(collector))
     app.set_error_serializer(_write_error)
@@ -191,7 +267,7 @@ def make_app(collector: Collector) -> WebApp:
     app.add_error_handler(BadMessage, refuse.body)
     for error in (SpoolRefused, SpoolUnknown, StoreUnknown):
         app.add_error_handler(error, refuse.for_now)
-    return WebApp(app, hit.count, live)
+    return WebApp(app, hit.count, rules)
 
 
 class _OneSlash(CompiledRouter):
@@ -211,7 +287,7 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
     """JSON whatever the client says that it accepts: an empty body would tell it less."""
     description = error.description
     if description is None and error.status_code == 404:
-        description = "there is nothing here; see /hit/<page>, /hits, /total/<page>, /totals and /health"
+        description = "there is nothing here; see /hit/<page>, /hits, /pixel/<page>, /badge/<page>, /count.js, /total/<page>, /totals and /health"
     elif description is None and error.status_code == 405:
         description = f"{req.method} is not possible here; what is: {resp.get_header('Allow')}"
     elif description is None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from hitmesh.collector.batches import Batches, Flight
 from hitmesh.collector.claims import Claimer
@@ -28,6 +29,7 @@ from hitmesh.collector.doubts import Doubts
 from hitmesh.collector.known import Known, Total
 from hitmesh.collector.listed import Listed
 from hitmesh.collector.reader import Reader
+from hitmesh.collector.rules import Rules
 from hitmesh.collector.slow import SlowRequests
 from hitmesh.collector.trace import ALL, Trace
 from hitmesh.config import Config
@@ -163,6 +165,8 @@ class Collector:
         self._config = config  # of the file, for what only a restart changes
         self.live = Live(config, settings, self._settings_changed)
         """The live settings in force."""
+        self.rules = Rules(self.live)
+        """Their rules of what is a page, and what a visit."""
         self._settings = settings
         self._name = name
         self._spool = spool
@@ -326,6 +330,12 @@ class Collector:
         self._has_hits.set()
         return forming
 
+    def nothing(self) -> Forming:
+        """A batch without hits, which is released at once: for an answer to what isn't counted."""
+        forming = Forming(time.monotonic())
+        get_hub().loop.run_callback(forming.release)
+        return forming
+
     def prefetch(self, page: str) -> None:
         """Begin to read a page's total, if it isn't known well enough to be answered."""
         if not self._known.is_fresh(page, time.monotonic()):
@@ -417,6 +427,7 @@ class Collector:
             self.mesh.figures(),
             times={"hit": self.answers, "spool_put": self._puts, "commit": self._commits_s},
             refusals=self.refusals,
+            ignored=self.rules.ignored,
             lag=self.mesh.lag(),
             is_failing=bool(self._watchdog.late()),
         )

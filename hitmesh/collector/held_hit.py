@@ -9,26 +9,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from hitmesh.collector.answers import encode, total_entry
 from hitmesh.collector.collector import Collector, Forming
+from hitmesh.collector.forms import Form
+from hitmesh.collector.known import Total
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.wsgi import App, Environ
 
 FAILED: Final = "hitmesh.failed"
 """In a WSGI environment: why there is no total to answer. The app is asked once more, for the answer that says so."""
 
+_NOT_SHOWN: Final = Total(None, {}, {})
+
 
 class HeldHit(HeldAnswer):
     """One hit's. Made by a responder, and begun by whoever knows the head that it is to have."""
 
-    __slots__ = ("_app", "_collector", "_environ", "_headers", "_page", "_start_response", "_status", "forming")
+    __slots__ = (
+        "_app", "_collector", "_counted", "_environ", "_form", "_headers", "_ignored", "_page", "_start_response",
+        "_status", "forming",
+    )  # fmt: skip
 
-    def __init__(self, collector: Collector, environ: Callable[[], Environ], forming: Forming, page: str) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        environ: Callable[[], Environ],
+        forming: Forming,
+        page: str,
+        form: Form,
+        ignored: str = "",
+        counted: Callable[[], None] | None = None,
+    ) -> None:
+        """`ignored` says why it isn't counted; `counted` is called once it is."""
         self._collector = collector
         self._environ = environ
         self.forming = forming
-        """The batch that the hit is in."""
+        """The batch that the hit is in; an empty one if it is ignored."""
         self._page = page
+        self._form = form
+        self._ignored = ignored
+        self._counted = counted
         self._app: App
         self._status: str
         self._headers: Sequence[tuple[str, str]]
@@ -50,7 +69,12 @@ class HeldHit(HeldAnswer):
             environ = self._environ()
             environ[FAILED] = error
             return iter(self._app(environ, self._start_response))
-        self._start_response(self._status, [*self._headers, ("content-length", str(len(body)))])
+        if self._counted is not None:
+            self._counted()
+        headers = [*self._headers, ("content-length", str(len(body)))]
+        if self._ignored:
+            headers.append(("x-hitmesh", f"ignored; {self._ignored}"))
+        self._start_response(self._status, headers)
         return iter((body,))
 
     def hold(self, released: Callable[[], None]) -> None:
@@ -59,14 +83,17 @@ class HeldHit(HeldAnswer):
 
     def waits(self) -> bool:
         """Whether the page's total has to be read."""
+        if not self._form.needs_total:
+            return False
         return not (self.forming.is_answered(self._page) or self._collector.is_known(self._page))
 
     def _body(self) -> bytes:
-        answers, page = self.forming.answers, self._page
+        collector, form, page = self._collector, self._form, self._page
+        answers = self.forming.answers if form.is_shared else None
         if answers is not None and page in answers:
             return answers[page]
-        collector = self._collector
-        body = encode(total_entry(page, collector.total(page), collector.live.retired))
+        total = collector.total(page) if form.needs_total else _NOT_SHOWN
+        body = form.body(page, total, collector.live.retired)
         if answers is not None:
             answers[page] = body
         return body

@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 
 from hitmesh.collector.answers import REASONS
 from hitmesh.metrics.families import Counted, Gauged, Table, common, counter, histogram, of_figures
+from hitmesh.site.visits import REASONS as IGNORED
 from hitmesh.state.histogram import Histogram
 from hitmesh.state.senders import REFUSED_PUTS, UNACKED_S, UNKNOWN
 
@@ -46,6 +47,7 @@ def collect(
     *,
     times: Mapping[str, Histogram],
     refusals: Mapping[str, int],
+    ignored: Mapping[str, int],
     lag: Mapping[str, float],
     is_failing: bool,
 ) -> Iterator[Metric]:
@@ -56,6 +58,11 @@ def collect(
         "collector_refused_requests",
         "Requests that were answered with an error, by reason",
         [({"reason": reason}, refusals.get(reason, 0)) for reason in REASONS],
+    )
+    yield counter(
+        "collector_ignored_hits",
+        "Hits that were answered and not counted, as they are no visits, by reason",
+        [({"reason": reason}, ignored.get(reason, 0)) for reason in IGNORED],
     )
     for kind, text in _TIMES.items():
         yield histogram(f"collector_{kind}_duration_seconds", text, [({}, times[kind].snapshot())])

@@ -7,15 +7,17 @@ wrong and what would be right. A batch is all or nothing: one bad line refuses i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
 from hitmesh.collector import decoders
 from hitmesh.collector.decoders import MAX_HITS
-from hitmesh.config import Pages
 from hitmesh.errors import HitmeshError, PageError
-from hitmesh.protocol.pages import are_plain, check_page, trim
+from hitmesh.protocol.pages import are_plain
+from hitmesh.site.badge import Badge, BadgeError
+from hitmesh.site.naming import Naming, NotAllowed
 
 MAX_LIMIT: Final = 1000  # totals in one answer
 DEFAULT_LIMIT: Final = 100
@@ -40,13 +42,13 @@ class RequestError(HitmeshError):
         self.description = description
 
 
-def page_of(path: str, query: str, rules: Pages) -> str:
+def page_of(path: str, query: str, naming: Naming) -> str:
     """The page that a URL names: the decoded path behind its route, and its query string as WSGI gives it.
 
-    The query comes as it was sent, bytes as Latin-1. What `rules` keep of both is the page; a kept query
+    The query comes as it was sent, bytes as Latin-1. What is kept of both is the page; a kept query
     follows a question mark, unless it is empty.
     """
-    return _checked(path, check_text(query) if query and rules.query == "keep" else "", "", rules)
+    return _checked(path, check_text(query) if query and naming.keeps_query else "", "", naming)
 
 
 def check_text(latin: str) -> str:
@@ -57,31 +59,29 @@ def check_text(latin: str) -> str:
         raise RequestError(400, "Bad page", "a page is not valid UTF-8; percent-encode UTF-8 bytes") from error
 
 
-def _page_in_batch(page: str, where: str, rules: Pages) -> str:
+def _page_in_batch(page: str, where: str, naming: Naming) -> str:
     """The page that an entry of a batch names: a name, not a URL. So a question mark is a part of it."""
-    if rules.query == "keep":
+    if naming.keeps_query:
         path, _, query = page.partition("?")
-        return _checked(path, query, where, rules)
-    return _checked(page, "", where, rules)
+        return _checked(path, query, where, naming)
+    return _checked(page, "", where, naming)
 
 
-def _checked(path: str, query: str, where: str, rules: Pages) -> str:
-    if rules.trailing_slash == "drop":
-        path = trim(path)
+def _checked(path: str, query: str, where: str, naming: Naming) -> str:
     try:
-        check_page(path)  # by itself: a query doesn't make up for a missing path
-        return check_page(f"{path}?{query}") if query else path
+        return naming.page(path, query)
     except PageError as error:
-        raise RequestError(400, "Bad page", where + error.message) from error
+        status, title = (403, "Not counted here") if isinstance(error, NotAllowed) else (400, "Bad page")
+        raise RequestError(status, title, where + error.message) from error
 
 
-def batch_of(content_type: str | None, body: bytes, *, max_pages: int, rules: Pages) -> dict[str, int]:
+def batch_of(content_type: str | None, body: bytes, *, max_pages: int, naming: Naming) -> dict[str, int]:
     """The pages and counts of a POST /hits; the same page on several lines is summed."""
     kind = (content_type or "").split(";")[0].strip().lower()
     if kind == NDJSON:
-        return _ndjson(body, max_pages, rules)
+        return _ndjson(body, max_pages, naming)
     if kind == MSGPACK:
-        return _msgpack(body, max_pages, rules)
+        return _msgpack(body, max_pages, naming)
     raise RequestError(415, "Unsupported content type", f"a batch is {NDJSON} or {MSGPACK}, {_given(content_type)}")
 
 
@@ -89,9 +89,9 @@ def _given(content_type: str | None) -> str:
     return f"not {content_type[:SHOWN_CHARS]!r}" if content_type else "and its Content-Type says which"
 
 
-def _ndjson(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
-    counts = _plain_lines(body, max_pages)
-    return _line_by_line(body, max_pages, rules) if counts is None else counts
+def _ndjson(body: bytes, max_pages: int, naming: Naming) -> dict[str, int]:
+    counts = _plain_lines(body, max_pages) if naming.is_plain else None
+    return _line_by_line(body, max_pages, naming) if counts is None else counts
 
 
 def _plain_lines(body: bytes, max_pages: int) -> dict[str, int] | None:
@@ -119,7 +119,7 @@ def _plain_lines(body: bytes, max_pages: int) -> dict[str, int] | None:
     return counts
 
 
-def _line_by_line(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
+def _line_by_line(body: bytes, max_pages: int, naming: Naming) -> dict[str, int]:
     counts: dict[str, int] = {}
     lines = 0
     for number, line in enumerate(body.split(b"\n"), 1):
@@ -132,7 +132,7 @@ def _line_by_line(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
             hit = decoders.line.decode(line)
         except (ValueError, RecursionError) as error:
             raise RequestError(400, "Bad batch", f"line {number}: {_wrong_line(line, error)}") from error
-        page = _page_in_batch(hit.page, f"line {number}: ", rules)
+        page = _page_in_batch(hit.page, f"line {number}: ", naming)
         counts[page] = counts.get(page, 0) + hit.count
     return _not_empty(counts)
 
@@ -145,7 +145,7 @@ def _wrong_line(line: bytes, error: Exception) -> str:
     return f"{error}; {_LINE_FORM}"
 
 
-def _msgpack(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
+def _msgpack(body: bytes, max_pages: int, naming: Naming) -> dict[str, int]:
     size = _map_size(body)
     if size > max_pages:
         raise _too_many(max_pages)
@@ -156,11 +156,11 @@ def _msgpack(body: bytes, max_pages: int, rules: Pages) -> dict[str, int]:
         raise RequestError(400, "Bad batch", f"{what}; {_MAP_FORM}") from error
     if len(given) != size:
         raise RequestError(400, "Bad batch", "a page stands twice in the map")
-    if given and are_plain(given):
+    if given and naming.is_plain and are_plain(given):
         return given
     counts: dict[str, int] = {}
     for name, count in given.items():
-        page = _page_in_batch(name, f"page {name[:SHOWN_CHARS]!r}: ", rules)
+        page = _page_in_batch(name, f"page {name[:SHOWN_CHARS]!r}: ", naming)
         counts[page] = counts.get(page, 0) + count
     return _not_empty(counts)
 
@@ -194,6 +194,18 @@ class ListQuery:
     limit: int
     after: str
     by_total: bool
+
+
+def badge_of(params: Mapping[str, Any]) -> Badge:
+    """The look that the query of GET /badge/<page> asks for; what it doesn't know it leaves alone, as proxies add things."""
+    look = {name: params[name] for name in ("label", "color", "style") if name in params}
+    for name, value in look.items():
+        if not isinstance(value, str):
+            raise RequestError(400, "Bad query", f"{name!r} is given twice")
+    try:
+        return Badge(**look)
+    except BadgeError as error:
+        raise RequestError(400, "Bad query", error.message) from error
 
 
 _DIGITS = re.compile(r"[0-9]{1,6}")

@@ -16,31 +16,36 @@ from hitmesh.collector.answers import FIELDS
 from hitmesh.collector.front import Asked
 from hitmesh.collector.held_hit import FAILED, HeldHit
 from hitmesh.collector.requests import page_of
+from hitmesh.collector.rules import Rules
 from hitmesh.http.wsgi import Environ
-from hitmesh.settings.live import Live
+from hitmesh.site.visits import Entry
 
 HIT: Final = "/hit/"
+PIXEL: Final = "/pixel/"
+BADGE: Final = "/badge/"
 REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 
 _HIT: Final = HIT.encode()
 _COUNTING: Final = frozenset((b"GET", b"POST"))
 _HEADERS: Final = tuple((name.lower(), value) for name, value in FIELDS)  # as Falcon writes them
 
-Count = Callable[[str, str, Callable[[], Environ]], HeldHit]
+_HELD: Final = (HIT, PIXEL, BADGE)
+
+Count = Callable[[str, Entry, Callable[[], Environ]], HeldHit]
 
 
 class WebApp:
     """Falcon's app for any WSGI server; hits' answers are HeldAnswers."""
 
-    def __init__(self, app: falcon.App[Request, Response], count: Count, live: Live) -> None:
+    def __init__(self, app: falcon.App[Request, Response], count: Count, rules: Rules) -> None:
         """`count` is the core of the responder to hits."""
         self._app = app
         self._count = count
-        self._live = live
+        self._rules = rules
 
     def never_waits(self, path: str) -> bool:
         """Whether a request for it waits for nothing but its body."""
-        return path.startswith(HIT)
+        return path.startswith(_HELD)
 
     def shortcut(self, method: bytes, target: bytes, asked: Asked, start_response: Any) -> HeldHit | None:
         """A hit without a body and an Origin, counted by its responder's core, but past Falcon.
@@ -58,8 +63,8 @@ class WebApp:
         except UnicodeDecodeError:
             return None
         try:
-            page = page_of(text, query.decode("latin-1"), self._live.config.pages)
-            held = self._count(page, asked.entry(REQUEST_ID), asked.environ)
+            page = page_of(text, query.decode("latin-1"), self._rules.naming)
+            held = self._count(page, asked.entry, asked.environ)
         except Exception as error:  # noqa: BLE001 - it is answered, and logged, as any other of the responder's
             asked.environ()[FAILED] = error
             return None

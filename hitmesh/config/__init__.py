@@ -1,7 +1,7 @@
 """One datacenter's configuration: a TOML file, typed and checked. Owns every setting's type,
 default, unit and help; knows nothing of what the roles do with it.
 
-Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, the recorders' in
+Each setting is declared once: the balancer's in `balancer` and `routes`, the alerts' in `alerts`, what is a page and a visit in `pages`, the recorders' in
 `recorder`, the scaler's in `scaler`, all others in `sections`.
 `load` reads a file; every mistake is a ConfigError that names the file, the key, and the nearest
 right one. What all roles use is named here.
@@ -24,6 +24,7 @@ from hitmesh.config.balancer import Balancer, BalancerLimits, BalancerTls
 from hitmesh.config.datacenter import Config, NexusEndpoints, Placement, nexus_endpoints, ports_of, served_ports
 from hitmesh.config.deploy import Backup, ConsulCluster, Deploy, Hooks, VirtualIp
 from hitmesh.config.files import check_partitions, dump, load, loads, parse, why_not_run
+from hitmesh.config.pages import Counting, Pages
 from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import (
     Alias,
@@ -47,7 +48,6 @@ from hitmesh.config.sections import (
     Log,
     Metrics,
     Node,
-    Pages,
     Ports,
     Role,
     Stores,
@@ -66,6 +66,7 @@ __all__ = [
     "BalancerTls",
     "Config",
     "ConsulCluster",
+    "Counting",
     "Dashboard",
     "Deploy",
     "Empty",

@@ -23,6 +23,7 @@ from hitmesh.config.addresses import (
 from hitmesh.config.alerts import alert_problems
 from hitmesh.config.datacenter import Config, ports_of, served_ports
 from hitmesh.config.outside import REACHED
+from hitmesh.config.pages import page_problems
 from hitmesh.config.recorder import recorder_problems
 from hitmesh.config.routes import route_problems
 from hitmesh.config.scaler import SCALED, scaler_problems
@@ -60,6 +61,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _balancer(config)
     yield from _dashboards(config)
     yield from _metrics(config)
+    yield from page_problems(config.pages, config.counting)
     yield from alert_problems(config.alerts)
     yield from recorder_problems(config.recorder)
     yield from _deployed(config)

@@ -11,6 +11,7 @@ from hitmesh.config.addresses import host_port_text
 from hitmesh.config.alerts import Alerts
 from hitmesh.config.balancer import Balancer
 from hitmesh.config.deploy import Deploy, VirtualIp
+from hitmesh.config.pages import Counting, Pages
 from hitmesh.config.recorder import RecorderTable
 from hitmesh.config.routes import DEFAULT_ROUTES, HostPattern, Route
 from hitmesh.config.scaler import SCALED, Scaler
@@ -21,7 +22,6 @@ from hitmesh.config.sections import (
     Metrics,
     Name,
     Node,
-    Pages,
     Ports,
     Role,
     Section,
@@ -68,6 +68,7 @@ class Config(Section, frozen=True):
     timing: Timing = Timing()
     limits: Limits = Limits()
     pages: Pages = Pages()
+    counting: Counting = Counting()
     balancer: Balancer = Balancer()
     dashboard: Dashboard = Dashboard()
     metrics: Metrics = Metrics()

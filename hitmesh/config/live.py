@@ -45,7 +45,7 @@ ALERTS: Final = f"{DEPLOYS}alerts/"
 SCALER: Final = f"{DEPLOYS}scaler/"  # what follows is a datacenter's name: how many its scalers want where; as above
 RETIRED: Final = "retired"  # the only value there
 FORMATS: Final = "formats/"  # what follows is a format's name
-MAX_TEXT_CHARS: Final = 256  # of a value in TOML: none here is longer
+MAX_TEXT_CHARS: Final = 16 * 1024  # of a value in TOML: a long list
 
 LIVE: Final = (
     "balancer.limits.backend_idle_s",
@@ -69,6 +69,9 @@ LIVE: Final = (
     "balancer.limits.tries",
     "balancer.limits.tunnel_s",
     "balancer.limits.write_s",
+    "counting.bots",
+    "counting.ignore",
+    "counting.reload_s",
     "limits.batch_body_bytes",
     "limits.batch_pages",
     "limits.forming_bytes",
@@ -78,7 +81,12 @@ LIVE: Final = (
     "limits.unacked_bytes",
     "log.level",
     "log.slow_ms",
+    "pages.allow",
+    "pages.case",
+    "pages.index_files",
+    "pages.merge",
     "pages.query",
+    "pages.query_keep",
     "pages.trailing_slash",
     "scaler.balancer.busy",
     "scaler.balancer.down_s",
@@ -306,6 +314,9 @@ def _parsed(key: str, text: str) -> object:
     data: object = text  # a string without quotes, or nothing of ours
     with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
         data = tomllib.loads(f"value = {text}")["value"]
+    if isinstance(data, str) and text.startswith("{"):  # a table as `_text` writes it
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            data = msgspec.json.decode(text)
     for problem in mistakes(data, declared, key):
         raise ConfigError(problem)
     return msgspec.convert(data, declared)

@@ -194,12 +194,3 @@ class Log(Section, frozen=True):
     slow_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="a request that takes longer is logged, with its parts; 0: none")
     ] = 1000
-
-
-class Pages(Section, frozen=True):
-    """What belongs to a page's name, of the URL that is hit: a dropped part makes several URLs one page."""
-
-    trailing_slash: Annotated[
-        Literal["drop", "keep"], Meta(description="slashes at the end: example.com/blog/ is example.com/blog")
-    ] = "drop"
-    query: Annotated[Literal["drop", "keep"], Meta(description="what follows the question mark")] = "drop"

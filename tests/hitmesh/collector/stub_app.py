@@ -20,6 +20,7 @@ from hitmesh.collector.app import make_app
 from hitmesh.collector.collector import Collector, Forming
 from hitmesh.collector.known import Total
 from hitmesh.collector.listed import Listed
+from hitmesh.collector.rules import Rules
 from hitmesh.collector.web_app import WebApp
 from hitmesh.collector.worker import HubWorker
 from hitmesh.config import parse
@@ -29,6 +30,7 @@ from hitmesh.http.errors import BadMessage
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.limits import ADDED_BYTES, ADDED_FIELDS, FIELDS, HEAD_BYTES
 from hitmesh.http.wsgi import Environ
+from hitmesh.settings.live import Live
 from hitmesh.store.totals import Listing
 from tests.balancer.wire.oracle import Seen
 from tests.hitmesh.collector.test_bounds import NODE
@@ -46,6 +48,7 @@ class StubCollector:
     def __init__(self) -> None:
         config = parse({"name": "here", "nodes": {"local": NODE}}, source="test")
         self.live = SimpleNamespace(config=config, retired=frozenset({"gone"}))
+        self.rules = Rules(cast(Live, self.live))
         self.refusals: Counter[str] = Counter()
 
     def submit(self, counts: Mapping[str, int], request_id: str = "", page: str = "") -> Forming:
@@ -62,6 +65,11 @@ class StubCollector:
         elif site == "unknown":
             error = SpoolUnknown("no clear answer", op="put", endpoint="here")
         gevent.spawn_later(PUT_S, forming.release, error)
+        return forming
+
+    def nothing(self) -> Forming:
+        forming = Forming(time.monotonic())
+        gevent.get_hub().loop.run_callback(forming.release)
         return forming
 
     def prefetch(self, page: str) -> None:

@@ -298,9 +298,12 @@ def test_a_chunked_batch_above_the_limit_is_a_413(mesh: Mesh) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/hit/s/a", {"GET", "POST"}),
-        ("DELETE", "/hit/s/a", {"GET", "POST"}),
-        ("HEAD", "/hit/s/a", {"GET", "POST"}),
+        ("PUT", "/hit/s/a", {"GET", "HEAD", "POST"}),
+        ("DELETE", "/hit/s/a", {"GET", "HEAD", "POST"}),
+        ("POST", "/pixel/s/a", {"GET", "HEAD"}),
+        ("POST", "/badge/s/a", {"GET", "HEAD"}),
+        ("POST", "/count.js", {"GET", "HEAD"}),
+        ("HEAD", "/hits", {"POST"}),
         ("GET", "/hits", {"POST"}),
         ("POST", "/total/s/a", {"GET", "HEAD"}),
         ("POST", "/totals", {"GET", "HEAD"}),

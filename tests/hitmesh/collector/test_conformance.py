@@ -25,6 +25,9 @@ PATHS = (
     b"/hit/s/a", b"/hit/s/a/", b"/hit/s/a?b=c&d", b"/hit/caf%C3%A9/%20", b"/%68it/s%2Fa", b"/hit/" + b"x" * 1024,
     b"/hit/", b"/hit", b"/hit//s", b"//hit/s/a", b"/hit/s/%ff", b"/hit/s/../a", b"/hit/s/%00", b"/hit/" + b"x" * 1025,
     b"/hit/refused/a", b"/hit/unknown/a", b"/hit/full/a", b"/hit/stale/a", b"/hit/nobody/a", b"/hit/bug/a", b"/hit/late/a",
+    b"/pixel/s/a", b"/pixel/s/a?b=c", b"/pixel/refused/a", b"/pixel/stale/a", b"/pixel/s/../a", b"/pixel/bug/a",
+    b"/badge/s/a", b"/badge/s/a?count=0", b"/badge/stale/a?label=a%26b&style=plain", b"/badge/late/a?count=0",
+    b"/badge/s/a?style=none", b"/badge/refused/a?color=4c1", b"/badge/nobody/a", b"/count.js", b"/robots.txt",
     b"/total/s/a", b"/total/stale/a", b"/total/nobody/a", b"/total/bug/a", b"/total/late/a", b"/total/s/%ff", b"/total/",
     b"/totals", b"/totals?prefix=s&limit=2", b"/totals?sort=top&limit=3", b"/totals?limit=0", b"/totals?limit=1&limit=2",
     b"/hits", b"/hits/", b"/health", b"/health?x", b"/", b"/nothing", b"http://other/hit/s/a",
@@ -44,6 +47,8 @@ FIELDS = (
     (b"Connection: close",),
     (b"X-Request-Id: 1", b"X-Forwarded-For: 1.2.3.4", b"X_Under: 1", b"X-A: 1", b"x-a: 2"),
     (b"Content-Length: 0", b"Content-Type: text/plain"),
+    (b"User-Agent: Googlebot/2.1", b"If-None-Match: *"),
+    (b"Sec-Purpose: prefetch;prerender",),
 )
 
 

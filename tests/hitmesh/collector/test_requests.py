@@ -25,23 +25,24 @@ from hitmesh.collector.requests import (
     page_of,
 )
 from hitmesh.config import Pages
+from hitmesh.site.naming import Naming
 
-DROP = Pages()
-KEEP_QUERY, KEEP_SLASH = Pages(query="keep"), Pages(trailing_slash="keep")
+DROP = Naming(Pages())
+KEEP_QUERY, KEEP_SLASH = Naming(Pages(query="keep")), Naming(Pages(trailing_slash="keep"))
 LINE = b'{"page": "s/a", "count": 1}'
 
 
 def ndjson(body: bytes, max_pages: int = 100) -> dict[str, int]:
-    return batch_of(NDJSON, body, max_pages=max_pages, rules=DROP)
+    return batch_of(NDJSON, body, max_pages=max_pages, naming=DROP)
 
 
 def msgpack(body: bytes, max_pages: int = 100) -> dict[str, int]:
-    return batch_of(MSGPACK, body, max_pages=max_pages, rules=DROP)
+    return batch_of(MSGPACK, body, max_pages=max_pages, naming=DROP)
 
 
 def refusal(content_type: str | None, body: bytes, max_pages: int = 100) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        batch_of(content_type, body, max_pages=max_pages, rules=DROP)
+        batch_of(content_type, body, max_pages=max_pages, naming=DROP)
     error = raised.value
     assert error.title
     assert error.description
@@ -67,7 +68,7 @@ BETWEEN = (b"\n", b"\n", b"\n", b"", b" ", b"\r\n", b"\n\n", b"\r", b",", b"\\n"
 @example([PARTS[2], PARTS[3] + PARTS[0]], None, DROP)  # as many objects as lines, and yet not one on each
 @example([PARTS[0] + PARTS[1]], None, DROP)  # two on one
 def test_a_batch_is_what_its_lines_are_one_after_the_other(
-    parts: list[bytes], data: st.DataObject | None, rules: Pages
+    parts: list[bytes], data: st.DataObject | None, naming: Naming
 ) -> None:
     between = [data.draw(st.sampled_from(BETWEEN)) if data else b"\n" for _ in parts]
     body = b"".join(part + end for part, end in zip(parts, between, strict=True))
@@ -78,8 +79,8 @@ def test_a_batch_is_what_its_lines_are_one_after_the_other(
         except RequestError as error:
             return error.description
 
-    at_once = said(lambda: batch_of(NDJSON, body, max_pages=4, rules=rules))
-    assert at_once == said(lambda: _line_by_line(body, 4, rules))
+    at_once = said(lambda: batch_of(NDJSON, body, max_pages=4, naming=naming))
+    assert at_once == said(lambda: _line_by_line(body, 4, naming))
 
 
 # --- JSON lines ---------------------------------------------------------------------------------
@@ -279,14 +280,14 @@ def test_another_content_type_is_refused_with_the_right_ones(content_type: str |
 
 @pytest.mark.parametrize("content_type", ["application/x-ndjson; charset=utf-8", "Application/X-NDJSON", NDJSON + " "])
 def test_a_content_type_s_case_and_parameters_don_t_matter(content_type: str) -> None:
-    assert batch_of(content_type, LINE, max_pages=1, rules=DROP) == {"s/a": 1}
+    assert batch_of(content_type, LINE, max_pages=1, naming=DROP) == {"s/a": 1}
 
 
 @given(st.binary(max_size=60), st.sampled_from([NDJSON, MSGPACK]))
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     counts = {"s/a": 1}
     with contextlib.suppress(RequestError):
-        counts = batch_of(content_type, body, max_pages=5, rules=DROP)
+        counts = batch_of(content_type, body, max_pages=5, naming=DROP)
     assert counts
     assert all(1 <= count <= 5 * MAX_HITS for count in counts.values())
 
@@ -351,7 +352,7 @@ def test_a_page_that_can_t_be_counted_is_refused(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "path", "query", "page"),
+    ("naming", "path", "query", "page"),
     [
         (KEEP_QUERY, "s/a", "b=1&c=%20", "s/a?b=1&c=%20"),
         (KEEP_QUERY, "s/a", "", "s/a"),
@@ -361,11 +362,11 @@ def test_a_page_that_can_t_be_counted_is_refused(raw: str) -> None:
         (KEEP_QUERY, "s/a", "x" * 1020, "s/a?" + "x" * 1020),
         (KEEP_SLASH, "s/a/", "b=1", "s/a/"),
         (KEEP_SLASH, "s/a", "", "s/a"),
-        (Pages(query="keep", trailing_slash="keep"), "s/a/", "b=1", "s/a/?b=1"),
+        (Naming(Pages(query="keep", trailing_slash="keep")), "s/a/", "b=1", "s/a/?b=1"),
     ],
 )
-def test_what_is_kept_of_a_url_is_the_page(rules: Pages, path: str, query: str, page: str) -> None:
-    assert page_of(path, query, rules) == page
+def test_what_is_kept_of_a_url_is_the_page(naming: Naming, path: str, query: str, page: str) -> None:
+    assert page_of(path, query, naming) == page
 
 
 @pytest.mark.parametrize(
@@ -391,19 +392,19 @@ def test_a_query_that_is_dropped_isn_t_looked_at(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "counts"),
+    ("naming", "counts"),
     [
         (DROP, {"s/a": 3, "s/a?b": 4, "s/a/?b": 8}),
         (KEEP_SLASH, {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}),
         (KEEP_QUERY, {"s/a": 3, "s/a?b": 12}),
-        (Pages(query="keep", trailing_slash="keep"), {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}),
+        (Naming(Pages(query="keep", trailing_slash="keep")), {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}),
     ],
 )
-def test_the_pages_of_a_batch_go_by_the_same_rules(rules: Pages, counts: dict[str, int]) -> None:
+def test_the_pages_of_a_batch_go_by_the_same_rules(naming: Naming, counts: dict[str, int]) -> None:
     given = {"s/a": 1, "s/a/": 2, "s/a?b": 4, "s/a/?b": 8}
     lines = b"\n".join(msgspec.json.encode({"page": page, "count": count}) for page, count in given.items())
-    assert batch_of(NDJSON, lines, max_pages=9, rules=rules) == counts
-    assert batch_of(MSGPACK, msgspec.msgpack.encode(given), max_pages=9, rules=rules) == counts
+    assert batch_of(NDJSON, lines, max_pages=9, naming=naming) == counts
+    assert batch_of(MSGPACK, msgspec.msgpack.encode(given), max_pages=9, naming=naming) == counts
 
 
 # --- the list of totals -------------------------------------------------------------------------
