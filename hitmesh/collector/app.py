@@ -30,7 +30,7 @@ from hitmesh.collector.listed import Listed
 from hitmesh.collector.requests import ListQuery, RequestError, badge_of, batch_of, check_text, list_query, page_of
 from hitmesh.collector.rules import Rules
 from hitmesh.collector.slow import FORMING
-from hitmesh.collector.static import Robots, Script
+from hitmesh.collector.static import add_static
 from hitmesh.collector.web_app import BADGE as BADGE_PATH
 from hitmesh.collector.web_app import HIT, REQUEST_ID, WebApp
 from hitmesh.collector.web_app import PIXEL as PIXEL_PATH
@@ -42,7 +42,6 @@ from hitmesh.logs import Complaints
 from hitmesh.protocol.pages import is_below
 from hitmesh.settings.live import Live
 from hitmesh.site.badge import Badge
-from hitmesh.site.script import CURRENT, scripts
 from hitmesh.site.visits import HEAD, Entry
 
 RETRY_AFTER_S: Final = 1
@@ -255,9 +254,7 @@ def make_app(collector: Collector) -> WebApp:
     ):
         app.add_route(prefix + "{page:path}", pages)
         app.add_route(prefix, pages)
-    for name, script in scripts().items():
-        app.add_route(f"/{name}", Script(script, is_current=name == CURRENT))
-    app.add_route("/robots.txt", Robots())
+    add_static(app, dc=live.config.name, name=collector.name)
     app.add_route("/hits", Hits(collector, rules))
     app.add_route("/totals", Totals(collector, live))
     app.add_route("/health", Health(collector))
@@ -287,7 +284,7 @@ def _write_error(req: Request, resp: Response, error: falcon.HTTPError) -> None:
     """JSON whatever the client says that it accepts: an empty body would tell it less."""
     description = error.description
     if description is None and error.status_code == 404:
-        description = "there is nothing here; see /hit/<page>, /hits, /pixel/<page>, /badge/<page>, /count.js, /total/<page>, /totals and /health"
+        description = "there is nothing here; see /hit/<page>, /hits, /pixel/<page>, /badge/<page>, /total/<page>, /totals, /health, /count.js and /"
     elif description is None and error.status_code == 405:
         description = f"{req.method} is not possible here; what is: {resp.get_header('Allow')}"
     elif description is None:

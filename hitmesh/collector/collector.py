@@ -168,7 +168,7 @@ class Collector:
         self.rules = Rules(self.live)
         """Their rules of what is a page, and what a visit."""
         self._settings = settings
-        self._name = name
+        self.name = name
         self._spool = spool
         self._store = store
         self._network = network
@@ -239,7 +239,7 @@ class Collector:
         self.mesh = MeshClient(
             self._config,
             role="collector",
-            name=self._name,
+            name=self.name,
             instance_id=self.id,
             endpoints={"http": http, "acks": self._ack_endpoint, **admin},
             network=self._network,
@@ -247,11 +247,11 @@ class Collector:
             on_change=self._on_change,
             late=self._watchdog.late,
             written=lambda: self.live.written,
-            drained=lambda: self.live.is_drained(self._name),
+            drained=lambda: self.live.is_drained(self.name),
             registered=ConsulService.of(
                 self._config,
                 role="collector",
-                name=self._name,
+                name=self.name,
                 instance_id=self.id,
                 endpoints={"http": http},
                 why_not=self._why_not,
@@ -414,7 +414,7 @@ class Collector:
             "false_claims": self._doubts.refuted,
             **({} if (p99_s := self._lately.p99_s(time.monotonic())) is None else {P99: round(p99_s * 1000, 1)}),
             **self._room(),
-            **self.live.load(self._name),
+            **self.live.load(self.name),
         }
 
     def _collect(self) -> Iterator[Metric]:
@@ -423,7 +423,7 @@ class Collector:
         assert self.mesh is not None
         return metrics.collect(
             self._config.name,
-            self._name,
+            self.name,
             self.mesh.figures(),
             times={"hit": self.answers, "spool_put": self._puts, "commit": self._commits_s},
             refusals=self.refusals,
@@ -438,7 +438,7 @@ class Collector:
             ids, last, time.monotonic(), time.time(), partial(gevent.sleep, 0)
         )  # fmt: skip
         return Told(
-            dc=self._config.name, role="collector", name=self._name,
+            dc=self._config.name, role="collector", name=self.name,
             known=tuple(known), stations=tuple(stations), more=more,
         )  # fmt: skip
 

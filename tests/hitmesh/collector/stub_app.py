@@ -47,6 +47,7 @@ class StubCollector:
 
     def __init__(self) -> None:
         config = parse({"name": "here", "nodes": {"local": NODE}}, source="test")
+        self.name = "collector-1"
         self.live = SimpleNamespace(config=config, retired=frozenset({"gone"}))
         self.rules = Rules(cast(Live, self.live))
         self.refusals: Counter[str] = Counter()

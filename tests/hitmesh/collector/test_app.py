@@ -324,7 +324,7 @@ def test_wrong_methods_count_nothing(mesh: Mesh) -> None:
             assert mesh.request(method, "/hit/method/wrong").status in (200, 400, 405)
 
 
-@pytest.mark.parametrize("path", ["/", "/hit", "/nothing", "/hits/", "/healthy", "/totals/a"])
+@pytest.mark.parametrize("path", ["//", "/hit", "/nothing", "/hits/", "/healthy", "/totals/a"])
 def test_what_isn_t_there_is_a_404(mesh: Mesh, path: str) -> None:
     assert_error(mesh.request("GET", path), 404, "/hit/<page>")
 

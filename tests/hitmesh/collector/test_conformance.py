@@ -27,7 +27,7 @@ PATHS = (
     b"/hit/refused/a", b"/hit/unknown/a", b"/hit/full/a", b"/hit/stale/a", b"/hit/nobody/a", b"/hit/bug/a", b"/hit/late/a",
     b"/pixel/s/a", b"/pixel/s/a?b=c", b"/pixel/refused/a", b"/pixel/stale/a", b"/pixel/s/../a", b"/pixel/bug/a",
     b"/badge/s/a", b"/badge/s/a?count=0", b"/badge/stale/a?label=a%26b&style=plain", b"/badge/late/a?count=0",
-    b"/badge/s/a?style=none", b"/badge/refused/a?color=4c1", b"/badge/nobody/a", b"/count.js", b"/robots.txt",
+    b"/badge/s/a?style=none", b"/badge/refused/a?color=4c1", b"/badge/nobody/a", b"/count.js", b"/robots.txt", b"/live.js",
     b"/total/s/a", b"/total/stale/a", b"/total/nobody/a", b"/total/bug/a", b"/total/late/a", b"/total/s/%ff", b"/total/",
     b"/totals", b"/totals?prefix=s&limit=2", b"/totals?sort=top&limit=3", b"/totals?limit=0", b"/totals?limit=1&limit=2",
     b"/hits", b"/hits/", b"/health", b"/health?x", b"/", b"/nothing", b"http://other/hit/s/a",

@@ -12,6 +12,7 @@ from hitmesh.settings.sqlite import SqliteSettings
 from hitmesh.site.script import CURRENT, scripts
 from tests.hitmesh.collector.test_app import assert_error, nothing_counted, total
 from tests.services import wait_for
+from tests.services.browser import chromium
 from tests.system.mesh import Mesh
 
 GOOGLE = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}
@@ -183,3 +184,33 @@ def test_a_script_of_any_site_may_read_why_its_hit_was_not_counted(mesh: Mesh) -
     answer = mesh.request("POST", "/hit/cors/page", headers={**ORIGIN, **GOOGLE})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["access-control-expose-headers"] == "X-Hitmesh"
+
+
+def test_the_start_page_says_who_answers_and_loads_nothing_from_elsewhere(mesh: Mesh) -> None:
+    answer = mesh.request("GET", "/")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "This page came from collector-1 of dc-test." in answer.body.decode()
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert mesh.request("GET", "/live.js").headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+def test_the_start_page_counts_and_shows_a_total_with_each_datacenter_s_part(mesh: Mesh) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        url = "http://{}:{}/".format(*mesh.address())
+        page.goto(url)
+        page.fill("input", "start/Zürich & more")
+        for count in ("1", "2"):
+            page.click("button")
+            page.wait_for_selector(f"output:text-is('{count}')")
+        assert page.text_content("tbody td") == "dc-test"
+        assert f'src="{url}count.js"' in str(page.text_content("[data-snippet]"))
+        wait_for(lambda: page.evaluate("document.querySelector('#badge').naturalWidth") > 20, what="the badge")
+        page.fill("input", "/without/a/site")
+        page.click("button")
+        page.wait_for_selector("#problem:has-text('Bad page: ')")
+        assert [each for each in said if "400" not in each] == []
+    wait_for(lambda: mesh.totals().get("start/Zürich & more") == 2, what="the commit")
