@@ -10,13 +10,11 @@ made, and jobs that are still in a spool when it is brought back are counted the
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import click
 import msgspec
@@ -24,6 +22,7 @@ import msgspec
 from hitmesh import __version__
 from hitmesh.cli.backup_file import SUFFIX, From, Header, Partition, Rows, Setting, Writer
 from hitmesh.cli.datacenter import Mesh, age_said
+from hitmesh.cli.new_file import new_file
 from hitmesh.cli.options import json_option, state_dir_option
 from hitmesh.cli.stderr import show, warn
 from hitmesh.config import Config
@@ -68,7 +67,7 @@ def backup(path: Path, stale: bool, state_dir: Path, as_json: bool) -> None:
             partitions=mesh.configs[0].partitions,
             datacenters={},
         )
-        with _new(path) as out:
+        with new_file(path) as out:
             header = writer.finish(header, out)
     if str(path) == "-":
         for line in text(header, "standard output"):
@@ -244,24 +243,3 @@ def _editions(configs: Sequence[Config], state_dir: Path, *, stale: bool) -> Map
     for line in failed:
         warn(line)
     return {key: latest[key] for key in live_settings(latest) if not key.startswith((DEPLOYS, FORMATS))}
-
-
-@contextlib.contextmanager
-def _new(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there when all of it is on disk, and never in place of another."""
-    if str(path) == "-":
-        yield sys.stdout.buffer
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two at once don't write into one
-    try:
-        with partial.open("wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(partial, path)
-    except FileExistsError as error:
-        raise CommandError(f"{path} is there already", hint="a backup is never written over another one") from error
-    except OSError as error:
-        raise CommandError(f"{path}: can't be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ COMMANDS = {
     "ready": ("ready", "Say what isn't ready; status 1 unless all is."),
     "total": ("totals", "Show the total of a page."),
     "top": ("totals", "Show the pages with the highest totals."),
+    "export": ("export", "Write every page's total as CSV or JSON lines."),
     "audit": ("auditing", "Compare the books: accepted, committed, spooled, in flight."),
     "trace": ("trace", "Follow a hit from collector to commit, in every datacenter."),
     "logs": ("logs", "Show what the roles logged, of all hosts."),
