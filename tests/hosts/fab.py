@@ -24,12 +24,13 @@ FAB_S: Final = 900.0  # of a task, on a busy machine
 class Fab:
     """The operator's command."""
 
-    def __init__(self, bed: Bed, config: Path, var: Path, *, checkout: Path = REPOSITORY) -> None:
+    def __init__(self, bed: Bed, config: Path, var: Path, *, checkout: Path = REPOSITORY, **environment: str) -> None:
         self._bed, self._config, self._var, self.checkout = bed, config, var, checkout
+        self._environment = environment
 
-    def of(self, checkout: Path) -> Fab:
-        """The same in another checkout."""
-        return Fab(self._bed, self._config, self._var, checkout=checkout)
+    def of(self, checkout: Path, **environment: str) -> Fab:
+        """The same in another checkout, with these variables."""
+        return Fab(self._bed, self._config, self._var, checkout=checkout, **environment)
 
     def start(self, task: str, **environment: str) -> subprocess.Popen[str]:
         """Start `fab TASK`, whose output and errors are to be read; in a session of its own."""
@@ -40,7 +41,7 @@ class Fab:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.checkout,
-            env={**self._bed.environment, **environment},
+            env={**self._bed.environment, **self._environment, **environment},
             start_new_session=True,
         )
 

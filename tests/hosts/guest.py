@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.system.visitors import Visitor
+from tests.system.visitors import PAUSE_S, Visitor
 from tests.wan.host import Host as Place
 
 ANSWER_S: Final = 10.0
@@ -17,8 +17,8 @@ ANSWER_S: Final = 10.0
 class Guest(Visitor):
     """Hits pages through a virtual IP, from a client's host."""
 
-    def __init__(self, place: Place, url: str, pages: Sequence[str]) -> None:
-        super().__init__(url, pages)
+    def __init__(self, place: Place, url: str, pages: Sequence[str], *, pause_s: float = PAUSE_S) -> None:
+        super().__init__(url, pages, pause_s=pause_s)
         self._place = place
 
     def run(self) -> None:

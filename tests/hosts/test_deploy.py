@@ -26,6 +26,7 @@ from tests.system.visitors import accepted, at_work
 PAGES = tuple(f"site.example/{number}" for number in range(10))
 ANSWER_S = 10.0
 SCALED_S = 90.0  # on a busy machine; some seconds
+PAUSE_S = 0.04  # between two requests of a client, for minutes
 SPARES = (("a", "collector-3"), ("b", "collector-4"))
 SUPERVISORCTL = ("/opt/hitmesh/system/bin/supervisorctl", "-c", "/var/lib/hitmesh/supervisord.conf")
 TOKEN = "?token=/etc/hitmesh/keys/pair/{role}/consul.token"
@@ -64,9 +65,9 @@ class Operator:
         return said
 
     def of(self, version: str) -> Fab:
-        """`fab` in a checkout of another version."""
+        """`fab` in a checkout of another version, on a machine without a compiler: the first release has shown one."""
         folder = self.folder / version
-        return self.fab.of(folder if folder.exists() else copy_checkout(folder, version))
+        return self.fab.of(folder if folder.exists() else copy_checkout(folder, version), CC="no-compiler")
 
     def total(self, page: str) -> int | None:
         """What the virtual IP says; None when it doesn't."""
@@ -98,7 +99,7 @@ class Operator:
 
     def guests(self) -> list[Guest]:
         """Clients of the virtual IP."""
-        return [Guest(self.bed.place("client"), self.fleet.url, PAGES) for _ in range(2)]
+        return [Guest(self.bed.place("client"), self.fleet.url, PAGES, pause_s=PAUSE_S) for _ in range(2)]
 
     def check(self, *guests: Guest, unplanned: int = 0) -> None:
         """No request has failed, and every hit that was answered is counted once.
