@@ -3,10 +3,10 @@
   const page = document
   const place = location
   const agent = navigator
+  const listen = addEventListener
   const script = page.currentScript
   const options = script.dataset
   const base = new URL(options.url || '.', script.src).href
-  let last
 
   // A page works whether its visits are counted or not.
   const safely = (call) => (given) => {
@@ -21,7 +21,7 @@
       const wish = place.hash.split('#hitmesh-opt')[1]
       if (wish) {
         kept.hitmesh = wish
-        alert('hitmesh: visits of this browser are ' + (wish == 'out' ? 'not ' : '') + 'counted here')
+        alert('hitmesh: this browser has opted ' + wish)
       }
       return kept.hitmesh == 'out'
     } catch {} // a browser that remembers nothing
@@ -37,51 +37,56 @@
 
   const name = (link) => {
     let url = place
-    const canonical = link && new URL(link.href)
-    if (canonical && bare(canonical) == bare(url)) url = canonical
+    try {
+      const canonical = new URL(link.href)
+      if (bare(canonical) == bare(url)) url = canonical
+    } catch {} // none, or a broken one
     const query = url.search.slice(1).split('&').filter(
-      (each) => each && !/^((utm|mtm|pk)_\w+|(gcl|gbra|wbra|fbcl|mscl|ttcl|twcl)id|ref)\b/.test(each)
+      (each) => each && !/^((utm|mtm|pk)_\w+|((g|fb|ms|tt|tw)cl|[gw]bra)id|ref)\b/.test(each)
     ).join('&')
     return (options.site || url.hostname) + url.pathname + (query && '?' + query)
   }
 
-  const ask = (path, method, elements) =>
-    fetch(base + path, { method, keepalive: true, credentials: 'omit' })
+  const ask = (path, elements, method) => {
+    elements.forEach((each) => each.hitmesh = path)
+    fetch(base + path, { method, keepalive: !!method })
       .then((answer) => answer.json())
       .then(({ total }) => elements.forEach((each) => {
-        if (total != null) each.textContent = total.toLocaleString()
+        if (total != null && each.hitmesh == path) each.textContent = total.toLocaleString()
       }))
       .catch(() => {}) // no total to show
+  }
 
-  const count = (path) => {
-    const own = []
-    page.querySelectorAll('[data-hitmesh-total]').forEach((each) => {
-      const other = each.dataset.hitmeshTotal
-      other ? ask('total/' + other, 'GET', [each]) : own.push(each)
-    })
+  const count = (path, elements = []) => {
     const hit = 'hit/' + path
-    if (own[0] || !agent.sendBeacon?.(base + hit)) {
-      window.fetch ? ask(hit, 'POST', own) : new Image().src = base + 'pixel/' + path
+    if (elements[0] || !agent.sendBeacon?.(base + hit)) {
+      window.fetch ? ask(hit, elements, 'POST') : new Image().src = base + 'pixel/' + path
     }
   }
 
+  const countAndShow = (path) => {
+    const elements = [...page.querySelectorAll('[data-hitmesh-total]')]
+    const other = (each) => each.dataset.hitmeshTotal
+    count(path, elements.filter((each) => !other(each)))
+    elements.forEach((each) => other(each) && ask('total/' + other(each), [each]))
+  }
+
+  // What is prerendered is hidden, too. Capturing: not every browser lets the document's event rise to the window.
   const whenSeen = (call) => {
-    const again = () => whenSeen(call)
-    if (page.hidden || page.prerendering) page.addEventListener('visibilitychange', again, { once: true })
-    else if (agent.onLine) safely(call)()
-    else addEventListener('online', again, { once: true })
+    const awaited = page.hidden ? 'visibilitychange' : agent.onLine ? '' : 'online'
+    awaited ? listen(awaited, () => whenSeen(call), { once: true, capture: true }) : safely(call)()
   }
-
-  const visit = (link) => {
-    const path = name(link)
-    last = name()
-    whenSeen(() => count(path))
-  }
-
-  const moved = safely(() => name() == last || visit())
 
   const start = safely(() => {
-    visit(page.querySelector('link[rel=canonical][href]'))
+    const link = page.querySelector('link[rel=canonical][href]')
+    const first = name()
+    let last
+    const visit = () => {
+      last = name()
+      const path = name(last == first && link)
+      whenSeen(() => countAndShow(path))
+    }
+    const moved = safely(() => isOptedOut() || name() == last || visit())
     for (const each of ['pushState', 'replaceState']) {
       const original = history[each]
       history[each] = function () {
@@ -89,11 +94,12 @@
         moved()
       }
     }
-    addEventListener('popstate', moved)
-    addEventListener('pageshow', safely((event) => event.persisted && visit()))
+    listen('popstate', moved)
+    listen('pageshow', safely((event) => event.persisted && visit()))
+    visit()
   })
 
-  if (isLeftOut()) return
+  if (window.hitmesh?.count || isLeftOut()) return
   window.hitmesh = { count: safely(count) }
-  page.readyState == 'loading' ? page.addEventListener('DOMContentLoaded', start) : start()
+  page.readyState == 'loading' ? listen('DOMContentLoaded', start) : start()
 })()
