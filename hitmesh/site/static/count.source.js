@@ -71,9 +71,9 @@
     elements.forEach((each) => other(each) && ask('total/' + other(each), [each]))
   }
 
-  // What is prerendered is hidden, too. Capturing: not every browser lets the document's event rise to the window.
+  // Capturing: the first two are events of the document. What is prerendered is seen before it has ended, too early to send.
   const whenSeen = (call) => {
-    const awaited = page.hidden ? 'visibilitychange' : agent.onLine ? '' : 'online'
+    const awaited = page.prerendering ? 'prerenderingchange' : page.hidden ? 'visibilitychange' : agent.onLine ? '' : 'online'
     awaited ? listen(awaited, () => whenSeen(call), { once: true, capture: true }) : safely(call)()
   }
 
