@@ -322,6 +322,12 @@ def test_a_blocked_script_counts_nothing_and_harms_nothing(web: Web, visitor: Vi
     visitor.complaints.clear()
 
 
+def test_a_script_that_is_loaded_as_a_module_counts_nothing_and_harms_nothing(web: Web, visitor: Visitor) -> None:
+    page = visitor.open(web.publish("/module", "<p>read me</p>", script=web.script().replace("defer", 'type="module"')))
+    page.locator("p", has_text="read me").wait_for()
+    assert visitor.sent == []
+
+
 @pytest.mark.parametrize(
     ("source", "attributes"),
     [(OWN_PATH + OWN_NAME, ""), (OWN_PATH + name_of(scripts()[CURRENT]), ""), ("/app.js", f'data-url="{OWN_PATH}"')],

@@ -1,5 +1,6 @@
 // Counts the visits of a page by hitmesh. It sets no cookie, and stores nothing but a visitor's wish not to be counted.
-(() => {
+// Loaded as a module it has no element of its own, and nothing is counted.
+try { (() => {
   const page = document
   const place = location
   const agent = navigator
@@ -102,4 +103,4 @@
   if (window.hitmesh?.count || isLeftOut()) return
   window.hitmesh = { count: safely(count) }
   page.readyState == 'loading' ? listen('DOMContentLoaded', start) : start()
-})()
+})() } catch {}
