@@ -32,7 +32,7 @@ UNKNOWN: Final = "?"
 _LABEL_COLOR: Final = "444"
 _HEX: Final = re.compile(r"([0-9a-f]{3}|[0-9a-f]{6})")
 _FONT: Final = 'font-family="Verdana,\'DejaVu Sans\',Geneva,sans-serif" font-size="11"'
-_LUMINANCE: Final = 0.21  # of the ground from which on dark letters stand out more (WCAG 2.2)
+_LUMINANCE: Final = 0.179  # of the ground from which on dark letters stand out more (WCAG 2.2)
 _EM: Final = 2048
 _SIZE: Final = 11
 _PADDING: Final = 6  # on each side of a text
@@ -122,7 +122,7 @@ def _plain(said: str, text: str) -> str:
 
 
 def _text_color(background: str) -> str:
-    """What can be read best on it: white, or nearly black."""
+    """What can be read best on it: white or black."""
     digits = background if len(background) == 6 else "".join(each * 2 for each in background)
     red, green, blue = ((int(digits[at : at + 2], 16) / 255) ** 2.2 for at in (0, 2, 4))
-    return "fff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < _LUMINANCE else "222"
+    return "fff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < _LUMINANCE else "000"
