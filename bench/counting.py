@@ -6,10 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench import seats
 from bench.ports import free_block
+from hitmesh.cli import folder as state_folder
 
 HERE: Final = Path(__file__).parent
 TEMPLATE: Final = HERE / "bench.toml"
@@ -52,3 +56,24 @@ def load(url: str, script: str, seconds: int) -> float:
     found = re.search(r"Requests/sec:\s+([0-9.]+)", output.stdout)
     assert found, output.stdout
     return float(found[1])
+
+
+class Roles:
+    """The processes of a running mesh, by role: its stores and the supervisor are roles here, too."""
+
+    def __init__(self, state_dir: Path) -> None:
+        said = subprocess.run(
+            [str(BIN / "supervisorctl"), "-c", str(state_folder.conf_path(state_dir)), "status"],
+            capture_output=True, text=True, check=False,
+        ).stdout  # fmt: skip
+        found = re.findall(r"^(?:\S+:)?(\S+)\s+RUNNING\s+pid (\d+),", said, re.MULTILINE)
+        self._programs = [(re.sub(r"(^bench-)|(-\d+$)", "", name), int(pid)) for name, pid in found]
+        self._supervisor = int(state_folder.pid_path(state_dir).read_text())
+
+    def cpu_s(self) -> Mapping[str, float]:
+        """Processor seconds that each has used so far: its programs with their children, the supervisor without."""
+        used: dict[str, float] = defaultdict(float)
+        for role, pid in self._programs:
+            used[role] += seats.cpu_s(pid)
+        used["supervisor"] = seats.cpu_s(self._supervisor) - sum(used.values())
+        return used

@@ -8,7 +8,6 @@ the cores that there are, load and stores included. Each line has the processor 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import signal
 import statistics
@@ -16,13 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
-from bench import figures, seats
-from bench.counting import BIN, HERE, audit, down, up
-from hitmesh.cli import folder as state_folder
+from bench import figures
+from bench.counting import HERE, Roles, audit, down, up
 
 CONNECTIONS = 64
 PARTS = ("pages", "width")
@@ -101,13 +97,14 @@ def _width(folder: Path, count: int, seconds: int, turns: int) -> None:
         url = f"{host}:{int(collector) - COLLECTOR}"
         _load(url, 1000, 1)
         time.sleep(COMMITTED_S)
-        before, answered, rates = _used(state_dir), 0, list[float]()
+        roles, answered, rates = Roles(state_dir), 0, list[float]()
+        before = roles.cpu_s()
         for _ in range(turns):
             done = _load(url, 1000, seconds)
             answered += done.answers
             rates.append(done.per_s)
         time.sleep(COMMITTED_S)
-        used = _used(state_dir)
+        used = roles.cpu_s()
         spent = {role: (used[role] - before[role]) / answered * 1e6 for role in sorted(used)}
         each = ", ".join(f"{role} {value:.0f}" for role, value in spent.items())
         print(
@@ -138,23 +135,6 @@ def _load(url: str, pages: int, seconds: int) -> figures.Load:
     if done.failed:
         print(f"  {done.failed:,} of {done.answers:,} requests FAILED", flush=True)
     return done
-
-
-def _programs(state_dir: Path) -> Mapping[str, int]:
-    """Their pids, by name."""
-    said = subprocess.run(
-        [str(BIN / "supervisorctl"), "-c", str(state_folder.conf_path(state_dir)), "status"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    return {name: int(pid) for name, pid in re.findall(r"^(?:\S+:)?(\S+)\s+RUNNING\s+pid (\d+),", said, re.MULTILINE)}
-
-
-def _used(state_dir: Path) -> Mapping[str, float]:
-    """Processor seconds by role: what its programs, and their children, have used."""
-    used: dict[str, float] = defaultdict(float)
-    for name, pid in _programs(state_dir).items():
-        used[re.sub(r"(^bench-)|(-\d+$)", "", name)] += seats.cpu_s(pid)
-    return used
 
 
 def _books(state_dir: Path) -> None:

@@ -45,6 +45,7 @@ class Field:
         self.systems = systems
         self.answered = dict.fromkeys((each.name for each in systems), 0)
         self.left = dict.fromkeys(self.answered, 0)
+        self._by_role: dict[str, list[Mapping[str, float]]] = {each.name: [] for each in systems}
 
     @property
     def ours(self) -> System:
@@ -92,10 +93,22 @@ class Field:
         """Microseconds of processor time of all its processes that a hit takes in lock-step."""
         with lockstep.connections(system.port, CONNECTIONS) as opened:
             self.answered[system.name] += lockstep.run(opened, lambda: system.request, 10)
-            before_s = system.cpu_s()
+            before_s, roles_s = system.cpu_s(), system.cpu_s_by_role()
             answered = lockstep.run(opened, lambda: system.request, STEPS)
+            used_s, role_used_s = system.cpu_s() - before_s, system.cpu_s_by_role()
         self.answered[system.name] += answered
-        return (system.cpu_s() - before_s) / answered * 1e6
+        self._by_role[system.name].append(
+            {role: (after_s - roles_s[role]) / answered * 1e6 for role, after_s in role_used_s.items()}
+        )
+        return used_s / answered * 1e6
+
+    def cpu_by_role(self) -> None:
+        """A line for each of ours: the mean of the turns' microseconds, as one turn is some ticks of the clock for a role."""
+        for name, turns in self._by_role.items():
+            if turns and turns[0]:
+                means = {role: statistics.mean(turn[role] for turn in turns) for role in turns[0]}
+                each = ", ".join(f"{role} {us:.1f}" for role, us in sorted(means.items(), key=lambda mean: -mean[1]))
+                print(f"  {name}, by role: {each}", flush=True)
 
     def p99_s(self, system: System, per_s: float, seconds: int) -> float:
         """Of answers at a constant rate."""
@@ -155,6 +168,7 @@ def _hits(field: Field, parts: Sequence[str], seconds: int, turns: int) -> None:
     if "cpu" in parts:
         cpu = field.rounds("CPU", steady, field.cpu_us, turns, "{:.1f} us")
         field.table("cpu", f"processor time of a hit, all processes, {CONNECTIONS} in lock-step", cpu, "{:.1f} us")
+        field.cpu_by_role()
     if "latency" in parts:
         compared = [each for each in steady if isinstance(each, Hitmesh | Webdis)]
         per_s = HALF * min(statistics.median(field.hit(each, 2) for _ in range(3)) for each in compared)

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import ClassVar, Final
 from urllib.request import urlopen
 
 from bench import seats
-from bench.counting import BIN, audit, down, up
+from bench.counting import BIN, Roles, audit, down, up
 from bench.ports import free_port, wait_for_answer
 from hitmesh.cli import folder as state_folder
 
@@ -89,6 +89,10 @@ class System(ABC):
         """Processor time of all its processes."""
         return sum(seats.cpu_s(pid) for pid in self._pids)
 
+    def cpu_s_by_role(self) -> Mapping[str, float]:
+        """The same by role; nothing where there are none."""
+        return {}
+
     def _run(self, command: Sequence[str], **environment: str) -> None:
         log = self._started.enter_context((self._folder / f"{len(self._pids)}.log").open("wb"))
         process = subprocess.Popen(
@@ -127,6 +131,10 @@ class Hitmesh(System):
         self._started.callback(down, self._state_dir)
         self.port = int(url.rpartition(":")[2])
         self._pids = [int(state_folder.pid_path(self._state_dir).read_text())]
+        self._roles = Roles(self._state_dir)
+
+    def cpu_s_by_role(self) -> Mapping[str, float]:
+        return self._roles.cpu_s()
 
     def counted(self) -> int:
         with urlopen(f"http://127.0.0.1:{self.port}/total/{PAGE}") as answer:
