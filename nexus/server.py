@@ -27,6 +27,7 @@ from hitmesh.compiled import COMPILED
 from hitmesh.config import Config, nexus_endpoints
 from hitmesh.config.outside import REACHED, outside
 from hitmesh.errors import MeshError
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import LagMeter, spawn
 from hitmesh.mesh.network import Network, Socket, nexus_keys
@@ -374,9 +375,7 @@ class Server:
 
     def _reader(self, one: Socket, link: Link) -> FrameReader:
         endpoint = getattr(self._endpoints, link)
-        reader = FrameReader(
-            self._network, one, endpoint, link=link, clock=time.monotonic, rest=partial(gevent.sleep, 0)
-        )
+        reader = FrameReader(self._network, one, endpoint, link=link, clock=time.monotonic, rest=rest)
         self._readers.append(reader)
         return reader
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import gevent
 import zmq
 from gevent.event import Event
 
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.sockets import MAX_REQUEST_BYTES, FrameReader, open_socket
@@ -89,9 +89,7 @@ class Wan:
 
     def greet(self) -> None:
         """Notice who has just connected."""
-        reader = FrameReader(
-            self._network, self._socket, "other datacenters", clock=time.monotonic, rest=partial(gevent.sleep, 0)
-        )
+        reader = FrameReader(self._network, self._socket, "other datacenters", clock=time.monotonic, rest=rest)
         while (frames := reader.read()) is not None:
             if frames[0][:1] == b"\x01":  # a subscription
                 self._federation.greet()

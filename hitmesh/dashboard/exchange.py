@@ -10,7 +10,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Final
 
 import gevent
@@ -20,6 +19,7 @@ from hitmesh.config import Config
 from hitmesh.dashboard.news import Board, news_of, part_of
 from hitmesh.dashboard.status import Part
 from hitmesh.errors import DecodeError
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.connecting import Connections, bind
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
@@ -44,7 +44,7 @@ class _Peer:
         self.socket.setsockopt(zmq.RCVHWM, QUEUED)
         self.socket.setsockopt(zmq.SUBSCRIBE, b"")
         self.connections = Connections(network, self.socket, [endpoint], what=f"the news of {dc}")
-        self.frames = FrameReader(network, self.socket, endpoint, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        self.frames = FrameReader(network, self.socket, endpoint, clock=time.monotonic, rest=rest)
 
     def close(self) -> None:
         self.connections.close()

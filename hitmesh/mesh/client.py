@@ -27,6 +27,7 @@ from hitmesh import compiled, output
 from hitmesh.compiled import COMPILED
 from hitmesh.config import Config, NexusEndpoints, Role, nexus_endpoints
 from hitmesh.errors import MeshError
+from hitmesh.hub.rest import rest
 from hitmesh.logs import Complaints
 from hitmesh.mesh.connecting import Connections
 from hitmesh.mesh.duty import CpuMeter, LagMeter, spawn
@@ -239,7 +240,7 @@ class MeshClient:
         return self._heartbeat_s
 
     def _follow(self, nexus: NexusEndpoints, socket: Socket) -> None:
-        reader = FrameReader(self._network, socket, nexus.changes, clock=time.monotonic, rest=partial(gevent.sleep, 0))
+        reader = FrameReader(self._network, socket, nexus.changes, clock=time.monotonic, rest=rest)
         while (change := reader.receive(Change)) is not None:
             if self.view.change(nexus.changes, change, time.monotonic()):
                 self._wanted[nexus.lookups].set()

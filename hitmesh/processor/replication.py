@@ -10,15 +10,14 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
-import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from msgspec.structs import replace
 
 from hitmesh.errors import DecodeError, StoreUnknown
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.duty import spawn
 from hitmesh.mesh.network import Network
 from hitmesh.mesh.outside import Outside, listen
@@ -83,9 +82,7 @@ class Replication:
         pull, self.endpoint = bind_pull(network, place.address, "rows", heartbeat_s=heartbeat_s, port=place.port)
         self._place, self._outside = place, Outside(config)
         listen(pull, place, self.endpoint)
-        self._frames = FrameReader(
-            network, pull, self.endpoint, link="rows", clock=time.monotonic, rest=partial(gevent.sleep, 0)
-        )
+        self._frames = FrameReader(network, pull, self.endpoint, link="rows", clock=time.monotonic, rest=rest)
         self._pushes = Pushes(network, heartbeat_s=heartbeat_s, queue_unconnected=False)
         self._following = Following(dc=config.name, held_s=config.timing.rows_s)
         self._telling = Telling(dc=config.name, held_s=config.timing.rows_s, age_s=self._following.age_s)

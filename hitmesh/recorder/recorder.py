@@ -20,6 +20,7 @@ import zmq
 
 from hitmesh.config import Config, Placement
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.client import MeshClient
 from hitmesh.mesh.connecting import bind
 from hitmesh.mesh.duty import spawn
@@ -174,9 +175,7 @@ class Recorder:
             socket.setsockopt(zmq.RCVHWM, QUEUED)
         port = "*" if place.port is None else place.port + offset
         endpoint = bind(self._network, socket, f"tcp://{bracketed(place.address)}:{port}", link)
-        self._readers.append(
-            FrameReader(self._network, socket, endpoint, link=link, clock=time.monotonic, rest=partial(gevent.sleep, 0))
-        )
+        self._readers.append(FrameReader(self._network, socket, endpoint, link=link, clock=time.monotonic, rest=rest))
         return socket, endpoint
 
     def _settings_changed(self) -> None:

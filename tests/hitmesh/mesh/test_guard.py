@@ -19,6 +19,7 @@ import zmq.green
 from hitmesh.cli import keyfolder
 from hitmesh.config import Config, parse
 from hitmesh.errors import ConfigError, MeshError
+from hitmesh.hub.rest import rest
 from hitmesh.mesh import guard, sockets
 from hitmesh.mesh.connecting import Connections, bind, connect
 from hitmesh.mesh.keyring import Keyring, list_path, new_pair, open_keyring, read_list, secret_path
@@ -96,7 +97,7 @@ class Door:
             self.endpoint,
             link=self.link,
             clock=time.monotonic,
-            rest=partial(gevent.sleep, 0),
+            rest=rest,
         )
         while (message := reader.receive(Close, Heartbeat, Lookup, Records, Read)) is not None:
             self.heard.append(message)

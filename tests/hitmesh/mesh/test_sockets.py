@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from functools import partial
+from typing import Any
 
 import gevent
 import pytest
 import zmq.green
+from gevent.hub import get_hub
 
 from hitmesh.errors import DecodeError
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.network import Network, Socket
 from hitmesh.mesh.sockets import (
     COMPLAINT_S,
@@ -39,9 +41,7 @@ def ends() -> Iterator[Ends]:
 
 
 def reader_of(receiver: Socket) -> FrameReader:
-    return FrameReader(
-        Network(receiver.context), receiver, "inproc://ends", clock=time.monotonic, rest=partial(gevent.sleep, 0)
-    )
+    return FrameReader(Network(receiver.context), receiver, "inproc://ends", clock=time.monotonic, rest=rest)
 
 
 def test_a_reader_with_messages_at_hand_lets_others_have_their_turn(ends: Ends) -> None:
@@ -62,6 +62,27 @@ def test_a_reader_with_messages_at_hand_lets_others_have_their_turn(ends: Ends) 
         assert reader.read() == [b"x"]
     greenlet.kill()
     assert len(turns) >= 9
+
+
+def test_a_reader_with_messages_at_hand_keeps_no_other_socket_waiting(ends: Ends) -> None:
+    sender, receiver = ends
+    count = FAIR_MESSAGES * 10
+    for _ in range(count):
+        sender.send(b"x")
+    one, other = socket.socketpair()
+    loop: Any = get_hub().loop
+    watcher = loop.io(other.fileno(), 1)
+    reader, read, heard_at = reader_of(receiver), 0, list[int]()
+    watcher.start(lambda: (other.recv(1), heard_at.append(read)))
+    one.send(b"x")
+    for read in range(count):
+        assert reader.read() == [b"x"]
+    watcher.stop()
+    watcher.close()
+    one.close()
+    other.close()
+    assert heard_at
+    assert heard_at[0] <= FAIR_MESSAGES
 
 
 def test_a_reader_whose_socket_is_closed_is_told(ends: Ends) -> None:
