@@ -7,6 +7,7 @@ Invariants:
   as durable as puts, because a worker closes its lanes on the word of `done`.
 - The connection is used by one call at a time, in gevent's thread pool where the process is
   monkey-patched and in the calling thread elsewhere; the hub never waits for the disk.
+- Puts and deletes that wait for their turn share the next transaction, and so its sync. Nobody waits for others to come.
 - A job's id carries the file's tag, so that the id of a file that was replaced deletes nothing in
   the new one.
 
@@ -19,17 +20,18 @@ import contextlib
 import errno
 import os
 import sqlite3
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gevent import monkey
 
 from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.hub.fair import FairLock
 from hitmesh.spool import CLAIMED, READY, Claimed, CopyStats, Held, JobId, given_out, never_given_out
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ BUSY_S: Final = 2.0  # for another process's transaction; theirs take millisecon
 LOG_PAUSE_S: Final = 0.005  # before a new file is asked again to keep a log
 RECENT_S: Final = 1.0  # for which a refused put makes the spool unhealthy; a balancer looks more often
 DELETES_A_TRANSACTION: Final = 500  # the file is locked meanwhile, and the other processes' puts wait
+SHARES: Final = 64  # puts and deletes of one transaction; the file is locked meanwhile, as above
 LISTED_AT_ONCE: Final = 100  # jobs of up to 4 MiB held by `jobs`
 
 _SCHEMA: Final = """
@@ -90,6 +93,22 @@ class _File:
     inode: tuple[int, int]
 
 
+class _Share:
+    """One call's part of a transaction, and what became of it."""
+
+    def __init__(self, work: Callable[[_File], object]) -> None:
+        self.work = work
+        self.is_over = False
+        self.answer: Any = None
+        self.error: Exception | None = None
+
+    def result(self) -> Any:
+        """What its work returned, or why it isn't done: raised."""
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
 def is_spool(path: Path) -> bool:
     """Whether a file is one of ours. Makes and changes nothing. Raises OSError when it can't be read."""
     try:
@@ -118,7 +137,8 @@ class SqliteSpool:
         self._file: _File | None = None
         self._seen = False  # whether it was ever open here
         self._refused: tuple[float, str] | None = None  # when (monotonic) the last put was refused, and why
-        self._turn = threading.Lock()  # a greenlet's where patched: waiting for it stops nobody else
+        self._turn = FairLock()
+        self._shares: deque[_Share] = deque()  # what waits for the next transaction
         # A greenlet that is killed while its call runs in the pool gives up its turn, but the call
         # goes on: only a lock of real threads keeps the next call from the connection till then.
         self._native = monkey.get_original("_thread", "allocate_lock")()
@@ -128,7 +148,7 @@ class SqliteSpool:
     def put(self, body: bytes, delay_s: float) -> JobId:
         """Store a job, synced; see Spool.put. Refused when it was rolled back for certain."""
         try:
-            job = self._call(lambda: self._put(body, delay_s))
+            job: JobId = self._share(lambda file: _put(file, body, delay_s))
         except SpoolRefused as error:
             self._refused = (time.monotonic(), error.message)
             raise
@@ -141,7 +161,7 @@ class SqliteSpool:
         for start in range(0, len(ids), DELETES_A_TRANSACTION):
             some = ids[start : start + DELETES_A_TRANSACTION]
             try:
-                deleted += self._call(lambda some=some: self._done(some))  # type: ignore[misc]
+                deleted += self._share(lambda file, some=some: _done(file, some))  # type: ignore[misc]
             except (SpoolRefused, SpoolUnknown):
                 deleted += [False] * len(some)  # they come back by `claim`, and are known by their lanes
         return deleted
@@ -226,28 +246,24 @@ class SqliteSpool:
 
     # --- in the thread that may block -----------------------------------------------------
 
-    def _put(self, body: bytes, delay_s: float) -> JobId:
-        file = self._opened()
-        with _Transaction(file.connection, "put", self.url):
-            row = file.connection.execute(
-                "INSERT INTO jobs (ready_at, body) VALUES (?, ?)", (time.time() + delay_s, body)
-            ).lastrowid
-        assert row is not None
-        return _Id(file.tag, row)
+    def _write_shares(self) -> None:
+        """What waits now, in one transaction. It isn't over before all of it is settled, whoever waits."""
+        shares = [self._shares.popleft() for _ in range(min(len(self._shares), SHARES))]
+        error = self._write(shares) if shares else None
+        for share in shares:
+            # All was rolled back. A put that finds no room shall not keep deletes from making some.
+            share.error = self._write([share]) if len(shares) > 1 and _is_full(error) else error
+            share.is_over = True
 
-    def _done(self, ids: Sequence[JobId]) -> list[bool]:
-        file = self._opened()
-        deleted = []
-        with _Transaction(file.connection, "done", self.url):
-            for job in ids:
-                assert isinstance(job, _Id)
-                found = None
-                if job.file == file.tag:
-                    found = file.connection.execute(
-                        "DELETE FROM jobs WHERE id = ? RETURNING claims", (job.row,)
-                    ).fetchone()
-                deleted.append(found is not None and found[0] == 0)
-        return deleted
+    def _write(self, shares: Sequence[_Share]) -> Exception | None:
+        try:
+            file = self._opened()
+            with _Transaction(file.connection, "put", self.url):
+                for share in shares:
+                    share.answer = share.work(file)
+        except Exception as error:  # noqa: BLE001 - each caller raises it
+            return error
+        return None
 
     def _claim(self, limit: int) -> list[Claimed]:
         file = self._opened()
@@ -335,9 +351,21 @@ class SqliteSpool:
 
     # --- how a call gets there ------------------------------------------------------------
 
+    def _share(self, work: Callable[[_File], T]) -> T:
+        """What `work` returns, carried out in the next transaction and synced."""
+        share = _Share(work)
+        self._shares.append(share)
+        with self._turn:
+            while not share.is_over:
+                self._in_thread(self._write_shares)
+        return self._judged(share.result)
+
     def _call(self, call: Callable[[], T]) -> T:
+        return self._judged(lambda: self._run(call))
+
+    def _judged(self, call: Callable[[], T]) -> T:
         try:
-            return self._run(call)
+            return call()
         except sqlite3.Error as error:  # outside of a transaction, or before its commit: nothing is written
             raise SpoolRefused(str(error), op="spool", endpoint=self.url, hint=_hint(error)) from error
         except OSError as error:
@@ -345,9 +373,12 @@ class SqliteSpool:
 
     def _run(self, call: Callable[[], T]) -> T:
         with self._turn:
-            if monkey.is_module_patched("threading"):
-                return call_blocking(lambda: self._alone(call))
-            return self._alone(call)
+            return self._in_thread(call)
+
+    def _in_thread(self, call: Callable[[], T]) -> T:
+        if monkey.is_module_patched("threading"):
+            return call_blocking(lambda: self._alone(call))
+        return self._alone(call)
 
     def _alone(self, call: Callable[[], T]) -> T:
         with self._native:
@@ -387,6 +418,29 @@ class _Transaction:
         except sqlite3.Error:
             return False
         return True
+
+
+def _put(file: _File, body: bytes, delay_s: float) -> JobId:
+    query = "INSERT INTO jobs (ready_at, body) VALUES (?, ?)"
+    row = file.connection.execute(query, (time.time() + delay_s, body)).lastrowid
+    assert row is not None
+    return _Id(file.tag, row)
+
+
+def _done(file: _File, ids: Sequence[JobId]) -> list[bool]:
+    deleted = []
+    for job in ids:
+        assert isinstance(job, _Id)
+        found = None
+        if job.file == file.tag:
+            found = file.connection.execute("DELETE FROM jobs WHERE id = ? RETURNING claims", (job.row,)).fetchone()
+        deleted.append(found is not None and found[0] == 0)
+    return deleted
+
+
+def _is_full(error: Exception | None) -> bool:
+    cause = error.__cause__ if isinstance(error, SpoolRefused) else error  # as a commit says it, or a statement
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:

@@ -7,12 +7,16 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hitmesh.errors import SpoolRefused
+from hitmesh.errors import SpoolRefused, SpoolUnknown
 from hitmesh.spool import sqlite as sqlite_spool
 from hitmesh.spool.sqlite import SqliteSpool
 from tests.hitmesh.spool.conftest import HASTY_S, LONG_CLAIM_S
@@ -144,6 +148,100 @@ except (SpoolRefused, SpoolUnknown) as error:
         finally:
             strace.terminate()
             strace.wait(PATIENCE_S)
+
+
+def together(spool: SqliteSpool, calls: Sequence[Callable[[], object]]) -> list[object]:
+    """What each says, or raises, when they all wait while somebody else's call is under way."""
+    said: list[object] = [None] * len(calls)
+
+    def say(at: int) -> None:
+        try:
+            said[at] = calls[at]()
+        except (SpoolRefused, SpoolUnknown) as error:
+            said[at] = error
+
+    threads = [threading.Thread(target=say, args=[at]) for at in range(len(calls))]
+    with spool._turn:
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(spool._shares) == len(calls), what="all to wait")
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    return said
+
+
+class Connection:
+    """One to a file, which notes its statements, and fails at COMMIT when it is told to."""
+
+    def __init__(self, spool: SqliteSpool) -> None:
+        assert spool._file is not None
+        self._real: Any = spool._file.connection
+        self.statements: list[str] = []
+        self.error: sqlite3.OperationalError | None = None
+        spool._file = replace(spool._file, connection=self)  # type: ignore[arg-type]
+
+    def execute(self, statement: str, *values: object) -> Any:
+        self.statements.append(statement)
+        if statement == "COMMIT" and self.error is not None:
+            raise self.error
+        return self._real.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_puts_and_deletes_that_wait_share_a_transaction(spool: SqliteSpool) -> None:
+    old = [spool.put(b"old", LONG_S) for _ in range(2)]
+    connection = Connection(spool)
+    puts = [lambda body=b"new %d" % number: spool.put(body, LONG_S) for number in range(8)]  # type: ignore[misc]
+    *ids, deleted = together(spool, [*puts, lambda: spool.done(old)])
+    assert connection.statements.count("COMMIT") == 1
+    assert deleted == [True, True]
+    found = [spool.find(int(str(id))) for id in ids]
+    assert [one.body for one in found if one] == [b"new %d" % number for number in range(8)]
+    assert len(list(spool.jobs())) == 8
+
+
+def test_more_than_one_transaction_takes_are_written_in_several(
+    spool: SqliteSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_spool, "SHARES", 3)
+    spool.check()
+    connection = Connection(spool)
+    said = together(spool, [lambda: spool.put(b"x", LONG_S)] * 8)
+    assert len({str(id) for id in said}) == 8
+    assert connection.statements.count("COMMIT") == 3
+
+
+def test_a_put_that_finds_no_room_doesn_t_keep_deletes_from_making_some(spool: SqliteSpool) -> None:
+    old = spool.put(b"x" * 100_000, LONG_S)
+    assert spool._file is not None
+    pages = spool._file.connection.execute("PRAGMA page_count").fetchone()[0]
+    spool._file.connection.execute(f"PRAGMA max_page_count = {pages}")
+    refused, deleted = together(spool, [lambda: spool.put(b"y" * 200_000, LONG_S), lambda: spool.done([old])])
+    assert isinstance(refused, SpoolRefused)
+    assert refused.hint == "make room on its disk"
+    assert deleted == [True]
+    assert list(spool.jobs()) == []
+    spool.put(b"z" * 90_000, LONG_S)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(sqlite3.SQLITE_IOERR_FSYNC, SpoolUnknown), (sqlite3.SQLITE_BUSY, SpoolRefused)]
+)
+def test_whoever_shares_a_transaction_that_fails_is_told_what_is_certain(
+    spool: SqliteSpool, code: int, expected: type[Exception]
+) -> None:
+    old = spool.put(b"old", LONG_S)
+    connection = Connection(spool)
+    connection.error = sqlite3.OperationalError("no")
+    connection.error.sqlite_errorcode = code
+    *refused, deleted = together(spool, [*[lambda: spool.put(b"new", LONG_S)] * 2, lambda: spool.done([old])])
+    assert [type(one) for one in refused] == [expected, expected]
+    assert deleted == [False]
+    assert connection.statements.count("COMMIT") == 1
+    connection.error = None
+    assert [body for _, _, body in spool.jobs()] == [b"old"]
 
 
 def test_a_file_locked_by_another_process_for_long_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,6 +387,28 @@ gevent.spawn(turn)
 spool.put(b"x", 5)
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "spool.db")], timeout=2 * START_S, check=True)
+
+
+def test_under_gevent_nobody_is_passed_over_and_those_who_wait_share_syncs(tmp_path: Path) -> None:
+    code = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys
+from pathlib import Path
+from hitmesh.spool.sqlite import SqliteSpool
+spool = SqliteSpool(Path(sys.argv[1]), claim_s=60, longest_delay_s=60)
+spool.check()
+commits, puts = [], dict.fromkeys(range(8), 0)
+spool._file.connection.set_trace_callback(lambda said: said == "COMMIT" and commits.append(1))
+def work(name):
+    while max(puts.values()) < 50:
+        spool.put(b"x", 60)
+        puts[name] += 1
+gevent.joinall([gevent.spawn(work, name) for name in puts], raise_error=True)
+print(min(puts.values()) > 40, len(commits) < sum(puts.values()) / 2)
+"""
+    arguments = [sys.executable, "-c", code, str(tmp_path / "spool.db")]
+    said = subprocess.run(arguments, capture_output=True, text=True, timeout=2 * START_S, check=True).stdout
+    assert said == "True True\n"
 
 
 def test_under_gevent_greenlets_share_the_file(tmp_path: Path) -> None:
