@@ -16,7 +16,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import gevent
@@ -25,6 +24,7 @@ from gevent.lock import BoundedSemaphore
 
 from hitmesh.config import Config
 from hitmesh.errors import DecodeError, StoreUnknown
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.client import MESH_SHARE, MeshClient
 from hitmesh.mesh.duty import give_up, spawn
 from hitmesh.mesh.network import Network
@@ -61,6 +61,7 @@ DRIVERS: Final = 8  # partitions taken over or settled at a time; more only queu
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # after an unknown answer of the store; the last one repeats
 ACK_PAGE_BYTES: Final = 1024 * 1024  # page names in one ack message, well below a frame's limit
 GATHER_S: Final = 0.01  # for every collector's hits to a partition that was just taken over, before they are committed
+TURN_S: Final = 0.005  # of the hub, for a commit, before others have theirs: a thousand rows take some 4 ms
 TAKEN: Final = -1  # stands for all partitions that are being taken over, among the numbers of those that owe a commit
 FAULTS_S: Final = 1.0  # between two looks at the faults: what arrives can't fill the log with them
 TENURE_S: Final = 0.2  # between two looks at who should own what, when the mesh is quiet
@@ -93,9 +94,7 @@ class Processor:
         pull, endpoint = bind_pull(
             network, config.placement("processor", name).address, "batches", heartbeat_s=config.timing.heartbeat_s
         )
-        self._frames = FrameReader(
-            network, pull, endpoint, link="batches", clock=time.monotonic, rest=partial(gevent.sleep, 0)
-        )
+        self._frames = FrameReader(network, pull, endpoint, link="batches", clock=time.monotonic, rest=rest)
         self._pushes = Pushes(network, heartbeat_s=config.timing.heartbeat_s, queue_unconnected=True)
         self._counters = Counters()
         self._trace = Trace()
@@ -117,6 +116,7 @@ class Processor:
         self._slots = BoundedSemaphore(DRIVERS)
         self._loads = BoundedSemaphore(LOADERS)
         self._dirty = Event()
+        self._turn_s = 0.0  # when the committer last let others have the hub
         self._urgent = Event()  # somebody waits for the next commit: it doesn't wait for its time
         self._fresh: set[int] = set()  # partitions taken over, to which no hit has come since
         self._mesh_changed = Event()
@@ -271,7 +271,7 @@ class Processor:
 
     def _tell_trace(self, ids: Sequence[str], last: int) -> Told:
         """What this processor remembers of pages or batches."""
-        known, stations, more = self._trace.find(ids, last, time.monotonic(), time.time(), partial(gevent.sleep, 0))
+        known, stations, more = self._trace.find(ids, last, time.monotonic(), time.time(), rest)
         return Told(
             dc=self._config.name, role="processor", name=self._name,
             known=tuple(known), stations=tuple(stations), more=more,
@@ -363,6 +363,7 @@ class Processor:
 
     def _commit_round(self) -> None:
         now_s = time.time()
+        self._turn_s = time.monotonic()
         due: list[Partition] = []
         writes: list[Write] = []
         for partition in self._partitions:
@@ -371,23 +372,41 @@ class Processor:
                 assert isinstance(step, Write)
                 due.append(partition)
                 writes.append(step)
+                self._let_others()
         if not due:
             return
-        acks: dict[Recipient, list[Applied]] = defaultdict(list)
         leaving = {partition.number for partition in due if partition.leaving}
         began_s = time.monotonic()
         with self._watchdog.expect("a commit"):
             outcomes = self._store.write(writes)
         self._commits.observe(time.monotonic() - began_s)
+        acks: dict[Recipient, list[Applied]] = defaultdict(list)
+        wrote: list[Partition] = []
+        self._turn_s = time.monotonic()
         for partition, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unknown):
                 log.warning(
                     "commit of partition %d is unknown: %s", partition.number, outcome.reason, extra=_about(partition)
                 )
             _gather(partition.wrote(outcome), acks)
-        self._acknowledge(acks)
-        self._replication.committed(due)
-        self._after_steps(due, leaving)
+            wrote.append(partition)
+            if self._is_long_turn() or partition is due[-1]:
+                # Nobody else has the hub between `wrote` and here, where it is seen what became of these.
+                self._acknowledge(acks)
+                self._replication.committed(wrote)
+                self._after_steps(wrote, leaving)
+                acks.clear()
+                wrote.clear()
+                self._let_others()
+
+    def _is_long_turn(self) -> bool:
+        return time.monotonic() - self._turn_s > TURN_S
+
+    def _let_others(self) -> None:
+        """Let parts come in while a commit of many rows is made, or made known."""
+        if self._is_long_turn():
+            rest()
+            self._turn_s = time.monotonic()
 
     def _after_steps(self, partitions: list[Partition], leaving: Container[int]) -> None:
         for partition in partitions:
