@@ -19,8 +19,11 @@ from gevent.event import Event
 from hitmesh.hub.link import Link
 
 PIPELINED: Final = 500  # commands that are sent together: neither they nor their replies fill anybody's buffers
+TOGETHER: Final = 25  # replies to deletes for which whoever waits is woken once: the server syncs before each
 MAX_REPLY_BYTES: Final = 64 * 1024  # of a put or its proof; some hundreds are normal
 
+_DELETED: Final = b"DELETED\r\n"  # no reply to a delete is shorter
+_SHORTEST: Final = b"BURIED 1\r\nNOT_FOUND\r\n"  # of replies to a put and to the question for its proof
 _ESTABLISHED: Final = 1  # the first byte of struct tcp_info, tcpi_state
 _RECORDS: Final = re.compile(rb"\nbinlog-records-written: ([0-9]+)\n")
 _NOT_LOGGED: Final = b"\nfile: 0\n"
@@ -73,14 +76,34 @@ class BeanstalkClient(greenstalk.Client[bytes]):
         for at in range(0, len(numbers), PIPELINED):
             some = numbers[at : at + PIPELINED]
             self.sock.sendall(b"".join([b"delete %d\r\n" % number for number in some]))
-            for _ in some:
+            for line in self._read_replies(len(some)):
                 try:
-                    self._read_reply(b"DELETED")
+                    _values(line, b"DELETED")
                 except greenstalk.BeanstalkdError as error:  # the others are said all the same
                     said.append(error)
                 else:
                     said.append(None)
         return before, said, self.records_written()
+
+    def _read_replies(self, count: int) -> list[bytes]:
+        """So many lines, of which none is shorter than the reply to a delete; nothing else may be under way."""
+        lines: list[bytes] = []
+        rest = b""
+        try:
+            while len(lines) < count:
+                missing = min(count - len(lines), TOGETHER)
+                wanted = missing * len(_DELETED) - len(rest)  # at least these bytes are still to come
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(wanted, 1))
+                data = self.sock.recv(MAX_REPLY_BYTES)
+                if not data or len(rest) > MAX_REPLY_BYTES:
+                    raise ConnectionError("Unexpected EOF" if not data else "a reply without end")
+                *whole, rest = (rest + data).split(b"\n")
+                lines += [line + b"\n" for line in whole]
+        finally:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        if rest or len(lines) > count:
+            raise ConnectionError("more replies than there were commands")
+        return lines
 
     @property
     def put_link(self) -> PutLink:
@@ -107,7 +130,9 @@ class PutLink(Link):
     client does, OSError when the connection broke, and TimeoutError.
     """
 
-    __slots__ = ("_buffer", "_error", "_inserted", "_over", "_proof", "_size", "_socket", "_text")
+    __slots__ = (
+        "_buffer", "_error", "_guess", "_inserted", "_last", "_next", "_over", "_proof", "_size", "_skips", "_socket", "_text",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         # A descriptor of its own for the same connection: the client's is closed by the client.
@@ -116,18 +141,29 @@ class PutLink(Link):
         super().__init__(stream)
         self._socket = sock
         self._over: Event
+        self._last = self._next = 0  # the last job's number, and the one that is expected; 0: none is
         self._clear()
 
     def _clear(self) -> None:
         self._over = Event()
         self._buffer = self._inserted = self._proof = self._text = b""
         self._size = 0
+        self._guess, self._next = self._next, 0
+        self._skips = False  # the next reply is to a question about another job
         self._error: OSError | None = None
 
     def begin(self, command: bytes) -> None:
-        """Send it, and ask for its proof once it is answered."""
+        """Send it, and ask for its proof: with it, where its number is known before, or else once it is answered.
+
+        Nobody else has put a job between the last two: so the next number is likely to be ours again. The server answers
+        the question after the put, whatever comes of that.
+        """
         self._clear()
         self.start_reading()
+        if self._guess:
+            # Woken once, for both replies: of no put and of no question is there a shorter one.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_SHORTEST))
+            command += b"stats-job %d\r\n" % self._guess
         self.send(command)
 
     def number(self) -> int:
@@ -156,26 +192,48 @@ class PutLink(Link):
             self.lost(ConnectionError("a reply without end"))
             return
         if not self._inserted:
+            if self._guess:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._inserted = line = self._line()
-            if not line:
+            if not line or not self._is_proof_coming(line):
                 return
-            found = _INSERTED.fullmatch(line)
-            if found is None:
+        while self._read_proof():
+            # That was of another job. Is there one of ours?
+            self._skips, self._proof = False, b""
+            if not self._last:
                 self._end()
                 return
-            self.send(b"stats-job %b\r\n" % found[1])
+
+    def _is_proof_coming(self, line: bytes) -> bool:
+        """Take the put's reply; False when it was the last one."""
+        found = _INSERTED.fullmatch(line)
+        number = int(found[1]) if found is not None else 0
+        if number and number == self._last + 1:
+            self._next = number + 1
+        self._last = number
+        self._skips = self._guess not in (0, number)
+        if number and number != self._guess:
+            self.send(b"stats-job %d\r\n" % number)
+        elif not self._guess:
+            self._end()
+            return False
+        return True
+
+    def _read_proof(self) -> bool:
+        """Whether a proof is here, and isn't ours."""
         if not self._proof:
             self._proof = line = self._line()
             if not line:
-                return
+                return False
             found = _OK.fullmatch(line)
-            if found is None:
-                self._end()
-                return
-            self._size = int(found[1])
-        if len(self._buffer) >= self._size + 2:
-            self._text = self._buffer
-            self._end()
+            self._size = int(found[1]) + 2 if found is not None else 0
+        if len(self._buffer) < self._size:
+            return False
+        self._text, self._buffer = self._buffer[: self._size], self._buffer[self._size :]
+        if self._skips:
+            return True
+        self._end()
+        return False
 
     def ended(self) -> None:
         """The server has closed."""

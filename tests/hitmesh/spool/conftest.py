@@ -12,6 +12,7 @@ from gevent.hub import get_hub
 from hitmesh.config import Config, Node, Stores, Timing
 from hitmesh.spool import Spool, beanstalk, sqlite
 from hitmesh.spool.beanstalk import BeanstalkSpool
+from hitmesh.spool.beanstalk_client import PutLink
 from hitmesh.spool.open import open_spool
 from tests.services import PATIENCE_S
 from tests.services.beanstalkd import Beanstalkd
@@ -30,12 +31,20 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_S", PATIENCE_S)
 
 
-@pytest.fixture(params=["by greenstalk", "on the hub"])
+@pytest.fixture(params=["by greenstalk", "on the hub", "on the hub, foreseen"])
 def ways_of_putting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of a put to beanstalkd: as commands do it, and as a collector."""
-    if request.param == "on the hub":
+    """All ways of a put to beanstalkd: as commands do it, as a collector, and as one that always foresees the number."""
+    if request.param != "by greenstalk":
         get_hub()
         monkeypatch.setattr(beanstalk, "runs_on_hub", lambda: True)
+    if request.param == "on the hub, foreseen":
+        clear = PutLink._clear
+
+        def foresee(link: PutLink) -> None:
+            link._next = link._last + 1  # right or wrong
+            clear(link)
+
+        monkeypatch.setattr(PutLink, "_clear", foresee)
 
 
 def hasten(spool: Spool) -> None:

@@ -211,6 +211,56 @@ def test_jobs_are_deleted_together_and_each_is_told_by_itself(
     assert spool.done(jobs) == [False] * 10
 
 
+def test_whoever_waits_for_many_deletions_is_woken_for_some_together(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beanstalk_client, "TOGETHER", 4)
+    jobs = [spool.put(b"x", LONG_S) for _ in range(23)]
+    assert spool.done(jobs[5:6] + jobs[9:12]) == [True] * 4
+    assert spool.done(jobs) == [at not in (5, 9, 10, 11) for at in range(23)]
+    spool.put(b"after", LONG_S)
+    assert spool.stats()[0].waiting == 1
+
+
+def questions(server: Beanstalkd) -> int:
+    """How often the server was asked about a job."""
+    with stranger(server) as client:
+        return int(client.stats()["cmd-stats-job"])
+
+
+def test_a_put_s_proof_is_asked_for_together_with_it_while_its_number_is_foreseen(
+    server: Beanstalkd, spool: Spool, request: pytest.FixtureRequest
+) -> None:
+    sent: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch:
+        send = beanstalk_client.PutLink.send
+        patch.setattr(beanstalk_client.PutLink, "send", lambda link, data: (sent.append(data), send(link, data))[1])
+        jobs = [spool.put(body, LONG_S) for body in (b"1", b"2", b"3", b"4" * 100_000, b"")]
+        with stranger(server) as client:
+            for _ in range(3):
+                client.put(b"in between", delay=60)
+        jobs.append(spool.put(b"6", LONG_S))
+        jobs.append(spool.put(b"7", LONG_S))
+    assert spool.stats()[0].waiting == 7
+    way = request.node.callspec.params["ways_of_putting"]
+    if way == "on the hub":
+        commands = [data.count(b"\r\nstats-job ") + data.startswith(b"put ") for data in sent]
+        # The first went by greenstalk; two ask afterwards, three together, the last of these in vain; and one afterwards.
+        assert commands == [1, 0, 1, 0, 2, 2, 2, 0, 1, 0]
+    assert questions(server) == (7 if way == "by greenstalk" else 8 + (way == "on the hub, foreseen"))
+    assert spool.done(jobs) == [True] * 7
+
+
+def test_a_refused_put_leaves_nothing_behind_for_the_next(server: Beanstalkd, spool: Spool) -> None:
+    for body in (b"1", b"2", b"3"):
+        spool.put(body, LONG_S)
+    for _ in range(2):
+        with pytest.raises(SpoolRefused, match="too big"):
+            spool.put(b"x" * 9_000_000, LONG_S)
+        spool.put(b"y", LONG_S)
+    assert spool.stats()[0].waiting == 5
+
+
 def test_an_operators_deletion_is_only_said_where_it_is_in_the_log(server: Beanstalkd, spool: Spool) -> None:
     """Deleting a job that a failed write has left in memory, the server would never answer again."""
     assert isinstance(spool, beanstalk.BeanstalkSpool)
