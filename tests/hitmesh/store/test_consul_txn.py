@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,11 @@ STALE = 'failed to set key "mesh/heads/0000", index is stale'
 def test_a_row_comes_back_from_its_key_and_value(partition: int, page: str, dc: str, count: int, commit: int) -> None:
     key = KEYS.row(partition, page, dc)
     assert KEYS.parse_row(key, count_value(count), commit) == (partition, Row(page, dc, count, commit))
+
+
+@given(st.one_of(texts, st.text("aZ09._~/-% +\n\u00e9", max_size=20)), texts)
+def test_a_key_is_percent_encoded_as_everybody_does_it(page: str, dc: str) -> None:
+    assert KEYS.row(7, page, dc) == f"mesh/rows/0007/{quote(page, safe='')}/{quote(dc, safe='')}"
 
 
 @given(partitions, texts, texts, texts)
