@@ -358,7 +358,8 @@ class SqliteSpool:
         with self._turn:
             while not share.is_over:
                 self._in_thread(self._write_shares)
-        return self._judged(share.result)
+        answer: T = self._judged(share.result)
+        return answer
 
     def _call(self, call: Callable[[], T]) -> T:
         return self._judged(lambda: self._run(call))

@@ -17,6 +17,7 @@ from gevent.hub import get_hub
 from hitmesh.collector import collector as module
 from hitmesh.collector.collector import Collector
 from hitmesh.config import parse
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.network import Network
 from hitmesh.protocol.messages import Job, decode
 from hitmesh.settings.sqlite import SqliteSettings
@@ -116,9 +117,13 @@ def test_whoever_asks_while_others_do_joins_the_batch(spool: Spool, callers: Cal
 
 
 def test_a_hit_alone_waits_for_nobody(collector: Collector, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    rests = []
-    rest = module.rest
-    monkeypatch.setattr(module, "rest", lambda: (rests.append(1), rest()))
+    rests: list[int] = []
+
+    def note() -> None:
+        rests.append(1)
+        rest()
+
+    monkeypatch.setattr(module, "rest", note)
     monkeypatch.setattr(module, "GATHER_S", PATIENCE_S)
     began_s = time.monotonic()
     collector.submit(PAGE).wait()

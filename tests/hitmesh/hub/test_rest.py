@@ -50,14 +50,24 @@ def test_whoever_was_woken_by_what_a_rest_has_read_runs_in_the_next(
     woken, said = Event(), list[str]()
     loop: Any = get_hub().loop
     watcher = loop.io(ends[1].fileno(), 1)
-    watcher.start(lambda: (ends[1].recv(100), woken.set()))
-    other = gevent.spawn(lambda: (woken.wait(), said.append("woken")))
+
+    def read() -> None:
+        ends[1].recv(100)
+        woken.set()
+
+    watcher.start(read)
+
+    def other() -> None:
+        woken.wait()
+        said.append("woken")
+
+    waiting = gevent.spawn(other)
     rest()
     ends[0].send(b"x")
     rest()
     rest()
     assert said == ["woken"]
-    other.join()
+    waiting.join()
     watcher.stop()
     watcher.close()
 

@@ -73,10 +73,16 @@ def test_a_reader_with_messages_at_hand_keeps_no_other_socket_waiting(ends: Ends
     loop: Any = get_hub().loop
     watcher = loop.io(other.fileno(), 1)
     reader, read, heard_at = reader_of(receiver), 0, list[int]()
-    watcher.start(lambda: (other.recv(1), heard_at.append(read)))
+
+    def hear() -> None:
+        other.recv(1)
+        heard_at.append(read)
+
+    watcher.start(hear)
     one.send(b"x")
-    for read in range(count):
+    for _ in range(count):
         assert reader.read() == [b"x"]
+        read += 1
     watcher.stop()
     watcher.close()
     one.close()

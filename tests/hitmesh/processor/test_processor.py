@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from hitmesh.config import parse
 from hitmesh.hub.blocking import call_blocking
+from hitmesh.hub.rest import rest
 from hitmesh.mesh.network import Network
 from hitmesh.processor import processor as module
 from hitmesh.processor.processor import Processor
@@ -185,7 +186,6 @@ def test_others_have_the_hub_while_a_commit_of_many_rows_is_made_and_made_known(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[list[Phase]] = []
-    rest = module.rest
 
     def note() -> None:
         rests.append([partition.phase for partition in stage.partitions])

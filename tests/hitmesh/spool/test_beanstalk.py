@@ -234,7 +234,12 @@ def test_a_put_s_proof_is_asked_for_together_with_it_while_its_number_is_foresee
     sent: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch:
         send = beanstalk_client.PutLink.send
-        patch.setattr(beanstalk_client.PutLink, "send", lambda link, data: (sent.append(data), send(link, data))[1])
+
+        def note(link: beanstalk_client.PutLink, data: bytes) -> bool:
+            sent.append(data)
+            return send(link, data)
+
+        patch.setattr(beanstalk_client.PutLink, "send", note)
         jobs = [spool.put(body, LONG_S) for body in (b"1", b"2", b"3", b"4" * 100_000, b"")]
         with stranger(server) as client:
             for _ in range(3):

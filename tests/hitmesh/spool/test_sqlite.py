@@ -193,7 +193,7 @@ class Connection:
 def test_puts_and_deletes_that_wait_share_a_transaction(spool: SqliteSpool) -> None:
     old = [spool.put(b"old", LONG_S) for _ in range(2)]
     connection = Connection(spool)
-    puts = [lambda body=b"new %d" % number: spool.put(body, LONG_S) for number in range(8)]  # type: ignore[misc]
+    puts = [lambda body=b"new %d" % number: spool.put(body, LONG_S) for number in range(8)]
     *ids, deleted = together(spool, [*puts, lambda: spool.done(old)])
     assert connection.statements.count("COMMIT") == 1
     assert deleted == [True, True]
