@@ -45,13 +45,14 @@ from hitmesh.state import dues
 dues.LATE_S, dues.HOPELESS_S = 2.0, 12.0
 if sys.argv[4] == "collector":
     from gevent.monkey import get_original
-    from hitmesh.spool.sqlite import SqliteSpool
-    put = SqliteSpool._put
-    def hanging(self, body, delay_s):
-        while os.path.exists(self._path.parent / "hang"):
+    from hitmesh.spool import sqlite
+    put = sqlite._put
+    def hanging(file, body, delay_s):
+        path = file.connection.execute("PRAGMA database_list").fetchone()[2]
+        while os.path.exists(os.path.join(os.path.dirname(path), "hang")):
             get_original("time", "sleep")(0.05)
-        return put(self, body, delay_s)
-    SqliteSpool._put = hanging
+        return put(file, body, delay_s)
+    sqlite._put = hanging
 sys.argv = ["hitmesh", *sys.argv[4:]]
 from hitmesh.__main__ import main
 main()
