@@ -365,8 +365,7 @@ class Exchange(Passage):
     def _send_head(self, upstream: Upstream, now: float) -> None:
         client, request, body = self.client, self.request, self.body
         if not self.request_id:
-            given = client.trusted and request.fields.known.get(b"x-request-id")
-            self.request_id = given[0] if given else self.traffic.next_id()
+            self.request_id = (request.id if client.trusted else b"") or self.traffic.next_id()
         try:
             out = client.forwarder.head(request, self.request_id)
         except BadMessage as error:

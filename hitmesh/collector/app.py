@@ -32,11 +32,11 @@ from hitmesh.collector.rules import Rules
 from hitmesh.collector.slow import FORMING
 from hitmesh.collector.static import add_static
 from hitmesh.collector.web_app import BADGE as BADGE_PATH
-from hitmesh.collector.web_app import HIT, REQUEST_ID, WebApp
+from hitmesh.collector.web_app import HIT, WebApp
 from hitmesh.collector.web_app import PIXEL as PIXEL_PATH
 from hitmesh.errors import HitmeshError, SpoolRefused, SpoolUnknown, StoreUnknown
 from hitmesh.http.errors import BadMessage
-from hitmesh.http.wsgi import Environ
+from hitmesh.http.wsgi import REQUEST_ID, Environ
 from hitmesh.hub.blocking import call_blocking
 from hitmesh.logs import Complaints
 from hitmesh.protocol.pages import is_below

@@ -24,7 +24,7 @@ from hitmesh.collector.connection import Connection
 from hitmesh.collector.front import Front, Shortcut
 from hitmesh.http.held_answer import HeldAnswer
 from hitmesh.http.requests import Request, RequestFields
-from hitmesh.http.wsgi import Environ, field_entries
+from hitmesh.http.wsgi import REQUEST_ID, Environ, field_entries
 from hitmesh.hub.link import Stream
 
 _FAULT: Final = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -95,6 +95,8 @@ class Client(Connection):
     def entry(self, name: str) -> str:
         """What the request's field lines, or the worker, put under this name into its environment; nothing else is there."""
         value: str = self._entries.get(name, "")
+        if not value and name == REQUEST_ID and self._request is not None:
+            return self._request.id.decode("latin-1")
         return value
 
     def environ(self) -> Environ:
@@ -111,6 +113,8 @@ class Client(Connection):
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
         environ["QUERY_STRING"] = query
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        if request.id:
+            environ.setdefault(REQUEST_ID, request.id.decode("latin-1"))
         environ["wsgi.input"] = NO_BODY if self.body is None else self.body
         return environ
 

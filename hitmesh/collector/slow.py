@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hitmesh.http.wsgi import REQUEST_ID
 from hitmesh.logs import Complaints
 
 NEVER: Final = float("inf")
@@ -40,7 +41,7 @@ class SlowRequests:
                 **_parts_ms(environ.get(FORMING), began_s, began_s + took_s),
                 "client": environ.get("REMOTE_ADDR", ""),
                 "forwarded_for": environ.get("HTTP_X_FORWARDED_FOR", ""),
-                "request_id": environ.get("HTTP_X_REQUEST_ID", ""),
+                "request_id": environ.get(REQUEST_ID, ""),
             },
         )  # fmt: skip
 

@@ -23,7 +23,6 @@ from hitmesh.site.visits import Entry
 HIT: Final = "/hit/"
 PIXEL: Final = "/pixel/"
 BADGE: Final = "/badge/"
-REQUEST_ID: Final = "HTTP_X_REQUEST_ID"
 
 _HIT: Final = HIT.encode()
 _COUNTING: Final = frozenset((b"GET", b"POST"))

@@ -29,6 +29,11 @@ _SUB_DELIMS = rb"!$&'()*+;="  # without the comma: a list of hosts is two opinio
 _HOST: Final = re.compile(
     rb"((?:[A-Za-z0-9\-._~" + _SUB_DELIMS + rb"]|%[0-9A-Fa-f]{2}){1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?"
 )
+# A request's name, where it stands last, as a balancer's does: it differs each time, and the lines before it don't.
+_ID_NAME: Final = b"X-Request-Id"
+_ID_LINE: Final = b"\r\n%b: " % _ID_NAME
+_ID_BYTES: Final = 64  # a longer one is a line like others
+_ID: Final = re.compile(rb"[!-~]{1,%d}(?=\r\n\r\n)" % _ID_BYTES)
 _TUNNELS: Final = frozenset((b"websocket",))  # anything else may be ignored (RFC 9110, 7.8); h2c would hide requests
 
 
@@ -38,7 +43,7 @@ class RequestFields:
     `host` is for choosing: lower case, without port and trailing dot. `authority` is as it came.
     """
 
-    __slots__ = ("authority", "block", "close", "connection", "expects", "host", "keep_alive", "known", "length", "pairs", "upgrade")  # fmt: skip
+    __slots__ = ("authority", "block", "close", "connection", "expects", "host", "id", "keep_alive", "known", "length", "pairs", "upgrade")  # fmt: skip
 
     def __init__(self, fields: Fields) -> None:
         known = fields.known
@@ -61,20 +66,25 @@ class RequestFields:
         if expectations - {b"100-continue"}:
             raise BadMessage("an expectation other than 100-continue", status=417)
         self.expects = bool(expectations)
+        self.id = fields.first(b"x-request-id")
         upgrade = fields.first(b"upgrade").lower()
         wanted = upgrade in _TUNNELS and b"upgrade" in fields.connection and not self.length
         self.upgrade = upgrade if wanted else b""
 
 
 class Request:
-    """The head of one request. `target` is in origin form, or `*`; `length` is CHUNKED, or the body's bytes."""
+    """The head of one request. `target` is in origin form, or `*`; `length` is CHUNKED, or the body's bytes.
 
-    __slots__ = ("fields", "host", "keep_alive", "length", "method", "minor", "target")
+    `id` is the first X-Request-Id, or empty. One that stands last, as ours does, is not among `fields`.
+    """
+
+    __slots__ = ("fields", "host", "id", "keep_alive", "length", "method", "minor", "target")
 
     method: bytes
     target: bytes
     minor: int
     fields: RequestFields
+    id: bytes
     host: bytes
     length: int
     keep_alive: bool
@@ -82,7 +92,8 @@ class Request:
     @property
     def pairs(self) -> list[Pair]:
         """The field lines."""
-        return list(self.fields.pairs)
+        fields = self.fields
+        return [*fields.pairs, (_ID_NAME, self.id)] if self.id and not fields.id else list(fields.pairs)
 
 
 class RequestReader:
@@ -99,6 +110,8 @@ class RequestReader:
         "_chunks",
         "_empty_lines",
         "_fields",
+        "_has_id",
+        "_id",
         "_left",
         "_limits",
         "_line_room",
@@ -109,8 +122,10 @@ class RequestReader:
         self._limits = limits
         self._line_room = 0  # for a request line before the same field lines
         self._buffer = b""
-        self._block = b"-"  # the last request's field lines, which nothing equals at first
-        self._fields: RequestFields | None = None  # what they say
+        self._block = b"-"  # the last request's field lines, up to its id, which nothing equals at first
+        self._has_id = False  # whether there was one that stood last
+        self._id = b""  # the newest one
+        self._fields: RequestFields | None = None  # what the lines say
         self._left = 0
         self._chunks: ChunkDecoder | None = None
         self._empty_lines = 0
@@ -142,28 +157,14 @@ class RequestReader:
         if line is None:
             return self._without_line()
         start = line.end() - 2
-        block = self._block
-        if buffer.startswith(block, start) and start <= self._line_room:
-            fields = self._fields  # the same lines again
-            end = start + len(block)
-        else:
-            end = buffer.find(b"\r\n\r\n", start) + 4
-            limits = self._limits
-            if start > limits.line_bytes:
-                raise _bad_line(buffer, limits)
-            if end < 4:
-                self._check_lines()
-                return None
-            if end > limits.head_bytes:
-                raise BadMessage(f"a head of more than {limits.head_bytes} bytes", status=431)
-            block = buffer[start:end]
-            pairs = read_pairs(block, limits.headers, limits.header_bytes)
-            fields = RequestFields(Fields(block, pairs))
-            self._block, self._fields = block, fields
-            self._line_room = min(limits.line_bytes, limits.head_bytes - len(block))
+        end = self._end_of_same(start) or self._end_of_others(start)
+        if not end:
+            return None
+        fields = self._fields
         assert fields is not None
         request = Request()
         request.fields = fields
+        request.id = self._id or fields.id
         request.method, request.target, minor = line.groups()
         request.host = fields.host
         request.length = length = fields.length
@@ -212,6 +213,48 @@ class RequestReader:
         """Take all bytes that weren't read: they belong to another protocol now."""
         rest, self._buffer = self._buffer, b""
         return rest
+
+    def _end_of_same(self, start: int) -> int:
+        """Where the head ends whose field lines begin at `start`, if they are those of the last request; else 0."""
+        buffer, block = self._buffer, self._block
+        if start > self._line_room or not buffer.startswith(block, start):
+            return 0
+        end = start + len(block)
+        if not self._has_id:
+            return end
+        found = _ID.match(buffer, end)
+        if found is None:
+            return 0
+        self._id = found[0]
+        return found.end() + 4
+
+    def _end_of_others(self, start: int) -> int:
+        """The same for lines that are read now; 0 when they aren't all here. Raises BadMessage."""
+        buffer, limits = self._buffer, self._limits
+        end = buffer.find(b"\r\n\r\n", start) + 4
+        if start > limits.line_bytes:
+            raise _bad_line(buffer, limits)
+        if end < 4:
+            self._check_lines()
+            return 0
+        if end > limits.head_bytes:
+            raise BadMessage(f"a head of more than {limits.head_bytes} bytes", status=431)
+        self._read_lines(buffer[start:end])
+        return end
+
+    def _read_lines(self, block: bytes) -> None:
+        limits = self._limits
+        pairs = read_pairs(block, limits.headers, limits.header_bytes)
+        self._line_room = min(limits.line_bytes, limits.head_bytes - len(block))
+        at = block.rfind(_ID_LINE) + len(_ID_LINE)
+        found = _ID.match(block, at) if at >= len(_ID_LINE) else None
+        if found is not None:
+            fields = RequestFields(Fields(block[: at - len(_ID_LINE)] + b"\r\n\r\n", pairs[:-1]))
+            if b"x-request-id" not in fields.known:
+                self._block, self._fields, self._has_id, self._id = block[:at], fields, True, found[0]
+                self._line_room -= _ID_BYTES - len(self._id)
+                return
+        self._block, self._fields, self._has_id, self._id = block, RequestFields(Fields(block, pairs)), False, b""
 
     def _without_line(self) -> Request | None:
         """There is no request line at the start: not yet, not at all, or behind empty lines. Raises BadMessage."""

@@ -15,6 +15,7 @@ Environ = dict[str, Any]
 Headers = Sequence[tuple[str, str]]
 App = Callable[[Environ, Any], Any]
 
+REQUEST_ID: Final = "HTTP_X_REQUEST_ID"  # a request's id, in an environment
 _UNPREFIXED: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _BODILESS: Final = ("204", "304")
 
@@ -38,7 +39,7 @@ def environ_of(request: Request, body: bytes, *, peer: str, own: tuple[str, int]
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    environ.update(field_entries(request.fields.pairs))
+    environ.update(field_entries(request.pairs))
     environ["CONTENT_LENGTH"] = str(len(body))
     environ["wsgi.input"] = BytesIO(body)
     return environ
