@@ -26,6 +26,7 @@ from balancer.middle.answers import refusal, retry_after
 from balancer.middle.backend import Backend
 from balancer.middle.body import Body
 from balancer.middle.client_end import ClientEnd
+from balancer.middle.forward import response_head
 from balancer.middle.passage import Passage
 from balancer.middle.service import Service
 from balancer.middle.traffic import Traffic
@@ -175,7 +176,7 @@ class Exchange(Passage):
                     and (request.minor == 1 or response.length != CHUNKED)
                     and not self.traffic.draining
                 )
-                out = upstream.forwarder.head(response, request.minor, keep_alive) + reader.first
+                out = response_head(response, request.minor, keep_alive) + reader.first
                 if response.length < 0:
                     out += self._rest(reader, response)
             else:
@@ -438,7 +439,7 @@ class Exchange(Passage):
         if self.interim > INTERIM_RESPONSES:
             raise BadMessage("too many interim responses")
         if self.request.minor:  # RFC 9110, 15.2: not for HTTP/1.0
-            self.client.wire.send(upstream.forwarder.head(response, 1, True))
+            self.client.wire.send(response_head(response, 1, True))
         if upstream.carried is self:
             self.answered(b"", now)
 
@@ -459,7 +460,7 @@ class Exchange(Passage):
         client = self.client
         self.status = 101
         self.response = response
-        client.wire.send(upstream.forwarder.head(response, 1, True, upgrade=asked))
+        client.wire.send(response_head(response, 1, True, upgrade=asked))
         if not client.wire.closed:
             client.tunnel(upstream, now)
 

@@ -13,7 +13,7 @@ from typing import Final
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.fields import FORWARDED, Pair, without
 from hitmesh.http.requests import CHUNKED, Request, RequestFields
-from hitmesh.http.responses import Response, ResponseFields
+from hitmesh.http.responses import Response
 
 PRODUCT: Final = b"hitmesh"  # our pseudonym in Via (RFC 9110, 7.6.3)
 
@@ -21,6 +21,7 @@ PRODUCT: Final = b"hitmesh"  # our pseudonym in Via (RFC 9110, 7.6.3)
 _HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te upgrade http2-settings".split()
 )
+_CODING: Final = frozenset((b"transfer-encoding", b"trailer"))  # which HTTP/1.0 doesn't know
 # What only we may say to those behind us; a stranger's are dropped.
 _OURS: Final = frozenset((b"forwarded", b"x-real-ip", b"x-request-id"))  # and all that begin with X-Forwarded-
 
@@ -94,42 +95,27 @@ class RequestForwarder:
         return line
 
 
-class ResponseForwarder:
-    """The heads of one backend connection's answers, as clients get them."""
-
-    __slots__ = ("_block", "_fields", "_head", "_response")
-
-    def __init__(self) -> None:
-        self._fields: ResponseFields | None = None
-        self._block = b""
-        self._response: Response | None = None  # the last one to a client of HTTP/1.1 that stays
-        self._head = b""
-
-    def head(self, response: Response, minor: int, keep_alive: bool, upgrade: bytes = b"") -> bytes:
-        """The whole head of `response`, for a client of HTTP/1.`minor`."""
-        if minor and keep_alive and not upgrade and response is self._response:
-            return self._head
-        fields = response.fields
-        if fields is not self._fields:
-            self._block = _kept(fields.block, fields.pairs, fields.known, _HOP_BY_HOP | fields.connection) + b"\r\n\r\n"
-            self._fields = fields
-        line = response.line if response.minor else b"HTTP/1.1" + response.line[8:]
-        if minor and keep_alive and not upgrade:
-            self._response, self._head = response, line + self._block
-            return self._head
-        block = self._block[:-4]
-        if not minor and fields.length == CHUNKED:
-            block = _kept(fields.block, fields.pairs, fields.known, _HOP_BY_HOP | fields.connection | _CODING)
-        if upgrade:
-            block += b"\r\nConnection: upgrade\r\nUpgrade: " + upgrade
-        elif not keep_alive:
-            block += b"\r\nConnection: close"
-        elif not minor:
-            block += b"\r\nConnection: keep-alive"
-        return line + block + b"\r\n\r\n"
+def response_head(response: Response, minor: int, keep_alive: bool, upgrade: bytes = b"") -> bytes:
+    """The whole head of `response`, for a client of HTTP/1.`minor`."""
+    fields = response.fields
+    if not response.passed_on:
+        response.passed_on = _response_head(response, _HOP_BY_HOP | fields.connection)
+    if minor and keep_alive and not upgrade:
+        return response.passed_on
+    head = response.passed_on
+    if not minor and fields.length == CHUNKED:
+        head = _response_head(response, _HOP_BY_HOP | fields.connection | _CODING)
+    if upgrade:
+        more = b"Connection: upgrade\r\nUpgrade: " + upgrade
+    else:
+        more = b"Connection: keep-alive" if keep_alive else b"Connection: close"
+    return b"%b%b\r\n\r\n" % (head[:-2], more)
 
 
-_CODING: Final = frozenset((b"transfer-encoding", b"trailer"))
+def _response_head(response: Response, dropped: frozenset[bytes]) -> bytes:
+    fields = response.fields
+    line = response.line if response.minor else b"HTTP/1.1" + response.line[8:]
+    return line + _kept(fields.block, fields.pairs, fields.known, dropped) + b"\r\n\r\n"
 
 
 def _kept(block: bytes, pairs: Sequence[Pair], known: dict[bytes, list[bytes]], dropped: frozenset[bytes]) -> bytes:

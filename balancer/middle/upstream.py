@@ -10,7 +10,6 @@ import logging
 import math
 from typing import Final
 
-from balancer.middle.forward import ResponseForwarder
 from hitmesh.http.limits import HeadLimits
 from hitmesh.http.responses import ResponseReader
 from hitmesh.http.wire import CLOSED, Wire
@@ -69,14 +68,13 @@ class Upstream:
     `idle` is what it carries between two requests, `carried` what it carries now. Whoever opens it sets its `wire`.
     """
 
-    __slots__ = ("carried", "connecting", "deadline", "forwarder", "idle", "reader", "served", "wire")
+    __slots__ = ("carried", "connecting", "deadline", "idle", "reader", "served", "wire")
 
     def __init__(self) -> None:
         self.wire: Wire = CLOSED
         self.idle = NOTHING
         self.carried = NOTHING
         self.reader = ResponseReader(HEAD_LIMITS)
-        self.forwarder = ResponseForwarder()
         self.deadline = NEVER
         self.connecting = True
         self.served = 0  # requests that were sent on it

@@ -12,7 +12,9 @@ from hitmesh.http.limits import HeadLimits
 from hitmesh.http.requests import CHUNKED
 
 UNTIL_CLOSE: Final = -2  # the length of a body that ends with its connection
+HEADS: Final = 4  # that are remembered of a connection: those of a second differ in the digits of a length
 
+_NO_RESPONSE: Final = "not an HTTP/1 response"
 _LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*)?(?=\r\n)")
 
 
@@ -37,9 +39,12 @@ class ResponseFields:
 
 
 class Response:
-    """The head of one response. `length`: the body's bytes, CHUNKED or UNTIL_CLOSE. Never changed: it may come again."""
+    """The head of one response. `length`: the body's bytes, CHUNKED or UNTIL_CLOSE. Never changed: it may come again.
 
-    __slots__ = ("fields", "keep_alive", "length", "line", "minor", "status")
+    `passed_on` is for whoever passes it on, to remember how.
+    """
+
+    __slots__ = ("fields", "keep_alive", "length", "line", "minor", "passed_on", "status")
 
     line: bytes  # without its CRLF
     status: int
@@ -47,6 +52,7 @@ class Response:
     fields: ResponseFields
     length: int
     keep_alive: bool
+    passed_on: bytes
 
 
 class ResponseReader:
@@ -56,7 +62,7 @@ class ResponseReader:
     body. Then `body` gives what comes of the rest, until `body_done`. Any BadMessage is final.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_head", "_last", "_left", "_limits", "_method", "body_done", "first")
+    __slots__ = ("_buffer", "_chunks", "_head", "_last", "_left", "_limits", "_method", "_seen", "body_done", "first")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
@@ -64,6 +70,7 @@ class ResponseReader:
         self._head = b"-"  # of the last response, which nothing equals at first
         self._method = b""  # what it answered
         self._last: Response | None = None  # and what it says
+        self._seen: dict[bytes, Response] = {}  # all heads that are remembered, answers to that method
         self._left = 0
         self._chunks: ChunkDecoder | None = None
         self.body_done = True
@@ -91,20 +98,15 @@ class ResponseReader:
             end = len(self._head)
             assert response is not None
         else:
-            line = _LINE.match(buffer)
-            if line is None:
-                self._check_line()
-                return None
-            end = buffer.find(b"\r\n\r\n", line.end()) + 4
-            limits = self._limits
-            if end > limits.head_bytes or (end < 4 and len(buffer) > limits.head_bytes):
-                raise BadMessage(f"a response head of more than {limits.head_bytes} bytes")
+            end = buffer.find(b"\r\n\r\n") + 4
             if end < 4:
+                self._check_begun()
                 return None
-            block = buffer[line.end() : end]
-            fields = ResponseFields(Fields(block, read_pairs(block, limits.headers, limits.header_bytes)))
-            response = _response(line, fields, method)
-            self._head, self._method, self._last = buffer[:end], method, response
+            head = buffer[:end]
+            if method != self._method:
+                self._seen.clear()
+            response = self._seen.get(head) or self._read(head, method)
+            self._head, self._method, self._last = head, method, response
         length = response.length
         self._chunks = None
         if length <= 0:
@@ -123,10 +125,29 @@ class ResponseReader:
                 self.first, self._buffer, self._left = buffer[end : end + length], buffer[end + length :], 0
         return response
 
-    def _check_line(self) -> None:
-        buffer = self._buffer
-        if b"\n" in buffer or not b"HTTP/1."[: len(buffer)] == buffer[:7] or len(buffer) > self._limits.head_bytes:
-            raise BadMessage("not an HTTP/1 response")
+    def _check_begun(self) -> None:
+        """A head as far as it came: what can't become good is refused now. Raises BadMessage."""
+        buffer, most_bytes = self._buffer, self._limits.head_bytes
+        if _LINE.match(buffer) is None and (b"\n" in buffer or not b"HTTP/1."[: len(buffer)] == buffer[:7]):
+            raise BadMessage(_NO_RESPONSE)
+        if len(buffer) > most_bytes:
+            raise BadMessage(f"a response head of more than {most_bytes} bytes")
+
+    def _read(self, head: bytes, method: bytes) -> Response:
+        """What a head says that isn't remembered. Raises BadMessage."""
+        limits = self._limits
+        line = _LINE.match(head)
+        if line is None:
+            raise BadMessage(_NO_RESPONSE)
+        if len(head) > limits.head_bytes:
+            raise BadMessage(f"a response head of more than {limits.head_bytes} bytes")
+        block = head[line.end() :]
+        fields = ResponseFields(Fields(block, read_pairs(block, limits.headers, limits.header_bytes)))
+        response = _response(line, fields, method)
+        if len(self._seen) >= HEADS:
+            self._seen.clear()
+        self._seen[head] = response
+        return response
 
     def body(self) -> bytes:
         """What there is of the body, decoded. Raises BadMessage."""
@@ -159,6 +180,7 @@ class ResponseReader:
 def _response(line: re.Match[bytes], fields: ResponseFields, method: bytes) -> Response:
     response = Response()
     response.fields = fields
+    response.passed_on = b""
     response.line = line[0]
     response.status = status = int(line[2])
     if line[1] == b"1":

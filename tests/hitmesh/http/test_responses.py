@@ -9,7 +9,7 @@ import pytest
 from hitmesh.http.errors import BadMessage
 from hitmesh.http.limits import HeadLimits
 from hitmesh.http.requests import CHUNKED
-from hitmesh.http.responses import UNTIL_CLOSE, ResponseReader
+from hitmesh.http.responses import HEADS, UNTIL_CLOSE, Response, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LIMITS = HeadLimits(headers=5, header_bytes=100, head_bytes=300)
@@ -151,3 +151,26 @@ def test_the_same_head_means_something_else_to_another_method() -> None:
         response = reader.next(method)
         assert response is not None
         assert (response.length, reader.first, reader.body_done, reader.pending) == (length, body, True, 0)
+
+
+def answers_with_lengths(*lengths: int) -> list[Response]:
+    """What a reader makes of answers of these lengths, one after the other on one connection."""
+    reader = ResponseReader(LIMITS)
+    found = []
+    for length in lengths:
+        reader.feed(OK + b"Content-Length: %d\r\n\r\n" % length + b"x" * length)
+        response = reader.next(b"GET")
+        assert response is not None
+        assert (response.length, reader.first, reader.pending) == (length, b"x" * length, 0)
+        found.append(response)
+    return found
+
+
+def test_heads_that_come_in_turn_are_read_once() -> None:
+    one, other, again, other_again = answers_with_lengths(79, 80, 79, 80)
+    assert (one, other) == (again, other_again)
+
+
+def test_of_many_heads_a_few_are_remembered() -> None:
+    several = answers_with_lengths(*range(HEADS + 1), 0)
+    assert several[-1] is not several[0]
