@@ -8,7 +8,7 @@ from typing import Any, Final
 from mypy_extensions import mypyc_attr
 
 from balancer.measures.stats import BackendStats
-from balancer.middle.choice import weight_of
+from balancer.middle.choice import Candidate, weight_of
 from balancer.middle.upstream import Carried, Upstream
 
 
@@ -28,23 +28,18 @@ class Suspicion:
 NO_SUSPICION: Final = Suspicion()
 
 
-class Backend:
-    """A server that requests may go to. What `balancer.middle.choice` looks at comes first."""
+class Backend(Candidate):
+    """A server that requests may go to."""
 
     __slots__ = (
-        "address", "family", "gone", "id", "idle", "limit", "name", "open", "outstanding", "resting", "share",
-        "since", "stats", "suspicion", "usable", "weight", "when_idle",
+        "address", "family", "gone", "id", "idle", "open", "resting", "share", "since", "stats", "suspicion", "when_idle",
     )  # fmt: skip
 
     def __init__(
         self, *, name: str, id: str, family: int, address: Any, limit: int, stats: BackendStats, since: float
     ) -> None:
-        self.outstanding = 0  # requests that are with it, or on their way, but for those that rest
-        self.weight = 1.0
+        super().__init__(name, limit)
         self.share = 1.0  # times its own weight, by an operator's word
-        self.limit = limit
-        self.usable = True  # requests may be sent to it
-        self.name = name
         self.id = id
         self.family = family
         self.address = address

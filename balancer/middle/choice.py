@@ -12,23 +12,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 LEAST_WEIGHT: Final = 0.1  # of a newcomer, and of the slowest: enough to see how it gets on
 LAG_S: Final = 0.05  # of a hub that halves its weight: ten times what a busy worker shows
 
 
-class Candidate(Protocol):
-    """What is looked at of a backend."""
+class Candidate:
+    """What is looked at of a backend. `name` is for sticky choice: stable over restarts."""
 
-    usable: bool  # requests may be sent to it
-    outstanding: int  # requests that are with it
-    limit: int  # of those
-    weight: float  # its share, above 0
+    __slots__ = ("limit", "name", "outstanding", "usable", "weight")
 
-    @property
-    def name(self) -> str:
-        """For sticky choice: stable over restarts."""
+    def __init__(self, name: str, limit: int) -> None:
+        self.name = name
+        self.limit = limit
+        self.outstanding = 0  # requests that are with it, or on their way, but for those that rest
+        self.weight = 1.0  # its share, above 0
+        self.usable = True  # requests may be sent to it
 
 
 C = TypeVar("C", bound=Candidate)

@@ -11,7 +11,22 @@ from typing import Final
 
 # Seconds: from a hit on an idle machine to what nobody waits for any more. All histograms have the same, so that they
 # can be added up and compared.
-BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BOUNDS_S: Final[tuple[float, ...]] = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 LABELS: Final = (*map(str, BOUNDS_S), "+Inf")
 """What a bucket is called: its upper bound, which belongs to it."""
 

@@ -5,56 +5,52 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.middle.choice import LAG_S, LEAST_WEIGHT, choose, choose_sticky, weight_of
+from balancer.middle.choice import LAG_S, LEAST_WEIGHT, Candidate, choose, choose_sticky, weight_of
 
 LOAD = "hub_lag_s"  # what every role says of itself in its heartbeats (hitmesh.mesh.client)
 KEYS = [b"/hit/site/page-%d" % number for number in range(2000)]
 
 
-@dataclass
-class One:
-    name: str
-    outstanding: int = 0
-    weight: float = 1.0
-    limit: int = 1024
-    usable: bool = True
+def one(name: str, *, outstanding: int = 0, weight: float = 1.0, limit: int = 1024, usable: bool = True) -> Candidate:
+    made = Candidate(name, limit)
+    made.outstanding, made.weight, made.usable = outstanding, weight, usable
+    return made
 
 
-def some(count: int) -> list[One]:
-    return [One(f"collector-{number}") for number in range(count)]
+def some(count: int) -> list[Candidate]:
+    return [one(f"collector-{number}") for number in range(count)]
 
 
-def backends() -> st.SearchStrategy[list[One]]:
-    one = st.builds(
-        One,
+def backends() -> st.SearchStrategy[list[Candidate]]:
+    each = st.builds(
+        one,
         name=st.uuids().map(str),
         outstanding=st.integers(0, 5),
         weight=st.floats(LEAST_WEIGHT, 1.0),
         limit=st.integers(1, 6),
         usable=st.booleans(),
     )
-    return st.lists(one, max_size=8)
+    return st.lists(each, max_size=8)
 
 
-def served(group: list[One], requests: int, seed: int, *, busy: int) -> Counter[str]:
+def served(group: list[Candidate], requests: int, seed: int, *, busy: int) -> Counter[str]:
     """How many each got, with `busy` requests under way at a time, which end in random order."""
     drawn = random.Random(seed)
-    under_way: list[One] = []
+    under_way: list[Candidate] = []
     shares: Counter[str] = Counter()
     for _ in range(requests):
         if len(under_way) >= busy:
             under_way.pop(drawn.randrange(len(under_way))).outstanding -= 1
-        one = choose(group, drawn.random)
-        assert one is not None
-        one.outstanding += 1
-        under_way.append(one)
-        shares[one.name] += 1
+        chosen = choose(group, drawn.random)
+        assert chosen is not None
+        chosen.outstanding += 1
+        under_way.append(chosen)
+        shares[chosen.name] += 1
     return shares
 
 
@@ -62,7 +58,7 @@ def served(group: list[One], requests: int, seed: int, *, busy: int) -> Counter[
 
 
 @given(backends(), st.floats(0, 1, exclude_max=True))
-def test_nobody_has_less_to_do_for_its_weight_than_the_chosen_one(group: list[One], number: float) -> None:
+def test_nobody_has_less_to_do_for_its_weight_than_the_chosen_one(group: list[Candidate], number: float) -> None:
     fit = [one for one in group if one.usable and one.outstanding < one.limit]
     chosen = choose(group, lambda: number)
     if not fit:
@@ -79,7 +75,7 @@ def test_of_no_backends_nobody_is_chosen() -> None:
 
 
 def test_a_full_one_and_one_that_is_not_usable_are_passed_over() -> None:
-    full, down, busy = One("full", outstanding=3, limit=3), One("down", usable=False), One("busy", outstanding=900)
+    full, down, busy = one("full", outstanding=3, limit=3), one("down", usable=False), one("busy", outstanding=900)
     for group in ([full, down, busy], [busy, down, full]):
         assert choose(group, random.random) is busy
         assert all(choose_sticky(group, key) is busy for key in KEYS[:50])
@@ -90,7 +86,7 @@ def test_a_full_one_and_one_that_is_not_usable_are_passed_over() -> None:
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_ties_go_to_each_as_often(count: int) -> None:
     drawn = random.Random(1)
-    group = [One("busy", outstanding=9), *some(count)]
+    group = [one("busy", outstanding=9), *some(count)]
     shares = Counter(chosen.name for _ in range(4000) if (chosen := choose(group, drawn.random)))
     assert len(shares) == count
     expected = 4000 / count
@@ -113,7 +109,7 @@ def test_shares_follow_weights_under_load() -> None:
 
 
 def test_one_that_is_slow_gets_less_without_being_told() -> None:
-    slow, fast = One("slow"), One("fast")
+    slow, fast = one("slow"), one("fast")
     slow.outstanding = 10  # nothing of it ends
     shares: Counter[str] = Counter()
     for _ in range(100):
@@ -126,7 +122,7 @@ def test_one_that_is_slow_gets_less_without_being_told() -> None:
 # --- choose_sticky --------------------------------------------------------------------------
 
 
-def homes(group: list[One]) -> dict[bytes, str]:
+def homes(group: list[Candidate]) -> dict[bytes, str]:
     chosen = {key: choose_sticky(group, key) for key in KEYS}
     return {key: one.name for key, one in chosen.items() if one is not None}
 
