@@ -1,7 +1,9 @@
 """Hits through our balancer, beside the same through HAProxy, to one and the same collector.
 
 The mesh behind is a real one: a collector, a processor, a pair of synced beanstalkds, Consul. Both proxies take turns under
-the same load; ratios are of two turns of one round. In the end the books are compared with the answers.
+the same load; ratios are of two turns of one round. The proxies are pinned to one core; the mesh and whatever makes the load
+have the others. What a hit takes of the proxy's and of the mesh's processor time is measured in lock-step. In the end the
+books are compared with the answers.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import figures, seats
+from bench import figures, lockstep, seats
 from bench.rivals.systems import Hitmesh
 from bench.seats import Seat
 from bench.turns import in_turns, show, show_cpu
 
 CONNECTIONS = 64
+STEPS = 100  # of lock-step, in one turn: 6,400 hits
 TARGET = "0.95"
 
 
@@ -38,7 +41,11 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}; scripts/install-services does it", file=sys.stderr)
         return 1
     ours = shlex.split(options.ours or "") or [sys.executable, "-m", "balancer"]
-    core = min(os.sched_getaffinity(0))
+    core, *other_cores = sorted(os.sched_getaffinity(0))
+    if not other_cores:
+        print("needs two cores: one for the proxies, one for the load and the mesh", file=sys.stderr)
+        return 1
+    os.sched_setaffinity(0, other_cores)  # ours and our children's, but for the proxies
     mesh, proxies = Hitmesh(), list[Seat]()
     answered = sent = 0
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as name:
@@ -59,18 +66,35 @@ def main() -> int:
                 answered, sent = answered + done.answers - done.bad_answers, sent + CONNECTIONS
                 return done.per_s
 
+            def step(seat: Seat) -> tuple[float, float]:
+                nonlocal answered
+                with lockstep.connections(seat.port, CONNECTIONS) as opened:
+                    answered += lockstep.run(opened, lambda: mesh.request, 10)
+                    before_s = seat.cpu_s(), mesh.cpu_s()
+                    done = lockstep.run(opened, lambda: mesh.request, STEPS)
+                    answered += done
+                    return (seat.cpu_s() - before_s[0]) / done * 1e6, (mesh.cpu_s() - before_s[1]) / done * 1e6
+
             for seat in proxies:
                 load(seat)
             found = in_turns("hits", (proxies[0], proxies[1]), load, options.turns, figures.per_second)
             rates = [each.values for each in found]
             show(figures.row("hits, through to the collector", rates[0], rates[1], figures.per_second, target=TARGET))
             show_cpu(*found)
+            parts = in_turns("CPU of a hit", (proxies[0], proxies[1]), step, options.turns, _proxy_and_mesh)
+            for n, where in enumerate(("the proxy", "the mesh behind it")):
+                ours_us, theirs_us = ([turn[n] for turn in each.values] for each in parts)
+                show(figures.row(f"CPU of a hit, {where}", ours_us, theirs_us, figures.microseconds))
             show(f"  {mesh.verdict(answered, sent)}; median of ours {statistics.median(rates[0]):,.0f}/s")
         finally:
             for seat in proxies:
                 seat.stop()
             mesh.stop()
     return 0
+
+
+def _proxy_and_mesh(used_us: tuple[float, float]) -> str:
+    return " + ".join(map(figures.microseconds, used_us))
 
 
 if __name__ == "__main__":
