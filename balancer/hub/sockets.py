@@ -9,6 +9,7 @@ import _socket
 import random
 import socket
 import time
+from typing import Final
 
 from balancer.middle.backend import Backend
 from balancer.middle.client import Client
@@ -16,7 +17,7 @@ from balancer.middle.service import World
 from balancer.middle.upstream import Upstream
 from hitmesh.hub.link import Link, Stream
 
-_monotonic = time.monotonic
+_monotonic: Final = time.monotonic
 
 
 class ClientLink(Link):

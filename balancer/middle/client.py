@@ -203,7 +203,7 @@ class Client(ClientEnd):
         assert exchange is not None
         request = exchange.request
         match = self.traffic.table.find(request.host)
-        if match.made.__class__ is Service:
+        if isinstance(match.made, Service):
             exchange.move(match.made, now)
         else:
             self.exchange = None
@@ -311,7 +311,7 @@ class Client(ClientEnd):
         table = traffic.table
         match = table.memo.get(request.host) or table.find(request.host)
         service = match.made
-        if service.__class__ is Service:
+        if isinstance(service, Service):
             self.exchange = exchange = Exchange(self, request, service, traffic, now)
             if request.length:
                 exchange.gather(now)

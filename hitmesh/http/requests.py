@@ -21,7 +21,9 @@ METHOD_BYTES: Final = 32
 _NEED_A_REQUEST: Final = "a request line is METHOD TARGET HTTP/1.1"
 # Visible ASCII without what no URL may hold and others read in their own way. `[]{}|^` and the
 # backquote aren't URL characters either, but browsers send them.
-_LINE: Final = re.compile(rb"([!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n" % METHOD_BYTES)
+_match_line: Final = re.compile(
+    rb"([!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n" % METHOD_BYTES
+).match
 _METHOD: Final = re.compile(rb"[!#$%%&'*+\-.^_`|~0-9A-Za-z]{1,%d}(?: |\Z)" % METHOD_BYTES)  # as far as it came
 _OTHER_VERSION: Final = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?@]*)([/?].*)?")
@@ -153,7 +155,7 @@ class RequestReader:
     def next(self) -> Request | None:
         """The next head, or None. Raises BadMessage."""
         buffer = self._buffer
-        line = _LINE.match(buffer)
+        line = _match_line(buffer)
         if line is None:
             return self._without_line()
         start = line.end() - 2
@@ -165,6 +167,7 @@ class RequestReader:
         request = Request()
         request.fields = fields
         request.id = self._id or fields.id
+        minor: bytes
         request.method, request.target, minor = line.groups()
         request.host = fields.host
         request.length = length = fields.length
@@ -178,7 +181,7 @@ class RequestReader:
             request.keep_alive = fields.keep_alive and not fields.close
             if length == CHUNKED:
                 raise BadMessage("Transfer-Encoding in HTTP/1.0")
-        if request.target[0] != 47:  # "/"
+        if not request.target.startswith(b"/"):
             _reform(request)
         self._buffer = buffer[end:]
         self._empty_lines = 0

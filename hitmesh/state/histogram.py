@@ -6,27 +6,13 @@ makes of it is `hitmesh.metrics.families`'.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final
 
 # Seconds: from a hit on an idle machine to what nobody waits for any more. All histograms have the same, so that they
 # can be added up and compared.
 BOUNDS_S: Final[tuple[float, ...]] = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-)
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
 LABELS: Final = (*map(str, BOUNDS_S), "+Inf")
 """What a bucket is called: its upper bound, which belongs to it."""
 
@@ -42,7 +28,12 @@ class Histogram:
 
     def observe(self, took_s: float) -> None:
         """One more has taken so long."""
-        self._counts[bisect_left(BOUNDS_S, took_s)] += 1
+        bucket = 0
+        for bound_s in BOUNDS_S:  # most take little: compiled, that is faster than a bisection
+            if took_s <= bound_s:
+                break
+            bucket += 1
+        self._counts[bucket] += 1
         self._sum_s += took_s
 
     def counts(self) -> tuple[int, ...]:
