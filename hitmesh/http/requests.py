@@ -64,10 +64,12 @@ class RequestFields:
             self.authority, self.host = hosts[0], host_of(hosts[0])
         if len(known.get(b"content-type", ())) > 1:
             raise BadMessage("several Content-Type fields")  # whichever we mean, a backend may mean the other
-        expectations = {value.lower() for value in known.get(b"expect", ())} - {b""}
-        if expectations - {b"100-continue"}:
-            raise BadMessage("an expectation other than 100-continue", status=417)
-        self.expects = bool(expectations)
+        self.expects = False
+        for value in known.get(b"expect", ()):
+            if value.lower() == b"100-continue":
+                self.expects = True
+            elif value:
+                raise BadMessage("an expectation other than 100-continue", status=417)
         self.id = fields.first(b"x-request-id")
         upgrade = fields.first(b"upgrade").lower()
         wanted = upgrade in _TUNNELS and b"upgrade" in fields.connection and not self.length
