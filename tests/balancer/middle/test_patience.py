@@ -374,4 +374,4 @@ def test_what_is_counted_and_logged_of_an_answer_has_all_its_parts() -> None:
     assert stats.bytes_out == len(it.visitors[0].wire.out)
     [line] = it.lines
     assert b'"POST /a HTTP/1.1" 200 ' in line
-    assert line.endswith(b'"route-0" one "-" 0/250/500/1875 play-1\n')
+    assert line.endswith(b'"route-0" one "-" 0/250/500/1875 play-000\n')
