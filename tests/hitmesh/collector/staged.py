@@ -33,9 +33,11 @@ class App:
         self.asked: list[str] = []
         self.shortcuts: dict[bytes, Held] = {}
         self.shortcuts_asked: list[bytes] = []
+        self.ids: list[str] = []  # of the requests that it was asked for
 
     def shortcut(self, method: bytes, target: bytes, asked: Asked, start_response: Any) -> HeldAnswer | None:
         self.shortcuts_asked.append(target)
+        self.ids.append(asked.entry("HTTP_X_REQUEST_ID"))
         held = self.shortcuts.get(target)
         if held is not None:
             held({}, start_response)

@@ -57,6 +57,22 @@ def test_what_one_request_says_is_not_the_next_one_s(stage: Stage) -> None:
     assert ("HTTP_X_A" in second, second["QUERY_STRING"], second["SERVER_PROTOCOL"]) == (False, "", "HTTP/1.0")
 
 
+def test_each_request_has_its_own_id_wherever_that_stands(stage: Stage) -> None:
+    lines = [
+        b"X-Request-Id: %b\r\nA: b\r\n",
+        *3 * [b"A: b\r\nX-Request-Id: %b\r\n"],
+        b"A: %b\r\n",
+        b"X-Request-Id:%b\r\n",
+    ]
+    wanted = ["r-0", "r-1", "r-2", "r-3", "", "r-5"]
+    found = []
+    for number, line in enumerate(lines):
+        environ = environ_for(stage, b"GET /a HTTP/1.1\r\nHost: h\r\n" + line % (b"r-%d" % number) + b"\r\n")
+        found.append(environ.get("HTTP_X_REQUEST_ID", ""))
+    assert found == wanted
+    assert stage.app.ids == wanted  # as the shortcut sees it
+
+
 def test_an_app_that_waits_for_nothing_is_asked_in_the_hub_and_others_in_greenlets(stage: Stage) -> None:
     found: dict[str, bool] = {}
 
