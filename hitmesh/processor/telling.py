@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from hitmesh.processor.feed import Held, by_commit, cut
 from hitmesh.processor.partition import Partition
 from hitmesh.protocol.messages import Chunk, Origin, OriginRow, Position
@@ -32,7 +34,7 @@ class Load:
     held: Held
     epoch: int  # under which the partition was owned then
     after: int  # the commit above which rows are wanted
-    upto: int  # the commit up to which the store has every row of the origin
+    upto: Position  # up to which the store has every row of the origin
 
 
 class Telling:
@@ -43,7 +45,7 @@ class Telling:
         self._dc = dc
         self.held_s = held_s
         self._age_s = age_s
-        self._catch_ups: OrderedDict[_Key, list[OriginRow]] = OrderedDict()
+        self._catch_ups: OrderedDict[_Key, tuple[Load, list[OriginRow]]] = OrderedDict()
         self._loading: set[_Key] = set()
         self._chunks: dict[str, list[Chunk]] = defaultdict(list)
         self._loads: list[Load] = []
@@ -95,17 +97,17 @@ class Telling:
         found = {row.page: OriginRow(row.page, row.count, row.commit) for row in rows if row.dc == origin}
         if origin != self._dc:
             found.update({row.page: row for row in one.redo_of(origin)})
-        listed = by_commit(row for row in found.values() if load.after < row.commit <= load.upto)
-        self._catch_ups[key] = listed
-        while len(self._catch_ups) > 1 and sum(map(len, self._catch_ups.values())) > CATCH_UP_ROWS:
+        listed = by_commit(row for row in found.values() if load.after < row.commit <= load.upto.commit)
+        self._catch_ups[key] = load, listed
+        while len(self._catch_ups) > 1 and sum(len(rows) for _, rows in self._catch_ups.values()) > CATCH_UP_ROWS:
             self._catch_ups.popitem(last=False)
         # The question may have been asked again meanwhile: a large partition takes longer than an asker waits.
         held, position = one.feed.held.get((load.held.dc, origin)), self._position(one, origin)
-        if held is None or position is None or _after(held, position) < load.after:
+        if held is None or position is None or not _is_for(load, held, position):
             return
         some, is_all = cut([row for row in listed if row.commit > _after(held, position)])
         # The end of the list isn't the end of what there is: the newest own rows are in memory.
-        state = self._state(one, origin, load.upto if is_all else some[-1].commit, wall_s)
+        state = self._state(one, origin, load.upto.commit if is_all else some[-1].commit, wall_s)
         self._say(one, held, state, some, now_s, wall_s, whole=is_all and origin != self._dc)
 
     def _check_past(self, one: Partition, held: Held) -> None:
@@ -154,8 +156,9 @@ class Telling:
             self._say(one, held, self._state(one, origin, upto, wall_s), some, now_s, wall_s, whole=is_all)
             return
         key = (one.number, held.dc, origin)
-        left = [row for row in self._catch_ups.get(key, ()) if row.commit > after]
-        if left:
+        load, listed = self._catch_ups.get(key, (None, []))
+        left = [row for row in listed if row.commit > after]
+        if left and load is not None and _is_for(load, held, position):
             self._catch_ups.move_to_end(key)
             some, _ = cut(left)
             state = self._state(one, origin, some[-1].commit, wall_s)
@@ -164,8 +167,8 @@ class Telling:
         self._catch_ups.pop(key, None)
         if key not in self._loading:
             self._loading.add(key)
-            upto = one.feed.floor if origin == self._dc else position.commit
-            self._loads.append(Load(one, held, one.epoch, after, upto))
+            end = replace(position, commit=one.feed.floor) if origin == self._dc else position
+            self._loads.append(Load(one, held, one.epoch, after, end))
 
     def _state(self, one: Partition, origin: str, upto: int, wall_s: float) -> Origin:
         if origin == self._dc:
@@ -194,6 +197,16 @@ class Telling:
         self._chunks[held.reply_to].append(
             Chunk(one.number, origin, held.wanted.number, held_ms, age_ms, whole, state, tuple(rows), known)
         )
+
+
+def _is_for(load: Load, held: Held, position: Position) -> bool:
+    """Whether rows that were read for one question answer this one.
+
+    They don't where it asks for earlier ones as well, as it does when the asker's store was wiped, nor where
+    their origin has begun another era since, whose commits they aren't.
+    """
+    is_same = (load.upto.ledger, load.upto.rank[0]) == (position.ledger, position.rank[0])
+    return is_same and load.after <= _after(held, position)
 
 
 def _after(held: Held, position: Position) -> int:

@@ -242,6 +242,45 @@ def test_of_two_peers_the_one_that_knows_more_is_believed(three: World) -> None:
     assert three["eu"].rows("eu") == {"s/a": 6, "s/b": 2}
 
 
+def test_a_wiped_datacenter_gets_more_than_it_was_told_when_it_caught_up_before(two: World) -> None:
+    two["eu"].hit("s/old")
+    two.run(2)
+    two.cut.add(frozenset(("eu", "us")))
+    two["eu"].hit("s/new")
+    two["eu"].steps()
+    two["eu"].start()  # with nothing in memory: what us lacks, the new row, is read from the store
+    two.mail.clear()
+    two.cut.clear()
+    two.run(5)
+    agree(two)
+    two["us"].wipe()
+    two.run(4)
+    assert two["us"].rows("eu") == {"s/old": 1, "s/new": 1}
+
+
+def test_a_datacenter_that_is_wiped_twice_gets_all_its_rows_of_whom_it_asked_for_some_before(three: World) -> None:
+    three["us"].hit("s/old")
+    three.run(2)
+    three.cut = {frozenset(("ap", "us")), frozenset(("ap", "eu"))}
+    three["us"].hit("s/new")
+    three.run(2)
+    three.cut.clear()
+    three["us"].wipe()
+    for _ in range(3):
+        three["us"].tick()
+        while three.mail:
+            three.deliver()
+        three.now_s += TICK_S
+    assert three["us"].rows("us") == {"s/old": 1, "s/new": 1}  # the old one of ap, and of eu only what is above
+    assert three["ap"].rows("us") == {"s/old": 1}
+    three["us"].wipe()
+    three["ap"].wipe()
+    three.run(8)
+    assert three["us"].rows("us") == {"s/old": 1, "s/new": 1}
+    assert three["us"].head.lost == 0
+    agree(three)
+
+
 def test_a_restoration_that_is_broken_off_begins_anew(three: World) -> None:
     for number in range(6):
         three["eu"].hit(f"s/{number}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from hitmesh.processor import feed as feed_module
 from hitmesh.processor.feed import Held
-from hitmesh.protocol.messages import Chunk, Position, Wanted
+from hitmesh.protocol.messages import ERA, Chunk, Origin, Position, Wanted
 from hitmesh.store import Row, Write
 from tests.hitmesh.processor.datacenters import HELD_S, WALL_S, Datacenter, World
 
@@ -154,6 +155,53 @@ def test_a_list_for_which_nobody_waits_is_kept_for_the_next_question(
     assert taken(eu) == []
     (chunk,) = ask(eu, question(3, number=2))
     assert (chunk.number, pages(chunk)) == (2, ["s/4", "s/5"])
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_list_is_no_answer_to_a_question_for_earlier_rows_than_it_has(
+    eu: Datacenter, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
+    eu.hit("s/7")
+    eu.steps()
+    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
+    _, (load,) = eu.telling.take()
+    rows = list(eu.store.rows.values())
+    if is_read:
+        eu.telling.loaded(load, rows, 10.0, WALL_S)
+        assert len(taken(eu)) == 1
+    eu.telling.asked(eu.partition, question(None, number=2), "p2", WALL_S)  # the asker's store was wiped meanwhile
+    if not is_read:
+        eu.telling.loaded(load, rows, 10.0, WALL_S)
+        eu.telling.look(eu.partition, 10.1, WALL_S)
+    chunks, (load,) = eu.telling.take()
+    assert (chunks, load.after) == ({}, 0)
+    eu.telling.loaded(load, rows, 10.2, WALL_S)
+    (chunk,) = taken(eu)
+    assert pages(chunk) == ["s/1", "s/2", "s/3", "s/4", "s/5"]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize("position", [Position("ledger.us-1", ERA, 1), Position("another", 1, 1)])
+def test_a_list_of_an_era_or_a_history_before_is_not_told(position: Position, is_read: bool) -> None:
+    world = World("eu", "us")
+    world.run(3)
+    for number in range(3):
+        world["us"].hit(f"s/{number}")
+        world.run(2)
+    eu, rows = world["eu"], list(world["eu"].store.rows.values())
+    eu.telling.asked(eu.partition, question(None, origin="us"), "p1", WALL_S)
+    _, (load,) = eu.telling.take()
+    if is_read:
+        eu.telling.loaded(load, rows, 10.0, WALL_S)
+        assert len(taken(eu)) == 1
+    eu.partition._head = replace(eu.head, origins={"us": Origin(position, 1, {}, WALL_S)})  # us was wiped meanwhile
+    eu.telling.asked(eu.partition, question(None, origin="us", number=2), "p1", WALL_S)
+    if not is_read:
+        eu.telling.loaded(load, rows, 10.0, WALL_S)
+        eu.telling.look(eu.partition, 10.1, WALL_S)
+    chunks, (load,) = eu.telling.take()
+    assert (chunks, load.upto) == ({}, position)
 
 
 @pytest.mark.parametrize("what", ["another epoch", "no answer"])
