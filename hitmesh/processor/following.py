@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 from msgspec.structs import replace
@@ -37,10 +38,11 @@ class _Question:
 class Following:
     """The questions of one processor of datacenter `dc`; `held_s` is how long an answer may be held back."""
 
-    def __init__(self, *, dc: str, held_s: float) -> None:
+    def __init__(self, *, dc: str, held_s: float, first: int) -> None:
+        """`first` is the first question's number: at random, as what was said to a process before this one may come late."""
         self._dc = dc
         self.held_s = held_s
-        self._number = 0
+        self._numbers = count(first)
         self._questions: dict[int, dict[tuple[str, str], _Question]] = {}  # partition -> (peer, origin) -> question
         self._known: dict[int, dict[str, Mapping[str, Position]]] = {}  # partition -> peer -> what it has of whom
         self._as_of: dict[int, dict[str, float]] = {}  # partition -> origin -> when its rows here were all there is
@@ -64,9 +66,9 @@ class Following:
             )
             if is_under_way or partition.has_arrived(origin):
                 continue
-            self._number += 1
-            questions[peer, origin] = _Question(self._number, endpoints[peer], now_s, partition.restoration)
-            yield endpoints[peer], Wanted(partition.number, origin, self._number, have)
+            number = next(self._numbers)
+            questions[peer, origin] = _Question(number, endpoints[peer], now_s, partition.restoration)
+            yield endpoints[peer], Wanted(partition.number, origin, number, have)
 
     def _wanted(
         self, partition: Partition, peers: Collection[str], endpoints: Mapping[str, str], now_s: float

@@ -7,6 +7,7 @@ What is asked is `Following`'s, what is told `Telling`'s, what is written the pr
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,7 +85,7 @@ class Replication:
         listen(pull, place, self.endpoint)
         self._frames = FrameReader(network, pull, self.endpoint, link="rows", clock=time.monotonic, rest=rest)
         self._pushes = Pushes(network, heartbeat_s=heartbeat_s, queue_unconnected=False)
-        self._following = Following(dc=config.name, held_s=config.timing.rows_s)
+        self._following = Following(dc=config.name, held_s=config.timing.rows_s, first=secrets.randbits(48))
         self._telling = Telling(dc=config.name, held_s=config.timing.rows_s, age_s=self._following.age_s)
         self._one_load = BoundedSemaphore()
         self._early: deque[tuple[Held, str]] = deque(maxlen=EARLY)

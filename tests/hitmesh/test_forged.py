@@ -45,7 +45,7 @@ class Mesh:
         self.store = MemoryStore()
         self.owner = Owner(self.store, max_rows=3).take()
         self.batches = Batches("w", partitions=1, resend_s=1.0, unacked_bytes=10**9)
-        self.following = Following(dc="x", held_s=0.5)
+        self.following = Following(dc="x", held_s=0.5, first=1)
         self.flights: list[Flight] = []
         self.hits: dict[str, int] = {}
         self.highest: dict[str, int] = {}

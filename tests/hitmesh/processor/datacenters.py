@@ -15,6 +15,7 @@ HELD_S = 0.5
 TICK_S = 0.25
 WALL_S = 1_800_000_000
 
+QUESTIONS = 1_000_000  # more than one process asks
 HERE = "tcp://192.0.2.1:1"  # where answers go: the world delivers them by name
 
 
@@ -39,7 +40,7 @@ class Datacenter:
             0, dc=self.name, me=self.id, ledger=f"ledger.{self.id}", max_rows=2, max_write_bytes=4096,
             counters=self.counters,
         )  # fmt: skip
-        self.following = Following(dc=self.name, held_s=HELD_S)
+        self.following = Following(dc=self.name, held_s=HELD_S, first=self.lives * QUESTIONS)
         self.telling = Telling(dc=self.name, held_s=HELD_S, age_s=self.following.age_s)
         self.partition.take(alone=not self.peers)
         self.steps()

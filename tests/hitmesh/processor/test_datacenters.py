@@ -6,6 +6,7 @@ import pytest
 
 from hitmesh.processor import feed as feed_module
 from hitmesh.processor import staging as staging_module
+from hitmesh.processor.following import PATIENCE_S
 from hitmesh.processor.steps import Phase
 from hitmesh.protocol.bounds import MAX_POSITION
 from hitmesh.protocol.messages import Chunk, Origin, OriginRow, Position
@@ -393,6 +394,26 @@ def test_answers_to_a_question_of_the_owner_before_are_not_taken(two: World) -> 
         two["us"].receive(mail[2])
     assert late
     assert not two["us"].partition.has_arrived("eu")
+
+
+def test_an_answer_to_the_owner_before_is_not_taken_for_one_to_the_question_of_now(two: World) -> None:
+    two["eu"].hit("s/old")
+    two.run(3)
+    two["us"].start()
+    two["us"].tick()
+    two["eu"].hit("s/new")
+    two["eu"].steps()
+    two.mail.clear()
+    two.now_s += HELD_S + PATIENCE_S
+    two["us"].tick()  # its second question, for what is above the old row
+    two.deliver()
+    (late,) = (data for _, to, data in two.mail if to == "us")
+    two.mail.clear()
+    two["us"].wipe()
+    two["us"].tick()  # its second question is for all rows of eu: the first one is for its own
+    two["us"].receive(late)
+    two.run(4)
+    assert two["us"].rows("eu") == {"s/old": 1, "s/new": 1}
 
 
 def test_rows_that_came_after_the_answer_to_a_restored_owner_do_not_hide_new_ones(three: World) -> None:

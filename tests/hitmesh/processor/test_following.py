@@ -21,7 +21,7 @@ def world() -> World:
 
 @pytest.fixture
 def following() -> Following:
-    return Following(dc="eu", held_s=HELD_S)
+    return Following(dc="eu", held_s=HELD_S, first=1)
 
 
 def ask(following: Following, world: World, now_s: float, at: dict[str, str] = AT) -> list[tuple[str, Wanted]]:

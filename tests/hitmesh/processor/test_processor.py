@@ -60,23 +60,27 @@ class Store(SqliteTotals):
         return super().write(writes)
 
 
+def make_processor(folder: Path, store: Store, network: Network) -> Processor:
+    """The only one of its datacenter, not started."""
+    node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
+    config = parse(
+        {
+            "name": "dc", "partitions": PARTITIONS, "nodes": {"a": node},
+            "timing": {"commit_s": 0.01}, "ports": {"nexus": NOBODY},
+        },
+        source="test",
+    )  # fmt: skip
+    settings = SqliteSettings(folder / "settings.db")
+    return Processor(config, name="p", store=store, settings=settings, network=network)
+
+
 class Stage:
     """A processor that owns all partitions, and a collector's two sockets."""
 
     def __init__(self, folder: Path, *, in_thread: bool) -> None:
-        node = {"address": "127.0.0.1", "nexus": 1, "processor": 1, "collector": 1}
-        config = parse(
-            {
-                "name": "dc", "partitions": PARTITIONS, "nodes": {"a": node},
-                "timing": {"commit_s": 0.01}, "ports": {"nexus": NOBODY},
-            },
-            source="test",
-        )  # fmt: skip
         self.network = Network(zmq.green.Context())
         self.store = Store(folder / "totals.db", in_thread=in_thread)
-        self.processor = Processor(
-            config, name="p", store=self.store, settings=SqliteSettings(folder / "settings.db"), network=self.network
-        )
+        self.processor = make_processor(folder, self.store, self.network)
         self.acks = self.network.context.socket(zmq.PULL)
         port = self.acks.bind_to_random_port("tcp://127.0.0.1")
         self.reply_to = f"tcp://127.0.0.1:{port}"
@@ -114,6 +118,16 @@ class Stage:
         self.processor.stop()
         assert all(one.phase is Phase.AWAY for one in self.partitions)  # with what was staged committed
         self.network.close()
+
+
+def test_a_process_s_questions_to_other_datacenters_have_numbers_that_the_one_before_it_never_used(
+    tmp_path: Path,
+) -> None:
+    network = Network(zmq.green.Context())
+    store = Store(tmp_path / "totals.db", in_thread=True)
+    before, now = (make_processor(tmp_path, store, network)._replication._following for _ in range(2))
+    assert abs(next(now._numbers) - next(before._numbers)) > 1_000_000
+    network.close()
 
 
 @pytest.fixture(params=["a server", "a disk"])
