@@ -199,8 +199,8 @@ class ListQuery:
 def badge_of(params: Mapping[str, Any]) -> Badge:
     """The look that the query of GET /badge/<page> asks for; what it doesn't know it leaves alone, as proxies add things."""
     look = {name: params[name] for name in ("label", "color", "style") if name in params}
-    for name, value in look.items():
-        if not isinstance(value, str):
+    for name in ("count", *look):
+        if not isinstance(params.get(name, ""), str):
             raise RequestError(400, "Bad query", f"{name!r} is given twice")
     try:
         return Badge(**look)

@@ -11,7 +11,7 @@ from typing import Final
 from hitmesh.config import Pages
 from hitmesh.errors import PageError
 from hitmesh.protocol.pages import check_page, trim
-from hitmesh.site.patterns import is_site_of, matches
+from hitmesh.site.patterns import matches, names, site_of
 
 
 class NotAllowed(PageError):
@@ -29,7 +29,10 @@ class Naming:
         """Whether a page without a query or a trailing slash is named as it stands."""
         self._trims: Final = rules.trailing_slash == "drop"
         self._merged: Final = {name: page for name, page in rules.merge.items() if "*" not in name}
+        # Of many patterns most are of one site each: others' pages needn't be held against them.
         self._patterns: Final = [(name, page) for name, page in rules.merge.items() if "*" in name]
+        self._sites: Final = {site_of(name) for name, _ in self._patterns}
+        self._of_any: Final = [(name, page) for name, page in self._patterns if "*" in site_of(name)]
 
     def page(self, path: str, query: str = "") -> str:
         """The page of a decoded path, `site/path`, and of the query behind it. Raises PageError."""
@@ -58,9 +61,10 @@ class Naming:
     def _target(self, page: str) -> str:
         if page in self._merged:
             return self._merged[page]
-        return next((target for pattern, target in self._patterns if matches(pattern, page)), page)
+        patterns = self._patterns if site_of(page) in self._sites else self._of_any
+        return next((target for pattern, target in patterns if matches(pattern, page)), page)
 
     def _allowed(self, page: str) -> str:
-        if self.rules.allow and not any(is_site_of(entry, page) for entry in self.rules.allow):
+        if self.rules.allow and not any(names(entry, page) for entry in self.rules.allow):
             raise NotAllowed("this page isn't among those that are counted here; pages.allow lists them")
         return page

@@ -24,6 +24,16 @@ def matches(pattern: str, text: str) -> bool:
     return at <= len(text) - len(last) and text.endswith(last)
 
 
-def is_site_of(entry: str, page: str) -> bool:
-    """Whether a page is one that this entry of a list names: a site, such as `*.example.com`, or pages, by a slash."""
-    return matches(entry, page if "/" in entry else page.partition("/")[0])
+def site_of(page: str) -> str:
+    """The site that a page is of: what stands before its path, or before the query of its front page."""
+    return page.partition("/")[0].partition("?")[0]
+
+
+def names(entry: str, page: str) -> bool:
+    """Whether an entry of a list names this page: a site, such as `*.example.com`, or pages, by a slash.
+
+    `example.com/blog/*` is `example.com/blog`, too, which is that folder's own page.
+    """
+    if "/" not in entry:
+        return matches(entry, site_of(page))
+    return matches(entry, page) or (entry.endswith("/*") and entry[:-2] == page)

@@ -27,6 +27,7 @@ REASONS: Final = (HEAD, PREFETCH, BOT, PREVIEW, ADDRESS, RELOAD)
 
 MAX_SEEN: Final = 100_000  # visits that are remembered: some ten megabytes
 DAY_S: Final = 86_400
+_ADDRESS_CHARS: Final = 64  # more than any address has
 
 Entry = Callable[[str], str]
 """What a request's field lines have in its WSGI environment under a name, or nothing."""
@@ -96,4 +97,4 @@ class Visits:
 
 def _address(entry: Entry) -> str:
     """The client's, as a balancer says: it has removed what a client said of itself."""
-    return entry("HTTP_X_FORWARDED_FOR").partition(",")[0].strip() or entry("REMOTE_ADDR")
+    return entry("HTTP_X_FORWARDED_FOR").partition(",")[0].strip()[:_ADDRESS_CHARS] or entry("REMOTE_ADDR")

@@ -392,6 +392,13 @@ def test_a_visitor_opts_out_and_in_again_in_this_browser_alone(web: Web, visitor
     visitor.complaints.clear()
 
 
+def test_no_link_makes_a_site_say_what_its_maker_wants(web: Web, visitor: Visitor) -> None:
+    page = visitor.open(web.publish("/linked", SHOWS) + "#hitmesh-optYour-account-is-locked")
+    shows(page, str(web.expected[f"{SITE}/linked"] + 1))
+    web.counts("/linked", 1)
+    assert page.evaluate("localStorage.length") == 0
+
+
 def test_whoever_follows_a_link_on_the_page_to_opt_out_is_counted_no_more(web: Web, visitor: Visitor) -> None:
     url = web.publish("/leaving", '<a href="#hitmesh-optout">leave me out</a>')
     page = visitor.open(url)

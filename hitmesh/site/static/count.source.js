@@ -19,7 +19,7 @@ try { (() => {
   const isOptedOut = () => {
     try {
       const kept = localStorage
-      const wish = place.hash.split('#hitmesh-opt')[1]
+      const [, wish] = /^#hitmesh-opt(in|out)$/.exec(place.hash) || []
       if (wish) {
         kept.hitmesh = wish
         alert('hitmesh: this browser has opted ' + wish)

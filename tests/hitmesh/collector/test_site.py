@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
 import pytest
@@ -63,7 +64,9 @@ def test_a_badge_counts_unless_it_only_shows_and_no_cache_keeps_it(mesh: Mesh) -
     assert total(mesh, "badge/page") == 3
 
 
-@pytest.mark.parametrize("query", ["style=round", "color=nocolor", "label=" + "x" * 65, "label=a&label=b"])
+@pytest.mark.parametrize(
+    "query", ["style=round", "color=nocolor", "label=" + "x" * 65, "label=a&label=b", "count=0&count=0"]
+)
 def test_a_badge_that_cannot_be_drawn_counts_nothing(mesh: Mesh, query: str) -> None:
     with nothing_counted(mesh):
         assert_error(mesh.request("GET", f"/badge/badge/bad?{query}"), 400)
@@ -142,6 +145,25 @@ def test_pages_are_merged_by_a_live_table_in_batches_too(mesh: Mesh) -> None:
         lambda: mesh.request("GET", "/total/merged.example/user/1").json()["page"] == "merged.example/user/1",
         what="the end of the table",
     )
+
+
+def test_a_batch_whose_pages_take_long_to_name_keeps_no_hit_waiting(mesh: Mesh) -> None:
+    table = ", ".join(f'"long.example/{number}*z" = "long.example/z"' for number in range(400))
+    batch = b"".join(b'{"page": "long.example/entry-%d"}\n' % number for number in range(10_000))
+    with contextlib.closing(SqliteSettings(mesh.folder / mesh.config.name / "settings.db")) as settings:
+        settings.set("pages.merge", f"{{{table}}}".encode(), author="test")
+        wait_for(
+            lambda: mesh.request("GET", "/total/long.example/1z").json()["page"] == "long.example/z", what="the table"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(mesh.request, "POST", "/hits", batch, {"Content-Type": "application/x-ndjson"})
+            meanwhile = 0
+            while not sent.done():
+                assert mesh.hit("meanwhile/page").status == 200
+                meanwhile += not sent.done()
+            assert (sent.result().status, sent.result().json()) == (200, {"accepted": 10_000})
+        settings.delete("pages.merge", author="test")
+    assert meanwhile >= 5
 
 
 def test_a_reload_is_not_counted_where_that_is_asked_for(mesh: Mesh) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hitmesh.config import Pages
 from hitmesh.errors import PageError
 from hitmesh.site.naming import Naming, NotAllowed
-from hitmesh.site.patterns import is_site_of, matches
+from hitmesh.site.patterns import matches, names
 
 QUERY = "utm_source=a&b=2&id=1&b=3&flag"
 
@@ -41,6 +41,11 @@ QUERY = "utm_source=a&b=2&id=1&b=3&flag"
         (Pages(merge={"s/u/*": "s/u", "s/u/me": "s/me"}), "s/u/me", "", "s/me"),
         (Pages(merge={"*/amp": "s/amp", "s/*": "s/other"}), "s/a/amp", "", "s/amp"),
         (Pages(query="keep", merge={"s/a?b=c": "s/c"}), "s/a", "b=c", "s/c"),
+        (Pages(merge={"*.s/*": "s/any", "www.s/a*": "s/a"}), "www.s/a", "", "s/any"),
+        (Pages(merge={"*.s/*": "s/any", "www.s/a*": "s/a"}), "ftp.s/b", "", "s/any"),
+        (Pages(merge={"t/*": "s/t", "*": "s/rest"}), "u/a", "", "s/rest"),
+        (Pages(query="keep", merge={"s?*": "s"}), "s", "b=c", "s"),
+        (Pages(allow=("t/blog/*",), index_files=("index.html",)), "t/blog/index.html", "", "t/blog"),
         (Pages(allow=("s",)), "s/a", "", "s/a"),
         (Pages(allow=("*.s.example",)), "www.s.example/a", "", "www.s.example/a"),
         (Pages(allow=("t/blog/*", "t/blog")), "t/blog/", "", "t/blog"),
@@ -85,6 +90,10 @@ def test_a_pattern_matches_what_its_regular_expression_does(pattern: str, text: 
 
 
 def test_an_entry_without_a_slash_is_a_site() -> None:
-    assert is_site_of("*.example.com", "www.example.com/a/b")
-    assert not is_site_of("*.example.com", "evil.org/www.example.com")
-    assert not is_site_of("example.com", "example.com.evil.org/a")
+    assert names("*.example.com", "www.example.com/a/b")
+    assert names("example.com", "example.com?id=1")
+    assert not names("*.example.com", "evil.org/www.example.com")
+    assert not names("*.example.com", "evil.org?www.example.com")
+    assert not names("example.com", "example.com.evil.org/a")
+    assert names("example.com/blog/*", "example.com/blog")
+    assert not names("example.com/blog*", "example.com/blo")
