@@ -107,6 +107,15 @@ class Stage:
         assert ack.worker == WORKER
         return list(ack.applied)
 
+    def keep_one_back(self) -> None:
+        """A commit that the store writes until it may `go_on`, and parts of both partitions for the next one."""
+        self.store.stop()
+        self.hit(1)
+        self.until(lambda: self.store.writes)
+        self.hit(2)
+        self.hit(1, PAGES[1])
+        self.until(lambda: all(partition.is_dirty for partition in self.partitions))
+
     def until(self, what: Callable[[], object]) -> None:
         """Let the others go on until it is so."""
         with gevent.Timeout(PATIENCE_S):
@@ -183,12 +192,7 @@ def test_a_commit_that_takes_long_is_made_known_in_pieces(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, turn_s: float, messages: list[list[int]]
 ) -> None:
     monkeypatch.setattr(module, "TURN_S", turn_s)
-    stage.store.stop()
-    stage.hit(1)
-    stage.until(lambda: stage.store.writes)
-    stage.hit(2)
-    stage.hit(1, PAGES[1])
-    stage.until(lambda: all(partition.is_dirty for partition in stage.partitions))
+    stage.keep_one_back()
     stage.store.go_on()
     assert [one.mark for one in stage.ack()] == [1]
     said = [stage.ack() for _ in messages]
@@ -205,12 +209,7 @@ def test_others_have_the_hub_while_a_commit_of_many_rows_is_made_and_made_known(
         rests.append([partition.phase for partition in stage.partitions])
         rest()
 
-    stage.store.stop()
-    stage.hit(1)
-    stage.until(lambda: stage.store.writes)
-    stage.hit(2)
-    stage.hit(1, PAGES[1])
-    stage.until(lambda: all(partition.is_dirty for partition in stage.partitions))
+    stage.keep_one_back()
     monkeypatch.setattr(module, "TURN_S", -1.0)
     monkeypatch.setattr(module, "rest", note)
     stage.store.go_on()

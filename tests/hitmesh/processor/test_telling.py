@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from hitmesh.processor import feed as feed_module
 from hitmesh.processor.feed import Held
+from hitmesh.processor.telling import Load
 from hitmesh.protocol.messages import ERA, Chunk, Origin, Position, Wanted
 from hitmesh.store import Row, Write
 from tests.hitmesh.processor.datacenters import HELD_S, WALL_S, Datacenter, World
@@ -36,6 +37,16 @@ def taken(eu: Datacenter) -> list[Chunk]:
     chunks, loads = eu.telling.take()
     assert not loads
     return chunks.get("there", [])
+
+
+def forgotten(eu: Datacenter, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Two rows are remembered of seven commits; what has to be read for a question about those from the fourth on."""
+    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
+    eu.hit("s/7")
+    eu.steps()
+    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
+    _, (load,) = eu.telling.take()
+    return load
 
 
 def pages(chunk: Chunk) -> list[str]:
@@ -101,11 +112,7 @@ def test_an_asker_who_has_more_than_there_is_makes_a_fault(eu: Datacenter) -> No
 def test_the_end_of_a_list_from_the_store_is_not_the_end_of_what_there_is(
     eu: Datacenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     eu.telling.loaded(load, eu.store.rows.values(), 10.0, WALL_S)
     (chunk,) = taken(eu)
     assert pages(chunk) == ["s/4", "s/5"]
@@ -115,11 +122,7 @@ def test_the_end_of_a_list_from_the_store_is_not_the_end_of_what_there_is(
 
 
 def test_rows_that_are_newer_in_the_store_are_left_for_later(eu: Datacenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     half_written = [*eu.store.rows.values(), Row("s/8", "eu", 8, 8)]
     eu.telling.loaded(load, half_written, 10.0, WALL_S)
     (chunk,) = taken(eu)
@@ -129,11 +132,7 @@ def test_rows_that_are_newer_in_the_store_are_left_for_later(eu: Datacenter, mon
 def test_a_list_that_takes_longer_than_the_asker_waits_answers_the_question_that_waits_now(
     eu: Datacenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     rows = list(eu.store.rows.values())
     assert ask(eu, question(4, number=2)) == []
     eu.telling.loaded(load, rows, 10.0, WALL_S)
@@ -144,11 +143,7 @@ def test_a_list_that_takes_longer_than_the_asker_waits_answers_the_question_that
 def test_a_list_for_which_nobody_waits_is_kept_for_the_next_question(
     eu: Datacenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     rows = list(eu.store.rows.values())
     eu.partition.feed.held.clear()
     eu.telling.loaded(load, rows, 10.0, WALL_S)
@@ -161,11 +156,7 @@ def test_a_list_for_which_nobody_waits_is_kept_for_the_next_question(
 def test_a_list_is_no_answer_to_a_question_for_earlier_rows_than_it_has(
     eu: Datacenter, monkeypatch: pytest.MonkeyPatch, is_read: bool
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     rows = list(eu.store.rows.values())
     if is_read:
         eu.telling.loaded(load, rows, 10.0, WALL_S)
@@ -206,11 +197,7 @@ def test_a_list_of_an_era_or_a_history_before_is_not_told(position: Position, is
 
 @pytest.mark.parametrize("what", ["another epoch", "no answer"])
 def test_a_list_that_comes_too_late_is_not_told(eu: Datacenter, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    monkeypatch.setattr(feed_module, "MAX_RECENT", 2)
-    eu.hit("s/7")
-    eu.steps()
-    eu.telling.asked(eu.partition, question(3), "p1", WALL_S)
-    _, (load,) = eu.telling.take()
+    load = forgotten(eu, monkeypatch)
     rows = list(eu.store.rows.values())
     if what == "another epoch":
         eu.partition.take()
