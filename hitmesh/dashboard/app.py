@@ -12,8 +12,9 @@ import falcon
 import msgspec
 from falcon import Request, Response
 
-from hitmesh.dashboard.shelf import PAGE, File, is_known
+from hitmesh.dashboard.shelf import PAGE
 from hitmesh.http.access import HEALTH, METHODS, METRICS, Access
+from hitmesh.http.files import File, is_known
 from hitmesh.metrics.text import Answer
 from hitmesh.protocol.names import is_name
 from hitmesh.protocol.pages import MAX_PAGE_BYTES

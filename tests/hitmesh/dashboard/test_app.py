@@ -11,8 +11,8 @@ import pytest
 from falcon import testing
 
 from hitmesh.dashboard.app import make_app
-from hitmesh.dashboard.shelf import File, file_of
 from hitmesh.http.access import Access
+from hitmesh.http.files import File, file_of
 from hitmesh.metrics.text import Answer
 
 PAGE = b"<!doctype html><script src='/static/app.js'></script>"
